@@ -1,0 +1,32 @@
+-- One row an event. The first five columns are what analysts ask for; the others make the row trustworthy.
+-- event_context_text is the evidence, byte for byte; event_context is its index: typed by the table, and {} for what JSON refuses.
+CREATE TABLE IF NOT EXISTS {table:Identifier}
+(
+    event_type LowCardinality(String),
+    event_date_time DateTime64(6, 'UTC'),
+    environment LowCardinality(String),
+    event_context JSON(max_dynamic_paths = 128) DEFAULT JSONExtract(event_context_text, 'JSON(max_dynamic_paths = 128)'),
+    metadata_version Int32,
+    event_id UUID,
+    event_context_text String CODEC(ZSTD(1)),
+    source LowCardinality(String),
+    lsn UInt64 CODEC(Delta, ZSTD(1)),
+    seq UInt32 CODEC(Delta, ZSTD(1)),
+    committed_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    delivered_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    trace_id String,
+    span_id String,
+    origin LowCardinality(String),
+    INDEX by_event_id event_id TYPE bloom_filter GRANULARITY 4,
+    INDEX by_trace_id trace_id TYPE bloom_filter GRANULARITY 4,
+    INDEX by_lsn lsn TYPE minmax GRANULARITY 4
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(committed_at)
+ORDER BY (event_date_time, event_type)
+SETTINGS
+    -- the same insert, repeated after a crash, is dropped by its token as long as it is among the last so many blocks
+    non_replicated_deduplication_window = 10000,
+    -- a row that was acknowledged to Postgres must survive a power cut
+    fsync_after_insert = 1,
+    fsync_part_directory = 1

@@ -1,0 +1,46 @@
+-- The outbox: written by applications, read by the streamer through logical decoding.
+CREATE SCHEMA "outbox";
+--> statement-breakpoint
+-- A ring of partitions, one a day, made once: retention empties the oldest with TRUNCATE, and no DDL ever queues producers.
+-- No index and no primary key: an event costs its caller one heap insert. Ids need not be unique: two rows, two events.
+CREATE TABLE "outbox"."event" (
+	"event_id" uuid DEFAULT gen_random_uuid() NOT NULL,
+	"event_type" text NOT NULL,
+	"event_date_time" timestamp (6) with time zone DEFAULT now() NOT NULL,
+	"environment" text DEFAULT '' NOT NULL,
+	"event_context" json NOT NULL,
+	"metadata_version" integer DEFAULT 1 NOT NULL,
+	"traceparent" text,
+	"tracestate" text,
+	"recorded_at" timestamp (6) with time zone DEFAULT now() NOT NULL,
+	"bucket" smallint DEFAULT ((extract(epoch FROM now())::bigint / 86400) % 32) NOT NULL
+) PARTITION BY LIST ("bucket");
+--> statement-breakpoint
+DO $$
+BEGIN
+	FOR bucket IN 0..31 LOOP
+		EXECUTE format('CREATE TABLE outbox.%I PARTITION OF outbox.event FOR VALUES IN (%s)', 'event_' || lpad(bucket::text, 2, '0'), bucket);
+	END LOOP;
+END $$;
+--> statement-breakpoint
+-- The ledger, one row a slot: how far ClickHouse has the events, and which insert may be under way.
+CREATE TABLE "outbox"."stream" (
+	"slot_name" text PRIMARY KEY NOT NULL,
+	"system_id" text NOT NULL,
+	"timeline" integer NOT NULL,
+	"publication" text,
+	"epoch" bigint DEFAULT 0 NOT NULL,
+	"delivered_lsn" "pg_lsn" DEFAULT '0/0' NOT NULL,
+	"delivered_seq" bigint DEFAULT 0 NOT NULL,
+	"pending_lsn" "pg_lsn",
+	"pending_seq" bigint,
+	"pending_rows" integer,
+	"pending_token" text,
+	"pending_at" timestamp (6) with time zone,
+	"read_back_below" "pg_lsn",
+	CONSTRAINT "stream_pending_is_whole" CHECK (num_nulls(pending_lsn, pending_seq, pending_rows, pending_token, pending_at) IN (0, 5))
+) WITH (fillfactor = 10);
+--> statement-breakpoint
+CREATE PUBLICATION "outbox"
+	FOR TABLE "outbox"."event" ("event_id", "event_type", "event_date_time", "environment", "event_context", "metadata_version", "traceparent")
+	WITH (publish = 'insert', publish_via_partition_root = true);

@@ -1,0 +1,30 @@
+-- Least privilege, to be run once by an administrator, after `pg-outbox-clickhouse migrate`:
+--
+--   psql "$ADMIN_URL" -f migrations/postgres/roles.sql
+--
+-- outbox_producer   what an application needs: INSERT into the outbox, nothing else. Grant it to the role of your application:
+--                   GRANT outbox_producer TO my_app;
+-- outbox_streamer   what the streamer logs in as. Give it a password:  \password outbox_streamer
+--
+-- REPLICATION is an attribute and is not inherited through a grant. A role that has it can take a base backup of the
+-- whole cluster: keep its credential off application hosts.
+DO $$
+DECLARE
+	partition regclass;
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_producer') THEN
+		CREATE ROLE outbox_producer NOLOGIN;
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_streamer') THEN
+		CREATE ROLE outbox_streamer LOGIN REPLICATION;
+	END IF;
+
+	GRANT USAGE ON SCHEMA outbox TO outbox_producer, outbox_streamer;
+	GRANT INSERT ON outbox.event TO outbox_producer;
+	GRANT SELECT ON outbox.event TO outbox_streamer;
+	GRANT SELECT, UPDATE ON outbox.stream TO outbox_streamer;
+	-- retention empties a bucket by TRUNCATE, which is granted a partition at a time
+	FOR partition IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'outbox.event'::regclass LOOP
+		EXECUTE format('GRANT SELECT, TRUNCATE ON %s TO outbox_streamer', partition);
+	END LOOP;
+END $$;

@@ -1,0 +1,194 @@
+/**
+ * Every error of this project: a stable code, what happened, and what to do next. docs/errors.md is generated from this
+ * table (`npm run docs`), so a code without an entry does not compile and an entry without a page does not pass the tests.
+ */
+export const ERRORS = {
+  // the library
+  OUTBOX_EVENT_INVALID: {
+    happened: 'An event given to emitEvent or emitEvents breaks the rules of an event. No SQL was sent.',
+    next: 'Mend the event: `problems` names every field at fault, without its value.',
+  },
+  OUTBOX_NO_TRANSACTION: {
+    happened: 'emitEvent was called without an open transaction: with a pool, a plain database handle, or a client outside BEGIN … COMMIT.',
+    next: 'Pass the transaction in which the business change is made: `db.transaction((tx) => emitEvent(tx, …))`, or a pg client after an awaited BEGIN.',
+  },
+  OUTBOX_EMIT_FAILED: {
+    happened: 'Postgres refused the INSERT into outbox.event. The transaction is aborted; neither the event nor the change exists.',
+    next: 'Look at `sqlState`: 42P01 means that `pg-outbox-clickhouse migrate` has not run, 42501 that the role lacks INSERT on outbox.event; 40001 and 40P01 want the transaction again.',
+  },
+
+  // configuration
+  OUTBOX_CONFIG_INVALID: {
+    happened: 'The environment holds settings that are missing, wrong or unknown. Nothing was started.',
+    next: 'Mend every setting named in `problems`; docs/configuration.md lists them all.',
+  },
+
+  // Postgres, as the streamer and the migration see it
+  OUTBOX_PG_UNREACHABLE: {
+    happened: 'No connection to Postgres: refused, timed out, name not found, or lost.',
+    next: 'Check DATABASE_URL and the server. The streamer goes on by itself when it answers; events wait in the slot.',
+  },
+  OUTBOX_PG_AUTH: {
+    happened: 'Postgres answered, but refused the user, the password or the database of DATABASE_URL.',
+    next: 'Check user, password and database, the role’s REPLICATION attribute, and pg_hba.conf.',
+  },
+  OUTBOX_PG_PRIVILEGE: {
+    happened: 'The role of DATABASE_URL lacks a privilege that is needed.',
+    next: 'Grant it as migrations/postgres/roles.sql shows.',
+  },
+  OUTBOX_PG_WAL_LEVEL: {
+    happened: 'wal_level is not "logical", so Postgres cannot decode committed changes.',
+    next: 'Run `ALTER SYSTEM SET wal_level = logical` and restart Postgres.',
+  },
+  OUTBOX_PG_VERSION: {
+    happened: 'The Postgres server is older than 15.',
+    next: 'Upgrade Postgres: publications with column lists came with 15.',
+  },
+  OUTBOX_PG_NOT_MIGRATED: {
+    happened: 'The schema outbox, one of its tables, or the ledger row of this slot is missing.',
+    next: 'Run `pg-outbox-clickhouse migrate` against this database, with the same OUTBOX_SLOT.',
+  },
+  OUTBOX_PG_FAILED: {
+    happened: 'Postgres refused a statement of the streamer or of the migration for a reason without a code of its own.',
+    next: 'Look at `sqlState` and the message; the streamer tries again with a new connection.',
+  },
+  OUTBOX_PUBLICATION_MISSING: {
+    happened: 'The publication "outbox" is missing, or does not publish the inserts of outbox.event with all columns needed through the partition root. Postgres would stream nothing, without a word.',
+    next: 'Run `pg-outbox-clickhouse migrate`. Events committed while it was missing are in outbox.event but not in the stream: compare before you rely on the table.',
+  },
+  OUTBOX_PUBLICATION_CHANGED: {
+    happened: 'The publication was dropped and made again, or altered, since this slot last delivered. Events committed in between are not in the stream.',
+    next: 'Find what is missing by comparing outbox.event with ClickHouse, then accept the new publication: UPDATE outbox.stream SET publication = NULL WHERE slot_name = ….',
+  },
+  OUTBOX_SLOT_MISSING: {
+    happened: 'The replication slot does not exist, although the ledger says that it once did.',
+    next: 'Find out who dropped it. It is never made again by itself, because what was committed since is not in a new slot: compare outbox.event with ClickHouse first.',
+  },
+  OUTBOX_SLOT_INVALID: {
+    happened: 'The replication slot cannot be used: invalidated (wal_status lost), of another database, temporary, or not of the plugin pgoutput.',
+    next: 'Look at pg_replication_slots. An invalidated slot has lost WAL: events since its confirmed_flush_lsn are in outbox.event, not in the stream.',
+  },
+  OUTBOX_SLOT_BUSY: {
+    happened: 'Another process holds the replication slot.',
+    next: 'Nothing, if it is another streamer: this one waits and takes over when the other ends.',
+  },
+  OUTBOX_SYSTEM_CHANGED: {
+    happened: 'This is another database cluster than the one the ledger was written for (system identifier differs).',
+    next: 'Check DATABASE_URL. A cluster made from a dump needs a slot and a ledger of its own: remove the row of outbox.stream and run `pg-outbox-clickhouse migrate`.',
+  },
+  OUTBOX_TIMELINE_CHANGED: {
+    happened: 'Postgres is on another timeline than the ledger (failover, or restore to a point in time), so positions may mean other events than before. Delivery stops rather than guess.',
+    next: 'Compare what ClickHouse holds from this source with outbox.event before the streamer may go on; see docs/errors.md.',
+  },
+  OUTBOX_POSITION_BEYOND_WAL: {
+    happened: 'The ledger is ahead of the server’s WAL: Postgres was restored to an older state.',
+    next: 'As with OUTBOX_TIMELINE_CHANGED: compare before going on.',
+  },
+  OUTBOX_EPOCH_LOST: {
+    happened: 'Another streamer has taken over this slot’s ledger (its epoch is newer).',
+    next: 'Nothing, if a takeover was intended: this one has stopped delivering and waits for the slot.',
+  },
+  OUTBOX_RANGE_LOST: {
+    happened: 'The stream does not contain the pending range that the ledger records, so an insert under way cannot be repeated exactly.',
+    next: 'The slot was advanced or made again by hand. Compare the pending range in outbox.stream with ClickHouse before you change anything.',
+  },
+  OUTBOX_PROTOCOL: {
+    happened: 'A message of the replication stream does not have the form that the protocol prescribes.',
+    next: 'Report it with the server’s version; nothing was acknowledged, so nothing is lost.',
+  },
+
+  // ClickHouse
+  OUTBOX_CH_UNREACHABLE: {
+    happened: 'No connection to ClickHouse: refused, timed out, name not found, or lost.',
+    next: 'Check CLICKHOUSE_URL and the server. The same insert is repeated until it is answered; events wait in Postgres.',
+  },
+  OUTBOX_CH_AUTH: {
+    happened: 'ClickHouse refused the user, the password or a privilege.',
+    next: 'Check CLICKHOUSE_URL and the grants (INSERT and SELECT on the table, SELECT on system.tables and system.columns).',
+  },
+  OUTBOX_CH_NOT_MIGRATED: {
+    happened: 'The target table or its database does not exist in ClickHouse.',
+    next: 'Run `pg-outbox-clickhouse migrate`, or point CLICKHOUSE_URL and OUTBOX_CLICKHOUSE_TABLE at the right table.',
+  },
+  OUTBOX_CH_TABLE_UNSUITABLE: {
+    happened: 'The target table cannot hold events exactly once: a column is missing, or its deduplication window or fsync settings are off.',
+    next: 'Apply what the message names; `pg-outbox-clickhouse migrate` makes a table that has all of it.',
+  },
+  OUTBOX_CH_UNAVAILABLE: {
+    happened: 'ClickHouse cannot take the insert now (overloaded, read-only, out of memory, too many parts, 5xx).',
+    next: 'Look at ClickHouse. The same insert is repeated until it succeeds; events wait in Postgres.',
+  },
+  OUTBOX_CH_REFUSED: {
+    happened: 'ClickHouse refuses the insert because of its configuration: schema, setting, partition limit or privilege.',
+    next: 'Mend what the ClickHouse code names. The same insert is repeated until it succeeds; events wait in Postgres.',
+  },
+  OUTBOX_CH_ROW_REFUSED: {
+    happened: 'ClickHouse refuses the insert because of the contents of a row.',
+    next: 'Look at constraints and materialized views of the table. The same insert is repeated until it succeeds; nothing is skipped.',
+  },
+  OUTBOX_CH_VIEW_FAILED: {
+    happened: 'A materialized view on the table threw (395). The rows may already be in the table; only the same insert with the same token completes the view.',
+    next: 'Mend or drop the view. The insert is repeated until it succeeds, and counts once.',
+  },
+  OUTBOX_CH_ANSWER: {
+    happened: 'ClickHouse answered an insert in a way that proves nothing: a body where none belongs, or another number of rows.',
+    next: 'Look for a proxy between streamer and ClickHouse. The same insert is repeated until it is answered properly.',
+  },
+  OUTBOX_CH_FAILED: {
+    happened: 'ClickHouse answered with a code that is not known here.',
+    next: 'Look at the code and ClickHouse’s log. The same insert is repeated until it succeeds.',
+  },
+
+  // the process
+  OUTBOX_SHUTDOWN_TIMEOUT: {
+    happened: 'A graceful stop took longer than OUTBOX_SHUTDOWN_TIMEOUT_MS.',
+    next: 'Nothing is lost: what was not settled is delivered again, once, at the next start. Raise the limit if it happens often.',
+  },
+
+  // embedded services
+  OUTBOX_EMBEDDED_PLATFORM: {
+    happened: 'There is no embedded Postgres or ClickHouse for this platform.',
+    next: 'Use the real ones: `docker compose up`, or OUTBOX_TEST_SERVICES=containers for the tests.',
+  },
+  OUTBOX_EMBEDDED_FAILED: {
+    happened: 'An embedded service did not start or ended unexpectedly.',
+    next: 'Look at the log that the message names or quotes.',
+  },
+} as const satisfies Record<string, { happened: string; next: string }>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+export interface ErrorDetails {
+  /** What exactly went wrong here, without any payload, password or parameter. */
+  detail?: string;
+  /** Every problem found, where several were looked for at once. */
+  problems?: readonly string[];
+  /** SQLSTATE, where Postgres gave one. */
+  sqlState?: string | undefined;
+  /** ClickHouse's numeric error code, where it gave one. */
+  clickhouseCode?: number | undefined;
+  cause?: unknown;
+}
+
+/** The one error class of this project. `code` is stable; `next` is the operator's or developer's next step. */
+export class OutboxError extends Error {
+  override readonly name = 'OutboxError';
+  readonly code: ErrorCode;
+  readonly problems: readonly string[];
+  readonly sqlState: string | undefined;
+  readonly clickhouseCode: number | undefined;
+
+  constructor(code: ErrorCode, details: ErrorDetails = {}) {
+    const { detail, problems = [], sqlState, clickhouseCode, cause } = details;
+    const lines = [detail ?? ERRORS[code].happened, ...problems.map((problem) => `  - ${problem}`)];
+    super(lines.join('\n'), cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.problems = problems;
+    this.sqlState = sqlState;
+    this.clickhouseCode = clickhouseCode;
+  }
+
+  get next(): string {
+    return ERRORS[this.code].next;
+  }
+}
