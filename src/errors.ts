@@ -9,11 +9,13 @@ export const ERRORS = {
     next: 'Mend the event: `problems` names every field at fault, without its value.',
   },
   OUTBOX_NO_TRANSACTION: {
-    happened: 'emitEvent was called without an open transaction: with a pool, a plain database handle, or a client outside BEGIN … COMMIT.',
+    happened:
+      'emitEvent was called without an open transaction: with a pool, a plain database handle, or a client outside BEGIN … COMMIT.',
     next: 'Pass the transaction in which the business change is made: `db.transaction((tx) => emitEvent(tx, …))`, or a pg client after an awaited BEGIN.',
   },
   OUTBOX_EMIT_FAILED: {
-    happened: 'Postgres refused the INSERT into outbox.event. The transaction is aborted; neither the event nor the change exists.',
+    happened:
+      'Postgres refused the INSERT into outbox.event. The transaction is aborted; neither the event nor the change exists.',
     next: 'Look at `sqlState`: 42P01 means that `pg-outbox-clickhouse migrate` has not run, 42501 that the role lacks INSERT on outbox.event; 40001 and 40P01 want the transaction again.',
   },
 
@@ -48,16 +50,23 @@ export const ERRORS = {
     happened: 'The schema outbox, one of its tables, or the ledger row of this slot is missing.',
     next: 'Run `pg-outbox-clickhouse migrate` against this database, with the same OUTBOX_SLOT.',
   },
+  OUTBOX_PG_TABLE_UNSUITABLE: {
+    happened: 'A column of outbox.event is missing from the stream or of another type than the migration gives it.',
+    next: 'Restore the columns named in `problems`; columns of your own may be added beside them.',
+  },
   OUTBOX_PG_FAILED: {
-    happened: 'Postgres refused a statement of the streamer or of the migration for a reason without a code of its own.',
+    happened:
+      'Postgres refused a statement of the streamer or of the migration for a reason without a code of its own.',
     next: 'Look at `sqlState` and the message; the streamer tries again with a new connection.',
   },
   OUTBOX_PUBLICATION_MISSING: {
-    happened: 'The publication "outbox" is missing, or does not publish the inserts of outbox.event with all columns needed through the partition root. Postgres would stream nothing, without a word.',
+    happened:
+      'The publication "outbox" is missing, or does not publish the inserts of outbox.event with all columns needed through the partition root. Postgres would stream nothing, without a word.',
     next: 'Run `pg-outbox-clickhouse migrate`. Events committed while it was missing are in outbox.event but not in the stream: compare before you rely on the table.',
   },
   OUTBOX_PUBLICATION_CHANGED: {
-    happened: 'The publication was dropped and made again, or altered, since this slot last delivered. Events committed in between are not in the stream.',
+    happened:
+      'The publication was dropped and made again, or altered, since this slot last delivered. Events committed in between are not in the stream.',
     next: 'Find what is missing by comparing outbox.event with ClickHouse, then accept the new publication: UPDATE outbox.stream SET publication = NULL WHERE slot_name = ….',
   },
   OUTBOX_SLOT_MISSING: {
@@ -65,7 +74,8 @@ export const ERRORS = {
     next: 'Find out who dropped it. It is never made again by itself, because what was committed since is not in a new slot: compare outbox.event with ClickHouse first.',
   },
   OUTBOX_SLOT_INVALID: {
-    happened: 'The replication slot cannot be used: invalidated (wal_status lost), of another database, temporary, or not of the plugin pgoutput.',
+    happened:
+      'The replication slot cannot be used: invalidated (wal_status lost), of another database, temporary, or not of the plugin pgoutput.',
     next: 'Look at pg_replication_slots. An invalidated slot has lost WAL: events since its confirmed_flush_lsn are in outbox.event, not in the stream.',
   },
   OUTBOX_SLOT_BUSY: {
@@ -77,7 +87,8 @@ export const ERRORS = {
     next: 'Check DATABASE_URL. A cluster made from a dump needs a slot and a ledger of its own: remove the row of outbox.stream and run `pg-outbox-clickhouse migrate`.',
   },
   OUTBOX_TIMELINE_CHANGED: {
-    happened: 'Postgres is on another timeline than the ledger (failover, or restore to a point in time), so positions may mean other events than before. Delivery stops rather than guess.',
+    happened:
+      'Postgres is on another timeline than the ledger (failover, or restore to a point in time), so positions may mean other events than before. Delivery stops rather than guess.',
     next: 'Compare what ClickHouse holds from this source with outbox.event before the streamer may go on; see docs/errors.md.',
   },
   OUTBOX_POSITION_BEYOND_WAL: {
@@ -89,7 +100,8 @@ export const ERRORS = {
     next: 'Nothing, if a takeover was intended: this one has stopped delivering and waits for the slot.',
   },
   OUTBOX_RANGE_LOST: {
-    happened: 'The stream does not contain the pending range that the ledger records, so an insert under way cannot be repeated exactly.',
+    happened:
+      'The stream does not contain the pending range that the ledger records, so an insert under way cannot be repeated exactly.',
     next: 'The slot was advanced or made again by hand. Compare the pending range in outbox.stream with ClickHouse before you change anything.',
   },
   OUTBOX_PROTOCOL: {
@@ -111,7 +123,8 @@ export const ERRORS = {
     next: 'Run `pg-outbox-clickhouse migrate`, or point CLICKHOUSE_URL and OUTBOX_CLICKHOUSE_TABLE at the right table.',
   },
   OUTBOX_CH_TABLE_UNSUITABLE: {
-    happened: 'The target table cannot hold events exactly once: a column is missing, or its deduplication window or fsync settings are off.',
+    happened:
+      'The target table cannot hold events exactly once: a column is missing, or its deduplication window or fsync settings are off.',
     next: 'Apply what the message names; `pg-outbox-clickhouse migrate` makes a table that has all of it.',
   },
   OUTBOX_CH_UNAVAILABLE: {
@@ -119,7 +132,8 @@ export const ERRORS = {
     next: 'Look at ClickHouse. The same insert is repeated until it succeeds; events wait in Postgres.',
   },
   OUTBOX_CH_REFUSED: {
-    happened: 'ClickHouse refuses the insert because of its configuration: schema, setting, partition limit or privilege.',
+    happened:
+      'ClickHouse refuses the insert because of its configuration: schema, setting, partition limit or privilege.',
     next: 'Mend what the ClickHouse code names. The same insert is repeated until it succeeds; events wait in Postgres.',
   },
   OUTBOX_CH_ROW_REFUSED: {
@@ -127,11 +141,13 @@ export const ERRORS = {
     next: 'Look at constraints and materialized views of the table. The same insert is repeated until it succeeds; nothing is skipped.',
   },
   OUTBOX_CH_VIEW_FAILED: {
-    happened: 'A materialized view on the table threw (395). The rows may already be in the table; only the same insert with the same token completes the view.',
+    happened:
+      'A materialized view on the table threw (395). The rows may already be in the table; only the same insert with the same token completes the view.',
     next: 'Mend or drop the view. The insert is repeated until it succeeds, and counts once.',
   },
   OUTBOX_CH_ANSWER: {
-    happened: 'ClickHouse answered an insert in a way that proves nothing: a body where none belongs, or another number of rows.',
+    happened:
+      'ClickHouse answered an insert in a way that proves nothing: a body where none belongs, or another number of rows.',
     next: 'Look for a proxy between streamer and ClickHouse. The same insert is repeated until it is answered properly.',
   },
   OUTBOX_CH_FAILED: {

@@ -1,5 +1,5 @@
 -- The outbox: written by applications, read by the streamer through logical decoding.
-CREATE SCHEMA "outbox";
+CREATE SCHEMA IF NOT EXISTS "outbox";
 --> statement-breakpoint
 -- A ring of partitions, one a day, made once: retention empties the oldest with TRUNCATE, and no DDL ever queues producers.
 -- No index and no primary key: an event costs its caller one heap insert. Ids need not be unique: two rows, two events.
@@ -27,7 +27,7 @@ END $$;
 CREATE TABLE "outbox"."stream" (
 	"slot_name" text PRIMARY KEY NOT NULL,
 	"system_id" text NOT NULL,
-	"timeline" integer NOT NULL,
+	"timeline" integer,
 	"publication" text,
 	"epoch" bigint DEFAULT 0 NOT NULL,
 	"delivered_lsn" "pg_lsn" DEFAULT '0/0' NOT NULL,

@@ -1,0 +1,39 @@
+import { expect, test } from 'vitest';
+import { pages, stalePages } from '../scripts/docs.ts';
+import { readSettings } from './app/settings.ts';
+import { ERRORS } from './errors.ts';
+import { SETTINGS } from './streamer/settings.ts';
+
+test('the generated pages are what the tables say (otherwise: npm run docs)', () => {
+  expect(stalePages()).toEqual([]);
+});
+
+test('every error code has a heading, which is its anchor, exactly once', () => {
+  const { 'docs/errors.md': page = '' } = pages();
+  const headings = [...page.matchAll(/^### (.+)$/gm)].map((match) => match[1]);
+  expect(headings).toHaveLength(Object.keys(ERRORS).length);
+  expect(new Set(headings)).toEqual(new Set(Object.keys(ERRORS)));
+});
+
+test('every setting is in the page and in the example', () => {
+  const { 'docs/configuration.md': page, '.env.example': example } = pages();
+  for (const name of Object.keys(SETTINGS)) {
+    expect(page).toContain(`| \`${name}\``);
+    expect(example).toMatch(new RegExp(`^(# )?${name}=`, 'm'));
+  }
+});
+
+test('what the table says of the library is what the library does', () => {
+  const { OUTBOX_ENVIRONMENT, OUTBOX_MAX_EVENT_BYTES } = SETTINGS;
+  const { min, max } = OUTBOX_MAX_EVENT_BYTES;
+  expect(readSettings({})).toMatchObject({
+    environment: OUTBOX_ENVIRONMENT.default,
+    maxEventBytes: OUTBOX_MAX_EVENT_BYTES.default,
+  });
+  for (const bytes of [min, max]) {
+    expect(readSettings({ OUTBOX_MAX_EVENT_BYTES: String(bytes) }).maxEventBytes).toBe(bytes);
+  }
+  for (const bytes of [min - 1, max + 1]) {
+    expect(() => readSettings({ OUTBOX_MAX_EVENT_BYTES: String(bytes) })).toThrow('OUTBOX_MAX_EVENT_BYTES');
+  }
+});

@@ -1,0 +1,46 @@
+import { describe, expect, test } from 'vitest';
+import { type ErrorCode, ERRORS, OutboxError } from './errors.ts';
+
+const codes = Object.keys(ERRORS).filter((code): code is ErrorCode => code in ERRORS);
+
+describe.each(codes)('%s', (code) => {
+  test('has a stable form and says what happened and what to do', () => {
+    expect(code).toMatch(/^OUTBOX_[A-Z]+(_[A-Z]+)*$/);
+    for (const text of [ERRORS[code].happened, ERRORS[code].next]) {
+      expect(text).toMatch(/^\S.+\S$/);
+      expect(text).toMatch(/\.$/);
+    }
+    expect(new OutboxError(code)).toMatchObject({ code, message: ERRORS[code].happened, next: ERRORS[code].next });
+  });
+});
+
+describe('OutboxError', () => {
+  test('is an Error with a name, a stack and empty details', () => {
+    const error = new OutboxError('OUTBOX_PROTOCOL');
+    expect(error).toBeInstanceOf(Error);
+    expect(error.name).toBe('OutboxError');
+    expect(error.stack).toContain('errors.test.ts');
+    expect(error).toMatchObject({ problems: [], sqlState: undefined, clickhouseCode: undefined });
+    expect(Object.hasOwn(error, 'cause')).toBe(false);
+  });
+
+  test('the detail takes the place of the general text', () => {
+    expect(new OutboxError('OUTBOX_PROTOCOL', { detail: 'Message Z is unknown.' }).message).toBe(
+      'Message Z is unknown.',
+    );
+  });
+
+  test('every problem is a line of the message, so that a plain stack shows them all', () => {
+    const problems = ['type is missing', 'context is not an object'];
+    const error = new OutboxError('OUTBOX_EVENT_INVALID', { problems });
+    expect(error.message.split('\n').slice(1)).toEqual(['  - type is missing', '  - context is not an object']);
+    expect(error.problems).toEqual(problems);
+  });
+
+  test('keeps the server’s codes and the cause', () => {
+    const cause = new Error('connection terminated');
+    const error = new OutboxError('OUTBOX_PG_FAILED', { sqlState: '57P01', clickhouseCode: 241, cause });
+    expect(error).toMatchObject({ sqlState: '57P01', clickhouseCode: 241 });
+    expect(error.cause).toBe(cause);
+  });
+});

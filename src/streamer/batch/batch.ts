@@ -1,0 +1,149 @@
+import { Field } from '../source/pgoutput.ts';
+import type { Tuple } from '../source/pgoutput.ts';
+import type { Lsn } from '../../lsn.ts';
+import { Column } from './column.ts';
+import type { ChunkPool } from './column.ts';
+import { readTimestamp } from './time.ts';
+import type { Int64 } from './time.ts';
+
+/** What all rows of one transaction share. */
+export interface TransactionStamp {
+  commitLsn: Lsn;
+  readonly committedAt: Int64;
+}
+
+/** Bytes of a row beside its strings: uuid 16, four times 8, twice 4, and a length byte for each of five strings. */
+const FIXED_ROW_BYTES = 16 + 4 * 8 + 2 * 4 + 5;
+const TRACEPARENT_BYTES = 55;
+const DASH = 0x2d;
+
+/** What a row will take in a batch, in bytes, before the columns that are the same for the whole batch. */
+export function rowBytes(tuple: Tuple): number {
+  const { start, end } = tuple;
+  let bytes = FIXED_ROW_BYTES;
+  for (const slot of [Field.eventType, Field.environment, Field.eventContext, Field.traceparent] as const) {
+    if (start[slot]! >= 0) bytes += end[slot]! - start[slot]!;
+  }
+  return bytes;
+}
+
+/**
+ * Events on their way to one INSERT, as the columns that ClickHouse will read. Rows go in as bytes of the WAL message and
+ * are never anything else.
+ */
+export class Batch {
+  readonly eventType: Column;
+  readonly eventDateTime: Column;
+  readonly environment: Column;
+  readonly eventContextText: Column;
+  readonly metadataVersion: Column;
+  readonly eventId: Column;
+  readonly lsn: Column;
+  readonly seq: Column;
+  readonly committedAt: Column;
+  readonly traceId: Column;
+  readonly spanId: Column;
+
+  rows = 0;
+  bytes = 0;
+  /** Dates that DateTime64(6) cannot hold and that were clamped. */
+  clamped = 0;
+  /** When the first row came in, in ms of the given clock. */
+  openedAt = 0;
+  /** Position of the last row. */
+  lastLsn: Lsn = 0;
+  lastSeq = 0;
+  /** Where the last transaction that ends with this batch ends: the flush LSN that its settling allows. 0 when none does. */
+  ackLsn: Lsn = 0;
+
+  readonly #date: Int64 = { high: 0, low: 0 };
+
+  constructor(pool: ChunkPool) {
+    this.eventType = new Column(pool);
+    this.eventDateTime = new Column(pool);
+    this.environment = new Column(pool);
+    this.eventContextText = new Column(pool);
+    this.metadataVersion = new Column(pool);
+    this.eventId = new Column(pool);
+    this.lsn = new Column(pool);
+    this.seq = new Column(pool);
+    this.committedAt = new Column(pool);
+    this.traceId = new Column(pool);
+    this.spanId = new Column(pool);
+  }
+
+  append(buffer: Buffer, tuple: Tuple, stamp: TransactionStamp, seq: number, bytes: number): void {
+    const { start, end } = tuple;
+    text(this.eventType, buffer, start[Field.eventType]!, end[Field.eventType]!);
+    text(this.environment, buffer, start[Field.environment]!, end[Field.environment]!);
+    text(this.eventContextText, buffer, start[Field.eventContext]!, end[Field.eventContext]!);
+
+    const id = start[Field.eventId]!;
+    if (id < 0) {
+      this.eventId.int64(0, 0);
+      this.eventId.int64(0, 0);
+    } else this.eventId.uuid(buffer, id);
+
+    const date = start[Field.eventDateTime]!;
+    if (date < 0) this.eventDateTime.int64(stamp.committedAt.high, stamp.committedAt.low);
+    else {
+      if (!readTimestamp(buffer, date, this.#date)) this.clamped++;
+      this.eventDateTime.int64(this.#date.high, this.#date.low);
+    }
+
+    const version = start[Field.metadataVersion]!;
+    this.metadataVersion.int32(version < 0 ? 0 : buffer.readInt32BE(version));
+    this.#trace(buffer, start[Field.traceparent]!, end[Field.traceparent]!);
+
+    const lsnHigh = Math.floor(stamp.commitLsn / 0x1_0000_0000);
+    this.lsn.int64(lsnHigh, stamp.commitLsn - lsnHigh * 0x1_0000_0000);
+    this.seq.int32(seq);
+    this.committedAt.int64(stamp.committedAt.high, stamp.committedAt.low);
+
+    this.rows++;
+    this.bytes += bytes;
+    this.lastLsn = stamp.commitLsn;
+    this.lastSeq = seq;
+  }
+
+  /** Gives the memory back to the pool. The batch must not be used after. */
+  release(): void {
+    for (const column of [
+      this.eventType,
+      this.eventDateTime,
+      this.environment,
+      this.eventContextText,
+      this.metadataVersion,
+      this.eventId,
+      this.lsn,
+      this.seq,
+      this.committedAt,
+      this.traceId,
+      this.spanId,
+    ]) {
+      column.release();
+    }
+  }
+
+  /** `00-<32 hex trace id>-<16 hex span id>-<flags>`, https://www.w3.org/TR/trace-context/#traceparent-header */
+  #trace(buffer: Buffer, start: number, end: number): void {
+    if (
+      start >= 0 &&
+      end - start >= TRACEPARENT_BYTES &&
+      buffer[start + 2] === DASH &&
+      buffer[start + 35] === DASH &&
+      buffer[start + 52] === DASH
+    ) {
+      this.traceId.string(buffer, start + 3, start + 35);
+      this.spanId.string(buffer, start + 36, start + 52);
+    } else {
+      this.traceId.empty();
+      this.spanId.empty();
+    }
+  }
+}
+
+function text(column: Column, buffer: Buffer, start: number, end: number): void {
+  if (start < 0) column.empty();
+  else column.string(buffer, start, end);
+}

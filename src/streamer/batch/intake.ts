@@ -1,0 +1,172 @@
+import { OutboxError } from '../../errors.ts';
+import type { Lsn } from '../../lsn.ts';
+import { comparePositions, formatPosition } from '../delivery/position.ts';
+import type { Position } from '../delivery/position.ts';
+import type { ChangeHandler, Tuple } from '../source/pgoutput.ts';
+import { Batch, rowBytes } from './batch.ts';
+import type { TransactionStamp } from './batch.ts';
+import type { ChunkPool } from './column.ts';
+import { readTimestamp } from './time.ts';
+
+export interface IntakeOptions {
+  readonly pool: ChunkPool;
+  /** Monotonic clock, ms. */
+  readonly now: () => number;
+  readonly maxRows: number;
+  readonly maxBytes: number;
+  readonly maxAgeMs: number;
+  /** Bytes a row takes beside its own columns: the columns that are the same for the whole batch. */
+  readonly extraRowBytes: number;
+  /** Positions up to here are in ClickHouse. */
+  readonly delivered: Position;
+  /** The end of an insert that may be under way, and how many rows it has: the first batch is cut exactly there. */
+  readonly pending: { readonly to: Position; readonly rows: number } | undefined;
+  /** The filling batch got its first row, or became full. */
+  readonly onProgress: () => void;
+  /** See ChangeHandler. */
+  readonly onRelation: () => void;
+}
+
+/**
+ * Turns the stream into batches, and knows what may be acknowledged. Pure but for the clock that it is given.
+ *
+ * A batch never exceeds its limits, except by being one single event: a row without room is refused and comes again. A
+ * pending range is cut again exactly (invariant 4), whatever the limits are now.
+ */
+export class Intake implements ChangeHandler {
+  readonly #options: IntakeOptions;
+  readonly #stamp: TransactionStamp = { commitLsn: 0, committedAt: { high: 0, low: 0 } };
+  #seq = 0;
+  #inTransaction = false;
+  #filling: Batch;
+  #full = false;
+  #pending: IntakeOptions['pending'];
+  /** The last batch that was cut and is not yet settled: a commit that comes without further rows belongs to it. */
+  #tail: Batch | undefined;
+  #ackable: Lsn = 0;
+  #hurry = false;
+
+  constructor(options: IntakeOptions) {
+    this.#options = options;
+    this.#pending = options.pending;
+    this.#filling = new Batch(options.pool);
+  }
+
+  /** What may be acknowledged as far as the stream knows, before anything is cut from it (invariant 2). */
+  get ackable(): Lsn {
+    return this.#ackable;
+  }
+
+  get rows(): number {
+    return this.#filling.rows;
+  }
+
+  get bytes(): number {
+    return this.#filling.bytes;
+  }
+
+  /** Nothing buffered, nothing cut and unsettled, nothing pending, and not inside a transaction. */
+  get isIdle(): boolean {
+    return !this.#inTransaction && this.#filling.rows === 0 && this.#tail === undefined && this.#pending === undefined;
+  }
+
+  begin(commitLsn: Lsn, buffer: Buffer, timeOffset: number): void {
+    this.#inTransaction = true;
+    this.#stamp.commitLsn = commitLsn;
+    this.#seq = 0;
+    readTimestamp(buffer, timeOffset, this.#stamp.committedAt);
+  }
+
+  insert(buffer: Buffer, tuple: Tuple): boolean {
+    if (this.#full) return false;
+    const { delivered, maxBytes, maxRows, extraRowBytes } = this.#options;
+    const lsn = this.#stamp.commitLsn;
+    const seq = this.#seq + 1;
+    if (lsn < delivered.lsn || (lsn === delivered.lsn && seq <= delivered.seq)) {
+      this.#seq = seq;
+      return true;
+    }
+    const bytes = rowBytes(tuple) + extraRowBytes;
+    const batch = this.#filling;
+    const pending = this.#pending;
+    if (pending === undefined && batch.rows > 0 && batch.bytes + bytes > maxBytes) {
+      this.#full = true;
+      this.#options.onProgress();
+      return false;
+    }
+    if (pending !== undefined && (lsn > pending.to.lsn || (lsn === pending.to.lsn && seq > pending.to.seq))) {
+      throw this.#lost(`the stream reached ${formatPosition({ lsn, seq })}`);
+    }
+    if (batch.rows === 0) batch.openedAt = this.#options.now();
+    this.#seq = seq;
+    batch.append(buffer, tuple, this.#stamp, seq, bytes);
+    if (pending === undefined) this.#full = batch.rows >= maxRows || batch.bytes >= maxBytes;
+    else if (comparePositions({ lsn, seq }, pending.to) === 0) {
+      if (batch.rows !== pending.rows) throw this.#lost(`the range has ${batch.rows} rows`);
+      this.#full = true;
+    } else if (batch.rows >= pending.rows) throw this.#lost(`row ${batch.rows} stands before its end`);
+    if (batch.rows === 1 || this.#full) this.#options.onProgress();
+    return true;
+  }
+
+  commit(endLsn: Lsn): void {
+    this.#inTransaction = false;
+    if (this.#filling.rows > 0) this.#filling.ackLsn = endLsn;
+    else if (this.#tail !== undefined) this.#tail.ackLsn = endLsn;
+    else this.#advance(endLsn);
+  }
+
+  relation(): void {
+    this.#options.onRelation();
+  }
+
+  /** The server has sent all WAL up to here (keepalive). */
+  reached(walEnd: Lsn): void {
+    if (this.#inTransaction) return;
+    if (this.#pending !== undefined && !this.#full && walEnd > this.#pending.to.lsn) {
+      throw this.#lost(`the stream reached ${formatPosition({ lsn: walEnd, seq: 0 })}`);
+    }
+    if (this.isIdle) this.#advance(walEnd);
+  }
+
+  /** Lets the next batch go without waiting for its age: the server wants an answer, or the streamer stops. */
+  hurry(): void {
+    this.#hurry = this.#filling.rows > 0;
+  }
+
+  /** ms until the filling batch is due; 0 when it is, undefined when nothing will make it due but more rows. */
+  dueIn(): number | undefined {
+    if (this.#full) return 0;
+    if (this.#filling.rows === 0 || this.#pending !== undefined) return undefined;
+    if (this.#hurry) return 0;
+    return Math.max(0, this.#filling.openedAt + this.#options.maxAgeMs - this.#options.now());
+  }
+
+  /** Hands over the filling batch and begins the next. */
+  cut(): Batch {
+    const batch = this.#filling;
+    this.#filling = new Batch(this.#options.pool);
+    this.#full = false;
+    this.#hurry = false;
+    this.#pending = undefined;
+    this.#tail = batch;
+    return batch;
+  }
+
+  /** The ledger says that the batch is delivered: its transactions may be acknowledged. */
+  settled(batch: Batch): void {
+    if (this.#tail === batch) this.#tail = undefined;
+    this.#advance(batch.ackLsn);
+  }
+
+  #advance(lsn: Lsn): void {
+    if (lsn > this.#ackable) this.#ackable = lsn;
+  }
+
+  #lost(detail: string): OutboxError {
+    const { to, rows } = this.#pending!;
+    return new OutboxError('OUTBOX_RANGE_LOST', {
+      detail: `the pending range of ${rows} rows up to ${formatPosition(to)} cannot be cut again: ${detail}`,
+    });
+  }
+}

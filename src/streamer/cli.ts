@@ -1,0 +1,68 @@
+#!/usr/bin/env node
+import { parseArgs } from 'node:util';
+import { OutboxError } from '../errors.ts';
+import { readConfig, redact } from './config.ts';
+import { main } from './main.ts';
+import { migrateClickHouse, migratePostgres } from './operations/migrate.ts';
+
+const HELP = `Usage: pg-outbox-clickhouse <command>
+
+Streams the events of a transactional outbox from Postgres to ClickHouse.
+
+Commands
+  run       stream until SIGTERM or SIGINT
+  migrate   bring both databases to the newest schema, and make the slot
+  config    print the effective configuration, without passwords
+
+Configuration comes from the environment alone; the two that must be given are
+  DATABASE_URL     postgres://user:password@host:5432/database
+  CLICKHOUSE_URL   http://user:password@host:8123/database
+All of it: docs/configuration.md
+
+Exit codes
+  0 done   1 failed   2 wrong usage or configuration
+`;
+
+async function runCommand(args: string[]): Promise<number> {
+  const { command, help } = parse(args);
+  if (help) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  if (command === undefined || !['run', 'migrate', 'config'].includes(command)) {
+    process.stderr.write(HELP);
+    return 2;
+  }
+  const config = readConfig(process.env);
+  if (command === 'run') return main(config);
+  if (command === 'config') {
+    process.stdout.write(`${JSON.stringify(redact(config), null, 2)}\n`);
+    return 0;
+  }
+  const report = (line: string): void => void process.stdout.write(`${line}\n`);
+  await migratePostgres(config.databaseUrl, config.slot, report);
+  await migrateClickHouse(config.clickhouseUrl, config.clickhouseTable, report);
+  return 0;
+}
+
+function parse(args: string[]): { command: string | undefined; help: boolean } {
+  try {
+    const { values, positionals } = parseArgs({
+      args,
+      allowPositionals: true,
+      options: { help: { type: 'boolean', short: 'h', default: false } },
+    });
+    return { command: positionals.length === 1 ? positionals[0] : undefined, help: values.help };
+  } catch {
+    return { command: undefined, help: false };
+  }
+}
+
+try {
+  // a second signal, or a stop that takes too long, must not wait for open connections
+  process.exit(await runCommand(process.argv.slice(2)));
+} catch (error) {
+  if (!(error instanceof OutboxError)) throw error;
+  process.stderr.write(`${error.code}: ${error.message}\n\nNext: ${error.next}\n`);
+  process.exit(error.code === 'OUTBOX_CONFIG_INVALID' ? 2 : 1);
+}

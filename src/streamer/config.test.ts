@@ -1,0 +1,189 @@
+import * as fc from 'fast-check';
+import { describe, expect, expectTypeOf, test } from 'vitest';
+import { OutboxError } from '../errors.ts';
+import { type Config, readConfig } from './config.ts';
+import { SETTINGS } from './settings.ts';
+
+const REQUIRED = {
+  DATABASE_URL: 'postgres://streamer:s3cret@db.internal:5433/app?sslmode=require',
+  CLICKHOUSE_URL: 'https://writer:s3cret@ch.internal:8443/analytics',
+};
+
+function failure(env: Record<string, string | undefined>, readFile?: (path: string) => string): OutboxError {
+  try {
+    readConfig(env, readFile);
+  } catch (error) {
+    if (error instanceof OutboxError) return error;
+    throw error;
+  }
+  throw new Error('the configuration was accepted');
+}
+
+function problems(env: Record<string, string | undefined>): readonly string[] {
+  return failure({ ...REQUIRED, ...env }).problems;
+}
+
+describe('a good environment', () => {
+  test('the two URLs are enough; the rest has defaults', () => {
+    expect(readConfig(REQUIRED)).toEqual({
+      databaseUrl: REQUIRED.DATABASE_URL,
+      clickhouseUrl: REQUIRED.CLICKHOUSE_URL,
+      slot: 'outbox',
+      clickhouseTable: 'events',
+      batchMaxRows: 100_000,
+      batchMaxBytes: 67_108_864,
+      flushIntervalMs: 1000,
+      insertTimeoutMs: 60_000,
+      retryMaxMs: 30_000,
+      shutdownTimeoutMs: 25_000,
+      logLevel: 'info',
+    });
+  });
+
+  test('is frozen and typed from the table', () => {
+    const config = readConfig(REQUIRED);
+    expect(Object.isFrozen(config)).toBe(true);
+    expectTypeOf(config).toEqualTypeOf<Config>();
+    expectTypeOf(config.batchMaxRows).toEqualTypeOf<number>();
+    expectTypeOf(config.slot).toEqualTypeOf<string>();
+    expectTypeOf(config.logLevel).toEqualTypeOf<'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'>();
+    expectTypeOf<Config>().not.toHaveProperty('environment');
+  });
+
+  test('an empty string counts as not set', () => {
+    const env = { ...REQUIRED, OUTBOX_SLOT: '', LOG_LEVEL: '', DATABASE_URL_FILE: '', OUTBOX_SLOTT: '' };
+    expect(readConfig(env)).toEqual(readConfig(REQUIRED));
+  });
+
+  test('variables of others, of the library, of the tests and of Kubernetes are let through', () => {
+    const others = {
+      PATH: '/bin',
+      OTEL_SERVICE_NAME: 'orders',
+      OUTBOX_ENVIRONMENT: 'production',
+      OUTBOX_MAX_EVENT_BYTES: '1024',
+      OUTBOX_TEST_SERVICES: 'containers',
+      OUTBOX_SERVICE_HOST: '10.0.0.1',
+      OUTBOX_SERVICE_PORT_HTTP: '80',
+      OUTBOX_PORT: 'tcp://10.0.0.1:80',
+      OUTBOX_PORT_80_TCP_ADDR: '10.0.0.1',
+    };
+    expect(readConfig({ ...REQUIRED, ...others })).toEqual(readConfig(REQUIRED));
+  });
+
+  test('every default keeps the rules of its own setting', () => {
+    const given = Object.entries(SETTINGS).flatMap(([name, setting]) =>
+      setting.kind === 'url' || setting.readBy === 'library' ? [] : [[name, String(setting.default)]],
+    );
+    expect(readConfig({ ...REQUIRED, ...Object.fromEntries(given) })).toEqual(readConfig(REQUIRED));
+  });
+
+  test('the examples of the table are accepted', () => {
+    const { DATABASE_URL, CLICKHOUSE_URL } = SETTINGS;
+    const config = readConfig({ DATABASE_URL: DATABASE_URL.example, CLICKHOUSE_URL: CLICKHOUSE_URL.example });
+    expect(config.databaseUrl).toBe(DATABASE_URL.example);
+  });
+
+  test.each(['postgresql://u@h/db', 'postgres://u:p%40%2F@[::1]:5432/db', 'postgres://u@%2Frun%2Fpostgresql/db'])(
+    'accepts %s',
+    (DATABASE_URL) => {
+      expect(readConfig({ ...REQUIRED, DATABASE_URL }).databaseUrl).toBe(DATABASE_URL);
+    },
+  );
+
+  test('any whole number within its limits is taken as it is', () => {
+    const { min, max } = SETTINGS.OUTBOX_BATCH_MAX_BYTES;
+    fc.assert(
+      fc.property(fc.integer({ min, max }), (bytes) => {
+        expect(readConfig({ ...REQUIRED, OUTBOX_BATCH_MAX_BYTES: String(bytes) }).batchMaxBytes).toBe(bytes);
+      }),
+    );
+  });
+});
+
+describe('a bad environment', () => {
+  test('all problems are reported together', () => {
+    const error = failure({
+      CLICKHOUSE_URL: 'tcp://u:p@h:9000/db',
+      OUTBOX_BATCH_MAX_ROWS: 'many',
+      OUTBOX_FLUSH_INTERVAL_MS: '9',
+      LOG_LEVEL: 'verbose',
+      OUTBOX_FLUSH_INTERVALL_MS: '1000',
+    });
+    expect(error.code).toBe('OUTBOX_CONFIG_INVALID');
+    expect(error.problems).toEqual([
+      'DATABASE_URL is missing; give it, or a file that holds it as DATABASE_URL_FILE',
+      'CLICKHOUSE_URL must have the form http:// or https://user:password@host:port/database',
+      'OUTBOX_BATCH_MAX_ROWS must be a whole number from 1 to 100000 (rows)',
+      'OUTBOX_FLUSH_INTERVAL_MS must be a whole number from 10 to 60000 (ms)',
+      'LOG_LEVEL must be one of trace, debug, info, warn, error, fatal, silent',
+      'OUTBOX_FLUSH_INTERVALL_MS is unknown; the nearest name is OUTBOX_FLUSH_INTERVAL_MS',
+    ]);
+  });
+
+  test.each(['0', '100001', '-1', '1.5', '1e3', '0x10', ' 5', '5 rows', '9'.repeat(400)])(
+    'no row count: %j',
+    (value) => {
+      expect(problems({ OUTBOX_BATCH_MAX_ROWS: value })).toHaveLength(1);
+    },
+  );
+
+  test.each(['Outbox', 'a-b', 'x'.repeat(64), 'a\n'])('no slot name: %j', (OUTBOX_SLOT) => {
+    expect(problems({ OUTBOX_SLOT })).toEqual(['OUTBOX_SLOT must be 1 to 63 of a-z, 0-9 and _']);
+  });
+
+  test.each([
+    'mysql://u:canary@h/db',
+    'postgres://h/db',
+    'postgres://u:canary@h',
+    'postgres://u:canary@h/a/b',
+    'postgres:///db',
+    'postgres://u:canary @h/db',
+    'canary',
+  ])('no Postgres URL: %s', (DATABASE_URL) => {
+    const [problem, ...more] = problems({ DATABASE_URL });
+    expect(problem).toMatch(/^DATABASE_URL must have the form postgres:\/\//);
+    expect(problem).not.toContain('canary');
+    expect(more).toEqual([]);
+  });
+
+  // each character cuts the URL at another place, and a piece of the password becomes a port, a path or a parameter
+  test.each([
+    'postgres://u:12#canary@h/db',
+    'postgres://u:12/canary@h/db',
+    'postgres://u:12?canary@h/db',
+    'postgres://u:canary/x@h/db',
+    'postgres://u:100%canary@h/db',
+    'postgres://u@corp:12/canary@h',
+    'postgres://u@corp/12?canary@h/db',
+    'postgres://u@corp/12#canary@h/db',
+  ])('a password that is not percent-encoded: %s', (DATABASE_URL) => {
+    const [problem, ...more] = problems({ DATABASE_URL });
+    expect(problem).toMatch(/^DATABASE_URL must have the form .*; percent-encode/);
+    expect(problem).not.toContain('canary');
+    expect(more).toEqual([]);
+  });
+
+  test('CLICKHOUSE_URL takes no parameters: they could switch deduplication off', () => {
+    const CLICKHOUSE_URL = `${REQUIRED.CLICKHOUSE_URL}?ch_insert_deduplicate=0`;
+    expect(problems({ CLICKHOUSE_URL })[0]).toMatch(/without parameters$/);
+  });
+
+  test('the largest event must fit a batch', () => {
+    const expected = ['OUTBOX_BATCH_MAX_BYTES must not be below OUTBOX_MAX_EVENT_BYTES'];
+    expect(problems({ OUTBOX_BATCH_MAX_BYTES: '65536', OUTBOX_MAX_EVENT_BYTES: '65537' })).toEqual(expected);
+    expect(problems({ OUTBOX_MAX_EVENT_BYTES: '67108865' })).toEqual(expected);
+  });
+
+  test.each([
+    ['OUTBOX_BATCH_ROWS', 'OUTBOX_BATCH_MAX_ROWS'],
+    ['OUTBOX_RETRY_MAX', 'OUTBOX_RETRY_MAX_MS'],
+    ['OUTBOX_TABLE', 'OUTBOX_SLOT'],
+    ['OUTBOX_LOG_LEVEL', 'LOG_LEVEL'],
+    ['OUTBOX_CLICKHOUSE_URL', 'CLICKHOUSE_URL'],
+    ['OUTBOX_DATABASE_URL_FILE', 'DATABASE_URL_FILE'],
+    ['OUTBOX_METRICS_PORT', undefined],
+  ])('%s is unknown', (name, nearest) => {
+    const [problem] = problems({ [name]: '9464' });
+    expect(problem).toContain(`${name} is unknown; the nearest name is ${nearest ?? ''}`);
+  });
+});

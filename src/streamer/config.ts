@@ -1,0 +1,175 @@
+import { readFileSync } from 'node:fs';
+import { OutboxError } from '../errors.ts';
+import { type Config, type Setting, SETTINGS } from './settings.ts';
+
+export type { Config };
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** A setting's value, or what is wrong with it: words to follow the setting's name. Never the value itself. */
+type Outcome = { value: string | number } | { fault: string };
+
+/** Belongs to the tests, not to the service, but is often in the same environment. */
+const KNOWN_ELSEWHERE = ['OUTBOX_TEST_SERVICES'];
+
+/** Parameters of a Postgres URL that are worth seeing and can hold no secret. */
+const PRINTABLE_PARAMETERS = ['host', 'port', 'sslmode', 'application_name'];
+
+/**
+ * Reads the streamer's settings from an environment. An empty string counts as not set.
+ *
+ * A secret may be given as NAME_FILE, the path of a file that holds it (trailing newlines are dropped).
+ *
+ * @throws {OutboxError} OUTBOX_CONFIG_INVALID with every problem found. Problems name settings and what they must be,
+ * never a value, a path or a file's content: a secret may have landed in the wrong variable.
+ */
+export function readConfig(env: Env, readFile: (path: string) => string = readText): Config {
+  const values: Record<string, string | number> = {};
+  const problems: string[] = [];
+
+  for (const [name, setting] of entries()) {
+    if (setting.readBy !== 'streamer') continue;
+    const outcome = setting.kind === 'url' ? readUrl(name, setting, env, readFile) : readPlain(setting, env[name]);
+    if ('fault' in outcome) problems.push(`${name} ${outcome.fault}`);
+    else values[setting.key] = outcome.value;
+  }
+
+  // the largest event that the library lets through must fit a batch, or the limit on memory would not hold
+  const maxEventBytes = Number(env['OUTBOX_MAX_EVENT_BYTES']);
+  const maxBatchBytes = values[SETTINGS.OUTBOX_BATCH_MAX_BYTES.key];
+  if (typeof maxBatchBytes === 'number' && maxEventBytes > maxBatchBytes)
+    problems.push('OUTBOX_BATCH_MAX_BYTES must not be below OUTBOX_MAX_EVENT_BYTES');
+
+  problems.push(...unknownNames(env));
+  if (problems.length > 0 || !isComplete(values)) throw new OutboxError('OUTBOX_CONFIG_INVALID', { problems });
+  return Object.freeze(values);
+}
+
+/** A copy that may be printed: the URLs keep user, host, port and database, and lose the password. */
+export function redact(config: Config): Readonly<Record<string, string | number>> {
+  const copy: Record<string, string | number> = { ...config };
+  for (const [, setting] of entries()) {
+    if (setting.kind === 'url') copy[setting.key] = redactUrl(String(copy[setting.key]));
+  }
+  return copy;
+}
+
+/** Tells the compiler what the loop of `readConfig` has done: the types of the values follow from the table. */
+function isComplete(values: Record<string, string | number>): values is Config {
+  return entries().every(([, { key, readBy }]) => readBy !== 'streamer' || key in values);
+}
+
+function redactUrl(text: string): string {
+  const url = new URL(text);
+  url.password = '';
+  for (const name of new Set(url.searchParams.keys())) {
+    if (!PRINTABLE_PARAMETERS.includes(name)) url.searchParams.set(name, '***');
+  }
+  return url.href;
+}
+
+function entries(): [string, Setting][] {
+  return Object.entries(SETTINGS);
+}
+
+function readText(path: string): string {
+  return readFileSync(path, 'utf8');
+}
+
+function readPlain(setting: Exclude<Setting, { kind: 'url' }>, given: string | undefined): Outcome {
+  if (!given) return { value: setting.default };
+  if (setting.kind === 'integer') {
+    const value = /^\d+$/.test(given) ? Number(given) : Number.NaN;
+    if (value >= setting.min && value <= setting.max) return { value };
+    return { fault: `must be a whole number from ${setting.min} to ${setting.max} (${setting.unit})` };
+  }
+  if (setting.kind === 'choice') {
+    if (setting.choices.includes(given)) return { value: given };
+    return { fault: `must be one of ${setting.choices.join(', ')}` };
+  }
+  return setting.pattern.test(given) ? { value: given } : { fault: `must be ${setting.form}` };
+}
+
+function readUrl(
+  name: string,
+  setting: Extract<Setting, { kind: 'url' }>,
+  env: Env,
+  readFile: (path: string) => string,
+): Outcome {
+  const path = env[`${name}_FILE`];
+  let given = env[name];
+  if (given && path) return { fault: `and ${name}_FILE are both given; keep one` };
+  if (path) {
+    try {
+      given = readFile(path).replace(/[\r\n]+$/, '');
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
+      return { fault: `cannot be read from the file that ${name}_FILE names${code}` };
+    }
+    if (!given) return { fault: `is empty in the file that ${name}_FILE names` };
+  }
+  if (!given) return { fault: `is missing; give it, or a file that holds it as ${name}_FILE` };
+  const fault = urlFault(given, setting);
+  return fault ? { fault } : { value: given };
+}
+
+function urlFault(text: string, setting: Extract<Setting, { kind: 'url' }>): string | undefined {
+  const encode = 'percent-encode the special characters of user and password';
+  const form = `must have the form ${setting.protocols.join('// or ')}//user:password@host:port/database`;
+  const url = URL.parse(text);
+  if (url === null || /\s/.test(text)) return `${form}; ${encode}`;
+  if (!setting.protocols.includes(url.protocol)) return form;
+  if (url.hash || `${url.pathname}${url.search}`.includes('@') || !isDecodable(text)) return `${form}; ${encode}`;
+  if (!url.hostname) return `${form}: the host is missing`;
+  if (!url.username) return `${form}: the user is missing`;
+  if (!/^\/[^/]+$/.test(url.pathname)) return `${form}: the path must be the name of one database`;
+  if (url.search && !setting.parameters) return `${form}, without parameters`;
+  return undefined;
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function unknownNames(env: Env): string[] {
+  const names = entries().flatMap(([name, { kind }]) => (kind === 'url' ? [name, `${name}_FILE`] : [name]));
+  const known = new Set([...names, ...KNOWN_ELSEWHERE]);
+  return Object.entries(env)
+    .filter(([name, value]) => name.startsWith('OUTBOX_') && value && !known.has(name) && !isServiceLink(name, value))
+    .map(([name]) => `${name} is unknown; the nearest name is ${nearest(name, names)}`);
+}
+
+/** Kubernetes puts OUTBOX_SERVICE_HOST, OUTBOX_PORT and more into every pod beside a service called `outbox…`. */
+function isServiceLink(name: string, value: string): boolean {
+  if (/_SERVICE_(HOST|PORT|PORT_[A-Z0-9_]+)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/.test(name)) return true;
+  return name.endsWith('_PORT') && /^(tcp|udp|sctp):\/\//.test(value);
+}
+
+function nearest(name: string, candidates: readonly string[]): string {
+  // OUTBOX_LOG_LEVEL means LOG_LEVEL: a prefix too many is one slip, not seven
+  const bare = name.slice('OUTBOX_'.length);
+  const ranked = candidates.map((candidate) => ({
+    candidate,
+    distance: Math.min(editDistance(name, candidate), 1 + editDistance(bare, candidate)),
+  }));
+  return ranked.reduce((best, next) => (next.distance < best.distance ? next : best)).candidate;
+}
+
+/** Levenshtein distance: the fewest insertions, deletions and substitutions that turn one text into the other. */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= from.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= to.length; j++) {
+      const substitution = row[j - 1]! + (from[i - 1] === to[j - 1] ? 0 : 1);
+      next.push(Math.min(substitution, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[to.length]!;
+}

@@ -1,0 +1,143 @@
+import { Readable } from 'node:stream';
+import { ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client';
+import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
+import { OutboxError } from '../../errors.ts';
+import { refusal } from './refusal.ts';
+
+/** One INSERT. Every repetition must be given the same body, token and row count. */
+export interface Insert {
+  /** `INSERT INTO … FORMAT …`, without data. */
+  readonly query: string;
+  readonly parameters: Record<string, string>;
+  readonly body: Iterable<Buffer>;
+  readonly rows: number;
+  readonly token: string;
+  readonly queryId: string;
+}
+
+/**
+ * Everything that decides what an insert does is sent with it: defaults changed between versions of ClickHouse, and the same
+ * rows cut into other blocks would not be recognised as a repetition.
+ */
+const INSERT_SETTINGS: ClickHouseSettings = {
+  async_insert: 0,
+  insert_deduplicate: 1,
+  deduplicate_blocks_in_dependent_materialized_views: 1,
+  materialized_views_ignore_errors: 0,
+  max_insert_block_size: '1048449',
+  min_insert_block_size_rows: '1048449',
+  min_insert_block_size_bytes: '268402944',
+  input_format_try_infer_dates: 0,
+  input_format_try_infer_datetimes: 0,
+  // the status line waits for the end, so an exception is an HTTP error and not a body behind a 200
+  wait_end_of_query: 1,
+};
+
+/** The only speaker to ClickHouse: what it throws are OutboxErrors that hold no row, no parameter and no password. */
+export class ClickHouse {
+  readonly #client: ClickHouseClient;
+  readonly #timeoutMs: number;
+
+  /**
+   * @param url `http(s)://user:password@host:port/database`
+   * @param timeoutMs the longest life of one request
+   */
+  constructor(url: string, timeoutMs: number) {
+    this.#timeoutMs = timeoutMs;
+    this.#client = createClient({
+      url,
+      application: 'pg-outbox-clickhouse',
+      request_timeout: timeoutMs,
+      // an insert and, beside it, a question
+      max_open_connections: 2,
+      keep_alive: { enabled: true, eagerly_destroy_stale_sockets: true },
+      compression: { request: false, response: false },
+      log: { level: ClickHouseLogLevel.OFF },
+    });
+  }
+
+  /** Rows of a SELECT. Throws OutboxErrors OUTBOX_CH_*. */
+  async select<Row>(query: string, parameters: Record<string, string> = {}, signal?: AbortSignal): Promise<Row[]> {
+    return this.#guarded(signal, async (abort_signal) => {
+      const result = await this.#client.query({ query, query_params: parameters, format: 'JSONEachRow', abort_signal });
+      return result.json<Row>();
+    });
+  }
+
+  /** Runs a statement that returns nothing. Throws OutboxErrors OUTBOX_CH_*. */
+  async command(query: string, parameters: Record<string, string> = {}): Promise<void> {
+    await this.#guarded(undefined, async (abort_signal) => {
+      const clickhouse_settings = { wait_end_of_query: 1 as const };
+      await this.#client.command({ query, query_params: parameters, clickhouse_settings, abort_signal });
+    });
+  }
+
+  /**
+   * Sends one INSERT and returns when ClickHouse has said, beyond doubt, that all rows are in the table. Anything else is
+   * thrown as an OutboxError OUTBOX_CH_*, and its outcome is unknown: even an aborted insert may still be committed.
+   */
+  async insert(insert: Insert, signal: AbortSignal): Promise<void> {
+    await this.#guarded(signal, async (abort_signal) => {
+      const { stream, summary } = await this.#client.exec({
+        query: insert.query,
+        query_params: insert.parameters,
+        values: Readable.from(insert.body, { objectMode: false }),
+        query_id: insert.queryId,
+        clickhouse_settings: {
+          ...INSERT_SETTINGS,
+          insert_deduplication_token: insert.token,
+          max_execution_time: Math.ceil(this.#timeoutMs / 1000),
+          http_receive_timeout: Math.ceil(this.#timeoutMs / 1000),
+        },
+        abort_signal,
+      });
+      const unexpected = await length(stream, abort_signal);
+      if (unexpected > 0)
+        throw new OutboxError('OUTBOX_CH_ANSWER', { detail: `ClickHouse answered an insert with ${unexpected} bytes` });
+      const written = Number(summary?.written_rows ?? -1);
+      // rows of materialized views are counted too
+      if (!(written >= insert.rows)) {
+        throw new OutboxError('OUTBOX_CH_ANSWER', {
+          detail: `ClickHouse says that it wrote ${written} of ${insert.rows} rows`,
+        });
+      }
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#client.close();
+  }
+
+  async #guarded<T>(signal: AbortSignal | undefined, request: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    signal?.throwIfAborted();
+    const timeout = AbortSignal.timeout(this.#timeoutMs);
+    try {
+      return await request(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
+    } catch (error) {
+      if (error instanceof OutboxError) throw error;
+      if (error instanceof ClickHouseError) throw refusal(Number(error.code), error.type ?? '', error.message);
+      const detail = timeout.aborted
+        ? `no answer from ClickHouse within ${this.#timeoutMs} ms`
+        : `no connection to ClickHouse: ${reason(error)}`;
+      throw new OutboxError('OUTBOX_CH_UNREACHABLE', { detail });
+    }
+  }
+}
+
+async function length(stream: Readable, signal: AbortSignal): Promise<number> {
+  const abort = (): void => void stream.destroy(new Error('aborted'));
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    let bytes = 0;
+    for await (const chunk of stream) bytes += (chunk as Buffer).length;
+    return bytes;
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+/** A network error's code says enough; its message may hold the URL. */
+function reason(error: unknown): string {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' ? code : error instanceof Error ? error.name : 'unknown error';
+}

@@ -1,0 +1,39 @@
+import { OutboxError } from '../errors.ts';
+import type { Config } from './config.ts';
+import { createLogger } from './log.ts';
+import { stream } from './stream.ts';
+
+/**
+ * Runs the streamer as a process: SIGTERM or SIGINT asks for a graceful stop, a second one ends it at once. Resolves with the
+ * exit code: 0 after a graceful stop, 1 when it took too long.
+ */
+export async function main(config: Config): Promise<number> {
+  const log = createLogger({ level: config.logLevel });
+  const stop = new AbortController();
+  let overdue: NodeJS.Timeout | undefined;
+  const late = new Promise<number>((resolve) => {
+    const onSignal = (signal: NodeJS.Signals): void => {
+      if (stop.signal.aborted) {
+        log.warn({ signal }, 'second signal, ending at once');
+        resolve(1);
+        return;
+      }
+      log.info({ signal }, 'stopping: what is buffered will be delivered first');
+      overdue = setTimeout(() => {
+        log.error({ err: new OutboxError('OUTBOX_SHUTDOWN_TIMEOUT') }, 'stopping took too long');
+        resolve(1);
+      }, config.shutdownTimeoutMs);
+      stop.abort();
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+  log.info({ slot: config.slot, table: config.clickhouseTable, node: process.version }, 'starting');
+  const done = stream(config, log, stop.signal).then(() => {
+    log.info('stopped');
+    return 0;
+  });
+  const code = await Promise.race([done, late]);
+  clearTimeout(overdue);
+  return code;
+}

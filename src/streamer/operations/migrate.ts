@@ -1,0 +1,86 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { drizzle } from 'drizzle-orm/node-postgres';
+import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator';
+import { OutboxError } from '../../errors.ts';
+import { ClickHouse } from '../delivery/clickhouse.ts';
+import { checkTarget } from '../delivery/target.ts';
+import { Database, postgresError } from '../postgres.ts';
+import { checkPublication, checkServer, checkSlot } from '../source/slot.ts';
+
+const MIGRATIONS = new URL('../../../migrations/', import.meta.url);
+/** Any number will do, as long as every version of this program takes the same. */
+const ADVISORY_LOCK = 0x6f7574626f78;
+const CLICKHOUSE_TIMEOUT_MS = 60_000;
+
+/** Says what was done, a line at a time. */
+export type Report = (line: string) => void;
+
+/**
+ * Brings Postgres to the newest schema, then makes the slot and its ledger row, in this order: what is emitted after this
+ * is delivered. Idempotent, and safe to run twice at once. The slot is made only where the ledger has no row for it: a slot
+ * that is lost is never made again (invariant 8). Throws OutboxErrors OUTBOX_PG_*, OUTBOX_SLOT_*, OUTBOX_PUBLICATION_MISSING.
+ */
+export async function migratePostgres(url: string, slot: string, report: Report): Promise<void> {
+  const db = await Database.connect(url, { queryTimeoutMs: 0 }, () => undefined);
+  try {
+    await db.query('SELECT pg_advisory_lock($1)', [ADVISORY_LOCK]);
+    try {
+      await applyMigrations(drizzle({ client: db.client }), {
+        migrationsFolder: fileURLToPath(new URL('postgres', MIGRATIONS)),
+        migrationsSchema: 'outbox',
+        migrationsTable: 'migration',
+      });
+    } catch (error) {
+      // drizzle wraps the driver's error
+      throw postgresError(error instanceof Error && error.cause !== undefined ? error.cause : error);
+    }
+    report('Postgres: schema outbox is up to date');
+    await checkServer(db);
+    await checkPublication(db);
+    await createSlot(db, slot, report);
+  } finally {
+    await db.close();
+  }
+}
+
+async function createSlot(db: Database, slot: string, report: Report): Promise<void> {
+  const exists = await checkSlot(db, slot);
+  const ledger = await db.query('SELECT FROM outbox.stream WHERE slot_name = $1', [slot]);
+  if (ledger.count > 0) {
+    if (!exists)
+      throw new OutboxError('OUTBOX_SLOT_MISSING', {
+        detail: `the replication slot "${slot}" does not exist, but the ledger has a row for it`,
+      });
+    report(`Postgres: the slot "${slot}" and its ledger row exist`);
+    return;
+  }
+  if (!exists) {
+    await db.query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", [slot]);
+    report(`Postgres: created the slot "${slot}"`);
+    const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
+    if (earlier.count > 0)
+      report(
+        'Postgres: outbox.event already holds events; those committed before the slot was made will not be delivered',
+      );
+  }
+  await db.query(
+    'INSERT INTO outbox.stream (slot_name, system_id) SELECT $1, system_identifier FROM pg_control_system()',
+    [slot],
+  );
+  report(`Postgres: created the ledger row of "${slot}"`);
+}
+
+/** Brings ClickHouse to the newest schema. Idempotent. Throws OutboxErrors OUTBOX_CH_*. */
+export async function migrateClickHouse(url: string, table: string, report: Report): Promise<void> {
+  const clickhouse = new ClickHouse(url, CLICKHOUSE_TIMEOUT_MS);
+  try {
+    const folder = new URL('clickhouse/', MIGRATIONS);
+    const files = (await readdir(folder)).filter((name) => name.endsWith('.sql')).toSorted();
+    for (const name of files) await clickhouse.command(await readFile(new URL(name, folder), 'utf8'), { table });
+    await checkTarget(clickhouse, table);
+    report(`ClickHouse: the table "${table}" is up to date`);
+  } finally {
+    await clickhouse.close();
+  }
+}

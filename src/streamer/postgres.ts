@@ -1,0 +1,129 @@
+import pg from 'pg';
+import { OutboxError } from '../errors.ts';
+import type { ErrorCode } from '../errors.ts';
+
+/** Nothing that the streamer asks of Postgres takes long; what does is a connection that died without a word. */
+const QUERY_TIMEOUT_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 10_000;
+
+export interface ConnectOptions {
+  /** Run-time parameters of the session, such as `synchronous_commit`. */
+  readonly parameters?: Readonly<Record<string, string>>;
+  /** A connection that speaks the replication protocol. */
+  readonly replication?: boolean;
+  /** ms; 0 for statements that may take long. */
+  readonly queryTimeoutMs?: number;
+}
+
+/**
+ * Opens a connection and returns the driver's client. Its loss is told through `onLost`, once. Throws
+ * OUTBOX_PG_UNREACHABLE, OUTBOX_PG_AUTH and what else `postgresError` makes of the server's answer.
+ */
+export async function connectClient(
+  url: string,
+  options: ConnectOptions,
+  onLost: (error: OutboxError) => void,
+): Promise<pg.Client> {
+  const { parameters = {}, replication = false, queryTimeoutMs = QUERY_TIMEOUT_MS } = options;
+  const config: pg.ClientConfig & { replication?: string } = {
+    connectionString: url,
+    application_name: 'pg-outbox-clickhouse',
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    options: Object.entries(parameters)
+      .map(([name, value]) => `-c ${name}=${value}`)
+      .join(' '),
+    ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
+    ...(replication ? { replication: 'database' } : {}),
+  };
+  const client = new pg.Client(config);
+  let lost = false;
+  const lose = (error?: Error): void => {
+    if (lost) return;
+    lost = true;
+    onLost(error === undefined ? unreachable('the connection to Postgres ended') : postgresError(error));
+  };
+  client.on('error', lose);
+  try {
+    await client.connect();
+  } catch (error) {
+    lost = true;
+    await client.end().catch(() => undefined);
+    throw postgresError(error);
+  }
+  client.on('end', () => lose());
+  return client;
+}
+
+/** A connection for statements, one at a time, whose errors are OutboxErrors. */
+export class Database {
+  readonly #client: pg.Client;
+  #last: Promise<unknown> = Promise.resolve();
+
+  private constructor(client: pg.Client) {
+    this.#client = client;
+  }
+
+  static async connect(url: string, options: ConnectOptions, onLost: (error: OutboxError) => void): Promise<Database> {
+    return new Database(await connectClient(url, options, onLost));
+  }
+
+  /** Throws OutboxErrors OUTBOX_PG_*. */
+  async query<R extends pg.QueryResultRow>(
+    text: string,
+    values: unknown[] = [],
+  ): Promise<{ rows: R[]; count: number }> {
+    const result = this.#last.then(() => this.#client.query<R>(text, values));
+    this.#last = result.catch(() => undefined);
+    try {
+      const { rows, rowCount } = await result;
+      return { rows, count: rowCount ?? 0 };
+    } catch (error) {
+      throw postgresError(error);
+    }
+  }
+
+  /** The driver's client, for libraries that want one. Not to be used beside `query`. */
+  get client(): pg.Client {
+    return this.#client;
+  }
+
+  async close(): Promise<void> {
+    await this.#client.end().catch(() => undefined);
+  }
+}
+
+const BY_SQLSTATE: Readonly<Record<string, ErrorCode>> = {
+  '28P01': 'OUTBOX_PG_AUTH',
+  '28000': 'OUTBOX_PG_AUTH',
+  '3D000': 'OUTBOX_PG_AUTH',
+  '42501': 'OUTBOX_PG_PRIVILEGE',
+  '3F000': 'OUTBOX_PG_NOT_MIGRATED',
+  '42P01': 'OUTBOX_PG_NOT_MIGRATED',
+  '55006': 'OUTBOX_SLOT_BUSY',
+  // the server starts up, shuts down, or has no connection to spare
+  '57P01': 'OUTBOX_PG_UNREACHABLE',
+  '57P02': 'OUTBOX_PG_UNREACHABLE',
+  '57P03': 'OUTBOX_PG_UNREACHABLE',
+  '53300': 'OUTBOX_PG_UNREACHABLE',
+};
+
+/** What an error of the driver means. The server's message is repeated unless it may quote values (SQLSTATE classes 22, 23). */
+export function postgresError(error: unknown): OutboxError {
+  if (error instanceof OutboxError) return error;
+  const { code, message, severity } = error as { code?: unknown; message?: unknown; severity?: unknown };
+  if (severity === undefined || typeof code !== 'string') {
+    return unreachable(`no connection to Postgres: ${typeof code === 'string' ? code : String(message)}`);
+  }
+  return sqlStateError(code, String(message));
+}
+
+export function sqlStateError(sqlState: string, message: string): OutboxError {
+  const kind = BY_SQLSTATE[sqlState] ?? 'OUTBOX_PG_FAILED';
+  const said = /^2[23]/.test(sqlState) ? '' : `: ${message}`;
+  return new OutboxError(kind, { detail: `Postgres answered ${sqlState}${said}`, sqlState });
+}
+
+function unreachable(detail: string): OutboxError {
+  return new OutboxError('OUTBOX_PG_UNREACHABLE', { detail });
+}

@@ -1,0 +1,259 @@
+import { OutboxError } from '../errors.ts';
+import type { Lsn } from '../lsn.ts';
+import type { Batch } from './batch/batch.ts';
+import type { ChunkPool } from './batch/column.ts';
+import { Intake } from './batch/intake.ts';
+import { constantBytes } from './batch/native.ts';
+import type { Config } from './config.ts';
+import type { ClickHouse } from './delivery/clickhouse.ts';
+import { Delivery } from './delivery/deliver.ts';
+import { Ledger } from './delivery/ledger.ts';
+import { formatPosition } from './delivery/position.ts';
+import type { Logger } from './log.ts';
+import { Database } from './postgres.ts';
+import { PgoutputDecoder } from './source/pgoutput.ts';
+import { Replication } from './source/replication.ts';
+import { checkPublication, checkServer, checkSlot } from './source/slot.ts';
+
+/** An answered insert waits this long for the next intent, which would settle it, before it is settled alone. */
+const SETTLE_AFTER_MS = 1000;
+/** How often epoch and publication are proved. */
+const HEARTBEAT_MS = 5000;
+/** How long the server may take to answer CopyDone. */
+const FINISH_TIMEOUT_MS = 5000;
+/** A frozen ledger row must not hold the stream longer than the client waits. */
+const STATEMENT_TIMEOUT_MS = 9000;
+
+export interface SessionOptions {
+  readonly config: Config;
+  readonly clickhouse: ClickHouse;
+  readonly pool: ChunkPool;
+  readonly log: Logger;
+  /** Asks for a graceful end: what is buffered is delivered, settled and acknowledged. */
+  readonly stop: AbortSignal;
+  /** The slot is held and the ledger is ours. */
+  readonly onAttached: () => void;
+}
+
+/**
+ * One attachment to the slot, under one epoch, from connecting to Postgres until the connection is lost or a graceful stop
+ * is done. Nothing of it outlives it: whoever comes next reads the ledger (design of delivery: docs/architecture.md).
+ *
+ *   connect → attach to the slot → take the ledger → repeat the pending insert → [ fill · intend · insert · settle ]* → drain
+ *
+ * Reading runs in the socket's callbacks and fills the next batch while `#deliver` awaits the one before.
+ */
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #over = new AbortController();
+  #db: Database | undefined;
+  #replication: Replication | undefined;
+  #ledger: Ledger | undefined;
+  #intake: Intake | undefined;
+  #decoder: PgoutputDecoder | undefined;
+  #publication = '';
+  /** Nothing beyond what was written before the last good look at the publication is acknowledged (invariant 8). */
+  #publishedLsn: Lsn = 0;
+  #relations = 0;
+  #draining = false;
+  #wake: (() => void) | undefined;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+  }
+
+  /** Returns after a graceful stop; throws what ended the session otherwise: an OutboxError, unless the fault is ours. */
+  async run(): Promise<void> {
+    const { stop } = this.#options;
+    const drain = (): void => this.#drain();
+    stop.addEventListener('abort', drain);
+    try {
+      await this.#attach();
+      if (stop.aborted) this.#drain();
+      const heartbeat = setInterval(() => void this.#heartbeat(), HEARTBEAT_MS);
+      try {
+        await this.#deliver();
+      } finally {
+        clearInterval(heartbeat);
+      }
+      await this.#heartbeat();
+      this.#signal.throwIfAborted();
+      await this.#replication!.finish(FINISH_TIMEOUT_MS);
+    } catch (error) {
+      this.#fail(error);
+      throw this.#signal.reason;
+    } finally {
+      stop.removeEventListener('abort', drain);
+      this.#over.abort();
+      await this.#replication?.close();
+      await this.#db?.close();
+    }
+  }
+
+  get #signal(): AbortSignal {
+    return this.#over.signal;
+  }
+
+  async #attach(): Promise<void> {
+    const { config, log, pool, onAttached } = this.#options;
+    const fail = (error: OutboxError): void => this.#fail(error);
+    const parameters = { synchronous_commit: 'on', statement_timeout: `${STATEMENT_TIMEOUT_MS}ms` };
+    const db = (this.#db = await Database.connect(config.databaseUrl, { parameters }, fail));
+    await checkServer(db);
+    const published = await checkPublication(db);
+    this.#publication = published.identity;
+    this.#publishedLsn = published.flushedLsn;
+    if (!(await checkSlot(db, config.slot)))
+      throw new OutboxError('OUTBOX_SLOT_MISSING', { detail: `the replication slot "${config.slot}" does not exist` });
+
+    const replication = (this.#replication = await Replication.connect({
+      url: config.databaseUrl,
+      slot: config.slot,
+      // before the ledger is read there is no room for anything
+      onMessage: (buffer, start, end) => this.#decoder?.decode(buffer, start, end) ?? false,
+      onKeepalive: (walEnd, replyRequested) => this.#keepalive(walEnd, replyRequested),
+      flushLsn: () => Math.min(this.#intake?.ackable ?? 0, this.#publishedLsn),
+      onFailure: fail,
+    }));
+    const { server } = replication;
+    await replication.start();
+    const ledger = (this.#ledger = await Ledger.take(db, config.slot, server, published.identity, server.walEnd));
+    const { delivered, pending } = ledger.state;
+    this.#intake = new Intake({
+      pool,
+      now: () => performance.now(),
+      maxRows: config.batchMaxRows,
+      maxBytes: config.batchMaxBytes,
+      maxAgeMs: config.flushIntervalMs,
+      extraRowBytes: constantBytes({ source: this.#source, origin: 'stream' }),
+      delivered,
+      pending,
+      onProgress: () => this.#wake?.(),
+      onRelation: () => {
+        // the first description is the usual one; another means that the catalog changed, perhaps the publication
+        if (this.#relations++ > 0) void this.#heartbeat();
+      },
+    });
+    this.#decoder = new PgoutputDecoder(this.#intake);
+    const { epoch } = ledger;
+    log.info(
+      {
+        slot: config.slot,
+        epoch,
+        delivered: formatPosition(delivered),
+        pending: pending && formatPosition(pending.to),
+      },
+      'attached',
+    );
+    onAttached();
+    replication.resume('buffer full');
+  }
+
+  async #deliver(): Promise<void> {
+    const { config, clickhouse, log } = this.#options;
+    const ledger = this.#ledger!;
+    const intake = this.#intake!;
+    const replication = this.#replication!;
+    const delivery = new Delivery({
+      clickhouse,
+      ledger,
+      log,
+      table: config.clickhouseTable,
+      source: this.#source,
+      timeline: replication.server.timeline,
+      retryMaxMs: config.retryMaxMs,
+      signal: this.#signal,
+    });
+    await delivery.ready();
+
+    let repeated = ledger.state.pending;
+    let answered: Batch | undefined;
+    for (;;) {
+      const settleAt = answered === undefined ? undefined : performance.now() + SETTLE_AFTER_MS;
+      if ((await this.#nextStep(settleAt)) === 'batch') {
+        const batch = intake.cut();
+        replication.resume('buffer full');
+        const intent = repeated ?? (await delivery.intend(batch));
+        repeated = undefined;
+        if (answered !== undefined) this.#settled(answered);
+        await delivery.insert(batch, intent);
+        batch.release();
+        answered = batch;
+      } else if (answered !== undefined) {
+        await ledger.settle();
+        this.#settled(answered);
+        answered = undefined;
+      } else return;
+    }
+  }
+
+  /** Waits until a batch is due, or until there is a reason to settle (and, with nothing to settle, to end). */
+  async #nextStep(settleAt: number | undefined): Promise<'batch' | 'settle'> {
+    const intake = this.#intake!;
+    for (;;) {
+      this.#signal.throwIfAborted();
+      if (this.#draining) intake.hurry();
+      const dueIn = intake.dueIn();
+      if (dueIn === 0) return 'batch';
+      const settleIn = settleAt === undefined ? undefined : Math.max(0, settleAt - performance.now());
+      if (this.#draining || settleIn === 0) return 'settle';
+      await this.#rest(Math.min(dueIn ?? Infinity, settleIn ?? Infinity));
+    }
+  }
+
+  /** Waits until something happens, for `ms` at most. */
+  async #rest(ms: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      if (ms !== Infinity) timer = setTimeout(resolve, ms);
+    });
+    this.#wake = undefined;
+    clearTimeout(timer);
+  }
+
+  #settled(batch: Batch): void {
+    this.#intake!.settled(batch);
+    this.#replication!.sendStatus(false);
+  }
+
+  #keepalive(walEnd: Lsn, replyRequested: boolean): void {
+    const intake = this.#intake;
+    intake?.reached(walEnd);
+    if (!replyRequested) return;
+    if (intake !== undefined) {
+      intake.hurry();
+      this.#wake?.();
+    }
+    this.#replication?.sendStatus(true);
+  }
+
+  /** Proves that the epoch is still ours and that the publication is still what it was. */
+  async #heartbeat(): Promise<void> {
+    if (this.#signal.aborted) return;
+    try {
+      await this.#ledger!.prove();
+      const { identity, flushedLsn } = await checkPublication(this.#db!);
+      if (identity !== this.#publication) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
+      this.#publishedLsn = flushedLsn;
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #drain(): void {
+    this.#draining = true;
+    this.#replication?.pause('draining');
+    this.#wake?.();
+  }
+
+  #fail(error: unknown): void {
+    if (this.#signal.aborted) return;
+    this.#over.abort(error);
+    this.#wake?.();
+  }
+
+  get #source(): string {
+    return `${this.#replication!.server.systemId}/${this.#options.config.slot}`;
+  }
+}

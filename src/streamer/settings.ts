@@ -1,0 +1,180 @@
+interface Described {
+  /** The name in `Config`. */
+  readonly key: string;
+  /** Which half of the package reads it. The streamer accepts and ignores what is the library's. */
+  readonly readBy: 'streamer' | 'library';
+  readonly meaning: string;
+}
+
+/** Always required and always a secret: may come as NAME_FILE, and its value is never printed. */
+interface UrlSetting extends Described {
+  readonly kind: 'url';
+  readonly protocols: readonly string[];
+  readonly parameters: boolean;
+  readonly example: string;
+}
+
+interface TextSetting extends Described {
+  readonly kind: 'text';
+  readonly default: string;
+  readonly pattern: RegExp;
+  readonly form: string;
+}
+
+interface IntegerSetting extends Described {
+  readonly kind: 'integer';
+  readonly unit: 'rows' | 'bytes' | 'ms';
+  readonly default: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+interface ChoiceSetting extends Described {
+  readonly kind: 'choice';
+  readonly choices: readonly string[];
+  readonly default: string;
+}
+
+export type Setting = UrlSetting | TextSetting | IntegerSetting | ChoiceSetting;
+
+/** Every setting there is. The parser (config.ts), docs/configuration.md and .env.example all come from this table. */
+export const SETTINGS = {
+  DATABASE_URL: {
+    key: 'databaseUrl',
+    readBy: 'streamer',
+    kind: 'url',
+    protocols: ['postgres:', 'postgresql:'],
+    parameters: true,
+    example: 'postgres://outbox_streamer:password@localhost:5432/app',
+    meaning:
+      'The Postgres database that holds the outbox, and a role with REPLICATION. A Unix socket is a percent-encoded host: `%2Fvar%2Frun%2Fpostgresql`.',
+  },
+  CLICKHOUSE_URL: {
+    key: 'clickhouseUrl',
+    readBy: 'streamer',
+    kind: 'url',
+    protocols: ['http:', 'https:'],
+    parameters: false,
+    example: 'http://outbox:password@localhost:8123/analytics',
+    meaning:
+      'The ClickHouse server, by its HTTP port, with the database as path. It takes no parameters: every setting that matters is sent with each insert.',
+  },
+  OUTBOX_SLOT: {
+    key: 'slot',
+    readBy: 'streamer',
+    kind: 'text',
+    default: 'outbox',
+    pattern: /^[a-z0-9_]{1,63}$/,
+    form: '1 to 63 of a-z, 0-9 and _',
+    meaning: 'The replication slot, and the name of its row in the ledger. Unique in the whole Postgres cluster.',
+  },
+  OUTBOX_CLICKHOUSE_TABLE: {
+    key: 'clickhouseTable',
+    readBy: 'streamer',
+    kind: 'text',
+    default: 'events',
+    pattern: /^[A-Za-z_][A-Za-z0-9_]{0,127}$/,
+    form: '1 to 128 of A-Z, a-z, 0-9 and _, not beginning with a digit',
+    meaning: 'The table that receives the events, in the database of CLICKHOUSE_URL.',
+  },
+  OUTBOX_BATCH_MAX_ROWS: {
+    key: 'batchMaxRows',
+    readBy: 'streamer',
+    kind: 'integer',
+    unit: 'rows',
+    default: 100_000,
+    min: 1,
+    max: 100_000,
+    meaning: 'Most rows in one insert. One insert is one block in ClickHouse, which is why there is an upper limit.',
+  },
+  OUTBOX_BATCH_MAX_BYTES: {
+    key: 'batchMaxBytes',
+    readBy: 'streamer',
+    kind: 'integer',
+    unit: 'bytes',
+    default: 64 * 1024 * 1024,
+    min: 64 * 1024,
+    max: 64 * 1024 * 1024,
+    meaning:
+      'Most bytes in one insert. Memory is about twice that: one batch in flight and one filling. Not below OUTBOX_MAX_EVENT_BYTES where that is given.',
+  },
+  OUTBOX_FLUSH_INTERVAL_MS: {
+    key: 'flushIntervalMs',
+    readBy: 'streamer',
+    kind: 'integer',
+    unit: 'ms',
+    default: 1000,
+    min: 10,
+    max: 60_000,
+    meaning: 'How long the oldest event of a batch waits for company.',
+  },
+  OUTBOX_INSERT_TIMEOUT_MS: {
+    key: 'insertTimeoutMs',
+    readBy: 'streamer',
+    kind: 'integer',
+    unit: 'ms',
+    default: 60_000,
+    min: 1000,
+    max: 600_000,
+    meaning: 'Longest life of one attempt to insert. The same insert is then repeated.',
+  },
+  OUTBOX_RETRY_MAX_MS: {
+    key: 'retryMaxMs',
+    readBy: 'streamer',
+    kind: 'integer',
+    unit: 'ms',
+    default: 30_000,
+    min: 100,
+    max: 300_000,
+    meaning: 'Longest pause between two attempts, to connect or to insert. Pauses double up to it.',
+  },
+  OUTBOX_SHUTDOWN_TIMEOUT_MS: {
+    key: 'shutdownTimeoutMs',
+    readBy: 'streamer',
+    kind: 'integer',
+    unit: 'ms',
+    default: 25_000,
+    min: 1000,
+    max: 600_000,
+    meaning:
+      'How long a graceful stop may take. Keep it below the grace period of the supervisor (Kubernetes gives 30 s).',
+  },
+  LOG_LEVEL: {
+    key: 'logLevel',
+    readBy: 'streamer',
+    kind: 'choice',
+    choices: ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    default: 'info',
+    meaning: 'The least severe level that is logged.',
+  },
+  OUTBOX_ENVIRONMENT: {
+    key: 'environment',
+    readBy: 'library',
+    kind: 'text',
+    default: '',
+    pattern: /^/,
+    form: 'at most 65535 bytes of UTF-8',
+    meaning: 'The environment of events that do not name their own, such as `production`.',
+  },
+  OUTBOX_MAX_EVENT_BYTES: {
+    key: 'maxEventBytes',
+    readBy: 'library',
+    kind: 'integer',
+    unit: 'bytes',
+    default: 16 * 1024 * 1024,
+    min: 1,
+    max: 256 * 1024 * 1024,
+    meaning:
+      'Largest context of one event, as JSON text. A larger one is refused before any SQL. Above 64 MiB it outgrows every batch of the streamer, and its limit on memory.',
+  },
+} as const satisfies Record<string, Setting>;
+
+type Table = typeof SETTINGS;
+type ValueOf<S> = S extends { kind: 'integer' } ? number : S extends { choices: readonly (infer C)[] } ? C : string;
+
+/** What the streamer runs with: the streamer's settings, under their keys in the table. Frozen. */
+export type Config = {
+  readonly [Name in keyof Table as Table[Name]['readBy'] extends 'streamer' ? Table[Name]['key'] : never]: ValueOf<
+    Table[Name]
+  >;
+};

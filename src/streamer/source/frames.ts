@@ -1,0 +1,130 @@
+import { OutboxError } from '../../errors.ts';
+
+/** Type byte and Int32 length, which counts itself but not the type. */
+export const FRAME_HEADER_BYTES = 5;
+/** Postgres never sends a longer message: MaxAllocSize. */
+const MAX_FRAME_BYTES = 0x3fff_ffff;
+/** A carry that grew for one large event is let go once it is larger than this. */
+const CARRY_KEEP_BYTES = 1024 * 1024;
+
+/**
+ * Sees one message of the frontend/backend protocol: `buffer[start]` is its type, its payload is
+ * `[start + FRAME_HEADER_BYTES, end)`. The bytes are valid during the call only. Returns false to refuse the message for
+ * now: the reader stops before it and offers it again after `resume()`.
+ */
+export type FrameHandler = (type: number, buffer: Buffer, start: number, end: number) => boolean;
+
+/**
+ * Cuts a byte stream into protocol messages without an object, a copy or a string for each: a message is copied only when
+ * it straddles two chunks.
+ *
+ * https://www.postgresql.org/docs/current/protocol-overview.html#PROTOCOL-MESSAGE-CONCEPTS
+ */
+export class FrameReader {
+  readonly #handle: FrameHandler;
+  #carry = Buffer.allocUnsafeSlow(64 * 1024);
+  #carried = 0;
+  #rest: Buffer | undefined;
+  #refused = false;
+
+  constructor(handle: FrameHandler) {
+    this.#handle = handle;
+  }
+
+  /** True while a message waits to be offered again: `push` must not be called until `resume()` has returned true. */
+  get isStopped(): boolean {
+    return this.#refused;
+  }
+
+  /** Takes the next chunk. It is kept, not copied, when the handler refuses a message in the middle of it. */
+  push(chunk: Buffer): void {
+    if (this.#refused) {
+      // a paused socket may still hand over what it had already read
+      this.#rest = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]);
+      return;
+    }
+    let offset = 0;
+    if (this.#carried > 0) {
+      offset = this.#fillCarry(chunk);
+      if (offset < 0) return;
+      const length = this.#carried;
+      this.#carried = 0;
+      if (!this.#handle(this.#carry[0]!, this.#carry, 0, length)) {
+        this.#carried = length;
+        this.#refused = true;
+        this.#rest = offset < chunk.length ? chunk.subarray(offset) : undefined;
+        return;
+      }
+      if (this.#carry.length > CARRY_KEEP_BYTES) this.#carry = Buffer.allocUnsafeSlow(64 * 1024);
+    }
+    while (chunk.length - offset >= FRAME_HEADER_BYTES) {
+      const end = offset + frameLength(chunk, offset);
+      if (end > chunk.length) break;
+      if (!this.#handle(chunk[offset]!, chunk, offset, end)) {
+        this.#refused = true;
+        this.#rest = chunk.subarray(offset);
+        return;
+      }
+      offset = end;
+    }
+    if (offset < chunk.length) this.#startCarry(chunk, offset);
+  }
+
+  /** Offers the refused message again, then what came behind it. Returns true when all of it was taken. */
+  resume(): boolean {
+    if (!this.#refused) return true;
+    this.#refused = false;
+    const rest = this.#rest;
+    this.#rest = undefined;
+    if (this.#carried > 0 && this.#carried === frameLength(this.#carry, 0)) {
+      const length = this.#carried;
+      this.#carried = 0;
+      if (!this.#handle(this.#carry[0]!, this.#carry, 0, length)) {
+        this.#carried = length;
+        this.#refused = true;
+        this.#rest = rest;
+        return false;
+      }
+    }
+    if (rest !== undefined) this.push(rest);
+    return !this.#refused;
+  }
+
+  #startCarry(chunk: Buffer, offset: number): void {
+    const part = chunk.length - offset;
+    if (part >= FRAME_HEADER_BYTES) this.#reserve(frameLength(chunk, offset));
+    chunk.copy(this.#carry, 0, offset);
+    this.#carried = part;
+  }
+
+  /** Completes the carried message from the chunk. Returns where the chunk goes on, or −1 when more is needed. */
+  #fillCarry(chunk: Buffer): number {
+    let offset = 0;
+    if (this.#carried < FRAME_HEADER_BYTES) {
+      offset = Math.min(FRAME_HEADER_BYTES - this.#carried, chunk.length);
+      chunk.copy(this.#carry, this.#carried, 0, offset);
+      this.#carried += offset;
+      if (this.#carried < FRAME_HEADER_BYTES) return -1;
+      this.#reserve(frameLength(this.#carry, 0));
+    }
+    const take = Math.min(frameLength(this.#carry, 0) - this.#carried, chunk.length - offset);
+    chunk.copy(this.#carry, this.#carried, offset, offset + take);
+    this.#carried += take;
+    return this.#carried < frameLength(this.#carry, 0) ? -1 : offset + take;
+  }
+
+  #reserve(length: number): void {
+    if (length <= this.#carry.length) return;
+    const larger = Buffer.allocUnsafeSlow(length);
+    this.#carry.copy(larger, 0, 0, this.#carried);
+    this.#carry = larger;
+  }
+}
+
+function frameLength(buffer: Buffer, offset: number): number {
+  const length = buffer.readUInt32BE(offset + 1);
+  if (length < 4 || length > MAX_FRAME_BYTES) {
+    throw new OutboxError('OUTBOX_PROTOCOL', { detail: `a message claims a length of ${length} bytes` });
+  }
+  return length + 1;
+}

@@ -1,0 +1,204 @@
+import { OutboxError } from '../../errors.ts';
+import { readLsn } from '../../lsn.ts';
+import type { Lsn } from '../../lsn.ts';
+
+/** The columns of outbox.event that the publication sends, in the order of `Tuple`'s slots. */
+export const EVENT_COLUMNS = [
+  { name: 'event_id', type: 'uuid', oid: 2950 },
+  { name: 'event_type', type: 'text', oid: 25 },
+  { name: 'event_date_time', type: 'timestamptz', oid: 1184 },
+  { name: 'environment', type: 'text', oid: 25 },
+  { name: 'event_context', type: 'json', oid: 114 },
+  { name: 'metadata_version', type: 'integer', oid: 23 },
+  { name: 'traceparent', type: 'text', oid: 25 },
+] as const;
+
+/** Slots of a `Tuple`. */
+export const Field = {
+  eventId: 0,
+  eventType: 1,
+  eventDateTime: 2,
+  environment: 3,
+  eventContext: 4,
+  metadataVersion: 5,
+  traceparent: 6,
+} as const;
+
+const FIXED_BYTES: readonly number[] = EVENT_COLUMNS.map(({ oid }) =>
+  oid === 2950 ? 16 : oid === 1184 ? 8 : oid === 23 ? 4 : 0,
+);
+
+/** Where the values of one row lie in the message's buffer. Reused for every row; a start of −1 is NULL. */
+export interface Tuple {
+  readonly start: Int32Array;
+  readonly end: Int32Array;
+}
+
+/** What the decoder tells, in WAL order. Buffers are valid during the call only. */
+export interface ChangeHandler {
+  /** A committed transaction begins. `commitLsn` is the start of its commit record; its time is an Int64 (µs since 2000-01-01) at `timeOffset`. */
+  begin(commitLsn: Lsn, buffer: Buffer, timeOffset: number): void;
+  /** One row put into the outbox. Returns false when there is no room: the same message is decoded again later. */
+  insert(buffer: Buffer, tuple: Tuple): boolean;
+  /** The transaction ends; `endLsn` is the first byte behind its commit record. */
+  commit(endLsn: Lsn): void;
+  /** Postgres described the outbox table (the first time, and again after every change of its catalog entry). */
+  relation(): void;
+}
+
+const B = 0x42;
+const C = 0x43;
+const D = 0x44;
+const I = 0x49;
+const M = 0x4d;
+const N = 0x4e;
+const O = 0x4f;
+const R = 0x52;
+const T = 0x54;
+const U = 0x55;
+const Y = 0x59;
+const KIND_NULL = 0x6e;
+const KIND_BINARY = 0x62;
+const KIND_TEXT = 0x74;
+
+/**
+ * Decodes pgoutput protocol 1, binary mode: extents of values, no values. Rows of other tables, and what an outbox does
+ * not do (UPDATE, DELETE, TRUNCATE), pass unseen; a message of an unknown type is an error.
+ *
+ * https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
+ */
+export class PgoutputDecoder {
+  readonly #handler: ChangeHandler;
+  readonly #tuple: Tuple = {
+    start: new Int32Array(EVENT_COLUMNS.length),
+    end: new Int32Array(EVENT_COLUMNS.length),
+  };
+  #outboxOid = 0;
+  /** Slot of each column on the wire, −1 for columns that are not ours. */
+  #slots = new Int8Array(0);
+  #inTransaction = false;
+
+  constructor(handler: ChangeHandler) {
+    this.#handler = handler;
+  }
+
+  /** True between BEGIN and COMMIT. */
+  get inTransaction(): boolean {
+    return this.#inTransaction;
+  }
+
+  /** Decodes the message `[start, end)`. Returns false when its row found no room. Throws OUTBOX_PROTOCOL. */
+  decode(buffer: Buffer, start: number, end: number): boolean {
+    if (end <= start) throw malformed('an empty message');
+    switch (buffer[start]) {
+      case I:
+        return this.#insert(buffer, start + 1, end);
+      case B:
+        need(start + 21, end, 'begin');
+        if (this.#inTransaction) throw malformed('begin inside a transaction');
+        this.#inTransaction = true;
+        this.#handler.begin(readLsn(buffer, start + 1), buffer, start + 9);
+        return true;
+      case C:
+        need(start + 26, end, 'commit');
+        if (!this.#inTransaction) throw malformed('commit outside a transaction');
+        this.#inTransaction = false;
+        this.#handler.commit(readLsn(buffer, start + 10));
+        return true;
+      case R:
+        this.#relation(buffer, start + 1, end);
+        return true;
+      case D:
+      case M:
+      case O:
+      case T:
+      case U:
+      case Y:
+        return true;
+      default:
+        throw malformed(`unknown message type 0x${buffer[start]!.toString(16).padStart(2, '0')}`);
+    }
+  }
+
+  #insert(buffer: Buffer, start: number, end: number): boolean {
+    need(start + 7, end, 'insert');
+    if (!this.#inTransaction) throw malformed('insert outside a transaction');
+    if (buffer.readUInt32BE(start) !== this.#outboxOid) return true;
+    if (buffer[start + 4] !== N) throw malformed('insert without a new tuple');
+    const slots = this.#slots;
+    if (buffer.readUInt16BE(start + 5) !== slots.length)
+      throw malformed('a row with another number of columns than its table');
+    const tuple = this.#tuple;
+    tuple.start.fill(-1);
+    let offset = start + 7;
+    for (let column = 0; column < slots.length; column++) {
+      const slot = slots[column]!;
+      need(offset + 1, end, 'row');
+      const kind = buffer[offset++];
+      if (kind === KIND_NULL) continue;
+      if (kind !== KIND_BINARY && kind !== KIND_TEXT) throw malformed(`a value of kind 0x${kind?.toString(16)}`);
+      need(offset + 4, end, 'row');
+      const from = offset + 4;
+      const to = from + buffer.readUInt32BE(offset);
+      need(to, end, 'row');
+      offset = to;
+      if (slot < 0) continue;
+      const fixed = FIXED_BYTES[slot]!;
+      if (fixed > 0 && (kind !== KIND_BINARY || to - from !== fixed)) {
+        throw malformed(`column ${EVENT_COLUMNS[slot]!.name} is not ${fixed} binary bytes`);
+      }
+      tuple.start[slot] = from;
+      tuple.end[slot] = to;
+    }
+    return this.#handler.insert(buffer, tuple);
+  }
+
+  #relation(buffer: Buffer, start: number, end: number): void {
+    need(start + 4, end, 'relation');
+    const oid = buffer.readUInt32BE(start);
+    const schemaEnd = zero(buffer, start + 4, end);
+    const nameEnd = zero(buffer, schemaEnd + 1, end);
+    if (
+      buffer.toString('latin1', start + 4, schemaEnd) !== 'outbox' ||
+      buffer.toString('latin1', schemaEnd + 1, nameEnd) !== 'event'
+    )
+      return;
+    let offset = nameEnd + 2;
+    need(offset + 2, end, 'relation');
+    const slots = new Int8Array(buffer.readUInt16BE(offset)).fill(-1);
+    offset += 2;
+    const wrong: string[] = [];
+    for (let column = 0; column < slots.length; column++) {
+      const columnEnd = zero(buffer, offset + 1, end);
+      need(columnEnd + 9, end, 'relation');
+      const name = buffer.toString('utf8', offset + 1, columnEnd);
+      const slot = EVENT_COLUMNS.findIndex((c) => c.name === name);
+      const expected = EVENT_COLUMNS[slot];
+      if (expected !== undefined && buffer.readUInt32BE(columnEnd + 1) !== expected.oid)
+        wrong.push(`${name} is not of type ${expected.type}`);
+      slots[column] = slot;
+      offset = columnEnd + 9;
+    }
+    EVENT_COLUMNS.forEach(({ name }, slot) => {
+      if (!slots.includes(slot)) wrong.push(`${name} is not published`);
+    });
+    if (wrong.length > 0) throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', { problems: wrong });
+    this.#outboxOid = oid;
+    this.#slots = slots;
+    this.#handler.relation();
+  }
+}
+
+function zero(buffer: Buffer, start: number, end: number): number {
+  const at = buffer.indexOf(0, start);
+  if (at < 0 || at >= end) throw malformed('a name without its end');
+  return at;
+}
+
+function need(offset: number, end: number, what: string): void {
+  if (offset > end) throw malformed(`a ${what} message is truncated`);
+}
+
+function malformed(detail: string): OutboxError {
+  return new OutboxError('OUTBOX_PROTOCOL', { detail: `pgoutput: ${detail}` });
+}

@@ -1,0 +1,312 @@
+import type { Socket } from 'node:net';
+import type pg from 'pg';
+import { OutboxError } from '../../errors.ts';
+import { parseLsn, readLsn, writeLsn } from '../../lsn.ts';
+import type { Lsn } from '../../lsn.ts';
+import { connectClient, postgresError, sqlStateError } from '../postgres.ts';
+import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
+import { PUBLICATION } from './slot.ts';
+
+/** Walsender and streamer each give the other up after this long without a word. */
+const SILENCE_MS = 30_000;
+/** At the latest after this long a status goes out, which asks the server for an answer (invariant 9). */
+const STATUS_EVERY_MS = SILENCE_MS / 3;
+const TICK_MS = 1000;
+/** After so many reads the socket rests for a millisecond: the walsender does one send() a message, and an eager reader makes each of them a wake-up. */
+const READS_PER_TURN = 4;
+const REST_MS = 1;
+/** 'w', start, end and time before the payload of pgoutput. */
+const XLOG_HEADER_BYTES = 25;
+
+export type PauseReason = 'resting' | 'buffer full' | 'draining';
+
+export interface ReplicationOptions {
+  readonly url: string;
+  readonly slot: string;
+  /** Takes a message of pgoutput; returns false when there is no room for it now (see FrameReader). */
+  readonly onMessage: (buffer: Buffer, start: number, end: number) => boolean;
+  /** The server has sent everything up to `walEnd`, and wants a status at once when `replyRequested`. */
+  readonly onKeepalive: (walEnd: Lsn, replyRequested: boolean) => void;
+  /** Everything before it is durable in ClickHouse and settled in the ledger: Postgres may forget it. Asked whenever a status goes out. */
+  readonly flushLsn: () => Lsn;
+  /** The stream has ended or cannot go on. Called once. */
+  readonly onFailure: (error: OutboxError) => void;
+}
+
+export interface ServerIdentity {
+  readonly systemId: string;
+  readonly timeline: number;
+  readonly walEnd: Lsn;
+}
+
+/**
+ * The replication connection. The driver connects and authenticates; from START_REPLICATION on the socket is read here, so
+ * that a message costs no object, and what is acknowledged is exactly what was said.
+ *
+ * https://www.postgresql.org/docs/current/protocol-replication.html
+ */
+export class Replication {
+  readonly #client: pg.Client;
+  readonly #socket: Socket;
+  readonly #options: ReplicationOptions;
+  readonly #frames: FrameReader;
+  readonly #paused = new Set<PauseReason>();
+  readonly #paced: boolean;
+  readonly server: ServerIdentity;
+  #reads = 0;
+  #sentLsn: Lsn = 0;
+  #sentAt = 0;
+  #heardAt = performance.now();
+  #started: { resolve: () => void; reject: (error: OutboxError) => void } | undefined;
+  #ended: (() => void) | undefined;
+  #rest: NodeJS.Timeout | undefined;
+  #ticker: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  private constructor(client: pg.Client, server: ServerIdentity, options: ReplicationOptions) {
+    this.#client = client;
+    this.server = server;
+    this.#options = options;
+    this.#frames = new FrameReader((type, buffer, start, end) => this.#frame(type, buffer, start, end));
+    const { connection } = client as unknown as { connection: { stream: Socket } };
+    this.#socket = connection.stream;
+    // on a Unix socket resting costs more than it saves
+    this.#paced = this.#socket.remoteAddress !== undefined;
+  }
+
+  /** Connects and asks the server who it is. Throws OutboxErrors OUTBOX_PG_*. */
+  static async connect(options: ReplicationOptions): Promise<Replication> {
+    let failed: ((error: OutboxError) => void) | undefined;
+    const parameters = { wal_sender_timeout: `${SILENCE_MS}ms` };
+    const client = await connectClient(options.url, { replication: true, parameters }, (error) => failed?.(error));
+    try {
+      const { rows } = await client.query<{ systemid: string; timeline: string; xlogpos: string }>('IDENTIFY_SYSTEM');
+      const { systemid, timeline, xlogpos } = rows[0]!;
+      const replication = new Replication(
+        client,
+        { systemId: systemid, timeline: Number(timeline), walEnd: parseLsn(xlogpos) },
+        options,
+      );
+      failed = (error) => replication.#fail(error);
+      return replication;
+    } catch (error) {
+      await client.end().catch(() => undefined);
+      throw postgresError(error);
+    }
+  }
+
+  /**
+   * Attaches to the slot and starts reading, from what the server knows to be confirmed. Resolves when the server streams.
+   * Throws OUTBOX_SLOT_BUSY, OUTBOX_SLOT_MISSING, OUTBOX_SLOT_INVALID and other OutboxErrors OUTBOX_PG_*.
+   */
+  async start(): Promise<void> {
+    const started = new Promise<void>((resolve, reject) => {
+      this.#started = { resolve, reject };
+    });
+    const command = `START_REPLICATION SLOT "${this.#options.slot}" LOGICAL 0/0 (proto_version '1', publication_names '${PUBLICATION}', binary 'true')`;
+    this.#socket.removeAllListeners('data');
+    this.#socket.on('data', (chunk: Buffer) => this.#read(chunk));
+    this.#socket.write(message('Q', Buffer.from(`${command}\0`)));
+    await started;
+    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  /** Stops reading for a reason; it goes on when no reason is left. Statuses are sent all the same. */
+  pause(reason: PauseReason): void {
+    this.#paused.add(reason);
+    this.#socket.pause();
+  }
+
+  resume(reason: PauseReason): void {
+    if (!this.#paused.delete(reason) || this.#closed) return;
+    if (this.#ended !== undefined) this.#paused.clear();
+    if (this.#paused.size > 0) return;
+    try {
+      if (!this.#frames.resume()) {
+        this.pause('buffer full');
+        return;
+      }
+    } catch (error) {
+      this.#fail(unreadable(error));
+      return;
+    }
+    this.#heardAt = performance.now();
+    this.#socket.resume();
+  }
+
+  get pausedBy(): ReadonlySet<PauseReason> {
+    return this.#paused;
+  }
+
+  /**
+   * Sends a status now, if it says anything new or `always`. The flush LSN goes out exactly as it is, because the next
+   * commit record may begin right there.
+   */
+  sendStatus(always: boolean): void {
+    const flushLsn = Math.max(this.#sentLsn, this.#options.flushLsn());
+    if (this.#closed || (!always && flushLsn === this.#sentLsn)) return;
+    const now = performance.now();
+    const askForReply = now - this.#heardAt > STATUS_EVERY_MS;
+    const status = Buffer.alloc(34);
+    status[0] = 0x72; // 'r'
+    for (const offset of [1, 9, 17]) writeLsn(status, flushLsn, offset);
+    status.writeBigInt64BE(BigInt(Date.now() - Date.UTC(2000, 0, 1)) * 1000n, 25);
+    status[33] = askForReply ? 1 : 0;
+    this.#socket.write(message('d', status));
+    this.#sentLsn = flushLsn;
+    this.#sentAt = now;
+  }
+
+  /**
+   * Ends the stream so that the server has the last status: CopyDone, then read and discard until the server is ready.
+   * Returns after `timeoutMs` in any case.
+   */
+  async finish(timeoutMs: number): Promise<void> {
+    if (this.#closed) return;
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      this.#ended = resolve;
+      timer = setTimeout(resolve, timeoutMs);
+      this.sendStatus(true);
+      this.#socket.write(message('c', Buffer.alloc(0)));
+      this.#paused.add('draining');
+      this.resume('draining');
+    });
+    clearTimeout(timer);
+    await this.close();
+  }
+
+  /** Drops the connection. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearInterval(this.#ticker);
+    clearTimeout(this.#rest);
+    this.#socket.removeAllListeners('data');
+    // the driver waits for the server's goodbye, which a dead peer never sends
+    this.#socket.destroy();
+    await this.#client.end().catch(() => undefined);
+  }
+
+  #read(chunk: Buffer): void {
+    this.#heardAt = performance.now();
+    try {
+      this.#frames.push(chunk);
+    } catch (error) {
+      this.#fail(unreadable(error));
+      return;
+    }
+    if (this.#ended !== undefined) return;
+    if (this.#frames.isStopped) this.pause('buffer full');
+    else if (this.#paced && ++this.#reads >= READS_PER_TURN) {
+      this.#reads = 0;
+      this.pause('resting');
+      if (this.#rest === undefined) this.#rest = setTimeout(() => this.resume('resting'), REST_MS);
+      else this.#rest.refresh();
+    }
+  }
+
+  #frame(type: number, buffer: Buffer, start: number, end: number): boolean {
+    const at = start + FRAME_HEADER_BYTES;
+    switch (type) {
+      case 0x64: // CopyData
+        return this.#ended !== undefined || this.#copyData(buffer, at, end);
+      case 0x57: // CopyBothResponse
+        this.#started?.resolve();
+        this.#started = undefined;
+        return true;
+      case 0x45: // ErrorResponse
+        throw this.#refused(fields(buffer, at, end));
+      case 0x4e: {
+        // NoticeResponse; the only warning that a walsender has for us is that the publication is not there
+        const { V: severity, M: text = '' } = fields(buffer, at, end);
+        if (severity === 'WARNING')
+          throw new OutboxError('OUTBOX_PUBLICATION_MISSING', { detail: `Postgres warns: ${text}` });
+        return true;
+      }
+      case 0x5a: // ReadyForQuery
+        if (this.#ended === undefined) throw ended();
+        this.#ended();
+        return true;
+      case 0x63: // CopyDone
+        if (this.#ended === undefined) throw ended();
+        return true;
+      case 0x43: // CommandComplete
+      case 0x53: // ParameterStatus
+        return true;
+      default:
+        throw new OutboxError('OUTBOX_PROTOCOL', { detail: `unexpected message type 0x${type.toString(16)}` });
+    }
+  }
+
+  #copyData(buffer: Buffer, at: number, end: number): boolean {
+    if (buffer[at] === 0x77 && end - at > XLOG_HEADER_BYTES)
+      return this.#options.onMessage(buffer, at + XLOG_HEADER_BYTES, end);
+    if (buffer[at] === 0x6b && end - at === 18) {
+      this.#options.onKeepalive(readLsn(buffer, at + 1), buffer[at + 17] === 1);
+      return true;
+    }
+    throw new OutboxError('OUTBOX_PROTOCOL', {
+      detail: `a replication message of type 0x${buffer[at]?.toString(16)} and ${end - at} bytes`,
+    });
+  }
+
+  #refused({ C: sqlState = '', M: text = '' }: Record<string, string>): OutboxError {
+    const detail = { detail: `Postgres answered ${sqlState}: ${text}`, sqlState };
+    if (sqlState === '42704')
+      return new OutboxError(
+        text.includes('publication') ? 'OUTBOX_PUBLICATION_MISSING' : 'OUTBOX_SLOT_MISSING',
+        detail,
+      );
+    if (sqlState === '55000') return new OutboxError('OUTBOX_SLOT_INVALID', detail);
+    return sqlStateError(sqlState, text);
+  }
+
+  #tick(): void {
+    const now = performance.now();
+    if (this.#paused.size === 0 && now - this.#heardAt > SILENCE_MS) {
+      this.#fail(
+        new OutboxError('OUTBOX_PG_UNREACHABLE', { detail: `no word from Postgres for ${SILENCE_MS / 1000} s` }),
+      );
+      return;
+    }
+    this.sendStatus(now - this.#sentAt >= STATUS_EVERY_MS);
+  }
+
+  #fail(error: OutboxError): void {
+    if (this.#closed) return;
+    if (this.#ended !== undefined) {
+      this.#ended();
+      return;
+    }
+    this.pause('draining');
+    if (this.#started !== undefined) {
+      this.#started.reject(error);
+      this.#started = undefined;
+    } else this.#options.onFailure(error);
+  }
+}
+
+/** Reads beyond a buffer's end are RangeErrors of the runtime. */
+function unreadable(error: unknown): OutboxError {
+  return error instanceof OutboxError ? error : new OutboxError('OUTBOX_PROTOCOL', { cause: error });
+}
+
+function ended(): OutboxError {
+  return new OutboxError('OUTBOX_PG_UNREACHABLE', { detail: 'Postgres ended the stream' });
+}
+
+function message(type: string, payload: Buffer): Buffer {
+  const head = Buffer.alloc(FRAME_HEADER_BYTES);
+  head.write(type, 'latin1');
+  head.writeUInt32BE(payload.length + 4, 1);
+  return Buffer.concat([head, payload]);
+}
+
+/** https://www.postgresql.org/docs/current/protocol-error-fields.html */
+function fields(buffer: Buffer, start: number, end: number): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const field of buffer.toString('utf8', start, end).split('\0'))
+    if (field !== '') found[field[0]!] = field.slice(1);
+  return found;
+}

@@ -1,0 +1,64 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { OutboxError } from '../errors.ts';
+import type { ErrorCode } from '../errors.ts';
+import { createBackoff } from './backoff.ts';
+import { ChunkPool } from './batch/column.ts';
+import type { Config } from './config.ts';
+import { ClickHouse } from './delivery/clickhouse.ts';
+import type { Logger } from './log.ts';
+import { Session } from './session.ts';
+
+const RECONNECT_BASE_MS = 200;
+/** These do not pass by themselves: ask again, but not in a hurry. */
+const PATIENT: ReadonlySet<ErrorCode> = new Set([
+  'OUTBOX_PG_AUTH',
+  'OUTBOX_PG_PRIVILEGE',
+  'OUTBOX_PG_WAL_LEVEL',
+  'OUTBOX_PG_VERSION',
+  'OUTBOX_PG_NOT_MIGRATED',
+  'OUTBOX_PG_TABLE_UNSUITABLE',
+  'OUTBOX_PUBLICATION_MISSING',
+  'OUTBOX_PUBLICATION_CHANGED',
+  'OUTBOX_SLOT_MISSING',
+  'OUTBOX_SLOT_INVALID',
+  'OUTBOX_SYSTEM_CHANGED',
+  'OUTBOX_TIMELINE_CHANGED',
+  'OUTBOX_POSITION_BEYOND_WAL',
+  'OUTBOX_RANGE_LOST',
+  'OUTBOX_PROTOCOL',
+]);
+const PATIENCE_MS = 5000;
+
+/**
+ * Streams until `stop` is aborted: a session after the other, each from the ledger, with growing pauses between those that
+ * fail. No fault ends it: what an operator mends, it notices by itself. Returns when what was buffered is delivered.
+ */
+export async function stream(config: Config, log: Logger, stop: AbortSignal): Promise<void> {
+  const clickhouse = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs);
+  const pool = new ChunkPool(config.batchMaxBytes);
+  const hasty = createBackoff({ baseMs: RECONNECT_BASE_MS, maxMs: config.retryMaxMs });
+  const patient = createBackoff({ baseMs: Math.min(PATIENCE_MS, config.retryMaxMs), maxMs: config.retryMaxMs });
+  let failing: ErrorCode | undefined;
+  const onAttached = (): void => {
+    hasty.reset();
+    patient.reset();
+    failing = undefined;
+  };
+  try {
+    while (!stop.aborted) {
+      try {
+        await new Session({ config, clickhouse, pool, log, stop, onAttached }).run();
+      } catch (error) {
+        const code = error instanceof OutboxError ? error.code : undefined;
+        const pauseMs = (code !== undefined && PATIENT.has(code) ? patient : hasty).next();
+        // a standby waits for the slot for as long as it takes
+        const level = code === 'OUTBOX_SLOT_BUSY' ? (failing === code ? 'debug' : 'info') : 'error';
+        log[level]({ err: error, pauseMs }, 'not streaming, will connect again');
+        failing = code;
+        await sleep(pauseMs, undefined, { signal: stop }).catch(() => undefined);
+      }
+    }
+  } finally {
+    await clickhouse.close();
+  }
+}
