@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import pg from 'pg';
 import { OutboxError } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
@@ -11,6 +12,8 @@ export interface ConnectOptions {
   readonly parameters?: Readonly<Record<string, string>>;
   /** A connection that speaks the replication protocol. */
   readonly replication?: boolean;
+  /** The socket to use, not yet connected. */
+  readonly socket?: Socket;
   /** ms; 0 for statements that may take long. */
   readonly queryTimeoutMs?: number;
 }
@@ -24,7 +27,7 @@ export async function connectClient(
   options: ConnectOptions,
   onLost: (error: OutboxError) => void,
 ): Promise<pg.Client> {
-  const { parameters = {}, replication = false, queryTimeoutMs = QUERY_TIMEOUT_MS } = options;
+  const { parameters = {}, replication = false, socket, queryTimeoutMs = QUERY_TIMEOUT_MS } = options;
   const config: pg.ClientConfig & { replication?: string } = {
     connectionString: url,
     application_name: 'pg-outbox-clickhouse',
@@ -34,6 +37,7 @@ export async function connectClient(
       .map(([name, value]) => `-c ${name}=${value}`)
       .join(' '),
     ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
+    ...(socket === undefined ? {} : { stream: () => socket }),
     ...(replication ? { replication: 'database' } : {}),
   };
   const client = new pg.Client(config);

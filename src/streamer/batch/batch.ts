@@ -20,10 +20,12 @@ const DASH = 0x2d;
 /** What a row will take in a batch, in bytes, before the columns that are the same for the whole batch. */
 export function rowBytes(tuple: Tuple): number {
   const { start, end } = tuple;
+  const { eventType, environment, eventContext, traceparent } = Field;
   let bytes = FIXED_ROW_BYTES;
-  for (const slot of [Field.eventType, Field.environment, Field.eventContext, Field.traceparent] as const) {
-    if (start[slot]! >= 0) bytes += end[slot]! - start[slot]!;
-  }
+  if (start[eventType]! >= 0) bytes += end[eventType]! - start[eventType]!;
+  if (start[environment]! >= 0) bytes += end[environment]! - start[environment]!;
+  if (start[eventContext]! >= 0) bytes += end[eventContext]! - start[eventContext]!;
+  if (start[traceparent]! >= 0) bytes += end[traceparent]! - start[traceparent]!;
   return bytes;
 }
 

@@ -1,5 +1,8 @@
-/** A multiple of every fixed width, so that a fixed-width value never straddles two chunks. */
-export const CHUNK_BYTES = 64 * 1024;
+/**
+ * A multiple of every fixed width, so that a fixed-width value never straddles two chunks; and large enough that the
+ * allocator maps each chunk by itself, so that what is let go returns to the system.
+ */
+export const CHUNK_BYTES = 256 * 1024;
 
 /** Chunks that settled batches gave back, for the next batches to fill. */
 export class ChunkPool {

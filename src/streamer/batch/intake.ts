@@ -1,4 +1,5 @@
 import { OutboxError } from '../../errors.ts';
+import { formatLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
 import { comparePositions, formatPosition } from '../delivery/position.ts';
 import type { Position } from '../delivery/position.ts';
@@ -111,6 +112,9 @@ export class Intake implements ChangeHandler {
 
   commit(endLsn: Lsn): void {
     this.#inTransaction = false;
+    if (this.#pending !== undefined && !this.#full && this.#stamp.commitLsn >= this.#pending.to.lsn) {
+      throw this.#lost(`the stream reached the end of transaction ${formatLsn(this.#stamp.commitLsn)}`);
+    }
     if (this.#filling.rows > 0) this.#filling.ackLsn = endLsn;
     else if (this.#tail !== undefined) this.#tail.ackLsn = endLsn;
     else this.#advance(endLsn);

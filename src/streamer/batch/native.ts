@@ -80,9 +80,9 @@ function* constant(name: ColumnName, type: string, value: Buffer, rows: number):
   yield heading(name, type);
   const perChunk = Math.min(rows, Math.max(1, Math.floor(CHUNK_BYTES / value.length)));
   const chunk = Buffer.alloc(perChunk * value.length, value);
-  let left = rows;
-  for (; left >= perChunk; left -= perChunk) yield chunk;
-  if (left > 0) yield chunk.subarray(0, left * value.length);
+  for (let left = rows; left > 0; left -= perChunk) {
+    yield left >= perChunk ? chunk : chunk.subarray(0, left * value.length);
+  }
 }
 
 function heading(name: string, type: string): Buffer {

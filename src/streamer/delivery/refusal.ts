@@ -44,6 +44,6 @@ export function refusal(code: number, name: string, message: string): OutboxErro
 
 function classOf(code: number, message: string): ErrorCode {
   // one code for two faults: too many parts passes, too many partitions in one insert does not
-  if (code === 252) return message.includes('partitions') ? 'OUTBOX_CH_REFUSED' : 'OUTBOX_CH_UNAVAILABLE';
+  if (code === 252) return message.includes('Too many partitions') ? 'OUTBOX_CH_REFUSED' : 'OUTBOX_CH_UNAVAILABLE';
   return CLASSES.find(({ codes }) => codes.includes(code))?.code ?? 'OUTBOX_CH_FAILED';
 }

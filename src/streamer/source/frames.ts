@@ -36,33 +36,28 @@ export class FrameReader {
     return this.#refused;
   }
 
-  /** Takes the next chunk. It is kept, not copied, when the handler refuses a message in the middle of it. */
+  /** Takes the next chunk, which is not used after the call. */
   push(chunk: Buffer): void {
     if (this.#refused) {
       // a paused socket may still hand over what it had already read
-      this.#rest = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]);
+      this.#rest = Buffer.concat(this.#rest === undefined ? [chunk] : [this.#rest, chunk]);
       return;
     }
     let offset = 0;
     if (this.#carried > 0) {
       offset = this.#fillCarry(chunk);
       if (offset < 0) return;
-      const length = this.#carried;
-      this.#carried = 0;
-      if (!this.#handle(this.#carry[0]!, this.#carry, 0, length)) {
-        this.#carried = length;
-        this.#refused = true;
-        this.#rest = offset < chunk.length ? chunk.subarray(offset) : undefined;
+      if (!this.#offerCarry()) {
+        this.#rest = offset < chunk.length ? Buffer.from(chunk.subarray(offset)) : undefined;
         return;
       }
-      if (this.#carry.length > CARRY_KEEP_BYTES) this.#carry = Buffer.allocUnsafeSlow(64 * 1024);
     }
     while (chunk.length - offset >= FRAME_HEADER_BYTES) {
       const end = offset + frameLength(chunk, offset);
       if (end > chunk.length) break;
       if (!this.#handle(chunk[offset]!, chunk, offset, end)) {
         this.#refused = true;
-        this.#rest = chunk.subarray(offset);
+        this.#rest = Buffer.from(chunk.subarray(offset));
         return;
       }
       offset = end;
@@ -76,18 +71,26 @@ export class FrameReader {
     this.#refused = false;
     const rest = this.#rest;
     this.#rest = undefined;
-    if (this.#carried > 0 && this.#carried === frameLength(this.#carry, 0)) {
-      const length = this.#carried;
-      this.#carried = 0;
-      if (!this.#handle(this.#carry[0]!, this.#carry, 0, length)) {
-        this.#carried = length;
-        this.#refused = true;
-        this.#rest = rest;
-        return false;
-      }
+    // while a message waits, what is carried is that message, whole
+    if (this.#carried > 0 && !this.#offerCarry()) {
+      this.#rest = rest;
+      return false;
     }
     if (rest !== undefined) this.push(rest);
     return !this.#refused;
+  }
+
+  /** Offers the completed message in the carry, which is empty after, or stays as it is when the message is refused. */
+  #offerCarry(): boolean {
+    const length = this.#carried;
+    this.#carried = 0;
+    if (!this.#handle(this.#carry[0]!, this.#carry, 0, length)) {
+      this.#carried = length;
+      this.#refused = true;
+      return false;
+    }
+    if (this.#carry.length > CARRY_KEEP_BYTES) this.#carry = Buffer.allocUnsafeSlow(64 * 1024);
+    return true;
   }
 
   #startCarry(chunk: Buffer, offset: number): void {

@@ -97,13 +97,13 @@ export class PgoutputDecoder {
         need(start + 21, end, 'begin');
         if (this.#inTransaction) throw malformed('begin inside a transaction');
         this.#inTransaction = true;
-        this.#handler.begin(readLsn(buffer, start + 1), buffer, start + 9);
+        this.#handler.begin(lsnAt(buffer, start + 1), buffer, start + 9);
         return true;
       case C:
         need(start + 26, end, 'commit');
         if (!this.#inTransaction) throw malformed('commit outside a transaction');
         this.#inTransaction = false;
-        this.#handler.commit(readLsn(buffer, start + 10));
+        this.#handler.commit(lsnAt(buffer, start + 10));
         return true;
       case R:
         this.#relation(buffer, start + 1, end);
@@ -186,6 +186,14 @@ export class PgoutputDecoder {
     this.#outboxOid = oid;
     this.#slots = slots;
     this.#handler.relation();
+  }
+}
+
+function lsnAt(buffer: Buffer, offset: number): Lsn {
+  try {
+    return readLsn(buffer, offset);
+  } catch {
+    throw malformed('an LSN beyond 2^53');
   }
 }
 

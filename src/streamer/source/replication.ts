@@ -6,6 +6,7 @@ import type { Lsn } from '../../lsn.ts';
 import { connectClient, postgresError, sqlStateError } from '../postgres.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
 import { PUBLICATION } from './slot.ts';
+import { ReadSocket } from './socket.ts';
 
 /** Walsender and streamer each give the other up after this long without a word. */
 const SILENCE_MS = 30_000;
@@ -47,6 +48,7 @@ export interface ServerIdentity {
  */
 export class Replication {
   readonly #client: pg.Client;
+  readonly #reader: ReadSocket;
   readonly #socket: Socket;
   readonly #options: ReplicationOptions;
   readonly #frames: FrameReader;
@@ -63,8 +65,9 @@ export class Replication {
   #ticker: NodeJS.Timeout | undefined;
   #closed = false;
 
-  private constructor(client: pg.Client, server: ServerIdentity, options: ReplicationOptions) {
+  private constructor(client: pg.Client, reader: ReadSocket, server: ServerIdentity, options: ReplicationOptions) {
     this.#client = client;
+    this.#reader = reader;
     this.server = server;
     this.#options = options;
     this.#frames = new FrameReader((type, buffer, start, end) => this.#frame(type, buffer, start, end));
@@ -77,16 +80,16 @@ export class Replication {
   /** Connects and asks the server who it is. Throws OutboxErrors OUTBOX_PG_*. */
   static async connect(options: ReplicationOptions): Promise<Replication> {
     let failed: ((error: OutboxError) => void) | undefined;
+    const reader = new ReadSocket();
     const parameters = { wal_sender_timeout: `${SILENCE_MS}ms` };
-    const client = await connectClient(options.url, { replication: true, parameters }, (error) => failed?.(error));
+    const client = await connectClient(options.url, { replication: true, parameters, socket: reader.socket }, (error) =>
+      failed?.(error),
+    );
     try {
       const { rows } = await client.query<{ systemid: string; timeline: string; xlogpos: string }>('IDENTIFY_SYSTEM');
       const { systemid, timeline, xlogpos } = rows[0]!;
-      const replication = new Replication(
-        client,
-        { systemId: systemid, timeline: Number(timeline), walEnd: parseLsn(xlogpos) },
-        options,
-      );
+      const server = { systemId: systemid, timeline: Number(timeline), walEnd: parseLsn(xlogpos) };
+      const replication = new Replication(client, reader, server, options);
       failed = (error) => replication.#fail(error);
       return replication;
     } catch (error) {
@@ -105,6 +108,8 @@ export class Replication {
     });
     const command = `START_REPLICATION SLOT "${this.#options.slot}" LOGICAL 0/0 (proto_version '1', publication_names '${PUBLICATION}', binary 'true')`;
     this.#socket.removeAllListeners('data');
+    this.#reader.takeOver((chunk) => this.#read(chunk));
+    // a TLS socket hands over what it deciphered as events
     this.#socket.on('data', (chunk: Buffer) => this.#read(chunk));
     this.#socket.write(message('Q', Buffer.from(`${command}\0`)));
     await started;

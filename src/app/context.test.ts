@@ -1,0 +1,211 @@
+/* oxlint-disable typescript/no-unsafe-type-assertion -- tests pass what the types forbid */
+import * as fc from 'fast-check';
+import { runInNewContext } from 'node:vm';
+import { describe, expect, test } from 'vitest';
+import { serialiseContext } from './context.ts';
+import { Problems } from './problems.ts';
+
+function serialise(context: unknown, maxBytes = 1_000_000): { text: string | undefined; problems: string[] } {
+  const problems = new Problems();
+  const result = serialiseContext(context, 'context', maxBytes, problems);
+  return { text: result?.text, problems: problems.list() };
+}
+
+function problemsOf(context: unknown, maxBytes?: number): string[] {
+  const { text, problems } = serialise(context, maxBytes);
+  expect(text).toBeUndefined();
+  return problems;
+}
+
+class Money {
+  readonly #cents = 5;
+  cents(): number {
+    return this.#cents;
+  }
+}
+
+describe('a context is written as JSON.stringify writes it', () => {
+  test.for<[string, object]>([
+    ['an empty object', {}],
+    ['no prototype', Object.assign(Object.create(null), { a: 1 })],
+    ['nested data', { a: [1, { b: null }, 'ü', true], 'odd key': -0.5 }],
+    ['undefined properties and items', { a: undefined, b: [undefined, 1] }],
+    ['a Date', { at: new Date(0), list: [new Date(1)] }],
+    ['a URL', { url: new URL('https://example.com/ü') }],
+    ['a Buffer', { bytes: Buffer.from('ab') }],
+    ['NUL and lone surrogates', { a: '\0', b: '\ud800', c: '\udfff\ud800', '\ud800': 1 }],
+    ['line ends', { a: '\n\r\u2028\u2029' }],
+    ['an own __proto__', JSON.parse('{"__proto__": {"a": 1}, "b": 2}') as object],
+    ['an object of another realm', runInNewContext('({ a: [1, { b: new Date(0) }] })') as object],
+    ['the same object twice, which is no cycle', ((same) => ({ a: same, b: [same, same] }))({ x: 1 })],
+    ['a toJSON at the top', { toJSON: () => ({ a: 1 }) }],
+    ['a toJSON that gives undefined', { a: { toJSON: () => undefined }, b: 1 }],
+    ['a toJSON that wants its key', { a: { toJSON: (key: string) => key }, b: [{ toJSON: (key: string) => key }] }],
+  ])('%s', ([, context]) => {
+    expect(serialise(context)).toEqual({ text: JSON.stringify(context), problems: [] });
+  });
+
+  test('any JSON object, and it has no raw line feed, which the INSERT of many relies on', () => {
+    fc.assert(
+      fc.property(fc.dictionary(fc.string({ unit: 'binary' }), fc.jsonValue({ stringUnit: 'binary' })), (context) => {
+        const { text } = serialise(context);
+        expect(text).toBe(JSON.stringify(context));
+        expect(text).not.toContain('\n');
+        expect(text?.isWellFormed()).toBe(true);
+      }),
+    );
+  });
+
+  test('an own __proto__ beside a Date, for which the holder is copied', () => {
+    const context = JSON.parse('{"__proto__": {"a": 1}}') as Record<string, unknown>;
+    context['at'] = new Date(0);
+    expect(serialise(context).text).toBe(JSON.stringify(context));
+  });
+
+  test('an own __proto__ that has a toJSON', () => {
+    const context = JSON.parse('{"__proto__": 1}') as object;
+    Object.defineProperty(context, '__proto__', { value: new Date(0), enumerable: true });
+    expect(serialise(context).text).toBe(JSON.stringify(context));
+  });
+
+  test('the context itself stays as it is', () => {
+    const context = { at: new Date(0), list: [new Date(0)] };
+    serialise(context);
+    expect(context).toEqual({ at: new Date(0), list: [new Date(0)] });
+  });
+
+  test('toJSON runs once, so what was looked at is what is written', () => {
+    let calls = 0;
+    const fickle = { toJSON: () => ((calls += 1), calls === 1 ? 1 : Number.NaN) };
+    expect(serialise({ fickle })).toEqual({ text: '{"fickle":1}', problems: [] });
+    expect(calls).toBe(1);
+  });
+
+  test('a bigint where the application defines its toJSON', () => {
+    // oxlint-disable-next-line no-extend-native -- what such applications do
+    Object.defineProperty(BigInt.prototype, 'toJSON', { configurable: true, value: () => 'big' });
+    try {
+      expect(serialise({ a: 1n })).toEqual({ text: '{"a":"big"}', problems: [] });
+    } finally {
+      Reflect.deleteProperty(BigInt.prototype, 'toJSON');
+    }
+  });
+
+  test('the size is that of the text in UTF-8', () => {
+    expect(serialiseContext({ a: 'ü€😀' }, 'context', 100, new Problems())?.bytes).toBe(8 + 2 + 3 + 4);
+  });
+});
+
+describe('what is not an object is refused', () => {
+  test.for<[string, unknown]>([
+    ['is missing', undefined],
+    ['is null, not an object', null],
+    ['is an array, not an object', [1]],
+    ['is a string, not an object', 'x'],
+    ['is a number, not an object', Number.NaN],
+    ['is a bigint, not an object', 1n],
+    ['is a function, not an object', () => 1],
+    ['is a symbol, not an object', Symbol('x')],
+    ['is a string, not an object', new Date(0)],
+    ['is an invalid Date', new Date(Number.NaN)],
+    ['is null, not an object', { toJSON: () => null }],
+    ['is an instance of Map, which JSON would lose: give it a toJSON or pass plain data', new Map([['a', 1]])],
+    ['is an instance of Promise, which JSON would lose: give it a toJSON or pass plain data', Promise.resolve({})],
+    ['is an instance of Money, which JSON would lose: give it a toJSON or pass plain data', new Money()],
+  ])('%s', ([fault, context]) => {
+    expect(problemsOf(context)).toEqual([`context: ${fault}`]);
+  });
+
+  test.runIf('rawJSON' in JSON)('a raw JSON text that is no object', () => {
+    const json = JSON as unknown as { rawJSON: (text: string) => object };
+    expect(problemsOf(json.rawJSON('1'))).toEqual(['context: is not an object']);
+  });
+});
+
+describe('what JSON would lose in silence is refused with its path', () => {
+  test.for<[string, unknown]>([
+    ['is NaN', Number.NaN],
+    ['is Infinity', Infinity],
+    ['is -Infinity', -Infinity],
+    ['is a bigint', 1n],
+    ['is a function', () => 1],
+    ['is a symbol', Symbol('x')],
+    ['is an invalid Date', new Date(Number.NaN)],
+    ['is NaN', { toJSON: () => Number.NaN }],
+    ['is a bigint', { toJSON: () => 1n }],
+    ...[new Map(), new Set(), new Error('x'), /x/, new Uint8Array(1), new Number(1), new Money(), new WeakMap()].map(
+      (value): [string, unknown] => [
+        `is an instance of ${value.constructor.name}, which JSON would lose: give it a toJSON or pass plain data`,
+        value,
+      ],
+    ),
+  ])('%s', ([fault, value]) => {
+    expect(problemsOf({ a: { b: [0, value] } })).toEqual([`context.a.b[1]: ${fault}`]);
+  });
+
+  test('a cycle, through objects and arrays', () => {
+    const a: Record<string, unknown> = { x: 1 };
+    a['list'] = [{ back: a }];
+    expect(problemsOf(a)).toEqual(['context.list[0].back: is a cycle: it contains itself']);
+  });
+
+  test('endless nesting out of a toJSON', () => {
+    const endless = { toJSON: (): object => ({ next: { toJSON: endless.toJSON } }) };
+    const [problem] = problemsOf({ endless });
+    expect(problem).toMatch(/: is nested deeper than 500 levels$/);
+  });
+
+  test('all of them, in order', () => {
+    expect(problemsOf({ a: Number.NaN, 'odd key': 1n, ['k'.repeat(100)]: new Map() })).toEqual([
+      'context.a: is NaN',
+      'context["odd key"]: is a bigint',
+      `context["${'k'.repeat(64)}…"]: is an instance of Map, which JSON would lose: give it a toJSON or pass plain data`,
+    ]);
+  });
+
+  test('at most 100 are named, the rest is counted', () => {
+    const problems = problemsOf({ list: Array.from({ length: 1000 }, () => Number.NaN) });
+    expect(problems).toHaveLength(101);
+    expect(problems.at(-1)).toBe('… and 900 more');
+  });
+});
+
+describe("the caller's own errors are told by their class alone", () => {
+  class SecretError extends Error {}
+  const fail = (): never => {
+    throw new SecretError('canary');
+  };
+
+  test('a toJSON that throws', () => {
+    expect(problemsOf({ a: { toJSON: fail } })).toEqual([
+      'context.a: cannot be serialised: its toJSON threw SecretError',
+    ]);
+  });
+
+  test('a getter that throws', () => {
+    const problems = problemsOf({
+      get a() {
+        return fail();
+      },
+    });
+    expect(problems).toEqual(['context: cannot be read: a getter or proxy threw SecretError']);
+  });
+});
+
+describe('the size', () => {
+  const fault = ['context: is larger than 20 bytes (OUTBOX_MAX_EVENT_BYTES)'];
+
+  test('is refused above the limit, in bytes of UTF-8', () => {
+    expect(serialise({ a: 'x'.repeat(12) }, 20).text).toHaveLength(20);
+    expect(problemsOf({ a: 'x'.repeat(13) }, 20)).toEqual(fault);
+    expect(problemsOf({ a: 'ü'.repeat(7) }, 20)).toEqual(fault);
+  });
+
+  test('ends the walk: references that multiply, and sparse arrays', () => {
+    let doubling: object = {};
+    for (let i = 0; i < 300; i += 1) doubling = { a: doubling, b: doubling };
+    expect(problemsOf(doubling, 20)).toEqual(fault);
+    // oxlint-disable-next-line unicorn/no-new-array -- a sparse array is the case
+    expect(problemsOf({ a: new Array(4_000_000_000) }, 20)).toEqual(fault);
+  });
+});

@@ -1,0 +1,31 @@
+/** The name among `names` that a misspelt one most likely means; undefined when none is near. */
+export function nearest(word: string, names: readonly string[]): string | undefined {
+  // A long key is no typo of a short name, and the table below is quadratic.
+  if (word.length > 64) return undefined;
+  let best: string | undefined;
+  let least = Infinity;
+  for (const name of names) {
+    const edits = distance(simple(word), simple(name));
+    if (edits < least && edits <= name.length / 3) [best, least] = [name, edits];
+  }
+  return best;
+}
+
+/** `metadata_version` is as near to `metadataVersion` as can be. */
+function simple(name: string): string {
+  return name.toLowerCase().replaceAll(/[_-]/g, '');
+}
+
+/** Levenshtein's distance: insertions, deletions and substitutions. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const substitution = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substitution, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}

@@ -1,0 +1,57 @@
+/** What is wrong with the events of one call: paths and kinds, never values. */
+export class Problems {
+  /** Enough to mend a call by; one bug in a loop over 50,000 events should not make a log line of 4 MB. */
+  static readonly LIMIT = 100;
+
+  #count = 0;
+  readonly #named: string[] = [];
+
+  /** How many were found, also those beyond the limit. */
+  get count(): number {
+    return this.#count;
+  }
+
+  add(path: string, fault: string): void {
+    this.#count += 1;
+    if (this.#count <= Problems.LIMIT) this.#named.push(`${path}: ${fault}`);
+  }
+
+  /** One line a problem, in the order found. */
+  list(): string[] {
+    const rest = this.#count - this.#named.length;
+    return rest === 0 ? this.#named : [...this.#named, `… and ${rest} more`];
+  }
+}
+
+/** Names a value's kind, for a problem: `a string`, `null`, `an instance of Map`. Never the value. */
+export function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  if (value === undefined) return 'undefined';
+  if (Array.isArray(value)) return 'an array';
+  if (typeof value === 'object') return isPlainObject(value) ? 'an object' : `an instance of ${className(value)}`;
+  return `a ${typeof value}`;
+}
+
+/**
+ * Made by `{}`, Object.create(null) or JSON.parse, in this realm or another (jest runs tests in one of its own): the
+ * prototype is null or has none itself.
+ */
+export function isPlainObject(value: object): value is Record<string, unknown> {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype || Object.getPrototypeOf(prototype) === null;
+}
+
+/** The name of an object's class, as its author wrote it. */
+export function className(value: object): string {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  const made: unknown = typeof prototype === 'object' && prototype !== null ? prototype.constructor : undefined;
+  const name = typeof made === 'function' ? made.name : undefined;
+  return typeof name === 'string' && name !== '' ? name.slice(0, 64) : 'an unnamed class';
+}
+
+/** Appends a key to a path: `.key`, or `["odd key"]`, shortened so that no log line is flooded by a key. */
+export function pathOf(path: string, key: string | number): string {
+  if (typeof key === 'number') return `${path}[${key}]`;
+  if (/^[\p{ID_Start}$_][\p{ID_Continue}$]{0,63}$/u.test(key)) return `${path}.${key}`;
+  return `${path}[${JSON.stringify(key.length > 64 ? `${key.slice(0, 64)}…` : key)}]`;
+}

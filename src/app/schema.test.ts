@@ -1,0 +1,47 @@
+import { SQL } from 'drizzle-orm';
+import { getTableConfig, PgDialect, type PgTable } from 'drizzle-orm/pg-core';
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { event, stream } from './schema.ts';
+
+const MIGRATION = readFileSync(new URL('../../migrations/postgres/0000_outbox.sql', import.meta.url), 'utf8');
+
+/** A table's columns as the migration writes them. */
+function columnsOf(table: PgTable): string[] {
+  return getTableConfig(table).columns.map((column) => {
+    const parts = [`"${column.name}"`, quotedType(column.getSQLType())];
+    if (column.primary) parts.push('PRIMARY KEY');
+    if (column.default !== undefined) parts.push('DEFAULT', literal(column.default));
+    if (column.notNull) parts.push('NOT NULL');
+    return parts.join(' ');
+  });
+}
+
+function quotedType(type: string): string {
+  return type === 'pg_lsn' ? '"pg_lsn"' : type;
+}
+
+function literal(value: unknown): string {
+  if (value instanceof SQL) return new PgDialect().sqlToQuery(value).sql;
+  return typeof value === 'number' ? String(value) : `'${String(value)}'`;
+}
+
+/** What stands in the parentheses of a CREATE TABLE, without constraints. */
+function migrated(table: string): string[] {
+  const body = new RegExp(String.raw`CREATE TABLE "outbox"\."${table}" \(\n([\s\S]*?)\n\)`).exec(MIGRATION)?.[1] ?? '';
+  return body
+    .split('\n')
+    .map((line) => line.trim().replace(/,$/, ''))
+    .filter((line) => !line.startsWith('CONSTRAINT'));
+}
+
+test('has the columns of the migration, in its order', () => {
+  expect(columnsOf(event)).toEqual(migrated('event'));
+  expect(columnsOf(stream)).toEqual(migrated('stream'));
+});
+
+test('has the check of the migration', () => {
+  for (const { name, value } of getTableConfig(stream).checks) {
+    expect(MIGRATION).toContain(`CONSTRAINT "${name}" CHECK (${literal(value)})`);
+  }
+});

@@ -1,0 +1,69 @@
+/**
+ * The outbox's tables for drizzle: to query them from an application's own code, and to compare migrations/postgres with.
+ * Not to migrate by: drizzle cannot express the ring of partitions of `event`, the publication, nor a fill factor.
+ */
+import { sql } from 'drizzle-orm';
+import {
+  bigint,
+  check,
+  customType,
+  integer,
+  json,
+  pgSchema,
+  smallint,
+  text,
+  timestamp,
+  uuid,
+} from 'drizzle-orm/pg-core';
+
+/** A position in the write-ahead log, in Postgres' text form: `16/B374D848`. */
+const pgLsn = customType<{ data: string; driverData: string }>({ dataType: () => 'pg_lsn' });
+
+/** To the microsecond in Postgres, to the millisecond in a Date. */
+const instant = () => timestamp({ precision: 6, withTimezone: true });
+
+export const outbox = pgSchema('outbox');
+
+/** The events as they were emitted, in a ring of partitions of a day each. Without a key: the same id twice is two events. */
+export const event = outbox.table('event', {
+  event_id: uuid().notNull().defaultRandom(),
+  event_type: text().notNull(),
+  event_date_time: instant().notNull().defaultNow(),
+  environment: text().notNull().default(''),
+  event_context: json().notNull(),
+  metadata_version: integer().notNull().default(1),
+  traceparent: text(),
+  tracestate: text(),
+  /** The start of the transaction, by the server's clock. */
+  recorded_at: instant().notNull().defaultNow(),
+  /** The partition: days since 1970, modulo 32. */
+  bucket: smallint()
+    .notNull()
+    .default(sql`((extract(epoch FROM now())::bigint / 86400) % 32)`),
+});
+
+/** The streamer's ledger, a row for each slot. Applications have no business here; operators may read it. */
+export const stream = outbox.table(
+  'stream',
+  {
+    slot_name: text().primaryKey(),
+    system_id: text().notNull(),
+    timeline: integer(),
+    publication: text(),
+    epoch: bigint({ mode: 'number' }).notNull().default(0),
+    delivered_lsn: pgLsn().notNull().default('0/0'),
+    delivered_seq: bigint({ mode: 'number' }).notNull().default(0),
+    pending_lsn: pgLsn(),
+    pending_seq: bigint({ mode: 'number' }),
+    pending_rows: integer(),
+    pending_token: text(),
+    pending_at: instant(),
+    read_back_below: pgLsn(),
+  },
+  () => [
+    check(
+      'stream_pending_is_whole',
+      sql`num_nulls(pending_lsn, pending_seq, pending_rows, pending_token, pending_at) IN (0, 5)`,
+    ),
+  ],
+);

@@ -1,0 +1,106 @@
+import type { EventRow } from './events.ts';
+import { Hidden } from './hidden.ts';
+import type { TraceContext } from './trace.ts';
+
+/** A value that a driver sends as text. */
+export type Parameter = string | number | null | Hidden;
+
+/** One INSERT: its text is one of two constants, so that a server, a proxy or a statistics view sees one statement. */
+export interface Statement {
+  readonly text: string;
+  readonly values: readonly Parameter[];
+}
+
+const COLUMNS =
+  'event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, tracestate';
+
+const INSERT_ONE = `INSERT INTO outbox.event (${COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`;
+
+/**
+ * The columns as arrays, joined by position. Contexts come as lines: JSON text holds no line feed, so nothing has to be
+ * escaped, which as an array literal is most of the work, for the client and for the server. Should the columns ever
+ * differ in length, ROWS FROM fills up with NULL and the INSERT fails rather than store less.
+ */
+const INSERT_MANY =
+  `INSERT INTO outbox.event (${COLUMNS}) ` +
+  'SELECT e.id, e.type, e.time, e.environment, e.context::json, e.version, $7, $8 ' +
+  'FROM ROWS FROM (unnest($1::uuid[]), unnest($2::text[]), unnest($3::timestamptz[]), unnest($4::text[]), ' +
+  "string_to_table($5, E'\\n'), unnest($6::integer[])) " +
+  'WITH ORDINALITY AS e (id, type, time, environment, context, version, n) ORDER BY e.n';
+
+/** Keeps a message, and what client and server hold of it at once, far below the 1 GiB where Postgres ends it. */
+export const STATEMENT_BYTES = 64 * 1024 * 1024;
+
+/** What an event may need besides its context, apart from a long type or environment, which are counted. */
+const ROW_BYTES = 128;
+
+/** The INSERT of one event. */
+export function insertOne(row: EventRow, trace: TraceContext): Statement {
+  return {
+    text: INSERT_ONE,
+    values: [
+      row.id,
+      row.type,
+      row.time,
+      row.environment,
+      new Hidden(row.context, 'event context'),
+      row.metadataVersion,
+      trace.traceparent,
+      trace.tracestate,
+    ],
+  };
+}
+
+/**
+ * The INSERTs of many events, in their order: one, unless together they exceed `maxBytes`. An event that exceeds it alone
+ * has one of its own.
+ */
+export function* insertMany(
+  rows: readonly EventRow[],
+  trace: TraceContext,
+  maxBytes: number = STATEMENT_BYTES,
+): Generator<Statement> {
+  let start = 0;
+  let bytes = 0;
+  for (let end = 0; end < rows.length; end += 1) {
+    const row = rows[end]!;
+    const size = row.bytes + (row.type.length + row.environment.length) * 3 + ROW_BYTES;
+    if (end > start && bytes + size > maxBytes) {
+      yield statementOf(rows.slice(start, end), trace);
+      start = end;
+      bytes = 0;
+    }
+    bytes += size;
+  }
+  if (start < rows.length) yield statementOf(start === 0 ? rows : rows.slice(start), trace);
+}
+
+function statementOf(rows: readonly EventRow[], trace: TraceContext): Statement {
+  const [only] = rows;
+  if (rows.length === 1 && only !== undefined) return insertOne(only, trace);
+  // Hidden as well, though no payload: a query log is not the place for 50,000 ids.
+  const column = (name: string, text: string): Hidden => new Hidden(text, `${rows.length} event ${name}`);
+  return {
+    text: INSERT_MANY,
+    values: [
+      column('ids', bareArray(rows.map((row) => row.id))),
+      column('types', textArray(rows.map((row) => row.type))),
+      column('times', bareArray(rows.map((row) => row.time))),
+      column('environments', textArray(rows.map((row) => row.environment))),
+      column('contexts', rows.map((row) => row.context).join('\n')),
+      column('versions', bareArray(rows.map((row) => row.metadataVersion))),
+      trace.traceparent,
+      trace.tracestate,
+    ],
+  };
+}
+
+/** An array literal of values that need no quotes: UUIDs, ISO times, integers. */
+function bareArray(values: readonly (string | number)[]): string {
+  return `{${values.join(',')}}`;
+}
+
+/** An array literal of any texts: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO */
+function textArray(values: readonly string[]): string {
+  return `{${values.map((value) => `"${value.replaceAll(/[\\"]/g, '\\$&')}"`).join(',')}}`;
+}

@@ -1,0 +1,162 @@
+import * as fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { CHUNK_BYTES, ChunkPool, Column } from './column.ts';
+import { NativeReader } from './native.fixture.ts';
+
+const bytesIn = (column: Column): number => [...column.parts()].reduce((sum, part) => sum + part.length, 0);
+
+function readStrings(column: Column): string[] {
+  const reader = new NativeReader(column.parts());
+  const strings: string[] = [];
+  while (!reader.isAtEnd) strings.push(reader.string());
+  return strings;
+}
+
+/** Appends the bytes from the middle of a larger buffer, as they stand in a message. */
+function append(column: Column, bytes: Buffer): void {
+  column.string(Buffer.concat([Buffer.from('left'), bytes, Buffer.from('right')]), 4, 4 + bytes.length);
+}
+
+describe('strings', () => {
+  const bytes = fc.oneof(
+    { weight: 6, arbitrary: fc.string({ unit: 'binary', maxLength: 40 }).map((text) => Buffer.from(text)) },
+    { weight: 1, arbitrary: fc.uint8Array({ maxLength: 300 }).map((raw) => Buffer.from(raw)) },
+    { weight: 1, arbitrary: fc.nat({ max: 200_000 }).map((length) => Buffer.alloc(length, 'é€😀')) },
+    { weight: 1, arbitrary: fc.integer({ min: -4, max: 4 }).map((off) => Buffer.alloc(CHUNK_BYTES + off, 'z')) },
+  );
+
+  test('any strings are read back, and `bytes` is what `parts` yields', () => {
+    fc.assert(
+      fc.property(fc.array(bytes, { maxLength: 40 }), (all) => {
+        const column = new Column(new ChunkPool(0));
+        for (const one of all) append(column, one);
+        expect(readStrings(column)).toEqual(all.map((one) => one.toString('latin1')));
+        expect(bytesIn(column)).toBe(column.bytes);
+      }),
+    );
+  });
+
+  test('an empty string is one byte, given either way', () => {
+    const column = new Column(new ChunkPool(0));
+    column.empty();
+    append(column, Buffer.alloc(0));
+    expect(readStrings(column)).toEqual(['', '']);
+    expect(column.bytes).toBe(2);
+  });
+
+  test.each([0, 1, 24, 25, 127, 128, 16_383, 16_384, 65_536, 200_000, 2_097_152])(
+    'a string of %d bytes fits wherever it begins near the end of a chunk',
+    (length) => {
+      const text = Buffer.alloc(length, 'abcdefg');
+      for (const before of [0, 1, 2, 3, 4, 5, 23, 24, 25, 26]) {
+        const column = new Column(new ChunkPool(0));
+        // 3 bytes of length
+        append(column, Buffer.alloc(CHUNK_BYTES - 3 - before, 'x'));
+        append(column, text);
+        column.empty();
+        const [, read, last] = readStrings(column);
+        expect(read === text.toString('latin1') && last === '').toBe(true);
+      }
+    },
+  );
+});
+
+describe('numbers and ids', () => {
+  const half = fc.integer({ min: 0, max: 0xffff_ffff });
+
+  test('64-bit values in two halves, signed or not, across chunks', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.integer(), half), { minLength: 1, maxLength: 50 }), (values) => {
+        const column = new Column(new ChunkPool(0));
+        const many = Array.from({ length: 9000 }, (_, i) => values[i % values.length]!);
+        for (const [high, low] of many) column.int64(high, low);
+        const reader = new NativeReader(column.parts());
+        const wrong = many.findIndex(
+          ([high, low]) => reader.value("DateTime64(6, 'UTC')") !== BigInt(high) * 2n ** 32n + BigInt(low),
+        );
+        expect(wrong).toBe(-1);
+        expect(reader.isAtEnd).toBe(true);
+        expect(column.bytes).toBe(9000 * 8);
+      }),
+      { numRuns: 10 },
+    );
+  });
+
+  test('32-bit values, signed and not', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer(), { maxLength: 50 }), fc.array(half, { maxLength: 50 }), (signed, unsigned) => {
+        const column = new Column(new ChunkPool(0));
+        for (const value of [...signed, ...unsigned]) column.int32(value);
+        const reader = new NativeReader(column.parts());
+        expect(signed.map(() => reader.value('Int32'))).toEqual(signed);
+        expect(unsigned.map(() => reader.value('UInt32'))).toEqual(unsigned);
+      }),
+    );
+  });
+
+  test('UUIDs are two little-endian halves, across chunks', () => {
+    fc.assert(
+      fc.property(fc.array(fc.uint8Array({ minLength: 16, maxLength: 16 }), { minLength: 1, maxLength: 20 }), (ids) => {
+        const column = new Column(new ChunkPool(0));
+        const many = Array.from({ length: 5000 }, (_, i) => Buffer.from(ids[i % ids.length]!));
+        for (const id of many) column.uuid(Buffer.concat([Buffer.of(9), id]), 1);
+        const reader = new NativeReader(column.parts());
+        expect(many.every((id) => reader.uuid() === id.toString('hex'))).toBe(true);
+        expect(reader.isAtEnd).toBe(true);
+      }),
+      { numRuns: 10 },
+    );
+    const column = new Column(new ChunkPool(0));
+    column.uuid(Buffer.from('00112233445566778899aabbccddeeff', 'hex'), 0);
+    expect(Buffer.concat([...column.parts()]).toString('hex')).toBe('7766554433221100ffeeddccbbaa9988');
+  });
+});
+
+describe('memory', () => {
+  const chunksOf = (column: Column): Set<ArrayBufferLike> => new Set([...column.parts()].map((part) => part.buffer));
+
+  test('released chunks are filled again by the next column (invariant 6)', () => {
+    const pool = new ChunkPool(4 * CHUNK_BYTES);
+    const first = new Column(pool);
+    append(first, Buffer.alloc(3 * CHUNK_BYTES + 10, 1));
+    const used = chunksOf(first);
+    expect(used.size).toBe(4);
+    first.release();
+    const second = new Column(pool);
+    append(second, Buffer.alloc(3 * CHUNK_BYTES + 10, 2));
+    expect(chunksOf(second)).toEqual(used);
+  });
+
+  test('the pool keeps no more than it was told, and every chunk once', () => {
+    const pool = new ChunkPool(2 * CHUNK_BYTES);
+    const column = new Column(pool);
+    append(column, Buffer.alloc(5 * CHUNK_BYTES, 1));
+    const used = chunksOf(column);
+    column.release();
+    column.release();
+    const taken = Array.from({ length: 6 }, () => pool.take());
+    expect(new Set(taken.map(({ buffer }) => buffer)).size).toBe(6);
+    expect(taken.filter(({ buffer }) => used.has(buffer))).toHaveLength(2);
+  });
+
+  test('what a chunk held before never shows (invariant 10)', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat({ max: 70_000 }), { minLength: 1, maxLength: 8 }), (lengths) => {
+        const pool = new ChunkPool(16 * CHUNK_BYTES);
+        const old = new Column(pool);
+        append(old, Buffer.alloc(10 * CHUNK_BYTES, 0xff));
+        old.release();
+        const column = new Column(pool);
+        for (const length of lengths) append(column, Buffer.alloc(length, 'n'));
+        expect(readStrings(column)).toEqual(lengths.map((length) => 'n'.repeat(length)));
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  test('a column that nothing was put into yields nothing', () => {
+    const column = new Column(new ChunkPool(0));
+    expect([...column.parts()]).toEqual([]);
+    expect(column.bytes).toBe(0);
+  });
+});

@@ -1,0 +1,192 @@
+import * as fc from 'fast-check';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { OutboxError } from '../../errors.ts';
+import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
+import { frame } from './messages.fixture.ts';
+
+interface Message {
+  readonly type: string;
+  /** latin1: compared faster than bytes */
+  readonly payload: string;
+}
+
+const message: fc.Arbitrary<Message> = fc.record({
+  type: fc.constantFrom('d', 'c', 'Z', 'E', '\xff', '\0'),
+  payload: fc
+    .oneof(
+      { weight: 8, arbitrary: fc.uint8Array({ maxLength: 60 }) },
+      // larger than the carry that is kept for usual messages
+      {
+        weight: 1,
+        arbitrary: fc.integer({ min: 1, max: 200_000 }).map((length) => new Uint8Array(length).fill(length)),
+      },
+    )
+    .map((bytes) => Buffer.from(bytes).toString('latin1')),
+});
+const messages = fc.array(message, { maxLength: 30 });
+
+const bytesOf = (all: readonly Message[]): Buffer =>
+  Buffer.concat(all.map(({ type, payload }) => frame(type, Buffer.from(payload, 'latin1'))));
+
+/** Copies of the chunks between random places of the stream, empty ones among them. */
+function split(stream: Buffer, places: readonly number[]): Buffer[] {
+  const cuts = places.map((place) => place % (stream.length + 1)).toSorted((a, b) => a - b);
+  return [0, ...cuts].map((from, i) => Buffer.from(stream.subarray(from, cuts[i] ?? stream.length)));
+}
+
+function reader(accept: (seen: Message) => boolean = () => true): { frames: FrameReader; taken: Message[] } {
+  const taken: Message[] = [];
+  const frames = new FrameReader((type, buffer, start, end) => {
+    expect(buffer[start]).toBe(type);
+    const seen = {
+      type: String.fromCharCode(type),
+      payload: buffer.toString('latin1', start + FRAME_HEADER_BYTES, end),
+    };
+    if (!accept(seen)) return false;
+    taken.push(seen);
+    return true;
+  });
+  return { frames, taken };
+}
+
+afterEach(() => void vi.restoreAllMocks());
+
+describe('cutting', () => {
+  test('however the stream is split, the messages are the same, and no chunk is needed after its push', () => {
+    fc.assert(
+      fc.property(messages, fc.array(fc.nat(), { maxLength: 40 }), (all, places) => {
+        const { frames, taken } = reader();
+        for (const chunk of split(bytesOf(all), places)) {
+          frames.push(chunk);
+          chunk.fill(0xee);
+        }
+        expect(taken).toEqual(all);
+        expect(frames.isStopped).toBe(false);
+      }),
+    );
+  });
+
+  test('byte by byte is a way of splitting, too', () => {
+    fc.assert(
+      fc.property(fc.array(message, { maxLength: 4 }), (all) => {
+        const { frames, taken } = reader();
+        for (const byte of bytesOf(all).subarray(0, 2000)) frames.push(Buffer.of(byte));
+        expect(taken).toEqual(all.slice(0, taken.length));
+        expect(bytesOf(all.slice(0, taken.length + 1)).length > 2000 || taken.length === all.length).toBe(true);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  test('a message that lies whole in its chunk is not copied', () => {
+    const chunk = bytesOf([
+      { type: 'd', payload: 'x'.repeat(10) },
+      { type: 'd', payload: 'y'.repeat(50_000) },
+    ]);
+    const copy = vi.spyOn(Buffer.prototype, 'copy');
+    const buffers = new Set<Buffer>();
+    new FrameReader((_type, buffer) => {
+      buffers.add(buffer);
+      return true;
+    }).push(chunk);
+    expect([...buffers]).toEqual([chunk]);
+    expect(copy).not.toHaveBeenCalled();
+  });
+});
+
+describe('refusing', () => {
+  test('refused in any place, again on resume, and with more chunks meanwhile: nothing lost, doubled or out of order', () => {
+    fc.assert(
+      fc.property(
+        messages,
+        fc.array(fc.nat(), { maxLength: 40 }),
+        fc.array(fc.boolean(), { maxLength: 80 }),
+        fc.array(fc.boolean(), { maxLength: 80 }),
+        (all, places, accepts, resumes) => {
+          const answers = accepts.values();
+          const offered: Message[] = [];
+          const { frames, taken } = reader((seen) => {
+            // what is offered is always the first that was not taken
+            expect(seen).toEqual(all[taken.length]);
+            offered.push(seen);
+            return answers.next().value ?? true;
+          });
+          const turns = resumes.values();
+          for (const chunk of split(bytesOf(all), places)) {
+            frames.push(chunk);
+            chunk.fill(0xee);
+            if (turns.next().value ?? true) expect(frames.resume()).toBe(!frames.isStopped);
+          }
+          for (let i = 0; i <= accepts.length && !frames.resume(); i++) expect(frames.isStopped).toBe(true);
+          expect(frames.isStopped).toBe(false);
+          expect(taken).toEqual(all);
+          expect(offered.length).toBeGreaterThanOrEqual(taken.length);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  test('while a message waits, nothing behind it is offered', () => {
+    const all = ['a', 'b', 'c'].map((type) => ({ type, payload: type }));
+    let open = false;
+    const offered: string[] = [];
+    const { frames, taken } = reader((seen) => {
+      offered.push(seen.type);
+      return open || seen.type !== 'b';
+    });
+    frames.push(bytesOf(all));
+    frames.push(bytesOf(all));
+    expect(offered).toEqual(['a', 'b']);
+    expect(frames.resume()).toBe(false);
+    expect(offered).toEqual(['a', 'b', 'b']);
+    open = true;
+    expect(frames.resume()).toBe(true);
+    expect(taken).toEqual([...all, ...all]);
+  });
+});
+
+describe('lengths', () => {
+  test.each([0, 1, 2, 3, 0x4000_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff])(
+    'a message that claims %d bytes is OUTBOX_PROTOCOL, whole or in pieces',
+    (length) => {
+      const header = Buffer.alloc(FRAME_HEADER_BYTES, 'd');
+      header.writeUInt32BE(length, 1);
+      for (const chunks of [[header], [...header].map((byte) => Buffer.of(byte))]) {
+        const { frames, taken } = reader();
+        let thrown: unknown;
+        try {
+          for (const chunk of chunks) frames.push(chunk);
+        } catch (error) {
+          thrown = error;
+        }
+        expect(thrown).toBeInstanceOf(OutboxError);
+        expect(thrown).toHaveProperty('code', 'OUTBOX_PROTOCOL');
+        expect(taken).toEqual([]);
+      }
+    },
+  );
+
+  test('the shortest message has no payload', () => {
+    const { frames, taken } = reader();
+    frames.push(Buffer.from('c\0\0\0\u0004', 'latin1'));
+    expect(taken).toEqual([{ type: 'c', payload: '' }]);
+  });
+
+  test.each([false, true])(
+    'a 5 MB message grows the carry once, to its exact size, and it shrinks again (invariant 6; refused first: %s)',
+    (refuse) => {
+      let answer = !refuse;
+      const { frames, taken } = reader(() => answer || !(answer = true));
+      const large = { type: 'd', payload: 'x'.repeat(5_000_000) };
+      const small = { type: 'd', payload: 'y' };
+      const stream = bytesOf([large, small]);
+      const allocate = vi.spyOn(Buffer, 'allocUnsafeSlow');
+      for (let at = 0; at < stream.length; at += 65_536) frames.push(stream.subarray(at, at + 65_536));
+      expect(frames.isStopped).toBe(refuse);
+      expect(frames.resume()).toBe(true);
+      expect(taken).toEqual([large, small]);
+      expect(allocate.mock.calls).toEqual([[5_000_005], [65_536]]);
+    },
+  );
+});

@@ -1,0 +1,193 @@
+import * as fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { EVENT_COLUMNS, PgoutputDecoder } from './pgoutput.ts';
+import type { WireValue } from './messages.fixture.ts';
+import * as wire from './messages.fixture.ts';
+import { Recorder } from './messages.fixture.ts';
+
+function decoderFor(...before: Buffer[]): { recorder: Recorder; decode: (message: Buffer) => boolean } {
+  const recorder = new Recorder();
+  const decoder = new PgoutputDecoder(recorder);
+  const decode = (message: Buffer): boolean => {
+    // never at the beginning or the end of its buffer
+    const around = Buffer.concat([Buffer.from('\0xx'), message, Buffer.from('yy\0')]);
+    return decoder.decode(around, 3, 3 + message.length);
+  };
+  for (const message of before) decode(message);
+  return { recorder, decode };
+}
+
+const inTransaction = [wire.relation(), wire.begin(100)];
+const OTHER = { schema: 'public', name: 'orders', oid: 999 };
+
+describe('a transaction', () => {
+  test('is told in order: begin with commit LSN and time, rows, end LSN', () => {
+    const { recorder, decode } = decoderFor();
+    const row = wire.event();
+    for (const message of [
+      wire.begin(0x16_b374_d848, 123_456_789n),
+      wire.relation(),
+      wire.insertEvent(row),
+      wire.commit(0x16_b374_d848, 0x16_b374_d900),
+    ]) {
+      expect(decode(message)).toBe(true);
+    }
+    expect(recorder.changes).toEqual([
+      { begin: 0x16_b374_d848, time: 123_456_789n },
+      'relation',
+      { row: wire.valuesOf(row) },
+      { commit: 0x16_b374_d900 },
+    ]);
+  });
+
+  test('inTransaction is true between begin and commit', () => {
+    const decoder = new PgoutputDecoder(new Recorder());
+    const states = [wire.begin(1), wire.relation(), wire.insertEvent(), wire.commit(1, 2)].map((message) => {
+      decoder.decode(message, 0, message.length);
+      return decoder.inTransaction;
+    });
+    expect(states).toEqual([true, true, true, false]);
+  });
+
+  test('a refused row is decoded again to the same values', () => {
+    const { recorder, decode } = decoderFor(...inTransaction);
+    recorder.hasRoom = false;
+    expect(decode(wire.insertEvent())).toBe(false);
+    expect(decode(wire.insertEvent())).toBe(false);
+    recorder.hasRoom = true;
+    expect(decode(wire.insertEvent())).toBe(true);
+    const values = wire.valuesOf(wire.event());
+    expect(recorder.rows).toEqual([values, values, values]);
+  });
+
+  test('a description sent again is told again, and the new order of columns counts', () => {
+    const { recorder, decode } = decoderFor(...inTransaction);
+    decode(wire.insertEvent());
+    decode(wire.relation(EVENT_COLUMNS.toReversed()));
+    decode(wire.insert(wire.valuesOf(wire.event()).toReversed()));
+    expect(recorder.changes.filter((change) => change === 'relation')).toHaveLength(2);
+    expect(recorder.rows[1]).toEqual(recorder.rows[0]);
+  });
+});
+
+describe('values', () => {
+  const text = fc.option(fc.string({ unit: 'binary', maxLength: 300 }));
+  const anyEvent = fc.record({
+    eventId: fc.option(fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes))),
+    eventType: text,
+    eventDateTime: fc.option(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n })),
+    environment: text,
+    eventContext: text,
+    metadataVersion: fc.option(fc.integer()),
+    traceparent: text,
+  });
+  const EXTRA = [
+    { name: 'bucket', oid: 21 },
+    { name: 'tracestate', oid: 25 },
+    { name: '', oid: 1700 },
+  ] as const;
+  const extraValues: WireValue[] = [Buffer.of(0, 7), null, { text: '12.5' }];
+
+  test('arrive whole: any row, NULL anywhere, columns in any order, columns of the user among them', () => {
+    const order = fc.shuffledSubarray([...EVENT_COLUMNS, ...EXTRA].keys().toArray(), { minLength: 10 });
+    fc.assert(
+      fc.property(fc.array(anyEvent, { minLength: 1, maxLength: 3 }), order, (events, places) => {
+        const columns = places.map((place) => [...EVENT_COLUMNS, ...EXTRA][place]!);
+        const { recorder, decode } = decoderFor(wire.begin(1), wire.relation(columns));
+        for (const row of events) {
+          const values = [...wire.valuesOf(row), ...extraValues];
+          decode(wire.insert(places.map((place) => values[place]!)));
+        }
+        expect(recorder.rows).toEqual(events.map(wire.valuesOf));
+      }),
+    );
+  });
+
+  test('text columns may come in text form, as they do without a send function', () => {
+    const { recorder, decode } = decoderFor(...inTransaction);
+    const values = wire.valuesOf(wire.event());
+    decode(wire.insert(values.map((value, slot) => (slot === 4 ? { text: '{"order":1}' } : value))));
+    expect(recorder.rows).toEqual([values]);
+  });
+
+  test.each([
+    [0, 'event_id'],
+    [2, 'event_date_time'],
+    [5, 'metadata_version'],
+  ])('column %d is not guessed from text or from another width', (slot, name) => {
+    const values = wire.valuesOf(wire.event());
+    for (const wrong of [{ text: '2026-01-01 00:00:00+00' }, Buffer.alloc(0), Buffer.alloc(17)]) {
+      const { recorder, decode } = decoderFor(...inTransaction);
+      expect(() => decode(wire.insert(values.with(slot, wrong as Buffer)))).toThrow(
+        expect.objectContaining({ code: 'OUTBOX_PROTOCOL', message: expect.stringContaining(name) }),
+      );
+      expect(recorder.rows).toEqual([]);
+    }
+  });
+});
+
+describe('what is not an event', () => {
+  test('rows of other tables and of partitions under their own name pass unseen (the root’s relation is what counts)', () => {
+    const columns = [{ name: 'event_id', oid: 25 }];
+    const { recorder, decode } = decoderFor(
+      wire.relation(EVENT_COLUMNS, { oid: 998, schema: 'outbox', name: 'event_07' }),
+      wire.relation(columns, OTHER),
+      wire.relation(columns, { ...OTHER, oid: 997, name: 'event' }),
+      wire.relation(columns, { ...OTHER, oid: 996, schema: 'outbox', name: 'events' }),
+      ...inTransaction,
+      wire.relation(EVENT_COLUMNS.toReversed(), { oid: 998, schema: 'outbox', name: 'event_07' }),
+    );
+    for (const oid of [996, 997, 998, 999, 1]) expect(decode(wire.insert([Buffer.from('x')], oid))).toBe(true);
+    expect(decode(wire.insertEvent())).toBe(true);
+    expect(recorder.changes).toEqual(['relation', { begin: 100, time: 0n }, { row: wire.valuesOf(wire.event()) }]);
+  });
+
+  test('truncate, logical messages, origins, types, updates and deletes pass unseen, in a transaction and outside', () => {
+    const passing = [
+      wire.truncate(wire.OUTBOX_OID, 7),
+      wire.logicalMessage('prefix', Buffer.from('I am no insert')),
+      wire.origin('elsewhere'),
+      wire.typeDescription('public', 'mood'),
+      Buffer.from('U'),
+      Buffer.from('D'),
+    ];
+    const { recorder, decode } = decoderFor(wire.relation());
+    for (const message of passing) expect(decode(message)).toBe(true);
+    decode(wire.begin(1));
+    for (const message of passing) expect(decode(message)).toBe(true);
+    expect(recorder.changes).toEqual(['relation', { begin: 1, time: 0n }]);
+  });
+});
+
+describe('a table that is not the outbox’s', () => {
+  test.each(EVENT_COLUMNS.map((column, slot) => ({ ...column, slot })))(
+    'without $name: OUTBOX_PG_TABLE_UNSUITABLE names it',
+    ({ name, slot }) => {
+      const { recorder, decode } = decoderFor();
+      expect(() => decode(wire.relation(EVENT_COLUMNS.toSpliced(slot, 1)))).toThrow(
+        expect.objectContaining({ code: 'OUTBOX_PG_TABLE_UNSUITABLE', problems: [`${name} is not published`] }),
+      );
+      expect(recorder.changes).toEqual([]);
+    },
+  );
+
+  test.each(EVENT_COLUMNS.map((column, slot) => ({ ...column, slot })))(
+    '$name of another type: OUTBOX_PG_TABLE_UNSUITABLE names it and the right type',
+    ({ name, type, slot }) => {
+      const { decode } = decoderFor();
+      // jsonb, bigint and timestamp are among what looks alike
+      for (const oid of [3802, 20, 1114, 1043])
+        expect(() => decode(wire.relation(EVENT_COLUMNS.with(slot, { name, oid } as never)))).toThrow(
+          expect.objectContaining({ code: 'OUTBOX_PG_TABLE_UNSUITABLE', problems: [`${name} is not of type ${type}`] }),
+        );
+    },
+  );
+
+  test('every problem is named at once', () => {
+    const { decode } = decoderFor();
+    const columns = [{ name: 'event_id', oid: 25 }, ...EVENT_COLUMNS.slice(2)];
+    expect(() => decode(wire.relation(columns))).toThrow(
+      expect.objectContaining({ problems: ['event_id is not of type uuid', 'event_type is not published'] }),
+    );
+  });
+});
