@@ -29,4 +29,6 @@ SETTINGS
     non_replicated_deduplication_window = 10000,
     -- a row that was acknowledged to Postgres must survive a power cut
     fsync_after_insert = 1,
-    fsync_part_directory = 1
+    fsync_part_directory = 1,
+    -- a file for each JSON path, each flushed by itself, is what a merge can afford and an insert cannot
+    min_bytes_for_wide_part = 134217728

@@ -98,11 +98,11 @@ describe('encode', () => {
     );
   });
 
-  test('up to thousands of rows, which fill many chunks in every column', () => {
+  test('up to thousands of rows, whose values fill many chunks', () => {
     const cycle = fc.array(row, { minLength: 1, maxLength: 7 });
     fc.assert(
       fc.property(cycle, fc.integer({ min: 1, max: 5000 }), (few, count) => {
-        const small = few.map((one) => ({ ...one, event: { ...one.event, eventContext: '{}' } }));
+        const small = few.map((one) => ({ ...one, event: { ...one.event, eventContext: 'c'.repeat(120) } }));
         const rows = Array.from({ length: count }, (_, i) => small[i % small.length]!);
         const read = readRows(encode(batchOf(rows), CONSTANTS));
         expect(read).toHaveLength(count);
@@ -171,7 +171,10 @@ describe('encode', () => {
 test('the bytes that a row is counted with are what it takes, within a few', () => {
   fc.assert(
     fc.property(row, (one) => {
-      const withTrace = { ...one, event: { ...one.event, traceparent: TRACE.test(one.event.traceparent ?? '') ? one.event.traceparent : null } };
+      const withTrace = {
+        ...one,
+        event: { ...one.event, traceparent: TRACE.test(one.event.traceparent ?? '') ? one.event.traceparent : null },
+      };
       const length = (rows: Row[]): number =>
         [...encode(batchOf(rows), CONSTANTS)].reduce((sum, part) => sum + part.length, 0);
       const taken = length([withTrace, withTrace]) - length([withTrace]);

@@ -44,8 +44,13 @@ export class ClickHouse {
    */
   constructor(url: string, timeoutMs: number) {
     this.#timeoutMs = timeoutMs;
+    const server = new URL(url);
+    const database = decodeURIComponent(server.pathname.slice(1));
+    // the client would take the path as it stands, percent signs and all
+    server.pathname = '';
     this.#client = createClient({
-      url,
+      url: server,
+      database,
       application: 'pg-outbox-clickhouse',
       request_timeout: timeoutMs,
       // an insert and, beside it, a question

@@ -32,13 +32,17 @@ const MAY_QUOTE_ROWS: ReadonlySet<ErrorCode> = new Set([
   'OUTBOX_CH_FAILED',
 ]);
 
+/** Of whatever class: what a function says about its arguments, in a view or a DEFAULT, quotes them. */
+const BAD_ARGUMENTS = 36;
+
 /**
  * @param code ClickHouse's number, 0 when it gave none
  * @param name its name, such as TOO_MANY_PARTS
  */
 export function refusal(code: number, name: string, message: string): OutboxError {
   const kind = classOf(code, message);
-  const said = MAY_QUOTE_ROWS.has(kind) ? '' : `: ${message.slice(0, 300)}`;
+  const mayQuote = MAY_QUOTE_ROWS.has(kind) || code === BAD_ARGUMENTS || message.includes('while executing');
+  const said = mayQuote ? '' : `: ${message.slice(0, 300)}`;
   return new OutboxError(kind, { detail: `ClickHouse answered ${code} ${name}${said}`, clickhouseCode: code });
 }
 

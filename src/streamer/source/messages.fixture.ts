@@ -153,7 +153,7 @@ export function keepalive(walEnd: number | bigint, replyRequested = false): Buff
 /** Copies of the values that a decoded tuple points at, in the order of EVENT_COLUMNS. */
 export function copyTuple(buffer: Buffer, { start, end }: Tuple): (Buffer | null)[] {
   return EVENT_COLUMNS.map((_, slot) =>
-    start[slot]! < 0 ? null : Buffer.from(buffer.subarray(start[slot]!, end[slot]!)),
+    start[slot]! < 0 ? null : Buffer.from(buffer.subarray(start[slot], end[slot])),
   );
 }
 

@@ -61,7 +61,7 @@ describe('order', () => {
 
 describe('contents', () => {
   test('a message of any unknown type is OUTBOX_PROTOCOL and names the type', () => {
-    const known = new Set([...'BCDIMORTUY'].map((type) => type.charCodeAt(0)));
+    const known = new Set(Buffer.from('BCDIMORTUY'));
     for (let type = 0; type < 256; type++) {
       if (known.has(type)) continue;
       const message = Buffer.from([type, ...Buffer.alloc(40)]);
@@ -99,12 +99,9 @@ describe('contents', () => {
     const canary = 'canary-7f3a';
     const message = wire.insertEvent({ eventType: canary, environment: canary, eventContext: canary });
     for (let length = 1; length < message.length; length++) {
-      try {
-        decoderAfter(...inTransaction).decode(message, 0, length);
-        expect.unreachable();
-      } catch (error) {
-        expect(String((error as Error).stack)).not.toContain('canary');
-      }
+      expect(() => decoderAfter(...inTransaction).decode(message, 0, length)).toThrow(
+        expect.toSatisfy((error: Error) => !String(error.stack).includes('canary')),
+      );
     }
   });
 });
@@ -127,6 +124,7 @@ test('mutated messages end: as an OutboxError of a known code, or harmlessly', (
         const all = [...MESSAGES, ...UNREAD];
         const recorder = new Recorder();
         const decoder = new PgoutputDecoder(recorder);
+        let thrown: unknown;
         try {
           for (const { which, mutations, cut } of steps) {
             const message = Buffer.from(all[which % all.length]!.message);
@@ -134,9 +132,11 @@ test('mutated messages end: as an OutboxError of a known code, or harmlessly', (
             decoder.decode(message, 0, Math.max(1, message.length - Math.max(0, cut - 10)));
           }
         } catch (error) {
-          expect(error).toBeInstanceOf(OutboxError);
-          expect(['OUTBOX_PROTOCOL', 'OUTBOX_PG_TABLE_UNSUITABLE']).toContain((error as OutboxError).code);
+          thrown = error;
         }
+        expect([undefined, 'OUTBOX_PROTOCOL', 'OUTBOX_PG_TABLE_UNSUITABLE']).toContain(
+          thrown instanceof OutboxError ? thrown.code : thrown,
+        );
         // a row that came through lies inside its message
         for (const row of recorder.rows) for (const value of row) expect(value?.length ?? 0).toBeLessThan(400);
       },

@@ -89,7 +89,7 @@ describe('values', () => {
   const extraValues: WireValue[] = [Buffer.of(0, 7), null, { text: '12.5' }];
 
   test('arrive whole: any row, NULL anywhere, columns in any order, columns of the user among them', () => {
-    const order = fc.shuffledSubarray([...EVENT_COLUMNS, ...EXTRA].keys().toArray(), { minLength: 10 });
+    const order = fc.shuffledSubarray([...[...EVENT_COLUMNS, ...EXTRA].keys()], { minLength: 10 });
     fc.assert(
       fc.property(fc.array(anyEvent, { minLength: 1, maxLength: 3 }), order, (events, places) => {
         const columns = places.map((place) => [...EVENT_COLUMNS, ...EXTRA][place]!);

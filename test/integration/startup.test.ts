@@ -1,0 +1,175 @@
+import { Client } from 'pg';
+import { expect, test } from 'vitest';
+import { ERRORS } from '../../src/errors.ts';
+import type { ErrorCode } from '../../src/errors.ts';
+import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import { Streamer } from '../support/streamer.ts';
+
+/** The streamer says what is wrong and what to do, stays alive, and streams by itself once it is mended. */
+async function expectRecovery(
+  outbox: Outbox,
+  streamer: Streamer,
+  code: ErrorCode,
+  mend: () => Promise<unknown>,
+): Promise<void> {
+  const { err, level } = await streamer.failure(code);
+  expect(level).toBe('error');
+  expect(err?.next).toBe(ERRORS[code].next);
+  expect(streamer.isRunning).toBe(true);
+  await mend();
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  expect(await streamer.stop()).toBe(0);
+}
+
+test('not migrated', async () => {
+  await using outbox = await Outbox.create({ migrated: false });
+  await expectRecovery(outbox, outbox.stream(), 'OUTBOX_PG_NOT_MIGRATED', async () => outbox.migrate());
+});
+
+test('the table is missing in ClickHouse', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.clickhouse.command({ query: 'DROP TABLE events' });
+  await expectRecovery(outbox, outbox.stream(), 'OUTBOX_CH_NOT_MIGRATED', async () => outbox.migrate());
+});
+
+test('the table in ClickHouse forgets tokens, or does not write through: every problem is named', async () => {
+  await using outbox = await Outbox.create();
+  const set = 'ALTER TABLE events MODIFY SETTING';
+  await outbox.clickhouse.command({ query: `${set} non_replicated_deduplication_window = 0, fsync_after_insert = 0` });
+  const streamer = outbox.stream();
+  const { err } = await streamer.failure('OUTBOX_CH_TABLE_UNSUITABLE');
+  expect(err?.message).toContain('non_replicated_deduplication_window is 0');
+  expect(err?.message).toContain('fsync_after_insert is off');
+  await expectRecovery(outbox, streamer, 'OUTBOX_CH_TABLE_UNSUITABLE', async () =>
+    outbox.clickhouse.command({ query: `${set} non_replicated_deduplication_window = 10000, fsync_after_insert = 1` }),
+  );
+});
+
+test('ClickHouse is down at the start', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  await proxy.close();
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url });
+  await expectRecovery(outbox, streamer, 'OUTBOX_CH_UNREACHABLE', async () => proxy.listen());
+  await proxy.close();
+});
+
+test('Postgres is down at the start', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
+  await proxy.close();
+  const streamer = outbox.stream({ DATABASE_URL: url });
+  await expectRecovery(outbox, streamer, 'OUTBOX_PG_UNREACHABLE', async () => proxy.listen());
+  await proxy.close();
+});
+
+test('wrong passwords: a code for each database, and no password in the output', async () => {
+  await using outbox = await Outbox.create();
+  const wrong = (url: string): string => Object.assign(new URL(url), { password: 'canary-pw' }).href;
+  const one = outbox.stream({ DATABASE_URL: wrong(outbox.databaseUrl) });
+  await one.failure('OUTBOX_PG_AUTH');
+  const two = outbox.stream({ CLICKHOUSE_URL: wrong(outbox.clickhouseUrl) });
+  await two.failure('OUTBOX_CH_AUTH');
+  for (const streamer of [one, two]) {
+    expect(streamer.isRunning).toBe(true);
+    expect(await streamer.stop()).toBe(0);
+    expect(streamer.output).not.toContain('canary-pw');
+  }
+});
+
+test('the publication does not carry the events', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query('ALTER PUBLICATION outbox DROP TABLE outbox.event');
+  const columns = 'event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent';
+  await expectRecovery(outbox, outbox.stream(), 'OUTBOX_PUBLICATION_MISSING', async () =>
+    outbox.postgres.query(`ALTER PUBLICATION outbox ADD TABLE outbox.event (${columns})`),
+  );
+});
+
+test('a table that leaves the publication and comes back while streaming: delivery stops, nothing lost is acknowledged (invariant 8)', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+  const columns = 'event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent';
+  await outbox.postgres.query('ALTER PUBLICATION outbox DROP TABLE outbox.event');
+  const lost = await outbox.walEnd();
+  await outbox.fill(1, 'test.unpublished');
+  await outbox.postgres.query(`ALTER PUBLICATION outbox ADD TABLE outbox.event (${columns})`);
+  await outbox.fill(1, 'test.after');
+  await streamer.failure('OUTBOX_PUBLICATION_CHANGED');
+  const end = await outbox.walEnd();
+  expect(await outbox.confirmed(end)).toBe(false);
+  expect(await outbox.confirmed(lost)).toBe(false);
+  // a restart does not forget it
+  await streamer.stop();
+  const successor = outbox.stream();
+  await successor.failure('OUTBOX_PUBLICATION_CHANGED');
+});
+
+test('the slot was dropped: it is never made again', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [outbox.slot]);
+  const streamer = outbox.stream();
+  await streamer.failure('OUTBOX_SLOT_MISSING');
+  await expect(outbox.migrate()).rejects.toMatchObject({ code: 'OUTBOX_SLOT_MISSING' });
+  const { rowCount } = await outbox.postgres.query('SELECT FROM pg_replication_slots WHERE slot_name = $1', [
+    outbox.slot,
+  ]);
+  expect(rowCount).toBe(0);
+});
+
+test('a second streamer waits for the slot and takes over (invariant 5)', async () => {
+  await using outbox = await Outbox.create();
+  const first = outbox.stream();
+  await first.attached();
+  const second = outbox.stream();
+  await second.failure('OUTBOX_SLOT_BUSY');
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  await first.kill();
+  await second.attached();
+  await outbox.fill(10);
+  await outbox.untilDelivered(20);
+  expect(await outbox.delivered()).toEqual({ rows: 20, events: 20 });
+});
+
+test('another holds the ledger: who is fenced stops writing (invariant 5)', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  await outbox.postgres.query('UPDATE outbox.stream SET epoch = epoch + 1 WHERE slot_name = $1', [outbox.slot]);
+  await outbox.fill(10);
+  await streamer.failure('OUTBOX_EPOCH_LOST');
+  // here nobody else is, so it comes back under an epoch of its own
+  await outbox.untilDelivered(10);
+  expect(await outbox.delivered()).toEqual({ rows: 10, events: 10 });
+});
+
+test('configuration: every problem at once, exit code 2', async () => {
+  const streamer = new Streamer({ OUTBOX_BATCH_MAX_ROWS: 'many', OUTBOX_FLUSH_INTERVAL: '5' });
+  expect(await streamer.exited()).toBe(2);
+  for (const text of [
+    'OUTBOX_CONFIG_INVALID',
+    'DATABASE_URL',
+    'CLICKHOUSE_URL',
+    'OUTBOX_BATCH_MAX_ROWS',
+    'OUTBOX_FLUSH_INTERVAL_MS',
+  ]) {
+    expect(streamer.output).toContain(text);
+  }
+});
+
+test('both migrations at once, and again', async () => {
+  await using outbox = await Outbox.create({ migrated: false });
+  await Promise.all([outbox.migrate(), outbox.migrate(), outbox.migrate()]);
+  await outbox.migrate();
+  const client = new Client(outbox.databaseUrl);
+  await client.connect();
+  const { rows } = await client.query('SELECT count(*)::int AS n FROM outbox.migration');
+  await client.end();
+  expect(rows).toEqual([{ n: 1 }]);
+});

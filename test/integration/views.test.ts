@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest';
+import { Outbox } from '../support/outbox.ts';
+import { eventually } from '../support/wait.ts';
+
+test('a materialized view that throws stops the stream loudly; mended, it counts every event once (invariant 7)', async () => {
+  await using outbox = await Outbox.create();
+  const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
+  await sql(
+    'CREATE TABLE totals (day Date, total UInt64) ENGINE = SummingMergeTree ORDER BY day SETTINGS non_replicated_deduplication_window = 1000',
+  );
+  await sql(
+    "CREATE MATERIALIZED VIEW summer TO totals AS SELECT toDate(committed_at) AS day, throwIf(event_type = 'test.filled') + count() AS total FROM events GROUP BY day, event_type",
+  );
+  const streamer = outbox.stream();
+  await streamer.attached();
+  await outbox.fill(300);
+  const line = await streamer.failure('OUTBOX_CH_VIEW_FAILED');
+  expect(line.err?.next).toContain('Mend or drop the view');
+  const { pending_token: token } = await outbox.ledger();
+  expect(token).not.toBeNull();
+  // later events wait behind it
+  await outbox.fill(7, 'test.later');
+  await sql(
+    'ALTER TABLE summer MODIFY QUERY SELECT toDate(committed_at) AS day, count() AS total FROM events GROUP BY day',
+  );
+  await outbox.untilDelivered(307);
+  await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  expect(await streamer.stop()).toBe(0);
+  expect(await outbox.delivered()).toEqual({ rows: 307, events: 307 });
+  expect(await outbox.select('SELECT sum(total) AS total FROM totals')).toEqual([{ total: 307 }]);
+});
+
+test('a row that ClickHouse refuses is neither skipped nor quoted in a log', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.clickhouse.command({
+    query: "ALTER TABLE events ADD CONSTRAINT no_canary CHECK event_type != 'canary-5d1'",
+  });
+  const streamer = outbox.stream();
+  await streamer.attached();
+  await outbox.fill(3, 'canary-5d1');
+  await streamer.failure('OUTBOX_CH_ROW_REFUSED');
+  expect(await outbox.delivered()).toEqual({ rows: 0, events: 0 });
+  await outbox.clickhouse.command({ query: 'ALTER TABLE events DROP CONSTRAINT no_canary' });
+  await outbox.untilDelivered(3);
+  expect(await streamer.stop()).toBe(0);
+  expect(await outbox.delivered()).toEqual({ rows: 3, events: 3 });
+  expect(streamer.output).not.toContain('canary-5d1');
+});

@@ -1,0 +1,139 @@
+import { randomUUID } from 'node:crypto';
+import { createClient } from '@clickhouse/client';
+import type { ClickHouseClient } from '@clickhouse/client';
+import { Client, Pool } from 'pg';
+import { inject } from 'vitest';
+import { migrateClickHouse, migratePostgres } from '../../src/streamer/operations/migrate.ts';
+import { Streamer } from './streamer.ts';
+import { eventually } from './wait.ts';
+
+const quiet = (): void => undefined;
+
+/** A Postgres database and a ClickHouse database of one test's own, migrated, and what starts streamers between them. */
+export class Outbox implements AsyncDisposable {
+  readonly slot: string;
+  readonly databaseUrl: string;
+  readonly clickhouseUrl: string;
+  readonly postgres: Pool;
+  readonly clickhouse: ClickHouseClient;
+  readonly #streamers: Streamer[] = [];
+
+  private constructor(name: string, databaseUrl: string, clickhouseUrl: string) {
+    this.slot = name;
+    this.databaseUrl = databaseUrl;
+    this.clickhouseUrl = clickhouseUrl;
+    this.postgres = new Pool({ connectionString: databaseUrl, max: 8 });
+    this.postgres.on('error', quiet);
+    this.clickhouse = createClient({ url: clickhouseUrl });
+  }
+
+  static async create({ migrated = true } = {}): Promise<Outbox> {
+    const name = `t_${randomUUID().replaceAll('-', '')}`;
+    const databaseUrl = withDatabase(inject('postgresUrl'), name);
+    const clickhouseUrl = withDatabase(inject('clickhouseUrl'), name);
+    await asAdministrator(async (client) => client.query(`CREATE DATABASE ${name}`));
+    const admin = createClient({ url: inject('clickhouseUrl') });
+    await admin.command({ query: `CREATE DATABASE ${name}` });
+    await admin.close();
+    const outbox = new Outbox(name, databaseUrl, clickhouseUrl);
+    if (migrated) await outbox.migrate();
+    return outbox;
+  }
+
+  async migrate(): Promise<void> {
+    await migratePostgres(this.databaseUrl, this.slot, quiet);
+    await migrateClickHouse(this.clickhouseUrl, 'events', quiet);
+  }
+
+  /** Starts a streamer process; it ends with the test. */
+  stream(environment: Record<string, string> = {}): Streamer {
+    const streamer = new Streamer({
+      DATABASE_URL: this.databaseUrl,
+      CLICKHOUSE_URL: this.clickhouseUrl,
+      OUTBOX_SLOT: this.slot,
+      ...environment,
+    });
+    this.#streamers.push(streamer);
+    return streamer;
+  }
+
+  /** Puts `count` events into the outbox, in one transaction; their contexts say which they are. */
+  async fill(count: number, type = 'test.filled'): Promise<void> {
+    await this.postgres.query(
+      `INSERT INTO outbox.event (event_type, event_context) SELECT $1, json_build_object('n', n) FROM generate_series(1, $2::int) n`,
+      [type, count],
+    );
+  }
+
+  async select<Row>(query: string): Promise<Row[]> {
+    const result = await this.clickhouse.query({
+      query,
+      format: 'JSONEachRow',
+      clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
+    });
+    return result.json<Row>();
+  }
+
+  /** Rows in ClickHouse, and how many different events they are. */
+  async delivered(): Promise<{ rows: number; events: number }> {
+    const [counts] = await this.select<{ rows: number; events: number }>(
+      'SELECT count() AS rows, uniqExact(event_id) AS events FROM events',
+    );
+    return counts!;
+  }
+
+  async untilDelivered(count: number): Promise<void> {
+    await eventually(`${count} events in ClickHouse`, async () => (await this.delivered()).events >= count, 60_000);
+  }
+
+  async ledger(): Promise<Record<string, string | null>> {
+    const { rows } = await this.postgres.query('SELECT * FROM outbox.stream WHERE slot_name = $1', [this.slot]);
+    return rows[0];
+  }
+
+  /** Is everything that was written so far acknowledged? */
+  async confirmed(lsn: string): Promise<boolean> {
+    const { rows } = await this.postgres.query(
+      'SELECT confirmed_flush_lsn >= $2::pg_lsn AS yes FROM pg_replication_slots WHERE slot_name = $1',
+      [this.slot, lsn],
+    );
+    return rows[0].yes;
+  }
+
+  async walEnd(): Promise<string> {
+    const { rows } = await this.postgres.query('SELECT pg_current_wal_lsn() AS lsn');
+    return rows[0].lsn;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#streamers.map((streamer) => streamer.kill()));
+    await this.postgres.end();
+    await this.clickhouse.command({ query: `DROP DATABASE ${this.slot}` });
+    await this.clickhouse.close();
+    await asAdministrator(async (client) => {
+      const slot = 'SELECT FROM pg_replication_slots WHERE slot_name = $1';
+      await eventually(
+        'the slot is free',
+        async () => (await client.query(`${slot} AND active`, [this.slot])).rowCount === 0,
+      );
+      await client.query(`SELECT pg_drop_replication_slot($1) WHERE EXISTS (${slot})`, [this.slot]);
+      await client.query(`DROP DATABASE ${this.slot} WITH (FORCE)`);
+    });
+  }
+}
+
+async function asAdministrator(work: (client: Client) => Promise<unknown>): Promise<void> {
+  const client = new Client(inject('postgresUrl'));
+  await client.connect();
+  try {
+    await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+function withDatabase(url: string, name: string): string {
+  const other = new URL(url);
+  other.pathname = `/${name}`;
+  return other.href;
+}
