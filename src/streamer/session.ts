@@ -163,6 +163,7 @@ export class Session {
       timeline: replication.server.timeline,
       retryMaxMs: config.retryMaxMs,
       signal: this.#signal,
+      stop: this.#options.stop,
     });
     await delivery.ready();
 

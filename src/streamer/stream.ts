@@ -49,6 +49,10 @@ export async function stream(config: Config, log: Logger, stop: AbortSignal): Pr
       try {
         await new Session({ config, clickhouse, pool, log, stop, onAttached }).run();
       } catch (error) {
+        if (stop.aborted) {
+          log.warn({ err: error }, 'stopped before everything was delivered: the next start goes on from the ledger');
+          return;
+        }
         const code = error instanceof OutboxError ? error.code : undefined;
         const pauseMs = (code !== undefined && PATIENT.has(code) ? patient : hasty).next();
         // a standby waits for the slot for as long as it takes

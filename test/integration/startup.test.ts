@@ -79,6 +79,24 @@ test('wrong passwords: a code for each database, and no password in the output',
   }
 });
 
+test('a stop while ClickHouse is away does not wait for it; what is pending is delivered by the next start', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url });
+  await streamer.attached();
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  await proxy.close();
+  await outbox.fill(5);
+  await streamer.failure('OUTBOX_CH_UNREACHABLE');
+  expect(await streamer.stop()).toBe(0);
+  expect((await outbox.ledger())['pending_token']).not.toBeNull();
+  const successor = outbox.stream();
+  await outbox.untilDelivered(10);
+  expect(await successor.stop()).toBe(0);
+  expect(await outbox.delivered()).toEqual({ rows: 10, events: 10 });
+});
+
 test('the publication does not carry the events', async () => {
   await using outbox = await Outbox.create();
   await outbox.postgres.query('ALTER PUBLICATION outbox DROP TABLE outbox.event');

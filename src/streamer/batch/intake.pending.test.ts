@@ -81,6 +81,15 @@ describe('the pending range (invariant 4)', () => {
     expect(feed.intake.ackable).toBe(T1.endLsn);
   });
 
+  test('is not given up for a keepalive that comes inside its last transaction', () => {
+    const feed = new Feed({ pending: { to: at(T1, 2), rows: 2 } }).transactions(T1);
+    feed.run(2);
+    feed.intake.reached(T1.endLsn + 1000);
+    feed.run(1);
+    expect(feed.intake.dueIn()).toBe(0);
+    expect(feed.intake.ackable).toBe(0);
+  });
+
   test('waits for its last row, however old it is and whoever is in a hurry', () => {
     const feed = new Feed({ pending: { to: at(T1, 2), rows: 2 } }).transactions(T1);
     feed.run(2);

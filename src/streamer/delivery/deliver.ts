@@ -25,6 +25,8 @@ export interface DeliveryOptions {
   readonly log: Logger;
   /** Aborts everything that waits: the session is over. */
   readonly signal: AbortSignal;
+  /** A graceful stop waits for the answer that is under way, but repeats nothing: the next start will. */
+  readonly stop: AbortSignal;
 }
 
 /**
@@ -39,7 +41,7 @@ export class Delivery {
     this.#options = options;
   }
 
-  /** Waits until the target can hold events exactly once. */
+  /** Waits until the target can hold events exactly once. Throws what was wrong with it when a stop is asked for. */
   async ready(): Promise<void> {
     const { clickhouse, table, signal } = this.#options;
     await this.#untilDone('target check', () => checkTarget(clickhouse, table, signal));
@@ -60,7 +62,7 @@ export class Delivery {
     return next;
   }
 
-  /** Returns when ClickHouse has all rows of the batch, each once. */
+  /** Returns when ClickHouse has all rows of the batch, each once. Throws the last refusal when a stop is asked for. */
   async insert(batch: Batch, { token, atMs }: Pending): Promise<void> {
     const { clickhouse, ledger, source, table, signal, log } = this.#options;
     const constants = { source, deliveredAtMs: atMs, origin: 'stream' };
@@ -85,7 +87,8 @@ export class Delivery {
   }
 
   async #untilDone(what: string, attempt: () => Promise<void>): Promise<void> {
-    const { ledger, log, retryMaxMs, signal } = this.#options;
+    const { ledger, log, retryMaxMs, signal, stop } = this.#options;
+    const pausing = AbortSignal.any([signal, stop]);
     const backoff = createBackoff({ baseMs: RETRY_BASE_MS, maxMs: retryMaxMs });
     let failing: ErrorCode | undefined;
     const began = performance.now();
@@ -101,13 +104,15 @@ export class Delivery {
         return;
       } catch (error) {
         signal.throwIfAborted();
-        if (!(error instanceof OutboxError)) throw error;
+        if (!(error instanceof OutboxError) || stop.aborted) throw error;
         const pauseMs = backoff.next();
         // on transitions, and then as often as the pauses are long
         const level = failing === error.code ? 'warn' : 'error';
         log[level]({ err: error, attempts, pauseMs }, `${what} failed, will be repeated`);
         failing = error.code;
-        await sleep(pauseMs, undefined, { signal });
+        await sleep(pauseMs, undefined, { signal: pausing }).catch(() => undefined);
+        signal.throwIfAborted();
+        if (stop.aborted) throw error;
       }
     }
   }
