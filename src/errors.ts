@@ -89,7 +89,7 @@ export const ERRORS = {
   OUTBOX_TIMELINE_CHANGED: {
     happened:
       'Postgres is on another timeline than the ledger (failover, or restore to a point in time), so positions may mean other events than before. Delivery stops rather than guess.',
-    next: 'Compare what ClickHouse holds from this source with outbox.event before the streamer may go on; see docs/errors.md.',
+    next: 'Compare what ClickHouse holds from this source with outbox.event before the streamer may go on: where both hold the same, UPDATE outbox.stream SET timeline = NULL WHERE slot_name = ….',
   },
   OUTBOX_POSITION_BEYOND_WAL: {
     happened: 'The ledger is ahead of the server’s WAL: Postgres was restored to an older state.',
@@ -120,7 +120,7 @@ export const ERRORS = {
   },
   OUTBOX_CH_NOT_MIGRATED: {
     happened: 'The target table or its database does not exist in ClickHouse.',
-    next: 'Run `pg-outbox-clickhouse migrate`, or point CLICKHOUSE_URL and OUTBOX_CLICKHOUSE_TABLE at the right table.',
+    next: 'Create the database that CLICKHOUSE_URL names, then run `pg-outbox-clickhouse migrate`; or point CLICKHOUSE_URL and OUTBOX_CLICKHOUSE_TABLE at the right table.',
   },
   OUTBOX_CH_TABLE_UNSUITABLE: {
     happened:
@@ -142,7 +142,7 @@ export const ERRORS = {
   },
   OUTBOX_CH_VIEW_FAILED: {
     happened:
-      'A materialized view on the table threw (395). The rows may already be in the table; only the same insert with the same token completes the view.',
+      'A materialized view on the table threw. The rows may already be in the table; only the same insert with the same token completes the view.',
     next: 'Mend or drop the view. The insert is repeated until it succeeds, and counts once.',
   },
   OUTBOX_CH_ANSWER: {

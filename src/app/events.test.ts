@@ -169,10 +169,10 @@ describe('the settings', () => {
     });
   });
 
-  test.for(['0', '-1', '1.5', '1e6', '16MB', ' 1', '268435457'])('refuse OUTBOX_MAX_EVENT_BYTES=%s', (value) => {
+  test.for(['0', '-1', '1.5', '1e6', '16MB', ' 1', '67108865'])('refuse OUTBOX_MAX_EVENT_BYTES=%s', (value) => {
     const error = caught(() => readSettings({ OUTBOX_MAX_EVENT_BYTES: value }));
     expect(error.code).toBe('OUTBOX_CONFIG_INVALID');
-    expect(error.problems).toEqual(['OUTBOX_MAX_EVENT_BYTES: is not a whole number from 1 to 268435456']);
+    expect(error.problems).toEqual(['OUTBOX_MAX_EVENT_BYTES: is not a whole number from 1 to 67108864']);
   });
 });
 

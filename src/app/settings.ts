@@ -12,7 +12,7 @@ export interface Settings {
 
 const DEFAULT_MAX_EVENT_BYTES = 16 * 1024 * 1024;
 /** A message of Postgres ends at 1 GiB, and logical decoding has to hold the event a second time. */
-const LARGEST_MAX_EVENT_BYTES = 256 * 1024 * 1024;
+const LARGEST_MAX_EVENT_BYTES = 64 * 1024 * 1024;
 
 /**
  * Reads the environment. At each call, not once: two reads cost less than a microsecond, and a process that sets its

@@ -163,9 +163,8 @@ export const SETTINGS = {
     unit: 'bytes',
     default: 16 * 1024 * 1024,
     min: 1,
-    max: 256 * 1024 * 1024,
-    meaning:
-      'Largest context of one event, as JSON text. A larger one is refused before any SQL. Above 64 MiB it outgrows every batch of the streamer, and its limit on memory.',
+    max: 64 * 1024 * 1024,
+    meaning: 'Largest context of one event, as JSON text. A larger one is refused before any SQL.',
   },
 } as const satisfies Record<string, Setting>;
 

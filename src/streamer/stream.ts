@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
 import { createBackoff } from './backoff.ts';
+import { BEGUN_CHUNKS_BYTES } from './batch/batch.ts';
 import { ChunkPool } from './batch/column.ts';
 import type { Config } from './config.ts';
 import { ClickHouse } from './delivery/clickhouse.ts';
@@ -35,7 +36,7 @@ const PATIENCE_MS = 5000;
  */
 export async function stream(config: Config, log: Logger, stop: AbortSignal): Promise<void> {
   const clickhouse = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs);
-  const pool = new ChunkPool(config.batchMaxBytes);
+  const pool = new ChunkPool(config.batchMaxBytes + BEGUN_CHUNKS_BYTES);
   const hasty = createBackoff({ baseMs: RECONNECT_BASE_MS, maxMs: config.retryMaxMs });
   const patient = createBackoff({ baseMs: Math.min(PATIENCE_MS, config.retryMaxMs), maxMs: config.retryMaxMs });
   let failing: ErrorCode | undefined;

@@ -1,7 +1,7 @@
 import { Field } from '../source/pgoutput.ts';
 import type { Tuple } from '../source/pgoutput.ts';
 import type { Lsn } from '../../lsn.ts';
-import { Column } from './column.ts';
+import { CHUNK_BYTES, Column } from './column.ts';
 import type { ChunkPool } from './column.ts';
 import { readTimestamp } from './time.ts';
 import type { Int64 } from './time.ts';
@@ -12,9 +12,11 @@ export interface TransactionStamp {
   readonly committedAt: Int64;
 }
 
-/** Bytes of a row beside its strings: uuid 16, four times 8, twice 4, and a length byte for each of five strings. */
-const FIXED_ROW_BYTES = 16 + 4 * 8 + 2 * 4 + 5;
+/** Bytes of a row beside its strings: uuid 16, three times 8, twice 4, and a length byte for each of five strings. */
+const FIXED_ROW_BYTES = 16 + 3 * 8 + 2 * 4 + 5;
 const TRACEPARENT_BYTES = 55;
+/** What a batch may take beyond its bytes: the last chunk of each column, hardly begun. */
+export const BEGUN_CHUNKS_BYTES = 11 * CHUNK_BYTES;
 const DASH = 0x2d;
 
 /** What a row will take in a batch, in bytes, before the columns that are the same for the whole batch. */

@@ -4,7 +4,7 @@
  */
 export const CHUNK_BYTES = 256 * 1024;
 
-/** Chunks that settled batches gave back, for the next batches to fill. */
+/** Chunks that answered batches gave back, for the next batches to fill. */
 export class ChunkPool {
   readonly #free: Buffer[] = [];
   readonly #keep: number;
@@ -31,13 +31,12 @@ export class ChunkPool {
 export class Column {
   readonly #pool: ChunkPool;
   #chunks: Buffer[] = [];
-  #chunk: Buffer;
-  #at = 0;
+  #chunk: Buffer = Buffer.alloc(0);
+  /** Where the next byte goes. The first chunk is taken when there is one. */
+  #at = CHUNK_BYTES;
 
   constructor(pool: ChunkPool) {
     this.#pool = pool;
-    this.#chunk = pool.take();
-    this.#chunks.push(this.#chunk);
   }
 
   get bytes(): number {

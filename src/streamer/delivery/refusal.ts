@@ -49,5 +49,9 @@ export function refusal(code: number, name: string, message: string): OutboxErro
 function classOf(code: number, message: string): ErrorCode {
   // one code for two faults: too many parts passes, too many partitions in one insert does not
   if (code === 252) return message.includes('Too many partitions') ? 'OUTBOX_CH_REFUSED' : 'OUTBOX_CH_UNAVAILABLE';
-  return CLASSES.find(({ codes }) => codes.includes(code))?.code ?? 'OUTBOX_CH_FAILED';
+  const known = CLASSES.find(({ codes }) => codes.includes(code))?.code ?? 'OUTBOX_CH_FAILED';
+  // a view fails under whatever code its query ran into; 395 is only the one of throwIf
+  return known !== 'OUTBOX_CH_UNAVAILABLE' && message.includes('while pushing to view')
+    ? 'OUTBOX_CH_VIEW_FAILED'
+    : known;
 }

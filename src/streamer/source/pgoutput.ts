@@ -161,8 +161,10 @@ export class PgoutputDecoder {
     if (
       buffer.toString('latin1', start + 4, schemaEnd) !== 'outbox' ||
       buffer.toString('latin1', schemaEnd + 1, nameEnd) !== 'event'
-    )
-      return;
+    ) {
+      if (oid !== this.#outboxOid) return;
+      throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', { detail: 'outbox.event was renamed while it was streamed' });
+    }
     let offset = nameEnd + 2;
     need(offset + 2, end, 'relation');
     const slots = new Int8Array(buffer.readUInt16BE(offset)).fill(-1);
