@@ -88,7 +88,7 @@ async function measure(scenario: Scenario): Promise<Figures> {
   await fill(db, scenario.perTransaction(events));
 
   const streamer = spawn(process.execPath, [CLI, 'run'], {
-    env: { DATABASE_URL: postgres.url, CLICKHOUSE_URL: clickhouse.url },
+    env: { DATABASE_URL: postgres.url, CLICKHOUSE_URL: clickhouse.url, OUTBOX_HEALTH_PORT: '0' },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const pid = streamer.pid!;

@@ -16,7 +16,7 @@ const ERROR_GROUPS = [
   { title: 'Postgres', codes: /^OUTBOX_(PG|PUBLICATION|SYSTEM|TIMELINE|POSITION)/ },
   { title: 'Slot, ledger and stream', codes: /^OUTBOX_(SLOT|LEDGER|EPOCH|RANGE|PROTOCOL)/ },
   { title: 'ClickHouse', codes: /^OUTBOX_CH_/ },
-  { title: 'The process', codes: /^OUTBOX_SHUTDOWN/ },
+  { title: 'The process', codes: /^OUTBOX_(SHUTDOWN|HEALTH)/ },
   { title: 'Embedded services', codes: /^OUTBOX_EMBEDDED/ },
 ];
 

@@ -156,6 +156,10 @@ export const ERRORS = {
   },
 
   // the process
+  OUTBOX_HEALTH_PORT: {
+    happened: 'The port of OUTBOX_HEALTH_PORT cannot be listened on.',
+    next: 'Set OUTBOX_HEALTH_PORT to a free port, or to 0 to serve no health.',
+  },
   OUTBOX_SHUTDOWN_TIMEOUT: {
     happened: 'A graceful stop took longer than OUTBOX_SHUTDOWN_TIMEOUT_MS.',
     next: 'Nothing is lost: what was not settled is delivered again, once, at the next start. Raise the limit if it happens often.',

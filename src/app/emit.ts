@@ -2,12 +2,12 @@ import { type OutboxEvent, rowOf, rowsOf } from './events.ts';
 import { emitFailed } from './failure.ts';
 import { readSettings } from './settings.ts';
 import { insertMany, insertOne, type Statement } from './statement.ts';
-import { activeTraceContext } from './trace.ts';
+import { sending } from './trace.ts';
 import { open, type Send, type Transaction } from './transaction.ts';
 
 /**
  * Writes an event in the transaction that makes the change: it reaches ClickHouse if and only if that transaction commits.
- * One INSERT; the context of the active OpenTelemetry span goes with it.
+ * One INSERT, in a span `send outbox` whose context goes with the event; without an OpenTelemetry SDK, nothing but the INSERT.
  *
  * The event is read and checked before the call returns its promise, so it may be changed afterwards. Await the promise
  * before COMMIT.
@@ -20,7 +20,7 @@ import { open, type Send, type Transaction } from './transaction.ts';
 export async function emitEvent(tx: Transaction, event: OutboxEvent): Promise<string> {
   const send = open(tx);
   const row = rowOf(event, readSettings());
-  await insert(send, insertOne(row, activeTraceContext()));
+  await sending(1, async (sender) => insert(send, insertOne(row, sender)));
   return row.id;
 }
 
@@ -34,7 +34,10 @@ export async function emitEvent(tx: Transaction, event: OutboxEvent): Promise<st
 export async function emitEvents(tx: Transaction, events: readonly OutboxEvent[]): Promise<string[]> {
   const send = open(tx);
   const rows = rowsOf(events, readSettings());
-  for (const statement of insertMany(rows, activeTraceContext())) await insert(send, statement);
+  if (rows.length === 0) return [];
+  await sending(rows.length, async (sender) => {
+    for (const statement of insertMany(rows, sender)) await insert(send, statement);
+  });
   return rows.map((row) => row.id);
 }
 

@@ -1,6 +1,9 @@
-import { isSpanContextValid, trace } from '@opentelemetry/api';
+import { context, SpanKind, SpanStatusCode, trace, type Span } from '@opentelemetry/api';
+import { OutboxError } from '../errors.ts';
+import { PACKAGE_NAME } from '../package.ts';
+import { formatTraceparent } from '../traceparent.ts';
 
-/** What an event keeps of the span in which it was emitted, in the form of https://www.w3.org/TR/trace-context/. */
+/** What an event keeps of the span that sent it, in the form of https://www.w3.org/TR/trace-context/. */
 export interface TraceContext {
   /** `00-<trace id>-<span id>-<flags>`, or null outside a span. */
   readonly traceparent: string | null;
@@ -11,19 +14,36 @@ export interface TraceContext {
 const NONE: TraceContext = { traceparent: null, tracestate: null };
 
 /**
- * The context of the active span, sampled or not; empty without one, and without an OpenTelemetry SDK.
+ * Sends events within a span `send outbox`, a child of the active one, whose context goes with them. Without an
+ * OpenTelemetry SDK no span is made, and the context is that of the active span, if there is one.
  *
- * Built here rather than by `propagation.inject`, because the application may have registered another propagator (B3,
- * Jaeger), and the column holds W3C.
+ * https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
  */
-export function activeTraceContext(): TraceContext {
-  const context = trace.getActiveSpan()?.spanContext();
-  if (!context || !isSpanContextValid(context)) return NONE;
-  const flags = (context.traceFlags & 0xff).toString(16).padStart(2, '0');
-  return {
-    traceparent: `00-${context.traceId.toLowerCase()}-${context.spanId.toLowerCase()}-${flags}`,
-    tracestate: listable(context.traceState?.serialize()),
+export async function sending(events: number, send: (sender: TraceContext) => Promise<void>): Promise<void> {
+  const attributes = {
+    'messaging.system': 'pg_outbox',
+    'messaging.operation.name': 'send',
+    'messaging.operation.type': 'send',
+    'messaging.destination.name': 'outbox',
+    'messaging.batch.message_count': events,
   };
+  const span = trace.getTracer(PACKAGE_NAME).startSpan('send outbox', { kind: SpanKind.PRODUCER, attributes });
+  try {
+    await context.with(trace.setSpan(context.active(), span), async () => send(contextOf(span)));
+  } catch (error) {
+    // the message of an error may be the server's; its code says enough here
+    const code = error instanceof OutboxError ? error.code : 'unexpected error';
+    span.setStatus({ code: SpanStatusCode.ERROR, message: code });
+    throw error;
+  } finally {
+    span.end();
+  }
+}
+
+function contextOf(span: Span): TraceContext {
+  const spanContext = span.spanContext();
+  const traceparent = formatTraceparent(spanContext);
+  return traceparent === undefined ? NONE : { traceparent, tracestate: listable(spanContext.traceState?.serialize()) };
 }
 
 /** A tracestate is another library's text: what the W3C grammar forbids is left out, for it must never fail an INSERT. */

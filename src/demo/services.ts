@@ -64,7 +64,7 @@ function spawnCli(
   clickhouseUrl: string,
   stdio: ('ignore' | 'pipe' | 'inherit')[],
 ): ChildProcess {
-  const env = { ...process.env, DATABASE_URL: databaseUrl, CLICKHOUSE_URL: clickhouseUrl };
+  const env = { ...process.env, DATABASE_URL: databaseUrl, CLICKHOUSE_URL: clickhouseUrl, OUTBOX_HEALTH_PORT: '0' };
   return spawn(process.execPath, [CLI, command], { env, stdio });
 }
 

@@ -3,6 +3,10 @@ import { parseArgs } from 'node:util';
 import { OutboxError } from '../errors.ts';
 import { readConfig, redact } from './config.ts';
 import { main } from './main.ts';
+import { askHealth } from './operations/health.ts';
+import { startTelemetry } from './operations/telemetry.ts';
+
+const COMMANDS = ['run', 'migrate', 'healthcheck', 'config'];
 
 const HELP = `Usage: pg-outbox-clickhouse <command>
 
@@ -11,6 +15,8 @@ Streams the events of a transactional outbox from Postgres to ClickHouse.
 Commands
   run       stream until SIGTERM or SIGINT
   migrate   bring both databases to the newest schema, and make the slot
+  healthcheck
+            ask the streamer of this host whether events flow; exit code 1 if not
   config    print the effective configuration, without passwords
 
 Configuration comes from the environment alone; the two that must be given are
@@ -28,12 +34,26 @@ async function runCommand(args: string[]): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  if (command === undefined || !['run', 'migrate', 'config'].includes(command)) {
+  if (command === undefined || !COMMANDS.includes(command)) {
     process.stderr.write(HELP);
     return 2;
   }
   const config = readConfig(process.env);
-  if (command === 'run') return main(config);
+  if (command === 'run') {
+    const telemetry = await startTelemetry(process.env);
+    try {
+      return await main(config);
+    } finally {
+      await telemetry.stop();
+    }
+  }
+  if (command === 'healthcheck') {
+    const readiness = await askHealth(config.healthPort);
+    process.stdout.write(
+      `${readiness === undefined ? `no answer on port ${config.healthPort}` : JSON.stringify(readiness)}\n`,
+    );
+    return readiness?.ready === true ? 0 : 1;
+  }
   if (command === 'config') {
     process.stdout.write(`${JSON.stringify(redact(config), null, 2)}\n`);
     return 0;

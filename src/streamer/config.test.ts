@@ -36,6 +36,7 @@ describe('a good environment', () => {
       insertTimeoutMs: 60_000,
       retryMaxMs: 30_000,
       shutdownTimeoutMs: 25_000,
+      healthPort: 8080,
       logLevel: 'info',
     });
   });

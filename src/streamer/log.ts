@@ -1,5 +1,7 @@
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
+import { isSpanContextValid, trace } from '@opentelemetry/api';
 import { OutboxError } from '../errors.ts';
+import { PACKAGE_NAME } from '../package.ts';
 import type { Config } from './config.ts';
 
 export type { Logger };
@@ -22,7 +24,7 @@ const MAX_CAUSES = 3;
  * @param destination where lines go; stdout by default
  */
 export function createLogger(
-  { level, service = 'pg-outbox-clickhouse' }: LoggerOptions,
+  { level, service = PACKAGE_NAME }: LoggerOptions,
   destination?: DestinationStream,
 ): Logger {
   const options = {
@@ -31,12 +33,20 @@ export function createLogger(
     timestamp: stdTimeFunctions.isoTime,
     serializers: { err: serializeError },
     hooks: { streamWrite: withoutPasswords },
+    mixin: activeSpan,
     formatters: {
       level: (label: string) => ({ level: label }),
       log: serializeErrorsUnderAnyKey,
     },
   };
   return destination ? pino(options, destination) : pino(options);
+}
+
+/** Lines that are written within a span name it. */
+function activeSpan(): Record<string, string> {
+  const spanContext = trace.getActiveSpan()?.spanContext();
+  if (spanContext === undefined || !isSpanContextValid(spanContext)) return {};
+  return { trace_id: spanContext.traceId, span_id: spanContext.spanId };
 }
 
 /** An error under another key than `err` would be printed with all that a driver hangs on it. */

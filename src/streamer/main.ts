@@ -1,11 +1,13 @@
 import { OutboxError } from '../errors.ts';
 import type { Config } from './config.ts';
 import { createLogger } from './log.ts';
+import { serveHealth } from './operations/health.ts';
+import { Status } from './operations/status.ts';
 import { stream } from './stream.ts';
 
 /**
  * Runs the streamer as a process: SIGTERM or SIGINT asks for a graceful stop, a second one ends it at once. Resolves with the
- * exit code: 0 after a graceful stop, 1 when it took too long.
+ * exit code: 0 after a graceful stop, 1 when it took too long. Throws OUTBOX_HEALTH_PORT.
  */
 export async function main(config: Config): Promise<number> {
   const log = createLogger({ level: config.logLevel });
@@ -28,8 +30,10 @@ export async function main(config: Config): Promise<number> {
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);
   });
+  const status = new Status();
+  if (config.healthPort > 0) await serveHealth(config.healthPort, status);
   log.info({ slot: config.slot, table: config.clickhouseTable, node: process.version }, 'starting');
-  const done = stream(config, log, stop.signal).then(() => {
+  const done = stream(config, log, status, stop.signal).then(() => {
     log.info('stopped');
     return 0;
   });

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import pg from 'pg';
 import { OutboxError } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
+import { PACKAGE_NAME } from '../package.ts';
 
 /** Nothing that the streamer asks of Postgres takes long; what does is a connection that died without a word. */
 const QUERY_TIMEOUT_MS = 10_000;
@@ -30,7 +31,7 @@ export async function connectClient(
   const { parameters = {}, replication = false, socket, queryTimeoutMs = QUERY_TIMEOUT_MS } = options;
   const config: pg.ClientConfig & { replication?: string } = {
     connectionString: url,
-    application_name: 'pg-outbox-clickhouse',
+    application_name: PACKAGE_NAME,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
     options: Object.entries(parameters)

@@ -1,3 +1,4 @@
+import { SpanKind } from '@opentelemetry/api';
 import { OutboxError } from '../errors.ts';
 import type { Lsn } from '../lsn.ts';
 import type { Batch } from './batch/batch.ts';
@@ -8,8 +9,11 @@ import type { Config } from './config.ts';
 import type { ClickHouse } from './delivery/clickhouse.ts';
 import { Delivery } from './delivery/deliver.ts';
 import { Ledger } from './delivery/ledger.ts';
+import type { Pending } from './delivery/ledger.ts';
 import { formatPosition } from './delivery/position.ts';
+import { BatchTrace } from './delivery/trace.ts';
 import type { Logger } from './log.ts';
+import type { Status } from './operations/status.ts';
 import { Database } from './postgres.ts';
 import { PgoutputDecoder } from './source/pgoutput.ts';
 import { Replication } from './source/replication.ts';
@@ -24,11 +28,18 @@ const FINISH_TIMEOUT_MS = 5000;
 /** A frozen ledger row must not hold the stream longer than the client waits. */
 const STATEMENT_TIMEOUT_MS = 9000;
 
+/** A batch that ClickHouse has, and the ledger does not know it yet. */
+interface Answered {
+  readonly batch: Batch;
+  readonly trace: BatchTrace;
+}
+
 export interface SessionOptions {
   readonly config: Config;
   readonly clickhouse: ClickHouse;
   readonly pool: ChunkPool;
   readonly log: Logger;
+  readonly status: Status;
   /** Asks for a graceful end: what is buffered is delivered, settled and acknowledged. */
   readonly stop: AbortSignal;
   /** The slot is held and the ledger is ours. */
@@ -150,7 +161,7 @@ export class Session {
   }
 
   async #deliver(): Promise<void> {
-    const { config, clickhouse, log } = this.#options;
+    const { config, clickhouse, log, status, stop } = this.#options;
     const ledger = this.#ledger!;
     const intake = this.#intake!;
     const replication = this.#replication!;
@@ -158,34 +169,45 @@ export class Session {
       clickhouse,
       ledger,
       log,
+      status,
       table: config.clickhouseTable,
       source: this.#source,
       timeline: replication.server.timeline,
       retryMaxMs: config.retryMaxMs,
       signal: this.#signal,
-      stop: this.#options.stop,
+      stop,
     });
     await delivery.ready();
 
     let repeated = ledger.state.pending;
-    let answered: Batch | undefined;
+    let answered: Answered | undefined;
     for (;;) {
       const settleAt = answered === undefined ? undefined : performance.now() + SETTLE_AFTER_MS;
       if ((await this.#nextStep(settleAt)) === 'batch') {
         const batch = intake.cut();
         replication.resume('buffer full');
-        const intent = repeated ?? (await delivery.intend(batch));
+        const trace = new BatchTrace(batch, this.#source);
+        const intend = async (): Promise<Pending> =>
+          trace.step('intend', SpanKind.INTERNAL, async () => delivery.intend(batch));
+        const intent = repeated ?? (await (answered === undefined ? intend() : this.#settle(answered, intend)));
         repeated = undefined;
-        if (answered !== undefined) this.#settled(answered);
-        await delivery.insert(batch, intent);
+        await trace.step('clickhouse.insert', SpanKind.CLIENT, async () => delivery.insert(batch, intent));
         batch.release();
-        answered = batch;
+        answered = { batch, trace };
       } else if (answered !== undefined) {
-        await ledger.settle();
-        this.#settled(answered);
+        await this.#settle(answered, async () => ledger.settle());
         answered = undefined;
       } else return;
     }
+  }
+
+  /** The write that settles the batch may be the next one's intent. */
+  async #settle<T>({ batch, trace }: Answered, write: () => Promise<T>): Promise<T> {
+    const written = await trace.step('settle', SpanKind.INTERNAL, write);
+    trace.end();
+    this.#intake!.settled(batch);
+    this.#replication!.sendStatus(false);
+    return written;
   }
 
   /** Waits until a batch is due, or until there is a reason to settle (and, with nothing to settle, to end). */
@@ -211,11 +233,6 @@ export class Session {
     });
     this.#wake = undefined;
     clearTimeout(timer);
-  }
-
-  #settled(batch: Batch): void {
-    this.#intake!.settled(batch);
-    this.#replication!.sendStatus(false);
   }
 
   #keepalive(walEnd: Lsn, replyRequested: boolean): void {

@@ -23,7 +23,7 @@ interface TextSetting extends Described {
 
 interface IntegerSetting extends Described {
   readonly kind: 'integer';
-  readonly unit: 'rows' | 'bytes' | 'ms';
+  readonly unit: 'rows' | 'bytes' | 'ms' | 'port';
   readonly default: number;
   readonly min: number;
   readonly max: number;
@@ -138,6 +138,16 @@ export const SETTINGS = {
     max: 600_000,
     meaning:
       'How long a graceful stop may take. Keep it below the grace period of the supervisor (Kubernetes gives 30 s).',
+  },
+  OUTBOX_HEALTH_PORT: {
+    key: 'healthPort',
+    readBy: 'streamer',
+    kind: 'integer',
+    unit: 'port',
+    default: 8080,
+    min: 0,
+    max: 65_535,
+    meaning: 'Where `/livez` and `/readyz` are served, and where `healthcheck` asks. 0 serves nothing.',
   },
   LOG_LEVEL: {
     key: 'logLevel',

@@ -7,6 +7,7 @@ import { ChunkPool } from './batch/column.ts';
 import type { Config } from './config.ts';
 import { ClickHouse } from './delivery/clickhouse.ts';
 import type { Logger } from './log.ts';
+import type { Status } from './operations/status.ts';
 import { Session } from './session.ts';
 
 const RECONNECT_BASE_MS = 200;
@@ -34,7 +35,7 @@ const PATIENCE_MS = 5000;
  * Streams until `stop` is aborted: a session after the other, each from the ledger, with growing pauses between those that
  * fail. No fault ends it: what an operator mends, it notices by itself. Returns when what was buffered is delivered.
  */
-export async function stream(config: Config, log: Logger, stop: AbortSignal): Promise<void> {
+export async function stream(config: Config, log: Logger, status: Status, stop: AbortSignal): Promise<void> {
   const clickhouse = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs);
   const pool = new ChunkPool(config.batchMaxBytes + BEGUN_CHUNKS_BYTES);
   const hasty = createBackoff({ baseMs: RECONNECT_BASE_MS, maxMs: config.retryMaxMs });
@@ -44,11 +45,12 @@ export async function stream(config: Config, log: Logger, stop: AbortSignal): Pr
     hasty.reset();
     patient.reset();
     failing = undefined;
+    status.streaming();
   };
   try {
     while (!stop.aborted) {
       try {
-        await new Session({ config, clickhouse, pool, log, stop, onAttached }).run();
+        await new Session({ config, clickhouse, pool, log, status, stop, onAttached }).run();
       } catch (error) {
         if (stop.aborted) {
           log.warn({ err: error }, 'stopped before everything was delivered: the next start goes on from the ledger');
@@ -60,6 +62,8 @@ export async function stream(config: Config, log: Logger, stop: AbortSignal): Pr
         const level = code === 'OUTBOX_SLOT_BUSY' ? (failing === code ? 'debug' : 'info') : 'error';
         log[level]({ err: error, pauseMs }, 'not streaming, will connect again');
         failing = code;
+        if (code === 'OUTBOX_SLOT_BUSY') status.standingBy();
+        else status.notStreaming(code);
         await sleep(pauseMs, undefined, { signal: stop }).catch(() => undefined);
       }
     }

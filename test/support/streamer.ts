@@ -28,6 +28,7 @@ export class Streamer {
         LOG_LEVEL: 'debug',
         OUTBOX_FLUSH_INTERVAL_MS: '50',
         OUTBOX_RETRY_MAX_MS: '1000',
+        OUTBOX_HEALTH_PORT: '0',
         ...environment,
       },
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -3,6 +3,7 @@ import type { Tuple } from '../source/pgoutput.ts';
 import type { Lsn } from '../../lsn.ts';
 import { CHUNK_BYTES, Column } from './column.ts';
 import type { ChunkPool } from './column.ts';
+import { Producers, TRACEPARENT_BYTES } from './producers.ts';
 import { readTimestamp } from './time.ts';
 import type { Int64 } from './time.ts';
 
@@ -14,7 +15,6 @@ export interface TransactionStamp {
 
 /** Bytes of a row beside its strings: uuid 16, three times 8, twice 4, and a length byte for each of five strings. */
 const FIXED_ROW_BYTES = 16 + 3 * 8 + 2 * 4 + 5;
-const TRACEPARENT_BYTES = 55;
 /** What a batch may take beyond its bytes: the last chunk of each column, hardly begun. */
 export const BEGUN_CHUNKS_BYTES = 11 * CHUNK_BYTES;
 const DASH = 0x2d;
@@ -50,6 +50,7 @@ export class Batch {
 
   rows = 0;
   bytes = 0;
+  readonly producers = new Producers();
   /** Dates that DateTime64(6) cannot hold and that were clamped. */
   clamped = 0;
   /** When the first row came in, in ms of the given clock. */
@@ -140,6 +141,7 @@ export class Batch {
     ) {
       this.traceId.string(buffer, start + 3, start + 35);
       this.spanId.string(buffer, start + 36, start + 52);
+      this.producers.add(buffer, start);
     } else {
       this.traceId.empty();
       this.spanId.empty();

@@ -2,7 +2,9 @@ import { Readable } from 'node:stream';
 import { ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client';
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
 import { OutboxError } from '../../errors.ts';
+import { PACKAGE_NAME } from '../../package.ts';
 import { refusal } from './refusal.ts';
+import { traceHeaders } from './trace.ts';
 
 /** One INSERT. Every repetition must be given the same body, token and row count. */
 export interface Insert {
@@ -51,7 +53,7 @@ export class ClickHouse {
     this.#client = createClient({
       url: server,
       database,
-      application: 'pg-outbox-clickhouse',
+      application: PACKAGE_NAME,
       request_timeout: timeoutMs,
       // an insert and, beside it, a question
       max_open_connections: 2,
@@ -88,6 +90,7 @@ export class ClickHouse {
         query_params: insert.parameters,
         values: Readable.from(insert.body, { objectMode: false }),
         query_id: insert.queryId,
+        http_headers: traceHeaders(),
         clickhouse_settings: {
           ...INSERT_SETTINGS,
           insert_deduplication_token: insert.token,

@@ -5,6 +5,7 @@ import { createBackoff } from '../backoff.ts';
 import type { Batch } from '../batch/batch.ts';
 import { encode, INSERT_COLUMNS } from '../batch/native.ts';
 import type { Logger } from '../log.ts';
+import type { Status } from '../operations/status.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import type { Ledger, Pending } from './ledger.ts';
 import { formatPosition, tokenOf } from './position.ts';
@@ -23,6 +24,7 @@ export interface DeliveryOptions {
   readonly timeline: number;
   readonly retryMaxMs: number;
   readonly log: Logger;
+  readonly status: Status;
   /** Aborts everything that waits: the session is over. */
   readonly signal: AbortSignal;
   /** A graceful stop waits for the answer that is under way, but repeats nothing: the next start will. */
@@ -87,7 +89,7 @@ export class Delivery {
   }
 
   async #untilDone(what: string, attempt: () => Promise<void>): Promise<void> {
-    const { ledger, log, retryMaxMs, signal, stop } = this.#options;
+    const { ledger, log, status, retryMaxMs, signal, stop } = this.#options;
     const pausing = AbortSignal.any([signal, stop]);
     const backoff = createBackoff({ baseMs: RETRY_BASE_MS, maxMs: retryMaxMs });
     let failing: ErrorCode | undefined;
@@ -99,12 +101,14 @@ export class Delivery {
       }
       try {
         await attempt();
+        status.clickhouseAnswered();
         if (failing !== undefined)
           log.info({ attempts, ms: Math.round(performance.now() - began) }, `${what} succeeded`);
         return;
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof OutboxError) || stop.aborted) throw error;
+        status.clickhouseFailed(error.code);
         const pauseMs = backoff.next();
         // on transitions, and then as often as the pauses are long
         const level = failing === error.code ? 'warn' : 'error';

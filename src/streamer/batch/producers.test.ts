@@ -1,0 +1,33 @@
+import * as fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { MAX_PRODUCERS, Producers } from './producers.ts';
+
+const hex = (length: number) => fc.stringMatching(new RegExp(`^[0-9a-f]{${length}}$`));
+const traceparent = fc
+  .tuple(hex(32), hex(16), fc.constantFrom('00', '01', '02', '03', 'ff', 'fe'))
+  .map(([traceId, spanId, flags]) => `00-${traceId}-${spanId}-${flags}`);
+
+function remember(traceparents: readonly string[]): Producers {
+  const producers = new Producers();
+  for (const text of traceparents) producers.add(Buffer.from(`..${text}`), 2);
+  return producers;
+}
+
+test('every sampled producer is remembered once, in the order of the first event', () => {
+  fc.assert(
+    fc.property(fc.array(traceparent, { maxLength: 60 }), (list) => {
+      const sampled = list.filter((text) => ['01', '03', 'ff'].includes(text.slice(-2)));
+      expect(remember([...list, ...list]).list()).toEqual([...new Set(sampled)]);
+    }),
+  );
+});
+
+test('what is beyond the limit is counted, not remembered', () => {
+  const list = Array.from(
+    { length: MAX_PRODUCERS + 30 },
+    (_, i) => `00-${'a'.repeat(32)}-${String(i).padStart(16, '0')}-01`,
+  );
+  const producers = remember([...list, ...list]);
+  expect(producers.list()).toEqual(list.slice(0, MAX_PRODUCERS));
+  expect(producers.unremembered).toBe(60);
+});

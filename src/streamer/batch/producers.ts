@@ -1,0 +1,59 @@
+/** https://www.w3.org/TR/trace-context/#traceparent-header */
+export const TRACEPARENT_BYTES = 55;
+/** More links on one span would cost collectors more than they tell. */
+export const MAX_PRODUCERS = 512;
+/** A power of two, four times the producers: a look-up seldom probes twice. */
+const TABLE_SIZE = 2048;
+const SPAN_ID_OFFSET = 36;
+const SPAN_ID_BYTES = 16;
+
+/**
+ * The distinct sampled producers of a batch, remembered as the bytes of their traceparents: the first 512, and how many
+ * events came from others. Nothing is allocated until the first sampled event, and nothing per event.
+ */
+export class Producers {
+  #bytes: Buffer | undefined;
+  /** Index + 1 of a producer, by the hash of its span id; 0 is free. */
+  #table: Uint16Array | undefined;
+  #count = 0;
+  /** Sampled events whose producer is not among those remembered. */
+  unremembered = 0;
+
+  /** Takes the traceparent at `start`, of full length, when its sampled flag is set. */
+  add(buffer: Buffer, start: number): void {
+    // the flags are two hex digits; the lowest bit of the last says "sampled"
+    const digit = buffer[start + TRACEPARENT_BYTES - 1]!;
+    if (((digit > 0x39 ? digit - 0x57 : digit) & 1) === 0) return;
+    const table = (this.#table ??= new Uint16Array(TABLE_SIZE));
+    const bytes = (this.#bytes ??= Buffer.allocUnsafe(MAX_PRODUCERS * TRACEPARENT_BYTES));
+    const from = start + SPAN_ID_OFFSET;
+    let slot = hash(buffer, from) & (TABLE_SIZE - 1);
+    for (; table[slot] !== 0; slot = (slot + 1) & (TABLE_SIZE - 1)) {
+      if (isSame(buffer, from, bytes, (table[slot]! - 1) * TRACEPARENT_BYTES + SPAN_ID_OFFSET)) return;
+    }
+    if (this.#count === MAX_PRODUCERS) {
+      this.unremembered++;
+      return;
+    }
+    buffer.copy(bytes, this.#count * TRACEPARENT_BYTES, start, start + TRACEPARENT_BYTES);
+    table[slot] = ++this.#count;
+  }
+
+  /** The traceparents, in the order in which they first came. */
+  list(): string[] {
+    return Array.from({ length: this.#count }, (_, i) =>
+      this.#bytes!.toString('latin1', i * TRACEPARENT_BYTES, (i + 1) * TRACEPARENT_BYTES),
+    );
+  }
+}
+
+function hash(buffer: Buffer, from: number): number {
+  let value = 0x811c9dc5;
+  for (let i = 0; i < SPAN_ID_BYTES; i++) value = Math.imul(value ^ buffer[from + i]!, 0x01000193);
+  return value ^ (value >>> 15);
+}
+
+function isSame(a: Buffer, aStart: number, b: Buffer, bStart: number): boolean {
+  for (let i = 0; i < SPAN_ID_BYTES; i++) if (a[aStart + i] !== b[bStart + i]) return false;
+  return true;
+}

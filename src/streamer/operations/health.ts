@@ -1,0 +1,41 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import { OutboxError } from '../../errors.ts';
+import type { Readiness, Status } from './status.ts';
+
+const CHECK_TIMEOUT_MS = 3000;
+
+/**
+ * Serves `/livez`, which says that the process answers, and `/readyz`, which says whether events flow and if not, why.
+ * Throws OUTBOX_HEALTH_PORT when it cannot listen.
+ */
+export async function serveHealth(port: number, status: Status): Promise<Server> {
+  const server = createServer(({ url }, response) => {
+    const answer = (code: number, body: unknown): void => {
+      response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
+    };
+    if (url === '/livez') answer(200, { live: true });
+    else if (url === '/readyz') answer(status.readiness.ready ? 200 : 503, status.readiness);
+    else answer(404, { paths: ['/livez', '/readyz'] });
+  });
+  server.listen(port);
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+    throw new OutboxError('OUTBOX_HEALTH_PORT', { detail: `cannot listen on port ${port}: ${code}` });
+  }
+  // what is asked here must not keep the process alive
+  return server.unref();
+}
+
+/** Asks the streamer of this host whether it is ready; undefined when it does not answer. */
+export async function askHealth(port: number): Promise<Readiness | undefined> {
+  try {
+    const response = await fetch(`http://127.0.0.1:${port}/readyz`, { signal: AbortSignal.timeout(CHECK_TIMEOUT_MS) });
+    return (await response.json()) as Readiness;
+  } catch {
+    return undefined;
+  }
+}
