@@ -89,7 +89,7 @@ export const ERRORS = {
   OUTBOX_TIMELINE_CHANGED: {
     happened:
       'Postgres is on another timeline than the ledger (failover, or restore to a point in time), so positions may mean other events than before. Delivery stops rather than guess.',
-    next: 'Compare what ClickHouse holds from this source with outbox.event before the streamer may go on: where both hold the same, UPDATE outbox.stream SET timeline = NULL WHERE slot_name = ….',
+    next: 'Keep the streamer stopped and compare what ClickHouse holds from this source with outbox.event. Before it may go on, the ledger’s delivered position must be the last one of this source in ClickHouse (max((lsn, seq))), its pending columns NULL, and its timeline NULL.',
   },
   OUTBOX_POSITION_BEYOND_WAL: {
     happened: 'The ledger is ahead of the server’s WAL: Postgres was restored to an older state.',
@@ -144,6 +144,16 @@ export const ERRORS = {
     happened:
       'A materialized view on the table threw. The rows may already be in the table; only the same insert with the same token completes the view.',
     next: 'Mend or drop the view. The insert is repeated until it succeeds, and counts once.',
+  },
+  OUTBOX_CH_VIEW_FORGETS: {
+    happened:
+      'Materialized views on the table fill tables without a deduplication window, which is ClickHouse’s default: an insert that has to be repeated counts twice there. The table itself is not affected.',
+    next: 'For the target of each view named in `problems`: ALTER TABLE … MODIFY SETTING non_replicated_deduplication_window = 10000.',
+  },
+  OUTBOX_CH_RANGE_PARTIAL: {
+    happened:
+      'A pending insert is so old that ClickHouse may have forgotten its token, and only a part of its rows is in the table.',
+    next: 'Compare the pending range in outbox.stream with the table. When the missing rows cannot be told, delete the range from the table: it is then sent whole.',
   },
   OUTBOX_CH_ANSWER: {
     happened:

@@ -7,6 +7,17 @@ import { PACKAGE_NAME } from '../package.ts';
 /** Nothing that the streamer asks of Postgres takes long; what does is a connection that died without a word. */
 const QUERY_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 10_000;
+const END_TIMEOUT_MS = 1000;
+/** The driver lets parameters of the URL win over its configuration; these are ours to decide. */
+const OURS = [
+  'options',
+  'replication',
+  'query_timeout',
+  'connectionTimeoutMillis',
+  'connect_timeout',
+  'keepAlive',
+  'stream',
+];
 
 export interface ConnectOptions {
   /** Run-time parameters of the session, such as `synchronous_commit`. */
@@ -29,14 +40,16 @@ export async function connectClient(
   onLost: (error: OutboxError) => void,
 ): Promise<pg.Client> {
   const { parameters = {}, replication = false, socket, queryTimeoutMs = QUERY_TIMEOUT_MS } = options;
+  const target = new URL(url);
+  // of two that set the same, the later one counts
+  const ownOptions = target.searchParams.get('options') ?? '';
+  for (const name of OURS) target.searchParams.delete(name);
   const config: pg.ClientConfig & { replication?: string } = {
-    connectionString: url,
+    connectionString: target.href,
     application_name: PACKAGE_NAME,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
-    options: Object.entries(parameters)
-      .map(([name, value]) => `-c ${name}=${value}`)
-      .join(' '),
+    options: [ownOptions, ...Object.entries(parameters).map(([name, value]) => `-c ${name}=${value}`)].join(' ').trim(),
     ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
     ...(socket === undefined ? {} : { stream: () => socket }),
     ...(replication ? { replication: 'database' } : {}),
@@ -53,11 +66,19 @@ export async function connectClient(
     await client.connect();
   } catch (error) {
     lost = true;
-    await client.end().catch(() => undefined);
+    await endClient(client);
     throw postgresError(error);
   }
   client.on('end', () => lose());
   return client;
+}
+
+/** Ends a connection within about a second: a peer that is gone never says goodbye. */
+export async function endClient(client: pg.Client): Promise<void> {
+  const { connection } = client as unknown as { connection: { stream: Socket } };
+  const timer = setTimeout(() => connection.stream.destroy(), END_TIMEOUT_MS);
+  await client.end().catch(() => undefined);
+  clearTimeout(timer);
 }
 
 /** A connection for statements, one at a time, whose errors are OutboxErrors. */
@@ -94,7 +115,7 @@ export class Database {
   }
 
   async close(): Promise<void> {
-    await this.#client.end().catch(() => undefined);
+    await endClient(this.#client);
   }
 }
 
@@ -116,6 +137,7 @@ const BY_SQLSTATE: Readonly<Record<string, ErrorCode>> = {
 /** What an error of the driver means. The server's message is repeated unless it may quote values (SQLSTATE classes 22, 23). */
 export function postgresError(error: unknown): OutboxError {
   if (error instanceof OutboxError) return error;
+  if (error instanceof TypeError || error instanceof ReferenceError) throw error;
   const { code, message, severity } = error as { code?: unknown; message?: unknown; severity?: unknown };
   if (severity === undefined || typeof code !== 'string') {
     return unreachable(`no connection to Postgres: ${typeof code === 'string' ? code : String(message)}`);

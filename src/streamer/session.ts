@@ -17,12 +17,15 @@ import type { Status } from './operations/status.ts';
 import { Database } from './postgres.ts';
 import { PgoutputDecoder } from './source/pgoutput.ts';
 import { Replication } from './source/replication.ts';
-import { checkPublication, checkServer, checkSlot } from './source/slot.ts';
+import { checkServer, checkSlot } from './source/slot.ts';
+import { PublicationWatch } from './source/watch.ts';
 
 /** An answered insert waits this long for the next intent, which would settle it, before it is settled alone. */
 const SETTLE_AFTER_MS = 1000;
 /** How often epoch and publication are proved. */
 const HEARTBEAT_MS = 5000;
+/** An attachment that has held so long, with nothing to deliver, is a good one. */
+const STEADY_MS = 30_000;
 /** How long the server may take to answer CopyDone. */
 const FINISH_TIMEOUT_MS = 5000;
 /** A frozen ledger row must not hold the stream longer than the client waits. */
@@ -62,11 +65,13 @@ export class Session {
   #ledger: Ledger | undefined;
   #intake: Intake | undefined;
   #decoder: PgoutputDecoder | undefined;
-  #publication = '';
-  /** Nothing beyond what was written before the last good look at the publication is acknowledged (invariant 8). */
-  #publishedLsn: Lsn = 0;
+  #watch: PublicationWatch | undefined;
+  #beat: Promise<void> | undefined;
+  #beatAgain = false;
   #relations = 0;
   #draining = false;
+  #hasSettled = false;
+  #attachedAt = Infinity;
   #wake: (() => void) | undefined;
 
   constructor(options: SessionOptions) {
@@ -87,6 +92,8 @@ export class Session {
       } finally {
         clearInterval(heartbeat);
       }
+      // two looks vouch for all that was delivered
+      await this.#heartbeat();
       await this.#heartbeat();
       this.#signal.throwIfAborted();
       await this.#replication!.finish(FINISH_TIMEOUT_MS);
@@ -101,6 +108,11 @@ export class Session {
     }
   }
 
+  /** Whether it was worth attaching; a session that fails before would fail again at once. */
+  get hasProgressed(): boolean {
+    return this.#hasSettled || performance.now() - this.#attachedAt > STEADY_MS;
+  }
+
   get #signal(): AbortSignal {
     return this.#over.signal;
   }
@@ -111,9 +123,7 @@ export class Session {
     const parameters = { synchronous_commit: 'on', statement_timeout: `${STATEMENT_TIMEOUT_MS}ms` };
     const db = (this.#db = await Database.connect(config.databaseUrl, { parameters }, fail));
     await checkServer(db);
-    const published = await checkPublication(db);
-    this.#publication = published.identity;
-    this.#publishedLsn = published.flushedLsn;
+    const watch = (this.#watch = await PublicationWatch.begin(db));
     if (!(await checkSlot(db, config.slot)))
       throw new OutboxError('OUTBOX_SLOT_MISSING', { detail: `the replication slot "${config.slot}" does not exist` });
 
@@ -123,12 +133,12 @@ export class Session {
       // before the ledger is read there is no room for anything
       onMessage: (buffer, start, end) => this.#decoder?.decode(buffer, start, end) ?? false,
       onKeepalive: (walEnd, replyRequested) => this.#keepalive(walEnd, replyRequested),
-      flushLsn: () => Math.min(this.#intake?.ackable ?? 0, this.#publishedLsn),
+      flushLsn: () => Math.min(this.#intake?.ackable ?? 0, watch.publishedLsn),
       onFailure: fail,
     }));
     const { server } = replication;
     await replication.start();
-    const ledger = (this.#ledger = await Ledger.take(db, config.slot, server, published.identity, server.walEnd));
+    const ledger = (this.#ledger = await Ledger.take(db, config.slot, server, watch.identity));
     const { delivered, pending } = ledger.state;
     this.#intake = new Intake({
       pool,
@@ -156,6 +166,7 @@ export class Session {
       },
       'attached',
     );
+    this.#attachedAt = performance.now();
     onAttached();
     replication.resume('buffer full');
   }
@@ -174,6 +185,7 @@ export class Session {
       source: this.#source,
       timeline: replication.server.timeline,
       retryMaxMs: config.retryMaxMs,
+      insertTimeoutMs: config.insertTimeoutMs,
       signal: this.#signal,
       stop,
     });
@@ -189,9 +201,10 @@ export class Session {
         const trace = new BatchTrace(batch, this.#source);
         const intend = async (): Promise<Pending> =>
           trace.step('intend', SpanKind.INTERNAL, async () => delivery.intend(batch));
+        const isRecorded = repeated !== undefined;
         const intent = repeated ?? (await (answered === undefined ? intend() : this.#settle(answered, intend)));
         repeated = undefined;
-        await trace.step('clickhouse.insert', SpanKind.CLIENT, async () => delivery.insert(batch, intent));
+        await trace.step('clickhouse.insert', SpanKind.CLIENT, async () => delivery.insert(batch, intent, isRecorded));
         batch.release();
         answered = { batch, trace };
       } else if (answered !== undefined) {
@@ -206,6 +219,7 @@ export class Session {
     const written = await trace.step('settle', SpanKind.INTERNAL, write);
     trace.end();
     this.#intake!.settled(batch);
+    this.#hasSettled = true;
     this.#replication!.sendStatus(false);
     return written;
   }
@@ -246,14 +260,22 @@ export class Session {
     this.#replication?.sendStatus(true);
   }
 
-  /** Proves that the epoch is still ours and that the publication is still what it was. */
+  /** Proves that the epoch is still ours and that the publication is still what it was. One proof at a time. */
   async #heartbeat(): Promise<void> {
-    if (this.#signal.aborted) return;
+    this.#beatAgain = true;
+    this.#beat ??= this.#prove().finally(() => {
+      this.#beat = undefined;
+    });
+    return this.#beat;
+  }
+
+  async #prove(): Promise<void> {
     try {
-      await this.#ledger!.prove();
-      const { identity, flushedLsn } = await checkPublication(this.#db!);
-      if (identity !== this.#publication) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
-      this.#publishedLsn = flushedLsn;
+      while (this.#beatAgain && !this.#signal.aborted) {
+        this.#beatAgain = false;
+        await this.#ledger!.prove();
+        await this.#watch!.look();
+      }
     } catch (error) {
       this.#fail(error);
     }
@@ -261,13 +283,15 @@ export class Session {
 
   #drain(): void {
     this.#draining = true;
-    this.#replication?.pause('draining');
+    // before that, the server's answer to START is still to be read
+    if (this.#intake !== undefined) this.#replication?.pause('draining');
     this.#wake?.();
   }
 
   #fail(error: unknown): void {
     if (this.#signal.aborted) return;
     this.#over.abort(error);
+    this.#replication?.abandon(error);
     this.#wake?.();
   }
 

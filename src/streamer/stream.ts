@@ -42,19 +42,22 @@ export async function stream(config: Config, log: Logger, status: Status, stop: 
   const patient = createBackoff({ baseMs: Math.min(PATIENCE_MS, config.retryMaxMs), maxMs: config.retryMaxMs });
   let failing: ErrorCode | undefined;
   const onAttached = (): void => {
-    hasty.reset();
-    patient.reset();
     failing = undefined;
     status.streaming();
   };
   try {
     while (!stop.aborted) {
+      const session = new Session({ config, clickhouse, pool, log, status, stop, onAttached });
       try {
-        await new Session({ config, clickhouse, pool, log, status, stop, onAttached }).run();
+        await session.run();
       } catch (error) {
         if (stop.aborted) {
           log.warn({ err: error }, 'stopped before everything was delivered: the next start goes on from the ledger');
           return;
+        }
+        if (session.hasProgressed) {
+          hasty.reset();
+          patient.reset();
         }
         const code = error instanceof OutboxError ? error.code : undefined;
         const pauseMs = (code !== undefined && PATIENT.has(code) ? patient : hasty).next();

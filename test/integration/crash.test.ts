@@ -118,7 +118,9 @@ test('SIGKILL after the settle, before Postgres knows: the ledger alone prevents
 test('answers that are lost again and again: the same insert, once (invariant 4)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await begin(outbox);
-  proxy.holdAnswers();
+  // questions are answered, inserts are not
+  proxy.holdAnswers(20_000);
+  proxy.cut();
   let passed = proxy.requestBytes;
   await outbox.fill(COUNT);
   const token = await pendingToken(outbox);

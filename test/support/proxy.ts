@@ -9,9 +9,10 @@ export class Proxy {
   readonly #target: URL;
   #server: Server | undefined;
   #port = 0;
-  readonly #pairs = new Set<{ client: Socket; server: Socket }>();
+  readonly #pairs = new Set<{ client: Socket; server: Socket; sent: number }>();
   #holdsRequests = false;
-  #holdsAnswers = false;
+  /** Answers on a connection are held once it has carried so many bytes of requests. */
+  #answerLimit = Infinity;
   /** Bytes that came from clients while requests were not held. */
   requestBytes = 0;
   /** Once so many further bytes have passed to the server, requests are held. */
@@ -53,17 +54,17 @@ export class Proxy {
     if (bytes === 0) for (const { client } of this.#pairs) client.pause();
   }
 
-  /** No answer reaches a client any more. */
-  holdAnswers(): void {
-    this.#holdsAnswers = true;
-    for (const { server } of this.#pairs) server.pause();
+  /** No answer reaches a client any more, on connections that carry more than `requestBytes` to the server. */
+  holdAnswers(requestBytes = -1): void {
+    this.#answerLimit = requestBytes;
+    for (const { server, sent } of this.#pairs) if (sent > requestBytes) server.pause();
   }
 
   /** Everything passes again. */
   release(): void {
     this.#allowance = Infinity;
     this.#holdsRequests = false;
-    this.#holdsAnswers = false;
+    this.#answerLimit = Infinity;
     for (const { client, server } of this.#pairs) {
       client.resume();
       server.resume();
@@ -88,7 +89,7 @@ export class Proxy {
   }
 
   #carry(client: Socket, server: Socket): void {
-    const pair = { client, server };
+    const pair = { client, server, sent: 0 };
     this.#pairs.add(pair);
     const end = (): void => {
       this.#pairs.delete(pair);
@@ -99,6 +100,8 @@ export class Proxy {
     client.on('data', (chunk: Buffer) => {
       const passed = chunk.subarray(0, this.#allowance);
       this.requestBytes += passed.length;
+      pair.sent += passed.length;
+      if (pair.sent > this.#answerLimit) server.pause();
       this.#allowance -= passed.length;
       if (this.#allowance === 0) {
         this.#holdsRequests = true;
@@ -109,6 +112,6 @@ export class Proxy {
     });
     server.on('data', (chunk: Buffer) => client.write(chunk));
     if (this.#holdsRequests) client.pause();
-    if (this.#holdsAnswers) server.pause();
+    if (this.#answerLimit < 0) server.pause();
   }
 }

@@ -9,7 +9,12 @@ const CLI = new URL('../../src/streamer/cli.ts', import.meta.url).pathname;
 export interface LogLine {
   readonly level: string;
   readonly msg: string;
-  readonly err?: { readonly code?: string; readonly next?: string; readonly message?: string };
+  readonly err?: {
+    readonly code?: string;
+    readonly next?: string;
+    readonly message?: string;
+    readonly problems?: string[];
+  };
   readonly [field: string]: unknown;
 }
 

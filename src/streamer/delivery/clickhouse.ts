@@ -18,8 +18,8 @@ export interface Insert {
 }
 
 /**
- * Everything that decides what an insert does is sent with it: defaults changed between versions of ClickHouse, and the same
- * rows cut into other blocks would not be recognised as a repetition.
+ * What decides how rows become blocks, and whether repetitions are recognised, is sent with every insert: defaults changed
+ * between versions of ClickHouse, and a user's profile may have its own.
  */
 const INSERT_SETTINGS: ClickHouseSettings = {
   async_insert: 0,
@@ -33,12 +33,22 @@ const INSERT_SETTINGS: ClickHouseSettings = {
   input_format_try_infer_datetimes: 0,
   // the status line waits for the end, so an exception is an HTTP error and not a body behind a 200
   wait_end_of_query: 1,
+  timeout_overflow_mode: 'throw',
+};
+
+/** The same, for settings that only newer servers know; an older one would refuse the insert. */
+const NEWER_INSERT_SETTINGS: Readonly<Record<string, string>> = {
+  // overrides insert_deduplicate where it exists
+  deduplicate_insert: 'enable',
+  use_strict_insert_block_limits: '0',
+  max_insert_block_size_bytes: '0',
 };
 
 /** The only speaker to ClickHouse: what it throws are OutboxErrors that hold no row, no parameter and no password. */
 export class ClickHouse {
   readonly #client: ClickHouseClient;
   readonly #timeoutMs: number;
+  #insertSettings: Promise<ClickHouseSettings> | undefined;
 
   /**
    * @param url `http(s)://user:password@host:port/database`
@@ -64,7 +74,7 @@ export class ClickHouse {
   }
 
   /** Rows of a SELECT. Throws OutboxErrors OUTBOX_CH_*. */
-  async select<Row>(query: string, parameters: Record<string, string> = {}, signal?: AbortSignal): Promise<Row[]> {
+  async select<Row>(query: string, parameters: Record<string, unknown> = {}, signal?: AbortSignal): Promise<Row[]> {
     return this.#guarded(signal, async (abort_signal) => {
       const result = await this.#client.query({ query, query_params: parameters, format: 'JSONEachRow', abort_signal });
       return result.json<Row>();
@@ -84,6 +94,7 @@ export class ClickHouse {
    * thrown as an OutboxError OUTBOX_CH_*, and its outcome is unknown: even an aborted insert may still be committed.
    */
   async insert(insert: Insert, signal: AbortSignal): Promise<void> {
+    const settings = await this.#settings();
     await this.#guarded(signal, async (abort_signal) => {
       const { stream, summary } = await this.#client.exec({
         query: insert.query,
@@ -92,7 +103,7 @@ export class ClickHouse {
         query_id: insert.queryId,
         http_headers: traceHeaders(),
         clickhouse_settings: {
-          ...INSERT_SETTINGS,
+          ...settings,
           insert_deduplication_token: insert.token,
           max_execution_time: Math.ceil(this.#timeoutMs / 1000),
           http_receive_timeout: Math.ceil(this.#timeoutMs / 1000),
@@ -110,6 +121,24 @@ export class ClickHouse {
         });
       }
     });
+  }
+
+  /** Asked once; a server that is upgraded behind this connection still understands the settings that it knew. */
+  async #settings(): Promise<ClickHouseSettings> {
+    const names = Object.keys(NEWER_INSERT_SETTINGS);
+    this.#insertSettings ??= this.select<{ name: string }>(
+      'SELECT name FROM system.settings WHERE name IN {names:Array(String)}',
+      { names },
+    ).then((known) => ({
+      ...INSERT_SETTINGS,
+      ...Object.fromEntries(known.map(({ name }) => [name, NEWER_INSERT_SETTINGS[name]])),
+    }));
+    try {
+      return await this.#insertSettings;
+    } catch (error) {
+      this.#insertSettings = undefined;
+      throw error;
+    }
   }
 
   async close(): Promise<void> {

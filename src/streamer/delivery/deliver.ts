@@ -14,6 +14,13 @@ import { checkTarget } from './target.ts';
 /** An attempt is sent only this shortly after the ledger has proved to be ours: who was away too long may have been replaced. */
 const PROOF_MAX_AGE_MS = 10_000;
 const RETRY_BASE_MS = 100;
+/** An insert may go on in the server for a while after its time is up. */
+const INSERT_MARGIN_MS = 5000;
+/**
+ * How long a token is trusted to be remembered. After it, others may have filled ClickHouse's window, and what may be there
+ * already is looked for instead of sent blindly.
+ */
+const TOKEN_TRUST_MS = 5 * 60_000;
 
 export interface DeliveryOptions {
   readonly clickhouse: ClickHouse;
@@ -23,6 +30,8 @@ export interface DeliveryOptions {
   readonly source: string;
   readonly timeline: number;
   readonly retryMaxMs: number;
+  /** The longest life of one attempt. */
+  readonly insertTimeoutMs: number;
   readonly log: Logger;
   readonly status: Status;
   /** Aborts everything that waits: the session is over. */
@@ -37,7 +46,11 @@ export interface DeliveryOptions {
  */
 export class Delivery {
   readonly #options: DeliveryOptions;
+  readonly #takenAt = performance.now();
   #provenAt = performance.now();
+  /** When the last attempt was sent. */
+  #sentAt = 0;
+  #forgetfulViews: readonly string[] = [];
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
@@ -45,14 +58,10 @@ export class Delivery {
 
   /** Waits until the target can hold events exactly once. Throws what was wrong with it when a stop is asked for. */
   async ready(): Promise<void> {
-    const { clickhouse, table, signal } = this.#options;
-    await this.#untilDone('target check', () => checkTarget(clickhouse, table, signal));
+    await this.#untilDone('target check', async () => this.#checkTarget());
   }
 
-  /**
-   * Records the intent, which settles the insert before it, then inserts. A batch that repeats the pending range needs no
-   * new intent: it has the recorded token and time.
-   */
+  /** Records the intent of a batch, which settles the one before it. */
   async intend(batch: Batch): Promise<Pending> {
     const { ledger, source, timeline } = this.#options;
     const to = { lsn: batch.lastLsn, seq: batch.lastSeq };
@@ -64,28 +73,82 @@ export class Delivery {
     return next;
   }
 
-  /** Returns when ClickHouse has all rows of the batch, each once. Throws the last refusal when a stop is asked for. */
-  async insert(batch: Batch, { token, atMs }: Pending): Promise<void> {
+  /**
+   * Returns when ClickHouse has all rows of the intended batch, each once. `isRecorded` says that the intent is an earlier
+   * session's, whose insert may be there or still under way. Throws the last refusal when a stop is asked for.
+   */
+  async insert(batch: Batch, { token, atMs }: Pending, isRecorded: boolean): Promise<void> {
     const { clickhouse, ledger, source, table, signal, log } = this.#options;
-    const constants = { source, deliveredAtMs: atMs, origin: 'stream' };
+    const insert = {
+      query: `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT Native`,
+      parameters: { table },
+      rows: batch.rows,
+      token,
+      queryId: `${source}/${ledger.epoch}/${token}`,
+    };
     const began = performance.now();
-    await this.#untilDone('insert', () =>
-      clickhouse.insert(
-        {
-          query: `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT Native`,
-          parameters: { table },
-          body: encode(batch, constants),
-          rows: batch.rows,
-          token,
-          queryId: `${source}/${ledger.epoch}/${token}`,
-        },
-        signal,
-      ),
-    );
+    let mayBeThere = isRecorded;
+    let trustedFrom = atMs;
+    await this.#untilDone('insert', async () => {
+      if (mayBeThere) {
+        await this.#checkTarget();
+        if (Date.now() - trustedFrom > TOKEN_TRUST_MS) {
+          if (await this.#isThere(batch.rows)) return;
+          trustedFrom = Date.now();
+        }
+      }
+      mayBeThere = true;
+      this.#sentAt = performance.now();
+      const body = encode(batch, { source, deliveredAtMs: atMs, origin: 'stream' });
+      await clickhouse.insert({ ...insert, body }, signal);
+    });
     const to = formatPosition({ lsn: batch.lastLsn, seq: batch.lastSeq });
     const ms = Math.round(performance.now() - began);
     if (batch.clamped > 0) log.warn({ rows: batch.clamped, to }, 'dates beyond DateTime64(6) were clamped');
     log.debug({ rows: batch.rows, bytes: batch.bytes, to, ms }, 'batch inserted');
+  }
+
+  async #checkTarget(): Promise<void> {
+    const { clickhouse, table, signal, log } = this.#options;
+    const views = await checkTarget(clickhouse, table, signal);
+    if (String(views) === String(this.#forgetfulViews)) return;
+    this.#forgetfulViews = views;
+    if (views.length > 0)
+      log.warn({ err: new OutboxError('OUTBOX_CH_VIEW_FORGETS', { problems: views }) }, 'views may count events twice');
+  }
+
+  /**
+   * Looks whether the pending range is in the table, once no attempt can be under way any more: neither one of ours, nor
+   * one that a former holder of the ledger sent before it noticed.
+   */
+  async #isThere(rows: number): Promise<boolean> {
+    const { clickhouse, ledger, source, table, insertTimeoutMs, signal, stop, log } = this.#options;
+    const lastSent = Math.max(this.#sentAt, this.#takenAt + PROOF_MAX_AGE_MS);
+    const waitMs = lastSent + insertTimeoutMs + INSERT_MARGIN_MS - performance.now();
+    log.warn(
+      { waitMs: Math.max(0, Math.round(waitMs)) },
+      'the token may be forgotten: the pending insert is looked for before it is repeated',
+    );
+    if (waitMs > 0) await sleep(waitMs, undefined, { signal: AbortSignal.any([signal, stop]) }).catch(() => undefined);
+    signal.throwIfAborted();
+    if (stop.aborted)
+      throw new OutboxError('OUTBOX_CH_UNAVAILABLE', { detail: 'stopped before the pending insert was looked for' });
+    const { delivered, pending } = ledger.state;
+    const [found] = await clickhouse.select<{ rows: string }>(
+      `SELECT toString(count()) AS rows FROM {table:Identifier}
+        WHERE source = {source:String} AND lsn >= {fromLsn:UInt64} AND lsn <= {toLsn:UInt64}
+          AND (lsn, seq) > ({fromLsn:UInt64}, {fromSeq:UInt64}) AND (lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64})`,
+      { table, source, fromLsn: delivered.lsn, fromSeq: delivered.seq, toLsn: pending!.to.lsn, toSeq: pending!.to.seq },
+      signal,
+    );
+    const there = Number(found!.rows);
+    if (there !== 0 && there !== rows) {
+      throw new OutboxError('OUTBOX_CH_RANGE_PARTIAL', {
+        detail: `${there} of the ${rows} rows of the pending insert are in ClickHouse`,
+      });
+    }
+    log.warn({ rows, there }, 'the pending insert was looked for');
+    return there === rows;
   }
 
   async #untilDone(what: string, attempt: () => Promise<void>): Promise<void> {

@@ -66,13 +66,7 @@ export class Ledger {
    * Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_TIMELINE_CHANGED, OUTBOX_PUBLICATION_CHANGED,
    * OUTBOX_POSITION_BEYOND_WAL.
    */
-  static async take(
-    db: Database,
-    slot: string,
-    system: SystemIdentity,
-    publication: string,
-    walEnd: Lsn,
-  ): Promise<Ledger> {
+  static async take(db: Database, slot: string, system: SystemIdentity, publication: string): Promise<Ledger> {
     const { rows } = await db.query<Row>(
       `UPDATE outbox.stream
           SET epoch = epoch + 1, timeline = coalesce(timeline, $3), publication = coalesce(publication, $4)
@@ -83,17 +77,19 @@ export class Ledger {
     );
     const row = rows[0];
     if (row === undefined) throw await missing(db, slot);
-    if (row.timeline !== system.timeline || row.read_back_below !== null) {
+    // asked here, not of the replication connection: behind a proxy that may be another server
+    const server = await serverOf(db);
+    if (row.timeline !== system.timeline || row.timeline !== server.timeline || row.read_back_below !== null) {
       throw new OutboxError('OUTBOX_TIMELINE_CHANGED', {
-        detail: `the ledger was written on timeline ${row.timeline}, the server is on ${system.timeline}`,
+        detail: `the ledger was written on timeline ${row.timeline}, the server is on ${server.timeline}, the walsender on ${system.timeline}`,
       });
     }
     if (row.publication !== publication) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
     const state = stateOf(row);
     const reached = state.pending?.to.lsn ?? state.delivered.lsn;
-    if (reached > walEnd) {
+    if (reached > server.walEnd) {
       throw new OutboxError('OUTBOX_POSITION_BEYOND_WAL', {
-        detail: `the ledger is at ${formatLsn(reached)}, the server’s WAL ends at ${formatLsn(walEnd)}`,
+        detail: `the ledger is at ${formatLsn(reached)}, the server’s WAL ends at ${formatLsn(server.walEnd)}`,
       });
     }
     return new Ledger(db, slot, row.epoch, state);
@@ -161,6 +157,14 @@ function stateOf(row: Row): LedgerState {
         ? undefined
         : { to: { lsn: parseLsn(lsn), seq: Number(seq) }, rows, token, atMs: at.getTime() },
   };
+}
+
+async function serverOf(db: Database): Promise<{ timeline: number; walEnd: Lsn }> {
+  // the name of a WAL file begins with the timeline, in hexadecimal
+  const { rows } = await db.query<{ file: string; lsn: string }>(
+    'SELECT pg_walfile_name(pg_current_wal_lsn()) AS file, pg_current_wal_flush_lsn() AS lsn',
+  );
+  return { timeline: Number.parseInt(rows[0]!.file.slice(0, 8), 16), walEnd: parseLsn(rows[0]!.lsn) };
 }
 
 async function missing(db: Database, slot: string): Promise<OutboxError> {

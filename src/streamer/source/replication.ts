@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net';
 import type pg from 'pg';
 import { OutboxError } from '../../errors.ts';
-import { parseLsn, readLsn, writeLsn } from '../../lsn.ts';
+import { readLsn, writeLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
-import { connectClient, postgresError, sqlStateError } from '../postgres.ts';
+import { connectClient, endClient, postgresError, sqlStateError } from '../postgres.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
 import { PUBLICATION } from './slot.ts';
 import { ReadSocket } from './socket.ts';
@@ -13,6 +13,7 @@ const SILENCE_MS = 30_000;
 /** At the latest after this long a status goes out, which asks the server for an answer (invariant 9). */
 const STATUS_EVERY_MS = SILENCE_MS / 3;
 const TICK_MS = 1000;
+const START_TIMEOUT_MS = 10_000;
 /** After so many reads the socket rests for a millisecond: the walsender does one send() a message, and an eager reader makes each of them a wake-up. */
 const READS_PER_TURN = 4;
 const REST_MS = 1;
@@ -30,14 +31,13 @@ export interface ReplicationOptions {
   readonly onKeepalive: (walEnd: Lsn, replyRequested: boolean) => void;
   /** Everything before it is durable in ClickHouse and settled in the ledger: Postgres may forget it. Asked whenever a status goes out. */
   readonly flushLsn: () => Lsn;
-  /** The stream has ended or cannot go on. Called once. */
+  /** The stream has ended or cannot go on. */
   readonly onFailure: (error: OutboxError) => void;
 }
 
 export interface ServerIdentity {
   readonly systemId: string;
   readonly timeline: number;
-  readonly walEnd: Lsn;
 }
 
 /**
@@ -59,7 +59,7 @@ export class Replication {
   #sentLsn: Lsn = 0;
   #sentAt = 0;
   #heardAt = performance.now();
-  #started: { resolve: () => void; reject: (error: OutboxError) => void } | undefined;
+  #started: { resolve: () => void; reject: (reason: unknown) => void } | undefined;
   #ended: (() => void) | undefined;
   #rest: NodeJS.Timeout | undefined;
   #ticker: NodeJS.Timeout | undefined;
@@ -86,14 +86,14 @@ export class Replication {
       failed?.(error),
     );
     try {
-      const { rows } = await client.query<{ systemid: string; timeline: string; xlogpos: string }>('IDENTIFY_SYSTEM');
-      const { systemid, timeline, xlogpos } = rows[0]!;
-      const server = { systemId: systemid, timeline: Number(timeline), walEnd: parseLsn(xlogpos) };
+      const { rows } = await client.query<{ systemid: string; timeline: string }>('IDENTIFY_SYSTEM');
+      const { systemid, timeline } = rows[0]!;
+      const server = { systemId: systemid, timeline: Number(timeline) };
       const replication = new Replication(client, reader, server, options);
       failed = (error) => replication.#fail(error);
       return replication;
     } catch (error) {
-      await client.end().catch(() => undefined);
+      await endClient(client);
       throw postgresError(error);
     }
   }
@@ -112,7 +112,14 @@ export class Replication {
     // a TLS socket hands over what it deciphered as events
     this.#socket.on('data', (chunk: Buffer) => this.#read(chunk));
     this.#socket.write(message('Q', Buffer.from(`${command}\0`)));
-    await started;
+    const timer = setTimeout(() => {
+      this.#fail(new OutboxError('OUTBOX_PG_UNREACHABLE', { detail: 'no answer to START_REPLICATION' }));
+    }, START_TIMEOUT_MS);
+    try {
+      await started;
+    } finally {
+      clearTimeout(timer);
+    }
     this.#ticker = setInterval(() => this.#tick(), TICK_MS);
   }
 
@@ -181,6 +188,12 @@ export class Replication {
     await this.close();
   }
 
+  /** Ends the wait for the server's answer to START: the session is over for another reason. */
+  abandon(reason: unknown): void {
+    this.#started?.reject(reason);
+    this.#started = undefined;
+  }
+
   /** Drops the connection. */
   async close(): Promise<void> {
     if (this.#closed) return;
@@ -188,9 +201,8 @@ export class Replication {
     clearInterval(this.#ticker);
     clearTimeout(this.#rest);
     this.#socket.removeAllListeners('data');
-    // the driver waits for the server's goodbye, which a dead peer never sends
     this.#socket.destroy();
-    await this.#client.end().catch(() => undefined);
+    await endClient(this.#client);
   }
 
   #read(chunk: Buffer): void {

@@ -1,0 +1,114 @@
+import { expect, test } from 'vitest';
+import { startClickHouse } from '../../src/embedded/clickhouse.ts';
+import { ClickHouse } from '../../src/streamer/delivery/clickhouse.ts';
+import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import type { Streamer } from '../support/streamer.ts';
+import { eventually } from '../support/wait.ts';
+
+const COUNT = 500;
+const SETTING = 'ALTER TABLE events MODIFY SETTING non_replicated_deduplication_window';
+
+/** An insert that ClickHouse has applied and whose answer is lost, with the streamer still waiting for it. */
+async function unanswered(outbox: Outbox): Promise<{ proxy: Proxy; streamer: Streamer }> {
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  proxy.holdAnswers(20_000);
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url });
+  await streamer.attached();
+  await outbox.fill(COUNT);
+  await outbox.untilDelivered(COUNT);
+  return { proxy, streamer };
+}
+
+async function forgetTokens(outbox: Outbox): Promise<void> {
+  await outbox.clickhouse.command({ query: `${SETTING} = 0` });
+  await outbox.clickhouse.command({ query: `${SETTING} = 10000` });
+}
+
+async function settled(outbox: Outbox): Promise<void> {
+  await eventually('the insert is settled', async () => (await outbox.ledger())['pending_token'] === null, 60_000);
+}
+
+test('a pending insert whose token may be forgotten is looked for before it is repeated', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, streamer } = await unanswered(outbox);
+  await streamer.kill();
+  await proxy.close();
+  await forgetTokens(outbox);
+  await outbox.postgres.query(
+    "UPDATE outbox.stream SET pending_at = pending_at - interval '1 hour' WHERE slot_name = $1",
+    [outbox.slot],
+  );
+  const successor = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  await settled(outbox);
+  await outbox.fill(1);
+  await outbox.untilDelivered(COUNT + 1);
+  expect(await successor.stop()).toBe(0);
+  expect(await outbox.delivered()).toEqual({ rows: COUNT + 1, events: COUNT + 1 });
+});
+
+test('an old pending insert that never arrived is sent', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url });
+  await streamer.attached();
+  proxy.holdRequests(10_000);
+  await outbox.fill(COUNT);
+  await eventually('an intent', async () => (await outbox.ledger())['pending_token']);
+  await streamer.kill();
+  await proxy.close();
+  await outbox.postgres.query(
+    "UPDATE outbox.stream SET pending_at = pending_at - interval '1 hour' WHERE slot_name = $1",
+    [outbox.slot],
+  );
+  const successor = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  await settled(outbox);
+  expect(await successor.stop()).toBe(0);
+  expect(await outbox.delivered()).toEqual({ rows: COUNT, events: COUNT });
+});
+
+test('the window is switched off while an answer is awaited: the insert is not repeated until it is on again (invariant 8)', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, streamer } = await unanswered(outbox);
+  await outbox.clickhouse.command({ query: `${SETTING} = 0` });
+  proxy.release();
+  proxy.cut();
+  await streamer.failure('OUTBOX_CH_TABLE_UNSUITABLE');
+  expect(await outbox.delivered()).toEqual({ rows: COUNT, events: COUNT });
+  await streamer.stop();
+  await proxy.close();
+});
+
+test('a view whose target forgets tokens is named', async () => {
+  await using outbox = await Outbox.create();
+  const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
+  await sql('CREATE TABLE forgetful (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple()');
+  await sql('CREATE MATERIALIZED VIEW counting TO forgetful AS SELECT count() AS n FROM events');
+  await sql(
+    'CREATE MATERIALIZED VIEW storing ENGINE = SummingMergeTree ORDER BY tuple() AS SELECT count() AS n FROM events',
+  );
+  await sql(
+    'CREATE TABLE faithful (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple() SETTINGS non_replicated_deduplication_window = 1000',
+  );
+  await sql('CREATE MATERIALIZED VIEW sound TO faithful AS SELECT count() AS n FROM events');
+  const streamer = outbox.stream();
+  const { err } = await streamer.failure('OUTBOX_CH_VIEW_FORGETS');
+  expect(err?.problems?.toSorted()).toEqual(['counting', 'storing']);
+});
+
+test('repetitions are recognised although the user’s profile switches deduplication off', async () => {
+  // a server of its own, whose default profile can be given
+  await using server = await startClickHouse({
+    settings: { deduplicate_insert: 'disable', insert_deduplicate: 0, async_insert: 1 },
+  });
+  const clickhouse = new ClickHouse(server.url, 10_000);
+  await clickhouse.command(
+    'CREATE TABLE t (n UInt8) ENGINE = MergeTree ORDER BY n SETTINGS non_replicated_deduplication_window = 100',
+  );
+  for (const queryId of ['a', 'b', 'c']) {
+    const insert = { query: 'INSERT INTO t FORMAT CSV', parameters: {}, rows: 2, token: 'same', queryId };
+    await clickhouse.insert({ ...insert, body: [Buffer.from('1\n2\n')] }, new AbortController().signal);
+  }
+  expect(await clickhouse.select('SELECT count()::UInt8 AS n FROM t')).toEqual([{ n: 2 }]);
+  await clickhouse.close();
+});
