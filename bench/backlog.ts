@@ -5,6 +5,7 @@
  *   npm run bench -- [--events 1000000] [--repeat 3] [--scenario name]
  */
 import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { cpus } from 'node:os';
 import { createInterface } from 'node:readline';
@@ -93,8 +94,7 @@ async function measure(scenario: Scenario): Promise<Figures> {
   });
   const pid = streamer.pid!;
   try {
-    for await (const line of createInterface(streamer.stdout))
-      if ((JSON.parse(line) as { msg: string }).msg === 'attached') break;
+    await attached(streamer);
     const began = performance.now();
     const { rows } = await db.query<{ active_pid: number }>('SELECT active_pid FROM pg_replication_slots');
     const walsender = rows[0]!.active_pid;
@@ -126,6 +126,15 @@ async function measure(scenario: Scenario): Promise<Figures> {
   }
 }
 
+async function attached(streamer: ChildProcess): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    streamer.on('exit', () => reject(new Error('the streamer ended')));
+    createInterface(streamer.stdout!).on('line', (line) => {
+      if ((JSON.parse(line) as { msg: string }).msg === 'attached') resolve();
+    });
+  });
+}
+
 async function stall(clickhouse: EmbeddedClickHouse): Promise<number> {
   clickhouse.pause();
   await sleep(STALL_MS);
@@ -149,7 +158,7 @@ async function fill(db: Client, perTransaction: number): Promise<void> {
       FOR t IN 1..transactions LOOP
         INSERT INTO outbox.event (event_type, environment, event_context, traceparent)
         SELECT 'order.' || (i % 12), 'production',
-               json_build_object('orderId', t * size + i, 'customer', 'c-' || (i * 7919 % 100000), 'amount', (i % 1000) / 10.0,
+               json_build_object('orderId', t * size + i, 'customer', 'c-' || (i::bigint * 7919 % 100000), 'amount', (i % 1000) / 10.0,
                                  'currency', 'EUR', 'items', i % 7, 'note', repeat('x', 150), 'nested', json_build_object('a', i, 'b', 'text', 'c', true)),
                '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
           FROM generate_series(1, size) i;

@@ -12,6 +12,7 @@ import { Ledger } from './delivery/ledger.ts';
 import type { Pending } from './delivery/ledger.ts';
 import { formatPosition } from './delivery/position.ts';
 import { BatchTrace } from './delivery/trace.ts';
+import { Heartbeat } from './heartbeat.ts';
 import type { Logger } from './log.ts';
 import type { Status } from './operations/status.ts';
 import { Database } from './postgres.ts';
@@ -22,7 +23,7 @@ import { PublicationWatch } from './source/watch.ts';
 
 /** An answered insert waits this long for the next intent, which would settle it, before it is settled alone. */
 const SETTLE_AFTER_MS = 1000;
-/** How often epoch and publication are proved. */
+/** How often it is proved that the epoch is still ours, and the publication still what it was. */
 const HEARTBEAT_MS = 5000;
 /** An attachment that has held so long, with nothing to deliver, is a good one. */
 const STEADY_MS = 30_000;
@@ -65,9 +66,7 @@ export class Session {
   #ledger: Ledger | undefined;
   #intake: Intake | undefined;
   #decoder: PgoutputDecoder | undefined;
-  #watch: PublicationWatch | undefined;
-  #beat: Promise<void> | undefined;
-  #beatAgain = false;
+  #heartbeat: Heartbeat | undefined;
   #relations = 0;
   #draining = false;
   #hasSettled = false;
@@ -86,15 +85,10 @@ export class Session {
     try {
       await this.#attach();
       if (stop.aborted) this.#drain();
-      const heartbeat = setInterval(() => void this.#heartbeat(), HEARTBEAT_MS);
-      try {
-        await this.#deliver();
-      } finally {
-        clearInterval(heartbeat);
-      }
+      await this.#deliver();
       // two looks vouch for all that was delivered
-      await this.#heartbeat();
-      await this.#heartbeat();
+      await this.#heartbeat!.beat();
+      await this.#heartbeat!.beat();
       this.#signal.throwIfAborted();
       await this.#replication!.finish(FINISH_TIMEOUT_MS);
     } catch (error) {
@@ -103,6 +97,7 @@ export class Session {
     } finally {
       stop.removeEventListener('abort', drain);
       this.#over.abort();
+      this.#heartbeat?.stop();
       await this.#replication?.close();
       await this.#db?.close();
     }
@@ -123,7 +118,7 @@ export class Session {
     const parameters = { synchronous_commit: 'on', statement_timeout: `${STATEMENT_TIMEOUT_MS}ms` };
     const db = (this.#db = await Database.connect(config.databaseUrl, { parameters }, fail));
     await checkServer(db);
-    const watch = (this.#watch = await PublicationWatch.begin(db));
+    const watch = await PublicationWatch.begin(db);
     if (!(await checkSlot(db, config.slot)))
       throw new OutboxError('OUTBOX_SLOT_MISSING', { detail: `the replication slot "${config.slot}" does not exist` });
 
@@ -152,10 +147,15 @@ export class Session {
       onProgress: () => this.#wake?.(),
       onRelation: () => {
         // the first description is the usual one; another means that the catalog changed, perhaps the publication
-        if (this.#relations++ > 0) void this.#heartbeat();
+        if (this.#relations++ > 0) void this.#heartbeat?.beat();
       },
     });
     this.#decoder = new PgoutputDecoder(this.#intake);
+    const prove = async (): Promise<void> => {
+      await ledger.prove();
+      await watch.look();
+    };
+    this.#heartbeat = new Heartbeat(HEARTBEAT_MS, prove, (error) => this.#fail(error));
     const { epoch } = ledger;
     log.info(
       {
@@ -258,27 +258,6 @@ export class Session {
       this.#wake?.();
     }
     this.#replication?.sendStatus(true);
-  }
-
-  /** Proves that the epoch is still ours and that the publication is still what it was. One proof at a time. */
-  async #heartbeat(): Promise<void> {
-    this.#beatAgain = true;
-    this.#beat ??= this.#prove().finally(() => {
-      this.#beat = undefined;
-    });
-    return this.#beat;
-  }
-
-  async #prove(): Promise<void> {
-    try {
-      while (this.#beatAgain && !this.#signal.aborted) {
-        this.#beatAgain = false;
-        await this.#ledger!.prove();
-        await this.#watch!.look();
-      }
-    } catch (error) {
-      this.#fail(error);
-    }
   }
 
   #drain(): void {

@@ -1,12 +1,13 @@
 import type { Socket } from 'node:net';
 import type pg from 'pg';
 import { OutboxError } from '../../errors.ts';
-import { readLsn, writeLsn } from '../../lsn.ts';
+import { readLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
 import { connectClient, endClient, postgresError, sqlStateError } from '../postgres.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
 import { PUBLICATION } from './slot.ts';
 import { ReadSocket } from './socket.ts';
+import { message, responseFields, standbyStatus } from './wire.ts';
 
 /** Walsender and streamer each give the other up after this long without a word. */
 const SILENCE_MS = 30_000;
@@ -150,21 +151,13 @@ export class Replication {
     return this.#paused;
   }
 
-  /**
-   * Sends a status now, if it says anything new or `always`. The flush LSN goes out exactly as it is, because the next
-   * commit record may begin right there.
-   */
+  /** Sends a status now, if it says anything new or `always`. */
   sendStatus(always: boolean): void {
     const flushLsn = Math.max(this.#sentLsn, this.#options.flushLsn());
     if (this.#closed || (!always && flushLsn === this.#sentLsn)) return;
     const now = performance.now();
     const askForReply = now - this.#heardAt > STATUS_EVERY_MS;
-    const status = Buffer.alloc(34);
-    status[0] = 0x72; // 'r'
-    for (const offset of [1, 9, 17]) writeLsn(status, flushLsn, offset);
-    status.writeBigInt64BE(BigInt(Date.now() - Date.UTC(2000, 0, 1)) * 1000n, 25);
-    status[33] = askForReply ? 1 : 0;
-    this.#socket.write(message('d', status));
+    this.#socket.write(standbyStatus(flushLsn, askForReply));
     this.#sentLsn = flushLsn;
     this.#sentAt = now;
   }
@@ -180,7 +173,7 @@ export class Replication {
       this.#ended = resolve;
       timer = setTimeout(resolve, timeoutMs);
       this.sendStatus(true);
-      this.#socket.write(message('c', Buffer.alloc(0)));
+      this.#socket.write(message('c'));
       this.#paused.add('draining');
       this.resume('draining');
     });
@@ -233,10 +226,10 @@ export class Replication {
         this.#started = undefined;
         return true;
       case 0x45: // ErrorResponse
-        throw this.#refused(fields(buffer, at, end));
+        throw this.#refused(responseFields(buffer, at, end));
       case 0x4e: {
         // NoticeResponse; the only warning that a walsender has for us is that the publication is not there
-        const { V: severity, M: text = '' } = fields(buffer, at, end);
+        const { V: severity, M: text = '' } = responseFields(buffer, at, end);
         if (severity === 'WARNING')
           throw new OutboxError('OUTBOX_PUBLICATION_MISSING', { detail: `Postgres warns: ${text}` });
         return true;
@@ -311,19 +304,4 @@ function unreadable(error: unknown): OutboxError {
 
 function ended(): OutboxError {
   return new OutboxError('OUTBOX_PG_UNREACHABLE', { detail: 'Postgres ended the stream' });
-}
-
-function message(type: string, payload: Buffer): Buffer {
-  const head = Buffer.alloc(FRAME_HEADER_BYTES);
-  head.write(type, 'latin1');
-  head.writeUInt32BE(payload.length + 4, 1);
-  return Buffer.concat([head, payload]);
-}
-
-/** https://www.postgresql.org/docs/current/protocol-error-fields.html */
-function fields(buffer: Buffer, start: number, end: number): Record<string, string> {
-  const found: Record<string, string> = {};
-  for (const field of buffer.toString('utf8', start, end).split('\0'))
-    if (field !== '') found[field[0]!] = field.slice(1);
-  return found;
 }
