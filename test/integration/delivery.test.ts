@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { emitEvent } from '../../src/app/index.ts';
 import { Outbox } from '../support/outbox.ts';
+import { eventually } from '../support/wait.ts';
 
 test('what is committed arrives, what is rolled back does not (invariant 1)', async () => {
   await using outbox = await Outbox.create();
@@ -22,4 +23,181 @@ test('what is committed arrives, what is rolled back does not (invariant 1)', as
   expect(await streamer.stop()).toBe(0);
   const rows = await outbox.select<{ event_id: string }>('SELECT event_id FROM events ORDER BY lsn, seq');
   expect(rows.map((row) => row.event_id)).toEqual(ids);
+});
+
+test('every field arrives as it was emitted', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  const client = await outbox.postgres.connect();
+  await client.query('BEGIN');
+  const time = new Date('2024-02-29T23:59:59.123Z');
+  const id = '01890a5d-ac96-774b-bcce-b302099a8057';
+  const type = 'order.„plačed“ \'"\\\n\t🛒';
+  const context = {
+    name: 'Ünïcode 🎉',
+    nul: '\u0000',
+    quote: '"\'\\',
+    nested: { list: [1, 2.5, null, 'x'], empty: {} },
+  };
+  await emitEvent(client, { id, type, time, context, environment: 'tést', metadataVersion: 7 });
+  await client.query('COMMIT');
+  client.release();
+  await outbox.untilDelivered(1);
+  expect(await streamer.stop()).toBe(0);
+  const [row] = await outbox.select<Record<string, unknown>>(
+    `SELECT event_id, event_type, toString(event_date_time) AS event_date_time, environment, metadata_version, event_context_text AS text,
+            event_context.nested.list AS list, trace_id, span_id, origin, seq, source,
+            abs(dateDiff('second', committed_at, now('UTC'))) < 120 AND delivered_at >= toDateTime64(committed_at, 3) AS is_recent
+       FROM events`,
+  );
+  const { rows } = await outbox.postgres.query('SELECT system_identifier AS id FROM pg_control_system()');
+  expect(row).toEqual({
+    event_id: id,
+    event_type: type,
+    event_date_time: '2024-02-29 23:59:59.123000',
+    environment: 'tést',
+    metadata_version: 7,
+    text: JSON.stringify(context),
+    list: expect.anything(),
+    trace_id: '',
+    span_id: '',
+    origin: 'stream',
+    seq: 1,
+    source: `${rows[0].id}/${outbox.slot}`,
+    is_recent: 1,
+  });
+});
+
+const ODD_CONTEXTS = [
+  '{"a":1,"a":2}',
+  '{"n":123456789012345678901234567890}',
+  '{"e":1e400}',
+  '[1,2,3]',
+  '"text"',
+  '42',
+  'null',
+  '{"lone":"\\ud800"}',
+  '{"nul":"\\u0000"}',
+  '{"":"empty key"}',
+  '{"a.b":1,"a":{"b":2}}',
+  ` { "spaces" :   [ ] } `,
+  `{"deep":${'['.repeat(1500)}${']'.repeat(1500)}}`,
+  `{"long":"${'x'.repeat(1_000_000)}"}`,
+];
+
+test('contexts that ClickHouse’s JSON cannot hold keep their text, byte for byte (invariant 7)', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  for (const [i, context] of ODD_CONTEXTS.entries()) {
+    await outbox.postgres.query('INSERT INTO outbox.event (event_type, event_context) VALUES ($1, $2)', [
+      String(i),
+      context,
+    ]);
+  }
+  await outbox.untilDelivered(ODD_CONTEXTS.length);
+  expect(await streamer.stop()).toBe(0);
+  const rows = await outbox.select<{ text: string; json: string }>(
+    'SELECT event_context_text AS text, toJSONString(event_context) AS json FROM events ORDER BY toUInt8(event_type)',
+  );
+  expect(rows.map(({ text }) => text)).toEqual(ODD_CONTEXTS);
+  expect(rows.slice(0, 2).map(({ json }) => json)).toEqual(['{}', '{}']);
+});
+
+test('dates beyond DateTime64 are clamped, and said', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  const dates = [
+    'infinity',
+    '-infinity',
+    '4713-01-01 BC',
+    '294276-12-31',
+    '1900-01-01 00:00:00+00',
+    '2299-12-31 23:59:59.999999+00',
+  ];
+  for (const date of dates) {
+    await outbox.postgres.query(
+      "INSERT INTO outbox.event (event_type, event_date_time, event_context) VALUES ('d', $1, '{}')",
+      [date],
+    );
+  }
+  await outbox.untilDelivered(dates.length);
+  await streamer.log(({ msg }) => msg.includes('clamped'));
+  expect(await streamer.stop()).toBe(0);
+  const rows = await outbox.select<{ date: string }>(
+    'SELECT toString(event_date_time) AS date FROM events ORDER BY lsn, seq',
+  );
+  const [first, last] = ['1900-01-01 00:00:00.000000', '2299-12-31 23:59:59.999999'];
+  expect(rows.map(({ date }) => date)).toEqual([last, first, first, last, first, last]);
+});
+
+test('rows put straight into a partition, and rows with columns of the user’s own, arrive too', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  await outbox.postgres.query(
+    "INSERT INTO outbox.event_05 (event_type, event_context, bucket) VALUES ('partition', '{}', 5)",
+  );
+  await outbox.postgres.query('ALTER TABLE outbox.event ADD COLUMN tenant text');
+  await outbox.postgres.query(
+    "INSERT INTO outbox.event (event_type, event_context, tenant) VALUES ('column', '{}', 'mine')",
+  );
+  await outbox.untilDelivered(2);
+  expect(await streamer.stop()).toBe(0);
+  const rows = await outbox.select<{ type: string }>('SELECT event_type AS type FROM events ORDER BY lsn, seq');
+  expect(rows.map(({ type }) => type)).toEqual(['partition', 'column']);
+});
+
+test('a clean stop delivers, settles and acknowledges what is buffered; the next start goes on behind it (invariant 2)', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream({ OUTBOX_FLUSH_INTERVAL_MS: '60000' });
+  await streamer.attached();
+  await outbox.fill(1);
+  const end = await outbox.walEnd();
+  await outbox.fill(1000, 'test.next');
+  // the batch waits a minute for company; the stop comes while the streamer reads, and delivers what it has read
+  await eventually('all is sent', async () => outbox.sent(end));
+  expect(await streamer.stop()).toBe(0);
+  const { pending_token: pending, delivered_lsn: delivered } = await outbox.ledger();
+  expect(pending).toBeNull();
+  const { rows, events } = await outbox.delivered();
+  expect(rows).toBe(events);
+  expect(rows > 0).toBe(delivered !== '0/0');
+  expect(await outbox.confirmed(end)).toBe(rows > 0);
+  const successor = outbox.stream();
+  await successor.attached();
+  await outbox.untilDelivered(1001);
+  expect(await successor.stop()).toBe(0);
+  expect(await outbox.delivered()).toEqual({ rows: 1001, events: 1001 });
+});
+
+test('a second signal ends the streamer at once', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  // a frozen ledger row: the stop has to wait for it
+  const client = await outbox.postgres.connect();
+  await client.query('BEGIN; SELECT FROM outbox.stream FOR UPDATE');
+  await outbox.fill(1);
+  streamer.signal('SIGTERM');
+  await streamer.log(({ msg }) => msg.startsWith('stopping'));
+  streamer.signal('SIGTERM');
+  expect(await streamer.exited()).toBe(1);
+  await client.query('ROLLBACK');
+  client.release();
+});
+
+test('an idle outbox retains no WAL of other tables (invariant 2)', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  await outbox.postgres.query('CREATE TABLE busy (n int)');
+  const { epoch, delivered_lsn: delivered } = await outbox.ledger();
+  await outbox.postgres.query('INSERT INTO busy SELECT generate_series(1, 10000)');
+  const end = await outbox.walEnd();
+  await eventually('the slot follows', async () => outbox.confirmed(end));
+  // and without writing the ledger, whose own WAL would wake it again
+  expect(await outbox.ledger()).toMatchObject({ epoch, delivered_lsn: delivered });
 });

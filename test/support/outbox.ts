@@ -100,6 +100,15 @@ export class Outbox implements AsyncDisposable {
     return rows[0].yes;
   }
 
+  /** Has the walsender sent everything up to here? */
+  async sent(lsn: string): Promise<boolean> {
+    const { rows } = await this.postgres.query(
+      `SELECT sent_lsn >= $2::pg_lsn AS yes FROM pg_stat_replication r JOIN pg_replication_slots s ON s.active_pid = r.pid WHERE slot_name = $1`,
+      [this.slot, lsn],
+    );
+    return rows[0]?.yes === true;
+  }
+
   async walEnd(): Promise<string> {
     const { rows } = await this.postgres.query('SELECT pg_current_wal_lsn() AS lsn');
     return rows[0].lsn;
