@@ -1,0 +1,17 @@
+import { expect, test } from 'vitest';
+import { startPostgres } from '../../src/embedded/postgres.ts';
+import { migratePostgres } from '../../src/streamer/operations/migrate.ts';
+import { Streamer } from '../support/streamer.ts';
+
+test('wal_level is not logical: migration and streamer say so', async () => {
+  // a server of its own: wal_level cannot be set for one database
+  await using postgres = await startPostgres({ settings: { wal_level: 'replica', max_wal_senders: 0 } });
+  await expect(migratePostgres(postgres.url, 'outbox', () => undefined)).rejects.toMatchObject({
+    code: 'OUTBOX_PG_WAL_LEVEL',
+  });
+  const streamer = new Streamer({ DATABASE_URL: postgres.url, CLICKHOUSE_URL: 'http://nobody@127.0.0.1:1/none' });
+  const { err } = await streamer.failure('OUTBOX_PG_WAL_LEVEL');
+  expect(err?.next).toContain('ALTER SYSTEM SET wal_level = logical');
+  expect(streamer.isRunning).toBe(true);
+  expect(await streamer.stop()).toBe(0);
+});
