@@ -3,9 +3,9 @@ import type pg from 'pg';
 import { OutboxError } from '../../errors.ts';
 import { readLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
-import { connectClient, endClient, postgresError, sqlStateError } from '../postgres.ts';
+import { connectClient, endClient, postgresError } from '../postgres.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
-import { PUBLICATION } from './slot.ts';
+import { PUBLICATION, streamRefused } from './slot.ts';
 import { ReadSocket } from './socket.ts';
 import { message, responseFields, standbyStatus } from './wire.ts';
 
@@ -226,7 +226,10 @@ export class Replication {
         this.#started = undefined;
         return true;
       case 0x45: // ErrorResponse
-        throw this.#refused(responseFields(buffer, at, end));
+      {
+        const { C: sqlState = '', M: text = '' } = responseFields(buffer, at, end);
+        throw streamRefused(sqlState, text);
+      }
       case 0x4e: {
         // NoticeResponse; the only warning that a walsender has for us is that the publication is not there
         const { V: severity, M: text = '' } = responseFields(buffer, at, end);
@@ -259,17 +262,6 @@ export class Replication {
     throw new OutboxError('OUTBOX_PROTOCOL', {
       detail: `a replication message of type 0x${buffer[at]?.toString(16)} and ${end - at} bytes`,
     });
-  }
-
-  #refused({ C: sqlState = '', M: text = '' }: Record<string, string>): OutboxError {
-    const detail = { detail: `Postgres answered ${sqlState}: ${text}`, sqlState };
-    if (sqlState === '42704')
-      return new OutboxError(
-        text.includes('publication') ? 'OUTBOX_PUBLICATION_MISSING' : 'OUTBOX_SLOT_MISSING',
-        detail,
-      );
-    if (sqlState === '55000') return new OutboxError('OUTBOX_SLOT_INVALID', detail);
-    return sqlStateError(sqlState, text);
   }
 
   #tick(): void {

@@ -1,6 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import { parseLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
+import { sqlStateError } from '../postgres.ts';
 import type { Database } from '../postgres.ts';
 import { EVENT_COLUMNS } from './pgoutput.ts';
 
@@ -114,4 +115,13 @@ export async function checkPublication(db: Database): Promise<PublicationCheck> 
       problems,
     });
   return { identity: found!.identity, flushedLsn: parseLsn(wal.rows[0]!.lsn) };
+}
+
+/** What an error of the walsender means, at START_REPLICATION or later. */
+export function streamRefused(sqlState: string, text: string): OutboxError {
+  const detail = { detail: `Postgres answered ${sqlState}: ${text}`, sqlState };
+  if (sqlState === '42704')
+    return new OutboxError(text.includes('publication') ? 'OUTBOX_PUBLICATION_MISSING' : 'OUTBOX_SLOT_MISSING', detail);
+  if (sqlState === '55000') return new OutboxError('OUTBOX_SLOT_INVALID', detail);
+  return sqlStateError(sqlState, text);
 }
