@@ -147,13 +147,18 @@ export const ERRORS = {
   },
   OUTBOX_CH_VIEW_FORGETS: {
     happened:
-      'Materialized views on the table fill tables without a deduplication window, which is ClickHouse’s default: an insert that has to be repeated counts twice there. The table itself is not affected.',
+      'Materialized views on the table fill tables without a deduplication window, which is ClickHouse’s default, or cannot be looked at: an insert that has to be repeated counts twice there. The table itself is not affected.',
     next: 'For the target of each view named in `problems`: ALTER TABLE … MODIFY SETTING non_replicated_deduplication_window = 10000.',
+  },
+  OUTBOX_CH_VIEWS_UNPROVEN: {
+    happened:
+      'A pending insert was too old to be repeated, and all of its rows are in the table, so it counts as delivered. Whether the materialized views have them is not known.',
+    next: 'Compare the views with the table for the time of the last rows of this source, and fill what is missing by hand.',
   },
   OUTBOX_CH_RANGE_PARTIAL: {
     happened:
       'A pending insert is so old that ClickHouse may have forgotten its token, and only a part of its rows is in the table.',
-    next: 'Compare the pending range in outbox.stream with the table. When the missing rows cannot be told, delete the range from the table: it is then sent whole.',
+    next: 'Stop the streamer, delete the range (from the ledger’s delivered position to its pending one) of this source from the table, make the table forget its tokens (MODIFY SETTING non_replicated_deduplication_window = 0, then back), and start: the range is then sent whole.',
   },
   OUTBOX_CH_ANSWER: {
     happened:

@@ -16,7 +16,7 @@ Commands
   run       stream until SIGTERM or SIGINT
   migrate   bring both databases to the newest schema, and make the slot
   healthcheck
-            ask the streamer of this host whether events flow; exit code 1 if not
+            ask the streamer of this host whether it streams or stands by; exit code 1 if not
   config    print the effective configuration, without passwords
 
 Configuration comes from the environment alone; the two that must be given are

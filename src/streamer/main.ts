@@ -17,8 +17,7 @@ export async function main(config: Config): Promise<number> {
     const onSignal = (signal: NodeJS.Signals): void => {
       if (stop.signal.aborted) {
         log.warn({ signal }, 'second signal, ending at once');
-        resolve(1);
-        return;
+        process.exit(1);
       }
       log.info({ signal }, 'stopping: what is buffered will be delivered first');
       overdue = setTimeout(() => {

@@ -12,6 +12,9 @@ const END_TIMEOUT_MS = 1000;
 const OURS = [
   'options',
   'replication',
+  'statement_timeout',
+  'lock_timeout',
+  'idle_in_transaction_session_timeout',
   'query_timeout',
   'connectionTimeoutMillis',
   'connect_timeout',

@@ -88,6 +88,7 @@ export class Session {
       await this.#deliver();
       // two looks vouch for all that was delivered
       await this.#heartbeat!.beat();
+      this.#signal.throwIfAborted();
       await this.#heartbeat!.beat();
       this.#signal.throwIfAborted();
       await this.#replication!.finish(FINISH_TIMEOUT_MS);
@@ -132,6 +133,7 @@ export class Session {
       onFailure: fail,
     }));
     const { server } = replication;
+    this.#signal.throwIfAborted();
     await replication.start();
     const ledger = (this.#ledger = await Ledger.take(db, config.slot, server, watch.identity));
     const { delivered, pending } = ledger.state;
@@ -193,24 +195,30 @@ export class Session {
 
     let repeated = ledger.state.pending;
     let answered: Answered | undefined;
-    for (;;) {
-      const settleAt = answered === undefined ? undefined : performance.now() + SETTLE_AFTER_MS;
-      if ((await this.#nextStep(settleAt)) === 'batch') {
-        const batch = intake.cut();
-        replication.resume('buffer full');
-        const trace = new BatchTrace(batch, this.#source);
-        const intend = async (): Promise<Pending> =>
-          trace.step('intend', SpanKind.INTERNAL, async () => delivery.intend(batch));
-        const isRecorded = repeated !== undefined;
-        const intent = repeated ?? (await (answered === undefined ? intend() : this.#settle(answered, intend)));
-        repeated = undefined;
-        await trace.step('clickhouse.insert', SpanKind.CLIENT, async () => delivery.insert(batch, intent, isRecorded));
-        batch.release();
-        answered = { batch, trace };
-      } else if (answered !== undefined) {
-        await this.#settle(answered, async () => ledger.settle());
-        answered = undefined;
-      } else return;
+    try {
+      for (;;) {
+        const settleAt = answered === undefined ? undefined : performance.now() + SETTLE_AFTER_MS;
+        if ((await this.#nextStep(settleAt)) === 'batch') {
+          const batch = intake.cut();
+          replication.resume('buffer full');
+          const trace = new BatchTrace(batch, this.#source);
+          const intend = async (): Promise<Pending> =>
+            trace.step('intend', SpanKind.INTERNAL, async () => delivery.intend(batch));
+          const isRecorded = repeated !== undefined;
+          const intent = repeated ?? (await (answered === undefined ? intend() : this.#settle(answered, intend)));
+          repeated = undefined;
+          await trace.step('clickhouse.insert', SpanKind.CLIENT, async () =>
+            delivery.insert(batch, intent, isRecorded),
+          );
+          batch.release();
+          answered = { batch, trace };
+        } else if (answered !== undefined) {
+          await this.#settle(answered, async () => ledger.settle());
+          answered = undefined;
+        } else return;
+      }
+    } finally {
+      answered?.trace.end();
     }
   }
 

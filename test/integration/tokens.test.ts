@@ -10,10 +10,13 @@ const COUNT = 500;
 const SETTING = 'ALTER TABLE events MODIFY SETTING non_replicated_deduplication_window';
 
 /** An insert that ClickHouse has applied and whose answer is lost, with the streamer still waiting for it. */
-async function unanswered(outbox: Outbox): Promise<{ proxy: Proxy; streamer: Streamer }> {
+async function unanswered(
+  outbox: Outbox,
+  environment: Record<string, string> = {},
+): Promise<{ proxy: Proxy; streamer: Streamer }> {
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
   proxy.holdAnswers(20_000);
-  const streamer = outbox.stream({ CLICKHOUSE_URL: url });
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url, ...environment });
   await streamer.attached();
   await outbox.fill(COUNT);
   await outbox.untilDelivered(COUNT);
@@ -67,16 +70,44 @@ test('an old pending insert that never arrived is sent', async () => {
   expect(await outbox.delivered()).toEqual({ rows: COUNT, events: COUNT });
 });
 
-test('the window is switched off while an answer is awaited: the insert is not repeated until it is on again (invariant 8)', async () => {
+test('the window is switched off while an answer is awaited, and on again: the insert is looked for, not repeated (invariant 8)', async () => {
   await using outbox = await Outbox.create();
-  const { proxy, streamer } = await unanswered(outbox);
+  const { proxy, streamer } = await unanswered(outbox, { OUTBOX_INSERT_TIMEOUT_MS: '3000' });
   await outbox.clickhouse.command({ query: `${SETTING} = 0` });
   proxy.release();
   proxy.cut();
   await streamer.failure('OUTBOX_CH_TABLE_UNSUITABLE');
   expect(await outbox.delivered()).toEqual({ rows: COUNT, events: COUNT });
-  await streamer.stop();
+  await outbox.clickhouse.command({ query: `${SETTING} = 10000` });
+  await settled(outbox);
+  expect(await outbox.delivered()).toEqual({ rows: COUNT, events: COUNT });
+  expect(await streamer.stop()).toBe(0);
   await proxy.close();
+});
+
+test('an old insert whose view still throws is not taken for delivered (invariant 7)', async () => {
+  await using outbox = await Outbox.create();
+  const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
+  await sql(
+    'CREATE TABLE totals (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple() SETTINGS non_replicated_deduplication_window = 1000',
+  );
+  await sql('CREATE MATERIALIZED VIEW throwing TO totals AS SELECT throwIf(1) + count() AS n FROM events');
+  const streamer = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  await streamer.attached();
+  await outbox.fill(COUNT);
+  await streamer.failure('OUTBOX_CH_VIEW_FAILED');
+  // doubtful tokens are looked for at once, like old ones
+  await sql(`${SETTING} = 0`);
+  await streamer.failure('OUTBOX_CH_TABLE_UNSUITABLE');
+  await outbox.clickhouse.command({ query: `${SETTING} = 10000` });
+  const seen = streamer.logs.length;
+  await eventually(
+    'it is looked for, and repeated',
+    () => streamer.logs.slice(seen).some(({ err }) => err?.code === 'OUTBOX_CH_VIEW_FAILED'),
+    60_000,
+  );
+  expect((await outbox.ledger())['pending_token']).not.toBeNull();
+  await streamer.kill();
 });
 
 test('a view whose target forgets tokens is named', async () => {
@@ -91,9 +122,12 @@ test('a view whose target forgets tokens is named', async () => {
     'CREATE TABLE faithful (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple() SETTINGS non_replicated_deduplication_window = 1000',
   );
   await sql('CREATE MATERIALIZED VIEW sound TO faithful AS SELECT count() AS n FROM events');
+  // a view on what a sound view fills
+  await sql('CREATE MATERIALIZED VIEW cascading ENGINE = Memory AS SELECT n FROM faithful');
   const streamer = outbox.stream();
   const { err } = await streamer.failure('OUTBOX_CH_VIEW_FORGETS');
-  expect(err?.problems?.toSorted()).toEqual(['counting', 'storing']);
+  const named = err?.problems?.map((problem) => problem.split(' ')[0]).toSorted();
+  expect(named).toEqual(['cascading', 'counting', 'storing'].map((view) => `${outbox.slot}.${view}`));
 });
 
 test('repetitions are recognised although the user’s profile switches deduplication off', async () => {

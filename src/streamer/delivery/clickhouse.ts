@@ -48,7 +48,7 @@ const NEWER_INSERT_SETTINGS: Readonly<Record<string, string>> = {
 export class ClickHouse {
   readonly #client: ClickHouseClient;
   readonly #timeoutMs: number;
-  #insertSettings: Promise<ClickHouseSettings> | undefined;
+  #insertSettings: ClickHouseSettings | undefined;
 
   /**
    * @param url `http(s)://user:password@host:port/database`
@@ -94,7 +94,17 @@ export class ClickHouse {
    * thrown as an OutboxError OUTBOX_CH_*, and its outcome is unknown: even an aborted insert may still be committed.
    */
   async insert(insert: Insert, signal: AbortSignal): Promise<void> {
-    const settings = await this.#settings();
+    const settings = (this.#insertSettings ??= await this.#knownSettings(signal));
+    try {
+      await this.#send(insert, settings, signal);
+    } catch (error) {
+      // the next attempt may reach another server
+      this.#insertSettings = undefined;
+      throw error;
+    }
+  }
+
+  async #send(insert: Insert, settings: ClickHouseSettings, signal: AbortSignal): Promise<void> {
     await this.#guarded(signal, async (abort_signal) => {
       const { stream, summary } = await this.#client.exec({
         query: insert.query,
@@ -123,22 +133,11 @@ export class ClickHouse {
     });
   }
 
-  /** Asked once; a server that is upgraded behind this connection still understands the settings that it knew. */
-  async #settings(): Promise<ClickHouseSettings> {
+  async #knownSettings(signal: AbortSignal): Promise<ClickHouseSettings> {
     const names = Object.keys(NEWER_INSERT_SETTINGS);
-    this.#insertSettings ??= this.select<{ name: string }>(
-      'SELECT name FROM system.settings WHERE name IN {names:Array(String)}',
-      { names },
-    ).then((known) => ({
-      ...INSERT_SETTINGS,
-      ...Object.fromEntries(known.map(({ name }) => [name, NEWER_INSERT_SETTINGS[name]])),
-    }));
-    try {
-      return await this.#insertSettings;
-    } catch (error) {
-      this.#insertSettings = undefined;
-      throw error;
-    }
+    const question = 'SELECT name FROM system.settings WHERE name IN {names:Array(String)}';
+    const known = await this.select<{ name: string }>(question, { names }, signal);
+    return { ...INSERT_SETTINGS, ...Object.fromEntries(known.map(({ name }) => [name, NEWER_INSERT_SETTINGS[name]])) };
   }
 
   async close(): Promise<void> {

@@ -10,12 +10,14 @@ import type { ClickHouse } from './clickhouse.ts';
 import type { Ledger, Pending } from './ledger.ts';
 import { formatPosition, tokenOf } from './position.ts';
 import { checkTarget } from './target.ts';
+import type { Views } from './target.ts';
 
 /** An attempt is sent only this shortly after the ledger has proved to be ours: who was away too long may have been replaced. */
 const PROOF_MAX_AGE_MS = 10_000;
 const RETRY_BASE_MS = 100;
 /** An insert may go on in the server for a while after its time is up. */
 const INSERT_MARGIN_MS = 5000;
+const RUNNING_POLL_MS = 500;
 /**
  * How long a token is trusted to be remembered. After it, others may have filled ClickHouse's window, and what may be there
  * already is looked for instead of sent blindly.
@@ -50,7 +52,10 @@ export class Delivery {
   #provenAt = performance.now();
   /** When the last attempt was sent. */
   #sentAt = 0;
-  #forgetfulViews: readonly string[] = [];
+  #views: Views = { count: 0, doubtful: [] };
+  #warnedOf: readonly string[] = [];
+  /** The window was off at some time since the session began. */
+  #tokensDoubtful = false;
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
@@ -68,8 +73,9 @@ export class Delivery {
     const { delivered, pending } = ledger.state;
     const from = pending?.to ?? delivered;
     const next: Pending = { to, rows: batch.rows, token: tokenOf(source, timeline, from, to), atMs: Date.now() };
+    const asked = performance.now();
     await ledger.intend(next);
-    this.#provenAt = performance.now();
+    this.#provenAt = asked;
     return next;
   }
 
@@ -89,18 +95,28 @@ export class Delivery {
     const began = performance.now();
     let mayBeThere = isRecorded;
     let trustedFrom = atMs;
+    let hasViewFailed = false;
     await this.#untilDone('insert', async () => {
       if (mayBeThere) {
         await this.#checkTarget();
-        if (Date.now() - trustedFrom > TOKEN_TRUST_MS) {
-          if (await this.#isThere(batch.rows)) return;
+        // another host's clock may have been ahead
+        if (this.#tokensDoubtful || Math.abs(Date.now() - trustedFrom) > TOKEN_TRUST_MS) {
+          // rows without their view's are there already; only the same token completes the view
+          if ((await this.#isThere(batch.rows)) && !hasViewFailed) return;
           trustedFrom = Date.now();
+          this.#tokensDoubtful = false;
         }
       }
+      await this.#prove();
       mayBeThere = true;
       this.#sentAt = performance.now();
       const body = encode(batch, { source, deliveredAtMs: atMs, origin: 'stream' });
-      await clickhouse.insert({ ...insert, body }, signal);
+      try {
+        await clickhouse.insert({ ...insert, body }, signal);
+      } catch (error) {
+        hasViewFailed = error instanceof OutboxError && error.code === 'OUTBOX_CH_VIEW_FAILED';
+        throw error;
+      }
     });
     const to = formatPosition({ lsn: batch.lastLsn, seq: batch.lastSeq });
     const ms = Math.round(performance.now() - began);
@@ -110,11 +126,26 @@ export class Delivery {
 
   async #checkTarget(): Promise<void> {
     const { clickhouse, table, signal, log } = this.#options;
-    const views = await checkTarget(clickhouse, table, signal);
-    if (String(views) === String(this.#forgetfulViews)) return;
-    this.#forgetfulViews = views;
-    if (views.length > 0)
-      log.warn({ err: new OutboxError('OUTBOX_CH_VIEW_FORGETS', { problems: views }) }, 'views may count events twice');
+    try {
+      this.#views = await checkTarget(clickhouse, table, signal);
+    } catch (error) {
+      // a window that was off has forgotten its tokens, also when it is on again
+      if (error instanceof OutboxError && error.code === 'OUTBOX_CH_TABLE_UNSUITABLE') this.#tokensDoubtful = true;
+      throw error;
+    }
+    const problems = this.#views.doubtful;
+    if (String(problems) === String(this.#warnedOf)) return;
+    this.#warnedOf = problems;
+    if (problems.length > 0)
+      log.warn({ err: new OutboxError('OUTBOX_CH_VIEW_FORGETS', { problems }) }, 'views may count events twice');
+  }
+
+  /** Makes sure that the epoch is still ours, unless that was proved a moment ago. */
+  async #prove(): Promise<void> {
+    const asked = performance.now();
+    if (asked - this.#provenAt <= PROOF_MAX_AGE_MS) return;
+    await this.#options.ledger.prove();
+    this.#provenAt = asked;
   }
 
   /**
@@ -122,17 +153,15 @@ export class Delivery {
    * one that a former holder of the ledger sent before it noticed.
    */
   async #isThere(rows: number): Promise<boolean> {
-    const { clickhouse, ledger, source, table, insertTimeoutMs, signal, stop, log } = this.#options;
+    const { clickhouse, ledger, source, table, insertTimeoutMs, signal, log } = this.#options;
     const lastSent = Math.max(this.#sentAt, this.#takenAt + PROOF_MAX_AGE_MS);
     const waitMs = lastSent + insertTimeoutMs + INSERT_MARGIN_MS - performance.now();
     log.warn(
       { waitMs: Math.max(0, Math.round(waitMs)) },
       'the token may be forgotten: the pending insert is looked for before it is repeated',
     );
-    if (waitMs > 0) await sleep(waitMs, undefined, { signal: AbortSignal.any([signal, stop]) }).catch(() => undefined);
-    signal.throwIfAborted();
-    if (stop.aborted)
-      throw new OutboxError('OUTBOX_CH_UNAVAILABLE', { detail: 'stopped before the pending insert was looked for' });
+    if (waitMs > 0) await this.#pause(waitMs);
+    await this.#untilNoneRuns();
     const { delivered, pending } = ledger.state;
     const [found] = await clickhouse.select<{ rows: string }>(
       `SELECT toString(count()) AS rows FROM {table:Identifier}
@@ -148,20 +177,42 @@ export class Delivery {
       });
     }
     log.warn({ rows, there }, 'the pending insert was looked for');
+    if (there === rows && this.#views.count > 0) {
+      log.error({ err: new OutboxError('OUTBOX_CH_VIEWS_UNPROVEN'), rows }, 'the pending insert is in the table');
+    }
     return there === rows;
   }
 
+  /** A former holder may have had a longer timeout than ours. */
+  async #untilNoneRuns(): Promise<void> {
+    const { clickhouse, source, signal } = this.#options;
+    for (;;) {
+      const [running] = await clickhouse.select<{ n: string }>(
+        'SELECT toString(count()) AS n FROM system.processes WHERE startsWith(query_id, {source:String})',
+        { source: `${source}/` },
+        signal,
+      );
+      if (running?.n === '0') return;
+      await this.#pause(RUNNING_POLL_MS);
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    const { signal, stop } = this.#options;
+    await sleep(ms, undefined, { signal: AbortSignal.any([signal, stop]) }).catch(() => undefined);
+    signal.throwIfAborted();
+    if (stop.aborted)
+      throw new OutboxError('OUTBOX_CH_UNAVAILABLE', { detail: 'stopped before the pending insert was looked for' });
+  }
+
   async #untilDone(what: string, attempt: () => Promise<void>): Promise<void> {
-    const { ledger, log, status, retryMaxMs, signal, stop } = this.#options;
+    const { log, status, retryMaxMs, signal, stop } = this.#options;
     const pausing = AbortSignal.any([signal, stop]);
     const backoff = createBackoff({ baseMs: RETRY_BASE_MS, maxMs: retryMaxMs });
     let failing: ErrorCode | undefined;
     const began = performance.now();
     for (let attempts = 1; ; attempts++) {
-      if (performance.now() - this.#provenAt > PROOF_MAX_AGE_MS) {
-        await ledger.prove();
-        this.#provenAt = performance.now();
-      }
+      await this.#prove();
       try {
         await attempt();
         status.clickhouseAnswered();

@@ -18,6 +18,13 @@ type TableSetting = (typeof TABLE_SETTINGS)[number];
 /** A setting's value in a table's definition, or the server's default. */
 type SettingOf = (definition: string, name: TableSetting) => number;
 
+/** The materialized views that an insert feeds. */
+export interface Views {
+  readonly count: number;
+  /** Those whose target forgets tokens, or cannot be looked at; each with what is wrong. */
+  readonly doubtful: readonly string[];
+}
+
 interface TableRow {
   database: string;
   name: string;
@@ -27,12 +34,12 @@ interface TableRow {
 
 /**
  * Makes sure that the table can hold every event exactly once: an engine that keeps every row and remembers tokens, writes
- * through to the disk, and has the columns that are sent. Returns what is doubtful beside it: materialized views whose
- * target forgets tokens and would count a repeated insert again.
+ * through to the disk, and has the columns that are sent. Returns what hangs on it: materialized views, and which of
+ * them may count a repeated insert again.
  *
  * Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_UNSUITABLE with all problems, or what the question itself ran into.
  */
-export async function checkTarget(clickhouse: ClickHouse, table: string, signal?: AbortSignal): Promise<string[]> {
+export async function checkTarget(clickhouse: ClickHouse, table: string, signal?: AbortSignal): Promise<Views> {
   const [found] = await clickhouse.select<TableRow>(
     `SELECT database, name, engine, engine_full FROM system.tables
       WHERE database = currentDatabase() AND name = {table:String}`,
@@ -65,7 +72,7 @@ export async function checkTarget(clickhouse: ClickHouse, table: string, signal?
     const detail = `the table "${table}" cannot hold events exactly once`;
     throw new OutboxError('OUTBOX_CH_TABLE_UNSUITABLE', { detail, problems });
   }
-  return forgetfulViews(clickhouse, found, setting, signal);
+  return viewsOn(clickhouse, found, setting, signal);
 }
 
 function engineProblems({ engine, engine_full: definition }: TableRow, setting: SettingOf): string[] {
@@ -90,29 +97,71 @@ function engineProblems({ engine, engine_full: definition }: TableRow, setting: 
     );
 }
 
-/** Materialized views on the table whose target does not remember tokens. */
-async function forgetfulViews(
+interface ViewRow {
+  database: string;
+  name: string;
+  /** Empty when the view itself may not be seen. */
+  definition: string;
+  /** `database.name` of what it fills; empty when it has storage of its own. */
+  target: string;
+  targetDefinition: string;
+}
+
+/** All views that an insert feeds, also those on what other views fill. */
+async function viewsOn(
   clickhouse: ClickHouse,
-  { database, name }: TableRow,
+  table: TableRow,
   setting: SettingOf,
   signal: AbortSignal | undefined,
-): Promise<string[]> {
-  // a view either names its target, or has a definition of storage of its own
-  const views = await clickhouse.select<{ view: string; definition: string }>(
-    `SELECT v.name AS view, if(t.create_table_query = '', v.create_table_query, t.create_table_query) AS definition
+): Promise<Views> {
+  const doubtful: string[] = [];
+  const seen = new Set<string>();
+  const fed = [{ database: table.database, name: table.name }];
+  for (let next = fed.pop(); next !== undefined; next = fed.pop()) {
+    for (const view of await viewsOf(clickhouse, next, signal)) {
+      const name = `${view.database}.${view.name}`;
+      if (seen.has(name)) continue;
+      seen.add(name);
+      const definition = view.targetDefinition === '' ? view.definition : view.targetDefinition;
+      if (definition === '') doubtful.push(`${name} cannot be checked: GRANT SHOW TABLES on it and on its target`);
+      else if (!remembers(definition, setting)) doubtful.push(`${name} fills a table that does not remember tokens`);
+      const [database, target] = view.target.split('.');
+      if (database !== undefined && target !== undefined) fed.push({ database, name: target });
+    }
+  }
+  return { count: seen.size, doubtful: doubtful.toSorted() };
+}
+
+async function viewsOf(
+  clickhouse: ClickHouse,
+  of: { database: string; name: string },
+  signal: AbortSignal | undefined,
+): Promise<ViewRow[]> {
+  return clickhouse.select<ViewRow>(
+    `SELECT d.in_database AS database, d.view AS name, v.create_table_query AS definition, v.target AS target, t.create_table_query AS targetDefinition
        FROM (
-         SELECT name, create_table_query, replaceAll(extract(create_table_query, ' TO (\\S+)'), '\`', '') AS target
-           FROM system.tables
-          WHERE engine = 'MaterializedView' AND (database, name) IN (
-            SELECT arrayJoin(arrayZip(dependencies_database, dependencies_table)) FROM system.tables
-             WHERE database = {database:String} AND name = {name:String})
-       ) AS v
-       LEFT JOIN (SELECT concat(database, '.', name) AS target, create_table_query FROM system.tables) AS t USING (target)`,
-    { database, name },
+         SELECT dependency.1 AS in_database, dependency.2 AS view FROM system.tables
+          ARRAY JOIN arrayZip(dependencies_database, dependencies_table) AS dependency
+          WHERE database = {database:String} AND name = {name:String}
+       ) AS d
+       LEFT JOIN (
+         SELECT database, name, create_table_query, replaceAll(extract(create_table_query, '^CREATE MATERIALIZED VIEW \\S+ TO (\\S+)'), '\`', '') AS target
+           FROM system.tables WHERE engine = 'MaterializedView'
+       ) AS v ON v.database = d.in_database AND v.name = d.view
+       LEFT JOIN (SELECT concat(database, '.', name) AS target, create_table_query FROM system.tables) AS t ON t.target = v.target
+      SETTINGS join_use_nulls = 0`,
+    of,
     signal,
   );
-  return views
-    .filter(({ definition }) => /ENGINE = (?!Replicated|Shared)\w*MergeTree/.test(definition))
-    .filter(({ definition }) => setting(definition, 'non_replicated_deduplication_window') === 0)
-    .map(({ view }) => view);
+}
+
+/** Null keeps nothing that could be counted twice; what it feeds is looked at in its turn. */
+function remembers(definition: string, setting: SettingOf): boolean {
+  const engine = /\bENGINE = (\w+)/.exec(definition)?.[1] ?? '';
+  if (engine === 'Null') return true;
+  if (!engine.endsWith('MergeTree')) return false;
+  const isReplicated = /^(Replicated|Shared)/.test(engine);
+  return (
+    setting(definition, isReplicated ? 'replicated_deduplication_window' : 'non_replicated_deduplication_window') > 0
+  );
 }

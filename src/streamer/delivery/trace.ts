@@ -27,8 +27,8 @@ export class BatchTrace {
       'outbox.source': source,
       'outbox.unlinked_events': batch.producers.unremembered,
     };
-    const links = batch.producers.list().flatMap(linkTo);
-    this.#span = tracer.startSpan('process outbox', { kind: SpanKind.CONSUMER, attributes, links }, ROOT_CONTEXT);
+    this.#span = tracer.startSpan('process outbox', { kind: SpanKind.CONSUMER, attributes }, ROOT_CONTEXT);
+    if (this.#span.isRecording()) this.#span.addLinks(batch.producers.list().flatMap(linkTo));
     this.#context = trace.setSpan(ROOT_CONTEXT, this.#span);
   }
 

@@ -1,13 +1,14 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { Server } from 'node:http';
+import { createServer, get } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
+import { json } from 'node:stream/consumers';
 import { OutboxError } from '../../errors.ts';
 import type { Readiness, Status } from './status.ts';
 
 const CHECK_TIMEOUT_MS = 3000;
 
 /**
- * Serves `/livez`, which says that the process answers, and `/readyz`, which says whether events flow and if not, why.
+ * Serves `/livez`, which says that the process answers, and `/readyz`, which says whether this process streams, or stands by for another, and if not, why.
  * Throws OUTBOX_HEALTH_PORT when it cannot listen.
  */
 export async function serveHealth(port: number, status: Status): Promise<Server> {
@@ -33,8 +34,11 @@ export async function serveHealth(port: number, status: Status): Promise<Server>
 /** Asks the streamer of this host whether it is ready; undefined when it does not answer. */
 export async function askHealth(port: number): Promise<Readiness | undefined> {
   try {
-    const response = await fetch(`http://127.0.0.1:${port}/readyz`, { signal: AbortSignal.timeout(CHECK_TIMEOUT_MS) });
-    return (await response.json()) as Readiness;
+    // fetch refuses a number of ports that are as good as any
+    const request = get({ host: '127.0.0.1', port, path: '/readyz', timeout: CHECK_TIMEOUT_MS });
+    request.on('timeout', () => request.destroy());
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    return (await json(response)) as Readiness;
   } catch {
     return undefined;
   }

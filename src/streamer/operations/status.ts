@@ -9,7 +9,7 @@ export interface Readiness {
 
 /** Where the streamer stands: written by who knows, read by who is asked. */
 export class Status {
-  #stream: 'starting' | 'streaming' | 'standing by' | ErrorCode = 'starting';
+  #stream: 'starting' | 'streaming' | 'standing by' | 'failed' | ErrorCode = 'starting';
   #clickhouse: 'unknown' | 'writable' | ErrorCode = 'unknown';
 
   streaming(): void {
@@ -22,7 +22,7 @@ export class Status {
   }
 
   notStreaming(code: ErrorCode | undefined): void {
-    this.#stream = code ?? 'starting';
+    this.#stream = code ?? 'failed';
   }
 
   clickhouseAnswered(): void {
