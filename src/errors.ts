@@ -36,7 +36,7 @@ export const ERRORS = {
   },
   OUTBOX_PG_PRIVILEGE: {
     happened: 'The role of DATABASE_URL lacks a privilege that is needed.',
-    next: 'Grant it as migrations/postgres/roles.sql shows.',
+    next: 'For the streamer, grant it as migrations/postgres/roles.sql shows; `migrate` needs the database’s owner with REPLICATION.',
   },
   OUTBOX_PG_WAL_LEVEL: {
     happened: 'wal_level is not "logical", so Postgres cannot decode committed changes.',
@@ -116,7 +116,7 @@ export const ERRORS = {
   },
   OUTBOX_CH_AUTH: {
     happened: 'ClickHouse refused the user, the password or a privilege.',
-    next: 'Check CLICKHOUSE_URL and the grants (INSERT and SELECT on the table, SELECT on system.tables and system.columns).',
+    next: 'Check CLICKHOUSE_URL and the grants, which SECURITY.md lists.',
   },
   OUTBOX_CH_NOT_MIGRATED: {
     happened: 'The target table or its database does not exist in ClickHouse.',

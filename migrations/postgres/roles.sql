@@ -23,7 +23,7 @@ BEGIN
 	GRANT INSERT ON outbox.event TO outbox_producer;
 	GRANT SELECT ON outbox.event TO outbox_streamer;
 	GRANT SELECT, UPDATE ON outbox.stream TO outbox_streamer;
-	-- retention empties a bucket by TRUNCATE, which is granted a partition at a time
+	-- an old bucket is emptied by TRUNCATE, which is granted a partition at a time
 	FOR partition IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'outbox.event'::regclass LOOP
 		EXECUTE format('GRANT SELECT, TRUNCATE ON %s TO outbox_streamer', partition);
 	END LOOP;

@@ -18,7 +18,7 @@ const LARGEST_MAX_EVENT_BYTES = 64 * 1024 * 1024;
  * Reads the environment. At each call, not once: two reads cost less than a microsecond, and a process that sets its
  * environment late, or a test that changes it, is never surprised.
  *
- * @throws OutboxError OUTBOX_CONFIG_INVALID when OUTBOX_MAX_EVENT_BYTES is not a whole number from 1 to 268,435,456
+ * @throws OutboxError OUTBOX_CONFIG_INVALID when OUTBOX_MAX_EVENT_BYTES is not a whole number from 1 to 67,108,864
  */
 export function readSettings(env: NodeJS.ProcessEnv = process.env): Settings {
   return {

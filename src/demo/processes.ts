@@ -46,6 +46,8 @@ export class Service {
   ): Promise<Service> {
     const child = spawn(process.execPath, [script, ...args], {
       env: { ...process.env, ...env },
+      // Ctrl+C is for the demo, which stops them in order
+      detached: true,
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const up = await new Promise<Line>((resolve, reject) => {

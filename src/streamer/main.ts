@@ -16,15 +16,19 @@ export async function main(config: Config): Promise<number> {
   const late = new Promise<number>((resolve) => {
     const onSignal = (signal: NodeJS.Signals): void => {
       if (stop.signal.aborted) {
-        log.warn({ signal }, 'second signal, ending at once');
-        process.exit(1);
+        try {
+          log.warn({ signal }, 'second signal, ending at once');
+        } finally {
+          process.exit(1);
+        }
       }
-      log.info({ signal }, 'stopping: what is buffered will be delivered first');
       overdue = setTimeout(() => {
         log.error({ err: new OutboxError('OUTBOX_SHUTDOWN_TIMEOUT') }, 'stopping took too long');
         resolve(1);
       }, config.shutdownTimeoutMs);
       stop.abort();
+      // last, because a log whose reader is gone must not keep the signal from doing its work
+      log.info({ signal }, 'stopping: what is buffered will be delivered first');
     };
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);

@@ -142,6 +142,8 @@ export function postgresError(error: unknown): OutboxError {
   if (error instanceof OutboxError) return error;
   if (error instanceof TypeError || error instanceof ReferenceError) throw error;
   const { code, message, severity } = error as { code?: unknown; message?: unknown; severity?: unknown };
+  // the driver's own: a password is asked for and none, or a wrong kind, is given
+  if (String(message).startsWith('SASL')) return new OutboxError('OUTBOX_PG_AUTH', { detail: String(message) });
   if (severity === undefined || typeof code !== 'string') {
     return unreachable(`no connection to Postgres: ${typeof code === 'string' ? code : String(message)}`);
   }
