@@ -1,4 +1,3 @@
-/* oxlint-disable typescript/no-unsafe-type-assertion -- tests pass what the types forbid */
 import type { NodePgDatabase, NodePgTransaction } from 'drizzle-orm/node-postgres';
 import { drizzle } from 'drizzle-orm/node-postgres';
 // oxlint-disable-next-line no-restricted-imports -- to see that its real shapes are told apart

@@ -9,6 +9,10 @@ import { asRole, prepareShop } from './schema.ts';
 import { play } from './story.ts';
 
 const PASSWORD = 'demo';
+const INTERRUPTED = 130;
+
+const interrupt = (): never => process.exit(INTERRUPTED);
+process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
 
 const { values } = parseArgs({ options: { once: { type: 'boolean', default: false } } });
 process.exitCode = await demo(values.once).catch((error: unknown) => {
@@ -47,6 +51,7 @@ async function demo(isOnce: boolean): Promise<number> {
   if (!isOnce) {
     say('All stays up until you press Ctrl+C:\n');
     say(`  Postgres    ${postgres.url}\n  ClickHouse  ${clickhouse.url}\n  the shop    ${shop.up.url}\n`);
+    process.off('SIGINT', interrupt);
     await once(process, 'SIGINT');
   }
   const code = await streamer.stop();

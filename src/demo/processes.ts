@@ -50,6 +50,8 @@ export class Service {
       detached: true,
       stdio: ['ignore', 'pipe', 'inherit'],
     });
+    // detached, it would outlive a demo that is interrupted
+    process.once('exit', () => child.kill('SIGTERM'));
     const up = await new Promise<Line>((resolve, reject) => {
       child.on('exit', (code) => reject(new Error(`${script} ended with ${code}`)));
       createInterface(child.stdout).on('line', (text) => {
