@@ -79,9 +79,14 @@ export async function connectClient(
 /** Ends a connection within about a second: a peer that is gone never says goodbye. */
 export async function endClient(client: pg.Client): Promise<void> {
   const { connection } = client as unknown as { connection: { stream: Socket } };
-  const timer = setTimeout(() => connection.stream.destroy(), END_TIMEOUT_MS);
-  await client.end().catch(() => undefined);
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, END_TIMEOUT_MS);
+  });
+  // the driver waits for an event that a connection which failed half-way may never send
+  await Promise.race([client.end().catch(() => undefined), late]);
   clearTimeout(timer);
+  connection.stream.destroy();
 }
 
 /** A connection for statements, one at a time, whose errors are OutboxErrors. */
