@@ -46,6 +46,15 @@ export const ERRORS = {
     happened: 'The Postgres server is older than 15.',
     next: 'Upgrade Postgres: publications with column lists came with 15.',
   },
+  OUTBOX_PG_STANDBY: {
+    happened: 'The server of DATABASE_URL is a standby: it can keep no ledger.',
+    next: 'Point DATABASE_URL at the primary, by a name that follows a failover. The streamer goes on by itself when this server is promoted.',
+  },
+  OUTBOX_PG_UNSAFE: {
+    happened:
+      'Postgres runs with settings under which a crash may lose what it has confirmed, so events may be lost or doubled.',
+    next: 'Apply what `problems` names and reload Postgres, unless this database may lose its data anyway.',
+  },
   OUTBOX_PG_NOT_MIGRATED: {
     happened: 'The schema outbox, one of its tables, or the ledger row of this slot is missing.',
     next: 'Run `pg-outbox-clickhouse migrate` against this database, with the same OUTBOX_SLOT.',
@@ -78,6 +87,16 @@ export const ERRORS = {
       'The replication slot cannot be used: invalidated (wal_status lost), of another database, temporary, or not of the plugin pgoutput.',
     next: 'Look at pg_replication_slots. An invalidated slot has lost WAL: events since its confirmed_flush_lsn are in outbox.event, not in the stream.',
   },
+  OUTBOX_SLOT_CHANGED: {
+    happened:
+      'The replication slot is confirmed beyond what this streamer ever acknowledged: it was dropped and made again, advanced by hand, or read by someone else. Events in between are not in the stream.',
+    next: 'Find out who did it, then run `pg-outbox-clickhouse repair`: it delivers what is missing.',
+  },
+  OUTBOX_SLOT_ENDANGERED: {
+    happened:
+      'The slot is about to lose WAL that it needs (wal_status unreserved, or its runway ends soon): max_slot_wal_keep_size is nearly used up.',
+    next: 'Let the streamer catch up: look at what holds it (ClickHouse?), or raise max_slot_wal_keep_size and reload. If the slot is lost, `repair` delivers what is missing.',
+  },
   OUTBOX_SLOT_BUSY: {
     happened: 'Another process holds the replication slot.',
     next: 'Nothing, if it is another streamer: this one waits and takes over when the other ends.',
@@ -88,12 +107,26 @@ export const ERRORS = {
   },
   OUTBOX_TIMELINE_CHANGED: {
     happened:
-      'Postgres is on another timeline than the ledger (failover, or restore to a point in time), so positions may mean other events than before. Delivery stops rather than guess.',
-    next: 'Keep the streamer stopped and compare what ClickHouse holds from this source with outbox.event. Before it may go on, the ledger’s delivered position must be the last one of this source in ClickHouse (max((lsn, seq))), its pending columns NULL, and its timeline NULL.',
+      'Postgres is on another timeline than the ledger (failover, or restore to a point in time). What was written before is looked for in ClickHouse before it is sent, and delivery goes on.',
+    next: 'Nothing for delivery. If the new primary has lost transactions, their events may stand in ClickHouse: `pg-outbox-clickhouse verify` names them as extra.',
+  },
+  OUTBOX_TIMELINE_DIFFERS: {
+    happened:
+      'Statements and replication reach servers on different timelines, as happens behind a proxy during a failover.',
+    next: 'Nothing, if a failover is under way: the streamer connects again until both are one.',
+  },
+  OUTBOX_LEDGER_BEHIND: {
+    happened:
+      'ClickHouse holds events of this source beyond what the ledger knows of: Postgres was set back to an older state (a restored disk, a ledger row edited or lost).',
+    next: 'Nothing for delivery: what is in WAL is looked for in ClickHouse before it is sent. Events of transactions that Postgres has lost may stand in ClickHouse: `pg-outbox-clickhouse verify` names them as extra.',
+  },
+  OUTBOX_REPAIR_UNFINISHED: {
+    happened: 'A repair of this slot has begun and not ended, so nothing may be streamed yet.',
+    next: 'Run `pg-outbox-clickhouse repair` again, or let it end: it goes on from what ClickHouse holds.',
   },
   OUTBOX_POSITION_BEYOND_WAL: {
     happened: 'The ledger is ahead of the server’s WAL: Postgres was restored to an older state.',
-    next: 'As with OUTBOX_TIMELINE_CHANGED: compare before going on.',
+    next: 'Restore the row of outbox.stream together with the server that it belongs to, or run `pg-outbox-clickhouse repair`.',
   },
   OUTBOX_EPOCH_LOST: {
     happened: 'Another streamer has taken over this slot’s ledger (its epoch is newer).',
@@ -137,8 +170,18 @@ export const ERRORS = {
     next: 'Mend what the ClickHouse code names. The same insert is repeated until it succeeds; events wait in Postgres.',
   },
   OUTBOX_CH_ROW_REFUSED: {
-    happened: 'ClickHouse refuses the insert because of the contents of a row.',
-    next: 'Look at constraints and materialized views of the table. The same insert is repeated until it succeeds; nothing is skipped.',
+    happened: 'ClickHouse refuses an insert because of the contents of a row.',
+    next: 'Look at constraints and defaults of the table. The event at fault is set aside in outbox.quarantine, the others are delivered.',
+  },
+  OUTBOX_QUARANTINED: {
+    happened:
+      'Events that ClickHouse refuses, each alone, were set aside in outbox.quarantine; the others were delivered.',
+    next: 'See `pg-outbox-clickhouse quarantine list`, mend the table, then `quarantine retry`; or `quarantine discard`.',
+  },
+  OUTBOX_QUARANTINE_FULL: {
+    happened:
+      'ClickHouse refuses rows, and OUTBOX_QUARANTINE_MAX_ROWS events are in quarantine already: the table is probably at fault. The insert is repeated.',
+    next: 'Mend the table (a constraint? a default?), or empty the quarantine (`pg-outbox-clickhouse quarantine retry`), or raise the limit.',
   },
   OUTBOX_CH_VIEW_FAILED: {
     happened:
@@ -152,13 +195,13 @@ export const ERRORS = {
   },
   OUTBOX_CH_VIEWS_UNPROVEN: {
     happened:
-      'A pending insert was too old to be repeated, and all of its rows are in the table, so it counts as delivered. Whether the materialized views have them is not known.',
+      'Rows of a pending insert that was looked for are in the table, so they count as delivered. Whether the materialized views have them is not known.',
     next: 'Compare the views with the table for the time of the last rows of this source, and fill what is missing by hand.',
   },
   OUTBOX_CH_RANGE_PARTIAL: {
     happened:
-      'A pending insert is so old that ClickHouse may have forgotten its token, and only a part of its rows is in the table.',
-    next: 'Stop the streamer, delete the range (from the ledger’s delivered position to its pending one) of this source from the table, make the table forget its tokens (MODIFY SETTING non_replicated_deduplication_window = 0, then back), and start: the range is then sent whole.',
+      'A part of a pending insert was in the table, the rest was sent, and ClickHouse took it for a repetition and dropped it.',
+    next: 'Somebody has removed rows while the insert was pending. Stop the streamer, delete the range (from the ledger’s delivered position to its pending one) of this source from the table, make the table forget its tokens (MODIFY SETTING non_replicated_deduplication_window = 0, then back), and start: the range is then sent whole.',
   },
   OUTBOX_CH_ANSWER: {
     happened:

@@ -2,17 +2,20 @@ import { SQL } from 'drizzle-orm';
 import { getTableConfig, PgDialect, type PgTable } from 'drizzle-orm/pg-core';
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { event, stream } from './schema.ts';
+import { event, quarantine, stream } from './schema.ts';
 
-const MIGRATION = readFileSync(new URL('../../migrations/postgres/0000_outbox.sql', import.meta.url), 'utf8');
+const MIGRATION = ['0000_outbox', '0001_quarantine']
+  .map((name) => readFileSync(new URL(`../../migrations/postgres/${name}.sql`, import.meta.url), 'utf8'))
+  .join('\n');
 
 /** A table's columns as the migration writes them. */
 function columnsOf(table: PgTable): string[] {
   return getTableConfig(table).columns.map((column) => {
     const parts = [`"${column.name}"`, quotedType(column.getSQLType())];
     if (column.primary) parts.push('PRIMARY KEY');
+    if (column.generatedIdentity !== undefined) parts.push('GENERATED ALWAYS AS IDENTITY');
     if (column.default !== undefined) parts.push('DEFAULT', literal(column.default));
-    if (column.notNull) parts.push('NOT NULL');
+    if (column.notNull && column.generatedIdentity === undefined) parts.push('NOT NULL');
     return parts.join(' ');
   });
 }
@@ -26,18 +29,24 @@ function literal(value: unknown): string {
   return typeof value === 'number' ? String(value) : `'${String(value)}'`;
 }
 
-/** What stands in the parentheses of a CREATE TABLE, without constraints. */
+/** What stands in the parentheses of a CREATE TABLE, without constraints, and what was added later. */
 function migrated(table: string): string[] {
   const body = new RegExp(String.raw`CREATE TABLE "outbox"\."${table}" \(\n([\s\S]*?)\n\)`).exec(MIGRATION)?.[1] ?? '';
   return body
     .split('\n')
     .map((line) => line.trim().replace(/,$/, ''))
-    .filter((line) => !line.startsWith('CONSTRAINT'));
+    .filter((line) => !line.startsWith('CONSTRAINT'))
+    .concat(
+      [...MIGRATION.matchAll(new RegExp(String.raw`ALTER TABLE "outbox"\."${table}" ADD COLUMN (.*);`, 'g'))].map(
+        ([, column]) => column!,
+      ),
+    );
 }
 
 test('has the columns of the migration, in its order', () => {
   expect(columnsOf(event)).toEqual(migrated('event'));
   expect(columnsOf(stream)).toEqual(migrated('stream'));
+  expect(columnsOf(quarantine)).toEqual(migrated('quarantine'));
 });
 
 test('has the check of the migration', () => {

@@ -7,6 +7,7 @@ import {
   bigint,
   check,
   customType,
+  index,
   integer,
   json,
   pgSchema,
@@ -59,6 +60,12 @@ export const stream = outbox.table(
     pending_token: text(),
     pending_at: instant(),
     read_back_below: pgLsn(),
+    /** No flush LSN beyond it was ever told to Postgres: a slot that is further was made again, or advanced by hand. */
+    acked_lsn: pgLsn(),
+    /** The backend of the streamer that holds the ledger, whose activity is its sign of life. */
+    holder_pid: integer(),
+    /** A repair has begun and not ended: nothing is streamed until it has. */
+    repair_began_at: instant(),
   },
   () => [
     check(
@@ -66,4 +73,33 @@ export const stream = outbox.table(
       sql`num_nulls(pending_lsn, pending_seq, pending_rows, pending_token, pending_at) IN (0, 5)`,
     ),
   ],
+);
+
+/** Events that ClickHouse refuses, each alone, kept with their exact text until an operator retries or discards them. */
+export const quarantine = outbox.table(
+  'quarantine',
+  {
+    id: bigint({ mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+    slot_name: text().notNull(),
+    source: text().notNull(),
+    lsn: pgLsn().notNull(),
+    seq: bigint({ mode: 'number' }).notNull(),
+    event_id: uuid().notNull(),
+    event_type: text().notNull(),
+    event_date_time: instant().notNull(),
+    environment: text().notNull(),
+    event_context: text().notNull(),
+    metadata_version: integer().notNull(),
+    committed_at: instant().notNull(),
+    trace_id: text().notNull(),
+    span_id: text().notNull(),
+    /** What ClickHouse said, without what it quoted. */
+    reason: text().notNull(),
+    clickhouse_code: integer(),
+    quarantined_at: instant().notNull().defaultNow(),
+    /** The time of the first retry: a repeated insert carries the same. */
+    retried_at: instant(),
+    discarded_at: instant(),
+  },
+  (table) => [index('quarantine_slot_name').on(table.slot_name)],
 );

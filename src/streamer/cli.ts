@@ -17,6 +17,8 @@ Commands
   migrate   bring both databases to the newest schema, and make the slot
   healthcheck
             ask the streamer of this host whether it streams or stands by; exit code 1 if not
+  quarantine
+            list, retry or discard the events that ClickHouse refuses; quarantine --help
   config    print the effective configuration, without passwords
 
 Configuration comes from the environment alone; the two that must be given are
@@ -29,6 +31,10 @@ Exit codes
 `;
 
 async function runCommand(args: string[]): Promise<number> {
+  if (args[0] === 'quarantine') {
+    const { quarantineCommand } = await import('./operations/quarantine.ts');
+    return quarantineCommand(args.slice(1), process.env);
+  }
   const { command, help } = parse(args);
   if (help) {
     process.stdout.write(HELP);
@@ -61,7 +67,7 @@ async function runCommand(args: string[]): Promise<number> {
   // what only a migration needs is a quarter of a gigabyte in memory
   const { migrateClickHouse, migratePostgres } = await import('./operations/migrate.ts');
   const report = (line: string): void => void process.stdout.write(`${line}\n`);
-  await migratePostgres(config.databaseUrl, config.slot, report);
+  await migratePostgres(config.databaseUrl, config.slot, report, config.slotFailover === 'on');
   await migrateClickHouse(config.clickhouseUrl, config.clickhouseTable, report);
   return 0;
 }

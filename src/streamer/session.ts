@@ -1,5 +1,6 @@
 import { SpanKind } from '@opentelemetry/api';
 import { OutboxError } from '../errors.ts';
+import { formatLsn } from '../lsn.ts';
 import type { Lsn } from '../lsn.ts';
 import type { Batch } from './batch/batch.ts';
 import type { ChunkPool } from './batch/column.ts';
@@ -16,15 +17,21 @@ import { Heartbeat } from './heartbeat.ts';
 import type { Logger } from './log.ts';
 import type { Status } from './operations/status.ts';
 import { Database } from './postgres.ts';
+import type { SlotWatch } from './source/runway.ts';
 import { PgoutputDecoder } from './source/pgoutput.ts';
 import { Replication } from './source/replication.ts';
-import { checkServer, checkSlot } from './source/slot.ts';
+import { checkServer, checkSlot, slotMissing, unsafeSettings } from './source/slot.ts';
+import { untilFree } from './source/standby.ts';
 import { PublicationWatch } from './source/watch.ts';
 
 /** An answered insert waits this long for the next intent, which would settle it, before it is settled alone. */
 const SETTLE_AFTER_MS = 1000;
-/** How often it is proved that the epoch is still ours, and the publication still what it was. */
-const HEARTBEAT_MS = 5000;
+/** How often it is proved that the epoch is still ours, which a standby takes for a sign of life. */
+const PULSE_MS = 1000;
+/** How often slot and publication are looked at. */
+const LOOK_MS = 2000;
+/** While idle, each permission to acknowledge is a write to the ledger, and so WAL of its own. */
+const IDLE_ACK_BYTES = 1024 * 1024;
 /** An attachment that has held so long, with nothing to deliver, is a good one. */
 const STEADY_MS = 30_000;
 /** How long the server may take to answer CopyDone. */
@@ -44,6 +51,7 @@ export interface SessionOptions {
   readonly pool: ChunkPool;
   readonly log: Logger;
   readonly status: Status;
+  readonly slotWatch: SlotWatch;
   /** Asks for a graceful end: what is buffered is delivered, settled and acknowledged. */
   readonly stop: AbortSignal;
   /** The slot is held and the ledger is ours. */
@@ -66,10 +74,13 @@ export class Session {
   #ledger: Ledger | undefined;
   #intake: Intake | undefined;
   #decoder: PgoutputDecoder | undefined;
-  #heartbeat: Heartbeat | undefined;
+  #pulse: Heartbeat | undefined;
+  #look: Heartbeat | undefined;
+  #watch: PublicationWatch | undefined;
   #relations = 0;
   #draining = false;
   #hasSettled = false;
+  #holdAcksUntil: Lsn = 0;
   #attachedAt = Infinity;
   #wake: (() => void) | undefined;
 
@@ -87,10 +98,11 @@ export class Session {
       if (stop.aborted) this.#drain();
       await this.#deliver();
       // two looks vouch for all that was delivered
-      await this.#heartbeat!.beat();
-      this.#signal.throwIfAborted();
-      await this.#heartbeat!.beat();
-      this.#signal.throwIfAborted();
+      for (let looks = 0; looks < 2; looks++) {
+        await this.#look!.beat();
+        this.#signal.throwIfAborted();
+      }
+      await this.#ledger!.allowAck(this.#applyLsn);
       await this.#replication!.finish(FINISH_TIMEOUT_MS);
     } catch (error) {
       this.#fail(error);
@@ -98,7 +110,8 @@ export class Session {
     } finally {
       stop.removeEventListener('abort', drain);
       this.#over.abort();
-      this.#heartbeat?.stop();
+      this.#pulse?.stop();
+      this.#look?.stop();
       await this.#replication?.close();
       await this.#db?.close();
     }
@@ -114,14 +127,16 @@ export class Session {
   }
 
   async #attach(): Promise<void> {
-    const { config, log, pool, onAttached } = this.#options;
+    const { config, log, pool, status, slotWatch, stop, onAttached } = this.#options;
     const fail = (error: OutboxError): void => this.#fail(error);
     const parameters = { synchronous_commit: 'on', statement_timeout: `${STATEMENT_TIMEOUT_MS}ms` };
     const db = (this.#db = await Database.connect(config.databaseUrl, { parameters }, fail));
     await checkServer(db);
-    const watch = await PublicationWatch.begin(db);
-    if (!(await checkSlot(db, config.slot)))
-      throw new OutboxError('OUTBOX_SLOT_MISSING', { detail: `the replication slot "${config.slot}" does not exist` });
+    await untilFree({ db, slot: config.slot, log, status, signal: this.#signal, stop });
+    const problems = await unsafeSettings(db);
+    if (problems.length > 0)
+      log.warn({ err: new OutboxError('OUTBOX_PG_UNSAFE', { problems }) }, 'Postgres is not safe');
+    const watch = (this.#watch = await PublicationWatch.begin(db));
 
     const replication = (this.#replication = await Replication.connect({
       url: config.databaseUrl,
@@ -129,14 +144,18 @@ export class Session {
       // before the ledger is read there is no room for anything
       onMessage: (buffer, start, end) => this.#decoder?.decode(buffer, start, end) ?? false,
       onKeepalive: (walEnd, replyRequested) => this.#keepalive(walEnd, replyRequested),
-      flushLsn: () => Math.min(this.#intake?.ackable ?? 0, watch.publishedLsn),
+      flushLsn: () => this.#flushLsn,
+      applyLsn: () => this.#applyLsn,
       onFailure: fail,
     }));
     const { server } = replication;
     this.#signal.throwIfAborted();
     await replication.start();
-    const ledger = (this.#ledger = await Ledger.take(db, config.slot, server, watch.identity));
-    const { delivered, pending } = ledger.state;
+    const held = await checkSlot(db, config.slot);
+    if (held === undefined) throw slotMissing(config.slot);
+    const holding = { ...server, confirmedLsn: held.confirmedLsn, publication: watch.identity };
+    const ledger = (this.#ledger = await Ledger.take(db, config.slot, holding));
+    const { delivered, pending, readBackBelow } = ledger.state;
     this.#intake = new Intake({
       pool,
       now: () => performance.now(),
@@ -149,22 +168,31 @@ export class Session {
       onProgress: () => this.#wake?.(),
       onRelation: () => {
         // the first description is the usual one; another means that the catalog changed, perhaps the publication
-        if (this.#relations++ > 0) void this.#heartbeat?.beat();
+        if (this.#relations++ > 0) void this.#look?.beat();
       },
     });
     this.#decoder = new PgoutputDecoder(this.#intake);
-    const prove = async (): Promise<void> => {
-      await ledger.prove();
+    const look = async (): Promise<void> => {
       await watch.look();
+      const slot = await checkSlot(db, config.slot);
+      if (slot !== undefined) slotWatch.look(slot, performance.now());
     };
-    this.#heartbeat = new Heartbeat(HEARTBEAT_MS, prove, (error) => this.#fail(error));
-    const { epoch } = ledger;
+    this.#pulse = new Heartbeat(
+      PULSE_MS,
+      async () => ledger.prove(),
+      (error) => this.#fail(error),
+    );
+    this.#look = new Heartbeat(LOOK_MS, look, (error) => this.#fail(error));
+    const { epoch, timeline } = ledger;
+    if (ledger.isNewTimeline)
+      log.warn({ err: new OutboxError('OUTBOX_TIMELINE_CHANGED'), timeline }, 'on a new timeline');
     log.info(
       {
         slot: config.slot,
         epoch,
         delivered: formatPosition(delivered),
         pending: pending && formatPosition(pending.to),
+        readBackBelow: readBackBelow === 0 ? undefined : formatLsn(readBackBelow),
       },
       'attached',
     );
@@ -185,7 +213,11 @@ export class Session {
       status,
       table: config.clickhouseTable,
       source: this.#source,
-      timeline: replication.server.timeline,
+      quarantineMaxRows: config.quarantineMaxRows,
+      onTooLarge: () => intake.shrink(),
+      onQuarantined: (walEnd) => {
+        this.#holdAcksUntil = walEnd;
+      },
       retryMaxMs: config.retryMaxMs,
       insertTimeoutMs: config.insertTimeoutMs,
       signal: this.#signal,
@@ -198,12 +230,16 @@ export class Session {
     try {
       for (;;) {
         const settleAt = answered === undefined ? undefined : performance.now() + SETTLE_AFTER_MS;
-        if ((await this.#nextStep(settleAt)) === 'batch') {
+        const step = await this.#nextStep(settleAt);
+        if (step === 'batch') {
           const batch = intake.cut();
           replication.resume('buffer full');
           const trace = new BatchTrace(batch, this.#source);
+          const ackable = intake.ackableAfter(answered?.batch);
           const intend = async (): Promise<Pending> =>
-            trace.step('intend', SpanKind.INTERNAL, async () => delivery.intend(batch));
+            trace.step('intend', SpanKind.INTERNAL, async () =>
+              delivery.intend(batch, { from: 0, to: batch.rows }, ackable),
+            );
           const isRecorded = repeated !== undefined;
           const intent = repeated ?? (await (answered === undefined ? intend() : this.#settle(answered, intend)));
           repeated = undefined;
@@ -213,8 +249,12 @@ export class Session {
           batch.release();
           answered = { batch, trace };
         } else if (answered !== undefined) {
-          await this.#settle(answered, async () => ledger.settle());
+          const ackable = intake.ackableAfter(answered.batch);
+          await this.#settle(answered, async () => ledger.settle(ackable));
           answered = undefined;
+        } else if (step === 'allow ack') {
+          await ledger.allowAck(intake.ackable);
+          replication.sendStatus(false);
         } else return;
       }
     } finally {
@@ -232,8 +272,8 @@ export class Session {
     return written;
   }
 
-  /** Waits until a batch is due, or until there is a reason to settle (and, with nothing to settle, to end). */
-  async #nextStep(settleAt: number | undefined): Promise<'batch' | 'settle'> {
+  /** Waits until a batch is due, or until there is a reason to settle (and, with nothing to settle, to end) or to acknowledge more. */
+  async #nextStep(settleAt: number | undefined): Promise<'batch' | 'settle' | 'allow ack'> {
     const intake = this.#intake!;
     for (;;) {
       this.#signal.throwIfAborted();
@@ -242,6 +282,7 @@ export class Session {
       if (dueIn === 0) return 'batch';
       const settleIn = settleAt === undefined ? undefined : Math.max(0, settleAt - performance.now());
       if (this.#draining || settleIn === 0) return 'settle';
+      if (settleAt === undefined && this.#isAckOwed) return 'allow ack';
       await this.#rest(Math.min(dueIn ?? Infinity, settleIn ?? Infinity));
     }
   }
@@ -257,9 +298,30 @@ export class Session {
     clearTimeout(timer);
   }
 
+  /** Is there more to acknowledge than the ledger allows? A transaction with events at once, others' WAL by the megabyte. */
+  get #isAckOwed(): boolean {
+    const { ackable, owed } = this.#intake!;
+    const { acked } = this.#ledger!.state;
+    return owed > acked || ackable - acked > IDLE_ACK_BYTES;
+  }
+
+  /**
+   * What Postgres may forget. After a quarantine, nothing more until the stream itself has passed that write: a standby that
+   * the stream must not overtake then has the row too, and a slot never leads what only Postgres keeps.
+   */
+  get #flushLsn(): Lsn {
+    const { seen = 0 } = this.#intake ?? {};
+    return seen < this.#holdAcksUntil ? 0 : Math.min(this.#applyLsn, this.#ledger?.state.acked ?? 0);
+  }
+
+  get #applyLsn(): Lsn {
+    return Math.min(this.#intake?.ackable ?? 0, this.#watch?.publishedLsn ?? 0);
+  }
+
   #keepalive(walEnd: Lsn, replyRequested: boolean): void {
     const intake = this.#intake;
     intake?.reached(walEnd);
+    if (intake !== undefined && this.#isAckOwed) this.#wake?.();
     if (!replyRequested) return;
     if (intake !== undefined) {
       intake.hurry();

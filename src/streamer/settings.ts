@@ -68,6 +68,15 @@ export const SETTINGS = {
     form: '1 to 63 of a-z, 0-9 and _',
     meaning: 'The replication slot, and the name of its row in the ledger. Unique in the whole Postgres cluster.',
   },
+  OUTBOX_SLOT_FAILOVER: {
+    key: 'slotFailover',
+    readBy: 'streamer',
+    kind: 'choice',
+    choices: ['off', 'on'],
+    default: 'off',
+    meaning:
+      'Whether `migrate` and `repair` make the slot as one that standbys synchronise (Postgres 17 and newer). docs/failover.md says what the standby needs.',
+  },
   OUTBOX_CLICKHOUSE_TABLE: {
     key: 'clickhouseTable',
     readBy: 'streamer',
@@ -117,6 +126,17 @@ export const SETTINGS = {
     min: 1000,
     max: 600_000,
     meaning: 'Longest life of one attempt to insert. The same insert is then repeated.',
+  },
+  OUTBOX_QUARANTINE_MAX_ROWS: {
+    key: 'quarantineMaxRows',
+    readBy: 'streamer',
+    kind: 'integer',
+    unit: 'rows',
+    default: 1000,
+    min: 0,
+    max: 1_000_000,
+    meaning:
+      'Most events in quarantine. When ClickHouse refuses more, the table is probably at fault and not the events: the stream waits until it is mended. 0 quarantines nothing.',
   },
   OUTBOX_RETRY_MAX_MS: {
     key: 'retryMaxMs',

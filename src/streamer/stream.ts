@@ -9,6 +9,7 @@ import { ClickHouse } from './delivery/clickhouse.ts';
 import type { Logger } from './log.ts';
 import type { Status } from './operations/status.ts';
 import { Session } from './session.ts';
+import { SlotWatch } from './source/runway.ts';
 
 const RECONNECT_BASE_MS = 200;
 /** These do not pass by themselves: ask again, but not in a hurry. */
@@ -19,12 +20,14 @@ const PATIENT: ReadonlySet<ErrorCode> = new Set([
   'OUTBOX_PG_VERSION',
   'OUTBOX_PG_NOT_MIGRATED',
   'OUTBOX_PG_TABLE_UNSUITABLE',
+  'OUTBOX_PG_STANDBY',
   'OUTBOX_PUBLICATION_MISSING',
   'OUTBOX_PUBLICATION_CHANGED',
   'OUTBOX_SLOT_MISSING',
   'OUTBOX_SLOT_INVALID',
+  'OUTBOX_SLOT_CHANGED',
   'OUTBOX_SYSTEM_CHANGED',
-  'OUTBOX_TIMELINE_CHANGED',
+  'OUTBOX_REPAIR_UNFINISHED',
   'OUTBOX_POSITION_BEYOND_WAL',
   'OUTBOX_RANGE_LOST',
   'OUTBOX_PROTOCOL',
@@ -40,18 +43,19 @@ export async function stream(config: Config, log: Logger, status: Status, stop: 
   const pool = new ChunkPool(config.batchMaxBytes + BEGUN_CHUNKS_BYTES);
   const hasty = createBackoff({ baseMs: RECONNECT_BASE_MS, maxMs: config.retryMaxMs });
   const patient = createBackoff({ baseMs: Math.min(PATIENCE_MS, config.retryMaxMs), maxMs: config.retryMaxMs });
-  let failing: ErrorCode | undefined;
+  const slotWatch = new SlotWatch(log, status);
   const onAttached = (): void => {
-    failing = undefined;
     status.streaming();
   };
   try {
     while (!stop.aborted) {
-      const session = new Session({ config, clickhouse, pool, log, status, stop, onAttached });
+      const session = new Session({ config, clickhouse, pool, log, status, slotWatch, stop, onAttached });
       try {
         await session.run();
       } catch (error) {
+        const code = error instanceof OutboxError ? error.code : undefined;
         if (stop.aborted) {
+          if (code === 'OUTBOX_SLOT_BUSY') return;
           log.warn({ err: error }, 'stopped before everything was delivered: the next start goes on from the ledger');
           return;
         }
@@ -59,14 +63,11 @@ export async function stream(config: Config, log: Logger, status: Status, stop: 
           hasty.reset();
           patient.reset();
         }
-        const code = error instanceof OutboxError ? error.code : undefined;
+        // somebody was faster to take a slot that had become free
+        if (code === 'OUTBOX_SLOT_BUSY') continue;
         const pauseMs = (code !== undefined && PATIENT.has(code) ? patient : hasty).next();
-        // a standby waits for the slot for as long as it takes
-        const level = code === 'OUTBOX_SLOT_BUSY' ? (failing === code ? 'debug' : 'info') : 'error';
-        log[level]({ err: error, pauseMs }, 'not streaming, will connect again');
-        failing = code;
-        if (code === 'OUTBOX_SLOT_BUSY') status.standingBy();
-        else status.notStreaming(code);
+        log.error({ err: error, pauseMs }, 'not streaming, will connect again');
+        status.notStreaming(code);
         await sleep(pauseMs, undefined, { signal: stop }).catch(() => undefined);
       }
     }

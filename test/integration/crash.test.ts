@@ -38,7 +38,7 @@ async function expectExactlyOnce(outbox: Outbox, count = COUNT): Promise<void> {
   const successor = outbox.stream();
   await outbox.untilDelivered(count + 1);
   const end = await outbox.walEnd();
-  await eventually('all is acknowledged', async () => outbox.confirmed(end));
+  await eventually('all is delivered', async () => outbox.applied(end));
   expect(await successor.stop()).toBe(0);
   expect(await outbox.delivered()).toEqual({ rows: count + 1, events: count + 1 });
   expect(await outbox.select("SELECT sum(n) AS n FROM counts WHERE event_type = 'test.filled'")).toEqual([

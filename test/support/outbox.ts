@@ -100,6 +100,15 @@ export class Outbox implements AsyncDisposable {
     return rows[0].yes;
   }
 
+  /** Is everything that was written so far delivered, by the word of the streamer? */
+  async applied(lsn: string): Promise<boolean> {
+    const { rows } = await this.postgres.query(
+      `SELECT replay_lsn >= $2::pg_lsn AS yes FROM pg_stat_replication r JOIN pg_replication_slots s ON s.active_pid = r.pid WHERE slot_name = $1`,
+      [this.slot, lsn],
+    );
+    return rows[0]?.yes === true;
+  }
+
   /** Has the walsender sent everything up to here? */
   async sent(lsn: string): Promise<boolean> {
     const { rows } = await this.postgres.query(

@@ -1,3 +1,5 @@
+import type { Rows } from './rows.ts';
+
 /**
  * A multiple of every fixed width, so that a fixed-width value never straddles two chunks; and large enough that the
  * allocator maps each chunk by itself, so that what is let go returns to the system.
@@ -45,9 +47,44 @@ export class Column {
 
   /** The column's bytes in order. They are the column's own memory, valid until `release()`. */
   *parts(): Generator<Buffer, void, undefined> {
-    for (const chunk of this.#chunks) {
-      if (chunk !== this.#chunk) yield chunk;
-      else if (this.#at > 0) yield chunk.subarray(0, this.#at);
+    yield* this.#between(0, this.bytes);
+  }
+
+  /** The same for some rows: of values that are `width` bytes each, or of strings, which are walked through, when it is 0. */
+  *partsOf(runs: readonly Rows[], width: number): Generator<Buffer, void, undefined> {
+    let row = 0;
+    let offset = 0;
+    const seek = (to: number): number => {
+      if (width > 0) return to * width;
+      for (; row < to; row++) offset = this.#afterString(offset);
+      return offset;
+    };
+    for (const { from, to } of runs) yield* this.#between(seek(from), seek(to));
+  }
+
+  /** A copy of one row's value, without the length of a string. */
+  value(row: number, width: number): Buffer {
+    const bytes = Buffer.concat([...this.partsOf([{ from: row, to: row + 1 }], width)]);
+    return width > 0 ? bytes : bytes.subarray(bytes.findIndex((byte) => byte < 0x80) + 1);
+  }
+
+  *#between(start: number, end: number): Generator<Buffer, void, undefined> {
+    for (let at = start; at < end;) {
+      const inChunk = at % CHUNK_BYTES;
+      const length = Math.min(CHUNK_BYTES - inChunk, end - at);
+      yield this.#chunks[(at - inChunk) / CHUNK_BYTES]!.subarray(inChunk, inChunk + length);
+      at += length;
+    }
+  }
+
+  #afterString(offset: number): number {
+    let at = offset;
+    let length = 0;
+    for (let factor = 1; ; factor *= 128) {
+      const byte = this.#chunks[Math.floor(at / CHUNK_BYTES)]![at % CHUNK_BYTES]!;
+      at++;
+      length += (byte & 0x7f) * factor;
+      if (byte < 0x80) return at + length;
     }
   }
 

@@ -9,6 +9,10 @@ import type { TransactionStamp } from './batch.ts';
 import type { ChunkPool } from './column.ts';
 import { readTimestamp } from './time.ts';
 
+/** Batches that were found too large are made smaller down to this part, and larger again after so many good ones. */
+const MAX_DIVISOR = 256;
+const REGROW_AFTER_BATCHES = 20;
+
 export interface IntakeOptions {
   readonly pool: ChunkPool;
   /** Monotonic clock, ms. */
@@ -22,7 +26,7 @@ export interface IntakeOptions {
   readonly delivered: Position;
   /** The end of an insert that may be under way, and how many rows it has: the first batch is cut exactly there. */
   readonly pending: { readonly to: Position; readonly rows: number } | undefined;
-  /** The filling batch got its first row, or became full. */
+  /** The filling batch got its first row, or became full, or a transaction with events became ackable. */
   readonly onProgress: () => void;
   /** See ChangeHandler. */
   readonly onRelation: () => void;
@@ -45,17 +49,41 @@ export class Intake implements ChangeHandler {
   /** The last batch that was cut and is not yet settled: a commit that comes without further rows belongs to it. */
   #tail: Batch | undefined;
   #ackable: Lsn = 0;
+  #owed: Lsn = 0;
+  #seen: Lsn = 0;
+  #maxRows: number;
+  #maxBytes: number;
+  /** What the limits are divided by while ClickHouse finds batches too large. */
+  #divisor = 1;
+  #settledSinceShrunk = 0;
   #hurry = false;
 
   constructor(options: IntakeOptions) {
     this.#options = options;
     this.#pending = options.pending;
+    this.#maxRows = options.maxRows;
+    this.#maxBytes = options.maxBytes;
     this.#filling = new Batch(options.pool);
   }
 
   /** What may be acknowledged as far as the stream knows, before anything is cut from it (invariant 2). */
   get ackable(): Lsn {
     return this.#ackable;
+  }
+
+  /** How far the stream has come, at the end of a transaction or by a keepalive. */
+  get seen(): Lsn {
+    return this.#seen;
+  }
+
+  /** The end of the last transaction with events among what may be acknowledged: holding it back holds back WAL. */
+  get owed(): Lsn {
+    return this.#owed;
+  }
+
+  /** What will be ackable once a batch is settled, or now. */
+  ackableAfter(batch: Batch | undefined): Lsn {
+    return Math.max(this.#ackable, batch?.ackLsn ?? 0);
   }
 
   get rows(): number {
@@ -80,7 +108,7 @@ export class Intake implements ChangeHandler {
 
   insert(buffer: Buffer, tuple: Tuple): boolean {
     if (this.#full) return false;
-    const { delivered, maxBytes, maxRows, extraRowBytes } = this.#options;
+    const { delivered, extraRowBytes } = this.#options;
     const lsn = this.#stamp.commitLsn;
     const seq = this.#seq + 1;
     if (lsn < delivered.lsn || (lsn === delivered.lsn && seq <= delivered.seq)) {
@@ -90,7 +118,7 @@ export class Intake implements ChangeHandler {
     const bytes = rowBytes(tuple) + extraRowBytes;
     const batch = this.#filling;
     const pending = this.#pending;
-    if (pending === undefined && batch.rows > 0 && batch.bytes + bytes > maxBytes) {
+    if (pending === undefined && batch.rows > 0 && batch.bytes + bytes > this.#maxBytes) {
       this.#full = true;
       this.#options.onProgress();
       return false;
@@ -101,7 +129,7 @@ export class Intake implements ChangeHandler {
     if (batch.rows === 0) batch.openedAt = this.#options.now();
     this.#seq = seq;
     batch.append(buffer, tuple, this.#stamp, seq, bytes);
-    if (pending === undefined) this.#full = batch.rows >= maxRows || batch.bytes >= maxBytes;
+    if (pending === undefined) this.#full = batch.rows >= this.#maxRows || batch.bytes >= this.#maxBytes;
     else if (comparePositions({ lsn, seq }, pending.to) === 0) {
       if (batch.rows !== pending.rows) throw this.#lost(`the range has ${batch.rows} rows`);
       this.#full = true;
@@ -111,13 +139,17 @@ export class Intake implements ChangeHandler {
   }
 
   commit(endLsn: Lsn): void {
+    this.#seen = endLsn;
     this.#inTransaction = false;
     if (this.#pending !== undefined && !this.#full && this.#stamp.commitLsn >= this.#pending.to.lsn) {
       throw this.#lost(`the stream reached the end of transaction ${formatLsn(this.#stamp.commitLsn)}`);
     }
     if (this.#filling.rows > 0) this.#filling.ackLsn = endLsn;
     else if (this.#tail !== undefined) this.#tail.ackLsn = endLsn;
-    else this.#advance(endLsn);
+    else {
+      this.#advance(endLsn, this.#seq > 0);
+      if (this.#seq > 0) this.#options.onProgress();
+    }
   }
 
   relation(): void {
@@ -127,10 +159,11 @@ export class Intake implements ChangeHandler {
   /** The server has sent all WAL up to here (keepalive). */
   reached(walEnd: Lsn): void {
     if (this.#inTransaction) return;
+    if (walEnd > this.#seen) this.#seen = walEnd;
     if (this.#pending !== undefined && !this.#full && walEnd > this.#pending.to.lsn) {
       throw this.#lost(`the stream reached ${formatPosition({ lsn: walEnd, seq: 0 })}`);
     }
-    if (this.isIdle) this.#advance(walEnd);
+    if (this.isIdle) this.#advance(walEnd, false);
   }
 
   /** Lets the next batch go without waiting for its age: the server wants an answer, or the streamer stops. */
@@ -160,11 +193,27 @@ export class Intake implements ChangeHandler {
   /** The ledger says that the batch is delivered: its transactions may be acknowledged. */
   settled(batch: Batch): void {
     if (this.#tail === batch) this.#tail = undefined;
-    this.#advance(batch.ackLsn);
+    this.#advance(batch.ackLsn, true);
+    if (this.#divisor > 1 && ++this.#settledSinceShrunk >= REGROW_AFTER_BATCHES) {
+      this.#divideLimits(this.#divisor / 2);
+    }
   }
 
-  #advance(lsn: Lsn): void {
+  /** ClickHouse has no room for batches of this size: the next ones will be half as large, for a while. */
+  shrink(): void {
+    this.#divideLimits(Math.min(MAX_DIVISOR, this.#divisor * 2));
+  }
+
+  #divideLimits(divisor: number): void {
+    this.#divisor = divisor;
+    this.#maxRows = Math.max(1, Math.floor(this.#options.maxRows / divisor));
+    this.#maxBytes = Math.floor(this.#options.maxBytes / divisor);
+    this.#settledSinceShrunk = 0;
+  }
+
+  #advance(lsn: Lsn, hasEvents: boolean): void {
     if (lsn > this.#ackable) this.#ackable = lsn;
+    if (hasEvents && lsn > this.#owed) this.#owed = lsn;
   }
 
   #lost(detail: string): OutboxError {

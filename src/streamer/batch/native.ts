@@ -1,6 +1,8 @@
 import type { Batch } from './batch.ts';
 import { CHUNK_BYTES } from './column.ts';
 import type { Column } from './column.ts';
+import { countRows } from './rows.ts';
+import type { Rows } from './rows.ts';
 import { fromMilliseconds } from './time.ts';
 
 /** What is the same for every row of a batch. */
@@ -31,6 +33,8 @@ export const INSERT_COLUMNS = [
 ] as const;
 
 const TIME = "DateTime64(6, 'UTC')";
+/** Bytes of a value; strings have their own. */
+const WIDTHS = { String: 0, Int32: 4, UInt32: 4, UInt64: 8, UUID: 16, [TIME]: 8 } as const;
 
 /** Bytes that the constant columns add to each row. */
 export function constantBytes({ source, origin }: Pick<BatchConstants, 'source' | 'origin'>): number {
@@ -38,18 +42,26 @@ export function constantBytes({ source, origin }: Pick<BatchConstants, 'source' 
 }
 
 /**
- * The batch as one block in ClickHouse's Native format, which is one part (a partition) and one deduplication unit: its
- * column and row counts, then for each column its name, its type and all its values. Strings go to LowCardinality columns
- * as they are; ClickHouse converts. Yields the batch's own memory: nothing is copied.
+ * A batch, or some of its rows, as one block in ClickHouse's Native format, which is one part (a partition) and one
+ * deduplication unit: its column and row counts, then for each column its name, its type and all its values. Strings go to
+ * LowCardinality columns as they are; ClickHouse converts. Yields the batch's own memory: nothing is copied.
  *
  * https://clickhouse.com/docs/interfaces/formats/Native
  */
-export function* encode(batch: Batch, constants: BatchConstants): Generator<Buffer, void, undefined> {
-  const { rows } = batch;
+export function* encode(
+  batch: Batch,
+  constants: BatchConstants,
+  runs?: readonly Rows[],
+): Generator<Buffer, void, undefined> {
+  const rows = runs === undefined ? batch.rows : countRows(runs);
   const deliveredAt = Buffer.alloc(8);
   const { high, low } = fromMilliseconds(constants.deliveredAtMs);
   deliveredAt.writeUInt32LE(low, 0);
   deliveredAt.writeInt32LE(high, 4);
+  function* column(name: ColumnName, type: keyof typeof WIDTHS, values: Column): Generator<Buffer, void, undefined> {
+    yield heading(name, type);
+    yield* runs === undefined ? values.parts() : values.partsOf(runs, WIDTHS[type]);
+  }
 
   yield Buffer.concat([varint(INSERT_COLUMNS.length), varint(rows)]);
   yield* column('event_type', 'String', batch.eventType);
@@ -69,11 +81,6 @@ export function* encode(batch: Batch, constants: BatchConstants): Generator<Buff
 }
 
 type ColumnName = (typeof INSERT_COLUMNS)[number];
-
-function* column(name: ColumnName, type: string, values: Column): Generator<Buffer, void, undefined> {
-  yield heading(name, type);
-  yield* values.parts();
-}
 
 /** One chunk of repetitions serves the whole column. */
 function* constant(name: ColumnName, type: string, value: Buffer, rows: number): Generator<Buffer, void, undefined> {

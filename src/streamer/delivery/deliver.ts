@@ -1,57 +1,65 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
-import type { ErrorCode } from '../../errors.ts';
-import { createBackoff } from '../backoff.ts';
+import type { Lsn } from '../../lsn.ts';
 import type { Batch } from '../batch/batch.ts';
+import { eventOf, positionOf } from '../batch/event.ts';
 import { encode, INSERT_COLUMNS } from '../batch/native.ts';
-import type { Logger } from '../log.ts';
-import type { Status } from '../operations/status.ts';
+import { countRows } from '../batch/rows.ts';
+import type { Rows } from '../batch/rows.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import type { Ledger, Pending } from './ledger.ts';
 import { formatPosition, tokenOf } from './position.ts';
-import { checkTarget } from './target.ts';
+import { ReadBack } from './readback.ts';
+import { faultOf } from './refusal.ts';
+import { untilDone } from './retry.ts';
+import type { RetryOptions } from './retry.ts';
+import { checkTarget, countBlocks, MIN_WINDOW_BLOCKS } from './target.ts';
 import type { Views } from './target.ts';
 
 /** An attempt is sent only this shortly after the ledger has proved to be ours: who was away too long may have been replaced. */
 const PROOF_MAX_AGE_MS = 10_000;
-const RETRY_BASE_MS = 100;
 /** An insert may go on in the server for a while after its time is up. */
 const INSERT_MARGIN_MS = 5000;
-const RUNNING_POLL_MS = 500;
 /**
  * How long a token is trusted to be remembered. After it, others may have filled ClickHouse's window, and what may be there
  * already is looked for instead of sent blindly.
  */
 const TOKEN_TRUST_MS = 5 * 60_000;
+/** Memory and time may be short for a moment; after so many refusals in a row the insert is taken to be too large. */
+const TOO_LARGE_AFTER = 3;
 
-export interface DeliveryOptions {
+export interface DeliveryOptions extends RetryOptions {
   readonly clickhouse: ClickHouse;
   readonly ledger: Ledger;
   readonly table: string;
   /** System identifier and slot. */
   readonly source: string;
-  readonly timeline: number;
-  readonly retryMaxMs: number;
   /** The longest life of one attempt. */
   readonly insertTimeoutMs: number;
-  readonly log: Logger;
-  readonly status: Status;
-  /** Aborts everything that waits: the session is over. */
-  readonly signal: AbortSignal;
-  /** A graceful stop waits for the answer that is under way, but repeats nothing: the next start will. */
-  readonly stop: AbortSignal;
+  /** Most events of this slot in quarantine; more of them are the table's fault, and wait. */
+  readonly quarantineMaxRows: number;
+  /** A batch was too large for ClickHouse's limits: the next ones should be smaller. */
+  readonly onTooLarge: () => void;
+  /** An event was set aside by a write that ended at this LSN. */
+  readonly onQuarantined: (walEnd: Lsn) => void;
+}
+
+/** What ClickHouse would not take, for good, and why. */
+interface Refusal {
+  readonly error: OutboxError;
+  readonly fault: 'row' | 'size';
+  /** Other rows of the range were there before. */
+  readonly isPartlyThere: boolean;
 }
 
 /**
  * From a batch to rows in ClickHouse: intent, insert, and the same insert again until it is answered (invariants 3 and 4).
+ * What is refused for good is split until the event at fault stands alone, and that goes to quarantine (invariant 7).
  * Errors of ClickHouse end here; errors of the ledger end the session.
  */
 export class Delivery {
   readonly #options: DeliveryOptions;
+  readonly #readBack: ReadBack;
   readonly #takenAt = performance.now();
-  #provenAt = performance.now();
-  /** When the last attempt was sent. */
-  #sentAt = 0;
   #views: Views = { count: 0, doubtful: [] };
   #warnedOf: readonly string[] = [];
   /** The window was off at some time since the session began. */
@@ -59,78 +67,232 @@ export class Delivery {
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
+    this.#readBack = new ReadBack(options);
   }
 
   /** Waits until the target can hold events exactly once. Throws what was wrong with it when a stop is asked for. */
   async ready(): Promise<void> {
-    await this.#untilDone('target check', async () => this.#checkTarget());
+    await this.#untilDone('target check', async () => {
+      await this.#checkTarget();
+      await this.#checkReach();
+    });
   }
 
-  /** Records the intent of a batch, which settles the one before it. */
-  async intend(batch: Batch): Promise<Pending> {
-    const { ledger, source, timeline } = this.#options;
-    const to = { lsn: batch.lastLsn, seq: batch.lastSeq };
+  /** Records the intent of some rows, which settles what was pending and allows acknowledgements up to `ackable`. */
+  async intend(batch: Batch, rows: Rows, ackable: Lsn): Promise<Pending> {
+    const { ledger } = this.#options;
     const { delivered, pending } = ledger.state;
-    const from = pending?.to ?? delivered;
-    const next: Pending = { to, rows: batch.rows, token: tokenOf(source, timeline, from, to), atMs: Date.now() };
-    const asked = performance.now();
-    await ledger.intend(next);
-    this.#provenAt = asked;
+    const next = this.#pending(batch, rows, pending?.to ?? delivered);
+    await ledger.intend(next, ackable);
     return next;
   }
 
   /**
-   * Returns when ClickHouse has all rows of the intended batch, each once. `isRecorded` says that the intent is an earlier
-   * session's, whose insert may be there or still under way. Throws the last refusal when a stop is asked for.
+   * Returns when ClickHouse has all rows of the intended batch, each once, but for those that are in quarantine; the last part
+   * is then still pending. `isRecorded` says that the intent is an earlier session's, whose insert may be there or still
+   * under way. Throws the last refusal when a stop is asked for.
    */
-  async insert(batch: Batch, { token, atMs }: Pending, isRecorded: boolean): Promise<void> {
-    const { clickhouse, ledger, source, table, signal, log } = this.#options;
-    const insert = {
-      query: `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT Native`,
-      parameters: { table },
-      rows: batch.rows,
-      token,
-      queryId: `${source}/${ledger.epoch}/${token}`,
-    };
+  async insert(batch: Batch, intent: Pending, isRecorded: boolean): Promise<void> {
+    const { ledger, source, onTooLarge, onQuarantined, log } = this.#options;
     const began = performance.now();
-    let mayBeThere = isRecorded;
-    let trustedFrom = atMs;
-    let hasViewFailed = false;
-    await this.#untilDone('insert', async () => {
-      if (mayBeThere) {
-        await this.#checkTarget();
-        // another host's clock may have been ahead
-        if (this.#tokensDoubtful || Math.abs(Date.now() - trustedFrom) > TOKEN_TRUST_MS) {
-          // rows without their view's are there already; only the same token completes the view
-          if ((await this.#isThere(batch.rows)) && !hasViewFailed) return;
-          trustedFrom = Date.now();
-          this.#tokensDoubtful = false;
+    const later: Rows[] = [];
+    let rows: Rows = { from: 0, to: batch.rows };
+    let pending = intent;
+    let quarantined = 0;
+    for (let first = true; ; first = false) {
+      const refusal = await this.#send({ batch, rows, pending, isRecorded: isRecorded && first, isPart: !first });
+      if (refusal !== undefined && rows.to - rows.from > 1) {
+        const middle = (rows.from + rows.to) >> 1;
+        later.push({ from: middle, to: rows.to });
+        rows = { from: rows.from, to: middle };
+        if (first) {
+          log.error({ err: refusal.error, rows: batch.rows }, 'an insert is refused for good, and is split');
+          if (refusal.fault === 'size') onTooLarge();
         }
+        pending = this.#pending(batch, rows, ledger.state.delivered);
+        await ledger.recut(pending, refusal.isPartlyThere ? batch.lastLsn + 1 : 0);
+        continue;
       }
-      await this.#prove();
-      mayBeThere = true;
-      this.#sentAt = performance.now();
-      const body = encode(batch, { source, deliveredAtMs: atMs, origin: 'stream' });
-      try {
-        await clickhouse.insert({ ...insert, body }, signal);
-      } catch (error) {
-        hasViewFailed = error instanceof OutboxError && error.code === 'OUTBOX_CH_VIEW_FAILED';
-        throw error;
+      if (refusal !== undefined) {
+        const { message: reason, clickhouseCode } = refusal.error;
+        const walEnd = await ledger.quarantine({ event: eventOf(batch, rows.from), source, reason, clickhouseCode });
+        onQuarantined(walEnd);
+        quarantined++;
       }
-    });
+      const next = later.pop();
+      if (next === undefined) break;
+      rows = next;
+      pending = await this.intend(batch, rows, 0);
+    }
     const to = formatPosition({ lsn: batch.lastLsn, seq: batch.lastSeq });
     const ms = Math.round(performance.now() - began);
     if (batch.clamped > 0) log.warn({ rows: batch.clamped, to }, 'dates beyond DateTime64(6) were clamped');
+    if (quarantined > 0)
+      log.error({ err: new OutboxError('OUTBOX_QUARANTINED'), rows: quarantined, to }, 'events are in quarantine');
     log.debug({ rows: batch.rows, bytes: batch.bytes, to, ms }, 'batch inserted');
   }
 
+  #pending(batch: Batch, rows: Rows, from: Pending['to']): Pending {
+    const { ledger, source } = this.#options;
+    const to = positionOf(batch, rows.to - 1);
+    const atMs = Date.now();
+    return {
+      to,
+      rows: rows.to - rows.from,
+      token: tokenOf({ source, timeline: ledger.timeline, atMs, from, to }),
+      atMs,
+    };
+  }
+
+  /** Repeats one insert until ClickHouse has its rows, or has refused them for good. */
+  async #send(range: {
+    batch: Batch;
+    rows: Rows;
+    pending: Pending;
+    isRecorded: boolean;
+    isPart: boolean;
+  }): Promise<Refusal | undefined> {
+    const { clickhouse, ledger, source, table, insertTimeoutMs, signal } = this.#options;
+    const { batch, rows, pending, isRecorded, isPart } = range;
+    const { token, atMs } = pending;
+    const livesMs = insertTimeoutMs + INSERT_MARGIN_MS;
+    /** From then on no attempt without an answer can be under way: neither ours, nor one that a former holder sent before it noticed. */
+    let quietAt = isRecorded ? this.#takenAt + PROOF_MAX_AGE_MS + livesMs : 0;
+    let mayBeThere = isRecorded;
+    let isUnread = positionOf(batch, rows.from).lsn < ledger.state.readBackBelow;
+    let trustedFrom = atMs;
+    let absent: readonly Rows[] | undefined;
+    /** How many blocks the table had got when a view failed: only the same token, while it is remembered, completes the view. */
+    let failedAtBlock: number | undefined;
+    let tooLarge = 0;
+    let refusal: Refusal | undefined;
+
+    await this.#untilDone('insert', async () => {
+      if (mayBeThere) await this.#checkTarget();
+      // another host's clock may have been ahead
+      const isOld =
+        mayBeThere && Math.abs(Date.now() - trustedFrom) > TOKEN_TRUST_MS && !(await this.#isRemembered(failedAtBlock));
+      if (isUnread || isOld || (mayBeThere && this.#tokensDoubtful)) {
+        // who sent before a failover, and has not noticed it, may still be sending
+        const strangersUntil = isUnread ? this.#takenAt + PROOF_MAX_AGE_MS + livesMs : 0;
+        await this.#readBack.quiet(Math.max(quietAt, strangersUntil));
+        absent = await this.#readBack.absent(batch, rows);
+        this.#sayReadBack(rows, absent);
+        isUnread = false;
+        this.#tokensDoubtful = false;
+        trustedFrom = Date.now();
+        if (absent.length === 0) return;
+      }
+      await this.#prove();
+      mayBeThere = true;
+      const sentAt = performance.now();
+      try {
+        await clickhouse.insert(
+          {
+            query: `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT Native`,
+            parameters: { table },
+            rows: countRows(absent ?? [rows]),
+            token,
+            queryId: `${source}/${ledger.epoch}/${token}`,
+            body: encode(
+              batch,
+              { source, deliveredAtMs: atMs, origin: 'stream' },
+              absent ?? (isPart ? [rows] : undefined),
+            ),
+          },
+          signal,
+        );
+      } catch (error) {
+        const { code, clickhouseCode } = error instanceof OutboxError ? error : {};
+        if (code === 'OUTBOX_CH_VIEW_FAILED') failedAtBlock ??= await countBlocks(clickhouse, table, signal);
+        if (clickhouseCode === undefined) quietAt = performance.now() + livesMs;
+        const fault = error instanceof OutboxError ? faultOf(error) : undefined;
+        tooLarge = fault === 'size' ? tooLarge + 1 : 0;
+        const isFinal =
+          fault === 'row' || (fault === 'size' && rows.to - rows.from > 1 && (isPart || tooLarge >= TOO_LARGE_AFTER));
+        if (!isFinal) throw error;
+        // an older attempt may still succeed, and then the larger range must not be taken apart
+        if (sentAt < quietAt) {
+          await this.#readBack.quiet(quietAt);
+          throw error;
+        }
+        await this.#readBack.quiet(0);
+        const expected = absent === undefined ? 0 : rows.to - rows.from - countRows(absent);
+        if ((await this.#readBack.count(batch, rows)) > expected) {
+          failedAtBlock ??= await countBlocks(clickhouse, table, signal);
+          throw new OutboxError('OUTBOX_CH_VIEW_FAILED', {
+            clickhouseCode,
+            detail: `rows of a refused insert are in the table: ${(error as OutboxError).message}`,
+          });
+        }
+        if (fault === 'row') await this.#checkQuarantine();
+        refusal = { error: error as OutboxError, fault, isPartlyThere: expected > 0 };
+        return;
+      }
+      if (absent !== undefined) await this.#checkWhole(batch, rows);
+    });
+    return refusal;
+  }
+
+  /** Whether a token is remembered beyond doubt, by the number of blocks since. */
+  async #isRemembered(since: number | undefined): Promise<boolean> {
+    const { clickhouse, table, signal } = this.#options;
+    return since !== undefined && (await countBlocks(clickhouse, table, signal)) - since < MIN_WINDOW_BLOCKS / 2;
+  }
+
+  /** A restored disk or a lost ledger write shows as rows that the ledger does not know of. */
+  async #checkReach(): Promise<void> {
+    const { ledger, log } = this.#options;
+    const { delivered, pending, readBackBelow } = ledger.state;
+    const { rows, lastLsn } = await this.#readBack.unknown(delivered, pending);
+    if (rows === 0 || lastLsn < readBackBelow) return;
+    log.error(
+      { err: new OutboxError('OUTBOX_LEDGER_BEHIND'), rows, lastLsn: formatPosition({ lsn: lastLsn, seq: 0 }) },
+      'ClickHouse holds more than the ledger knows of',
+    );
+    await ledger.distrust(lastLsn);
+  }
+
+  /** Rows sent under a token that ClickHouse knows from others are dropped without a word. */
+  async #checkWhole(batch: Batch, rows: Rows): Promise<void> {
+    const there = await this.#readBack.count(batch, rows);
+    const want = rows.to - rows.from;
+    if (there >= want) return;
+    throw new OutboxError('OUTBOX_CH_RANGE_PARTIAL', {
+      detail: `${there} of the ${want} rows of the pending insert are in ClickHouse`,
+    });
+  }
+
+  #sayReadBack(rows: Rows, absent: readonly Rows[]): void {
+    const { log } = this.#options;
+    const all = rows.to - rows.from;
+    const there = all - countRows(absent);
+    log[there > 0 ? 'warn' : 'debug']({ rows: all, there }, 'the pending insert was looked for');
+    if (there > 0 && this.#views.count > 0)
+      log.error(
+        { err: new OutboxError('OUTBOX_CH_VIEWS_UNPROVEN'), rows: there },
+        'rows of the pending insert are in the table',
+      );
+  }
+
+  async #checkQuarantine(): Promise<void> {
+    const { ledger, quarantineMaxRows } = this.#options;
+    const rows = await ledger.quarantined();
+    if (rows >= quarantineMaxRows)
+      throw new OutboxError('OUTBOX_QUARANTINE_FULL', { detail: `${rows} events are in quarantine` });
+  }
+
   async #checkTarget(): Promise<void> {
-    const { clickhouse, table, signal, log } = this.#options;
+    const { clickhouse, ledger, table, signal, log } = this.#options;
     try {
       this.#views = await checkTarget(clickhouse, table, signal);
     } catch (error) {
-      // a window that was off has forgotten its tokens, also when it is on again
-      if (error instanceof OutboxError && error.code === 'OUTBOX_CH_TABLE_UNSUITABLE') this.#tokensDoubtful = true;
+      // a window that was off has forgotten its tokens, also when it is on again, and whoever comes next must know
+      if (error instanceof OutboxError && error.code === 'OUTBOX_CH_TABLE_UNSUITABLE') {
+        this.#tokensDoubtful = true;
+        const { pending } = ledger.state;
+        if (pending !== undefined) await ledger.readBackUpTo(pending.to.lsn + 1);
+      }
       throw error;
     }
     const problems = this.#views.doubtful;
@@ -142,96 +304,14 @@ export class Delivery {
 
   /** Makes sure that the epoch is still ours, unless that was proved a moment ago. */
   async #prove(): Promise<void> {
-    const asked = performance.now();
-    if (asked - this.#provenAt <= PROOF_MAX_AGE_MS) return;
-    await this.#options.ledger.prove();
-    this.#provenAt = asked;
-  }
-
-  /**
-   * Looks whether the pending range is in the table, once no attempt can be under way any more: neither one of ours, nor
-   * one that a former holder of the ledger sent before it noticed.
-   */
-  async #isThere(rows: number): Promise<boolean> {
-    const { clickhouse, ledger, source, table, insertTimeoutMs, signal, log } = this.#options;
-    const lastSent = Math.max(this.#sentAt, this.#takenAt + PROOF_MAX_AGE_MS);
-    const waitMs = lastSent + insertTimeoutMs + INSERT_MARGIN_MS - performance.now();
-    log.warn(
-      { waitMs: Math.max(0, Math.round(waitMs)) },
-      'the token may be forgotten: the pending insert is looked for before it is repeated',
-    );
-    if (waitMs > 0) await this.#pause(waitMs);
-    await this.#untilNoneRuns();
-    const { delivered, pending } = ledger.state;
-    const [found] = await clickhouse.select<{ rows: string }>(
-      `SELECT toString(count()) AS rows FROM {table:Identifier}
-        WHERE source = {source:String} AND lsn >= {fromLsn:UInt64} AND lsn <= {toLsn:UInt64}
-          AND (lsn, seq) > ({fromLsn:UInt64}, {fromSeq:UInt64}) AND (lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64})`,
-      { table, source, fromLsn: delivered.lsn, fromSeq: delivered.seq, toLsn: pending!.to.lsn, toSeq: pending!.to.seq },
-      signal,
-    );
-    const there = Number(found!.rows);
-    if (there !== 0 && there !== rows) {
-      throw new OutboxError('OUTBOX_CH_RANGE_PARTIAL', {
-        detail: `${there} of the ${rows} rows of the pending insert are in ClickHouse`,
-      });
-    }
-    log.warn({ rows, there }, 'the pending insert was looked for');
-    if (there === rows && this.#views.count > 0) {
-      log.error({ err: new OutboxError('OUTBOX_CH_VIEWS_UNPROVEN'), rows }, 'the pending insert is in the table');
-    }
-    return there === rows;
-  }
-
-  /** A former holder may have had a longer timeout than ours. */
-  async #untilNoneRuns(): Promise<void> {
-    const { clickhouse, source, signal } = this.#options;
-    for (;;) {
-      const [running] = await clickhouse.select<{ n: string }>(
-        'SELECT toString(count()) AS n FROM system.processes WHERE startsWith(query_id, {source:String})',
-        { source: `${source}/` },
-        signal,
-      );
-      if (running?.n === '0') return;
-      await this.#pause(RUNNING_POLL_MS);
-    }
-  }
-
-  async #pause(ms: number): Promise<void> {
-    const { signal, stop } = this.#options;
-    await sleep(ms, undefined, { signal: AbortSignal.any([signal, stop]) }).catch(() => undefined);
-    signal.throwIfAborted();
-    if (stop.aborted)
-      throw new OutboxError('OUTBOX_CH_UNAVAILABLE', { detail: 'stopped before the pending insert was looked for' });
+    const { ledger } = this.#options;
+    if (performance.now() - ledger.provenAt > PROOF_MAX_AGE_MS) await ledger.prove();
   }
 
   async #untilDone(what: string, attempt: () => Promise<void>): Promise<void> {
-    const { log, status, retryMaxMs, signal, stop } = this.#options;
-    const pausing = AbortSignal.any([signal, stop]);
-    const backoff = createBackoff({ baseMs: RETRY_BASE_MS, maxMs: retryMaxMs });
-    let failing: ErrorCode | undefined;
-    const began = performance.now();
-    for (let attempts = 1; ; attempts++) {
+    await untilDone(this.#options, what, async () => {
       await this.#prove();
-      try {
-        await attempt();
-        status.clickhouseAnswered();
-        if (failing !== undefined)
-          log.info({ attempts, ms: Math.round(performance.now() - began) }, `${what} succeeded`);
-        return;
-      } catch (error) {
-        signal.throwIfAborted();
-        if (!(error instanceof OutboxError) || stop.aborted) throw error;
-        status.clickhouseFailed(error.code);
-        const pauseMs = backoff.next();
-        // on transitions, and then as often as the pauses are long
-        const level = failing === error.code ? 'warn' : 'error';
-        log[level]({ err: error, attempts, pauseMs }, `${what} failed, will be repeated`);
-        failing = error.code;
-        await sleep(pauseMs, undefined, { signal: pausing }).catch(() => undefined);
-        signal.throwIfAborted();
-        if (stop.aborted) throw error;
-      }
-    }
+      await attempt();
+    });
   }
 }

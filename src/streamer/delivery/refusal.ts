@@ -2,8 +2,8 @@ import { OutboxError } from '../../errors.ts';
 import type { ErrorCode } from '../../errors.ts';
 
 /**
- * What ClickHouse's error codes mean for an insert. Whatever the class, the answer of the streamer is the same insert
- * again: the class decides what the operator is told, and whether the server's words may be repeated.
+ * What ClickHouse's error codes mean for an insert. The answer of the streamer is the same insert again, unless a row or the
+ * size is at fault (`faultOf`); the class decides what the operator is told, and whether the server's words may be repeated.
  *
  * https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
  */
@@ -24,6 +24,16 @@ const CLASSES: readonly { readonly code: ErrorCode; readonly codes: readonly num
     codes: [6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 131, 321, 349, 376, 441, 469],
   },
 ];
+
+/** An insert of fewer rows may fit: MEMORY_LIMIT_EXCEEDED, TIMEOUT_EXCEEDED. */
+const TOO_LARGE = [241, 159];
+
+/** Whether a refused insert is worth taking apart: a row of it is at fault, or its size. */
+export function faultOf({ code, clickhouseCode }: OutboxError): 'row' | 'size' | undefined {
+  if (clickhouseCode === undefined) return undefined;
+  if (code === 'OUTBOX_CH_ROW_REFUSED') return 'row';
+  return code === 'OUTBOX_CH_UNAVAILABLE' && TOO_LARGE.includes(clickhouseCode) ? 'size' : undefined;
+}
 
 /** These quote rows in their messages, or may: only code and name are repeated. */
 const MAY_QUOTE_ROWS: ReadonlySet<ErrorCode> = new Set([

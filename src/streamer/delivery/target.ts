@@ -3,7 +3,7 @@ import { INSERT_COLUMNS } from '../batch/native.ts';
 import type { ClickHouse } from './clickhouse.ts';
 
 /** Blocks of all who write to the table; with fewer, the token of a repeated insert might be forgotten too soon. */
-const MIN_WINDOW_BLOCKS = 1000;
+export const MIN_WINDOW_BLOCKS = 1000;
 const MIN_WINDOW_SECONDS = 3600;
 const TABLE_SETTINGS = [
   'non_replicated_deduplication_window',
@@ -73,6 +73,17 @@ export async function checkTarget(clickhouse: ClickHouse, table: string, signal?
     throw new OutboxError('OUTBOX_CH_TABLE_UNSUITABLE', { detail, problems });
   }
   return viewsOn(clickhouse, found, setting, signal);
+}
+
+/** How many blocks the table has got in its life: the difference of two counts says how far a token has moved in the window. */
+export async function countBlocks(clickhouse: ClickHouse, table: string, signal: AbortSignal): Promise<number> {
+  const [counted] = await clickhouse.select<{ blocks: string }>(
+    `SELECT toString(max(max_block_number)) AS blocks FROM system.parts
+      WHERE database = currentDatabase() AND table = {table:String}`,
+    { table },
+    signal,
+  );
+  return Number(counted!.blocks);
 }
 
 function engineProblems({ engine, engine_full: definition }: TableRow, setting: SettingOf): string[] {

@@ -20,8 +20,10 @@ export type Report = (line: string) => void;
  * Brings Postgres to the newest schema, then makes the slot and its ledger row, in this order: what is emitted after this
  * is delivered. Idempotent, and safe to run twice at once. The slot is made only where the ledger has no row for it: a slot
  * that is lost is never made again (invariant 8). Throws OutboxErrors OUTBOX_PG_*, OUTBOX_SLOT_*, OUTBOX_PUBLICATION_MISSING.
+ *
+ * @param failover makes the slot one that standbys synchronise (Postgres 17)
  */
-export async function migratePostgres(url: string, slot: string, report: Report): Promise<void> {
+export async function migratePostgres(url: string, slot: string, report: Report, failover = false): Promise<void> {
   const db = await Database.connect(url, { queryTimeoutMs: 0 }, () => undefined);
   try {
     await db.query('SELECT pg_advisory_lock($1)', [ADVISORY_LOCK]);
@@ -38,13 +40,13 @@ export async function migratePostgres(url: string, slot: string, report: Report)
     report('Postgres: schema outbox is up to date');
     await checkServer(db);
     await checkPublication(db);
-    await createSlot(db, slot, report);
+    await createSlot(db, slot, failover, report);
   } finally {
     await db.close();
   }
 }
 
-async function createSlot(db: Database, slot: string, report: Report): Promise<void> {
+async function createSlot(db: Database, slot: string, failover: boolean, report: Report): Promise<void> {
   const exists = await checkSlot(db, slot);
   const ledger = await db.query('SELECT FROM outbox.stream WHERE slot_name = $1', [slot]);
   if (ledger.count > 0) {
@@ -56,7 +58,9 @@ async function createSlot(db: Database, slot: string, report: Report): Promise<v
     return;
   }
   if (!exists) {
-    await db.query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", [slot]);
+    if (failover) await checkFailover(db);
+    const options = failover ? ', false, false, true' : '';
+    await db.query(`SELECT pg_create_logical_replication_slot($1, 'pgoutput'${options})`, [slot]);
     report(`Postgres: created the slot "${slot}"`);
     const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
     if (earlier.count > 0)
@@ -65,10 +69,20 @@ async function createSlot(db: Database, slot: string, report: Report): Promise<v
       );
   }
   await db.query(
-    'INSERT INTO outbox.stream (slot_name, system_id) SELECT $1, system_identifier FROM pg_control_system()',
+    `INSERT INTO outbox.stream (slot_name, system_id, acked_lsn)
+     SELECT slot_name, system_identifier, confirmed_flush_lsn FROM pg_control_system(), pg_replication_slots WHERE slot_name = $1`,
     [slot],
   );
   report(`Postgres: created the ledger row of "${slot}"`);
+}
+
+async function checkFailover(db: Database): Promise<void> {
+  const { rows } = await db.query<{ version: number }>("SELECT current_setting('server_version_num')::int AS version");
+  const { version } = rows[0]!;
+  if (version < 170_000)
+    throw new OutboxError('OUTBOX_PG_VERSION', {
+      detail: `OUTBOX_SLOT_FAILOVER=on needs Postgres 17, the server is of version ${version}`,
+    });
 }
 
 /** Brings ClickHouse to the newest schema. Idempotent. Throws OutboxErrors OUTBOX_CH_*. */

@@ -11,9 +11,10 @@ import { message, responseFields, standbyStatus } from './wire.ts';
 
 /** Walsender and streamer each give the other up after this long without a word. */
 const SILENCE_MS = 30_000;
-/** At the latest after this long a status goes out, which asks the server for an answer (invariant 9). */
-const STATUS_EVERY_MS = SILENCE_MS / 3;
-const TICK_MS = 1000;
+/** After this long without a word a status asks the server for an answer. */
+const ASK_AFTER_MS = SILENCE_MS / 3;
+/** A status goes out this often (invariant 9): it is also the sign of life that a standby looks for. */
+const STATUS_EVERY_MS = 1000;
 const START_TIMEOUT_MS = 10_000;
 /** After so many reads the socket rests for a millisecond: the walsender does one send() a message, and an eager reader makes each of them a wake-up. */
 const READS_PER_TURN = 4;
@@ -32,6 +33,8 @@ export interface ReplicationOptions {
   readonly onKeepalive: (walEnd: Lsn, replyRequested: boolean) => void;
   /** Everything before it is durable in ClickHouse and settled in the ledger: Postgres may forget it. Asked whenever a status goes out. */
   readonly flushLsn: () => Lsn;
+  /** Everything before it is delivered, whether Postgres may forget it yet or not: pg_stat_replication.replay_lsn. */
+  readonly applyLsn: () => Lsn;
   /** The stream has ended or cannot go on. */
   readonly onFailure: (error: OutboxError) => void;
 }
@@ -58,7 +61,6 @@ export class Replication {
   readonly server: ServerIdentity;
   #reads = 0;
   #sentLsn: Lsn = 0;
-  #sentAt = 0;
   #heardAt = performance.now();
   #started: { resolve: () => void; reject: (reason: unknown) => void } | undefined;
   #ended: (() => void) | undefined;
@@ -121,7 +123,7 @@ export class Replication {
     } finally {
       clearTimeout(timer);
     }
-    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
+    this.#ticker = setInterval(() => this.#tick(), STATUS_EVERY_MS);
   }
 
   /** Stops reading for a reason; it goes on when no reason is left. Statuses are sent all the same. */
@@ -155,11 +157,9 @@ export class Replication {
   sendStatus(always: boolean): void {
     const flushLsn = Math.max(this.#sentLsn, this.#options.flushLsn());
     if (this.#closed || (!always && flushLsn === this.#sentLsn)) return;
-    const now = performance.now();
-    const askForReply = now - this.#heardAt > STATUS_EVERY_MS;
-    this.#socket.write(standbyStatus(flushLsn, askForReply));
+    const askForReply = performance.now() - this.#heardAt > ASK_AFTER_MS;
+    this.#socket.write(standbyStatus(flushLsn, Math.max(flushLsn, this.#options.applyLsn()), askForReply));
     this.#sentLsn = flushLsn;
-    this.#sentAt = now;
   }
 
   /**
@@ -272,7 +272,7 @@ export class Replication {
       );
       return;
     }
-    this.sendStatus(now - this.#sentAt >= STATUS_EVERY_MS);
+    this.sendStatus(true);
   }
 
   #fail(error: OutboxError): void {

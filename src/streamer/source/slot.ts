@@ -13,6 +13,7 @@ interface ServerRow {
   wal_level: string;
   version: number;
   migrated: boolean;
+  in_recovery: boolean;
 }
 
 interface SlotRow {
@@ -20,7 +21,22 @@ interface SlotRow {
   database: string | null;
   temporary: boolean;
   wal_status: string | null;
+  safe_wal_size: string | null;
+  confirmed: string | null;
+  active_pid: number | null;
   here: string;
+}
+
+/** What Postgres says of a slot that can be streamed from. */
+export interface Slot {
+  /** What Postgres knows to be acknowledged. */
+  readonly confirmedLsn: Lsn;
+  /** The walsender that holds it. */
+  readonly activePid: number | undefined;
+  /** `reserved`, `extended` or `unreserved`: the last loses the slot at the next checkpoint, unless it catches up. */
+  readonly walStatus: string;
+  /** Bytes of WAL that can still be written before the slot may be lost; undefined without max_slot_wal_keep_size. */
+  readonly safeWalBytes: number | undefined;
 }
 
 interface PublicationRow {
@@ -31,31 +47,45 @@ interface PublicationRow {
   rowfilter: string | null;
 }
 
-/** Throws OUTBOX_PG_VERSION, OUTBOX_PG_WAL_LEVEL or OUTBOX_PG_NOT_MIGRATED when the server cannot stream an outbox. */
+/**
+ * Throws OUTBOX_PG_VERSION, OUTBOX_PG_STANDBY, OUTBOX_PG_WAL_LEVEL or OUTBOX_PG_NOT_MIGRATED when the server cannot stream an
+ * outbox.
+ */
 export async function checkServer(db: Database): Promise<void> {
   const { rows } = await db.query<ServerRow>(
     `SELECT current_setting('wal_level') AS wal_level, current_setting('server_version_num')::int AS version,
-            to_regclass('outbox.event') IS NOT NULL AND to_regclass('outbox.stream') IS NOT NULL AS migrated`,
+            to_regclass('outbox.event') IS NOT NULL AND to_regclass('outbox.quarantine') IS NOT NULL AS migrated,
+            pg_is_in_recovery() AS in_recovery`,
   );
   const server = rows[0]!;
   if (server.version < MIN_SERVER_VERSION)
     throw new OutboxError('OUTBOX_PG_VERSION', { detail: `the server is of version ${server.version}` });
+  if (server.in_recovery) throw new OutboxError('OUTBOX_PG_STANDBY');
   if (server.wal_level !== 'logical')
     throw new OutboxError('OUTBOX_PG_WAL_LEVEL', { detail: `wal_level is "${server.wal_level}", not "logical"` });
   if (!server.migrated) throw new OutboxError('OUTBOX_PG_NOT_MIGRATED');
 }
 
+/** What Postgres may forget in a crash although it was told to keep it, and which setting makes it so. */
+export async function unsafeSettings(db: Database): Promise<string[]> {
+  const { rows } = await db.query<{ name: string }>(
+    "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name",
+  );
+  return rows.map(({ name }) => `${name} is off: ALTER SYSTEM SET ${name} = on`);
+}
+
 /**
- * Looks at the slot. Returns whether it exists; throws OUTBOX_SLOT_INVALID when it does, but can never be streamed from.
+ * Looks at the slot; undefined when it does not exist. Throws OUTBOX_SLOT_INVALID when it does, but can never be streamed from.
  * It is never made again here: what was committed since it was lost would be skipped in silence (invariant 8).
  */
-export async function checkSlot(db: Database, slot: string): Promise<boolean> {
+export async function checkSlot(db: Database, slot: string): Promise<Slot | undefined> {
   const { rows } = await db.query<SlotRow>(
-    `SELECT plugin, database, temporary, wal_status, current_database() AS here FROM pg_replication_slots WHERE slot_name = $1`,
+    `SELECT plugin, database, temporary, wal_status, safe_wal_size, confirmed_flush_lsn AS confirmed, active_pid,
+            current_database() AS here FROM pg_replication_slots WHERE slot_name = $1`,
     [slot],
   );
   const [found] = rows;
-  if (found === undefined) return false;
+  if (found === undefined) return undefined;
   const problem =
     found.plugin !== 'pgoutput'
       ? `its plugin is "${found.plugin}", not "pgoutput"`
@@ -68,7 +98,17 @@ export async function checkSlot(db: Database, slot: string): Promise<boolean> {
             : undefined;
   if (problem !== undefined)
     throw new OutboxError('OUTBOX_SLOT_INVALID', { detail: `the slot "${slot}" cannot be used: ${problem}` });
-  return true;
+  return {
+    confirmedLsn: found.confirmed === null ? 0 : parseLsn(found.confirmed),
+    activePid: found.active_pid ?? undefined,
+    walStatus: found.wal_status ?? 'reserved',
+    safeWalBytes: found.safe_wal_size === null ? undefined : Number(found.safe_wal_size),
+  };
+}
+
+/** The error of a slot that is not there. */
+export function slotMissing(slot: string): OutboxError {
+  return new OutboxError('OUTBOX_SLOT_MISSING', { detail: `the replication slot "${slot}" does not exist` });
 }
 
 /** What one look at the publication showed. */

@@ -15,11 +15,12 @@ export function message(type: string, payload: Buffer = Buffer.alloc(0)): Buffer
  *
  * https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-STANDBY-STATUS-UPDATE
  */
-export function standbyStatus(flushLsn: Lsn, asksForReply: boolean): Buffer {
+export function standbyStatus(flushLsn: Lsn, applyLsn: Lsn, asksForReply: boolean): Buffer {
   const status = Buffer.alloc(34);
   status.write('r', 'latin1');
-  // written, flushed and applied are one to us
-  for (const offset of [1, 9, 17]) writeLsn(status, flushLsn, offset);
+  writeLsn(status, applyLsn, 1);
+  writeLsn(status, flushLsn, 9);
+  writeLsn(status, applyLsn, 17);
   status.writeBigInt64BE(BigInt(Date.now() - Date.UTC(2000, 0, 1)) * 1000n, 25);
   status[33] = asksForReply ? 1 : 0;
   return message('d', status);

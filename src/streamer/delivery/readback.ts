@@ -1,0 +1,113 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { OutboxError } from '../../errors.ts';
+import type { Lsn } from '../../lsn.ts';
+import type { Batch } from '../batch/batch.ts';
+import { eventIdOf, positionOf } from '../batch/event.ts';
+import { runsOf } from '../batch/rows.ts';
+import type { Rows } from '../batch/rows.ts';
+import type { Logger } from '../log.ts';
+import type { ClickHouse } from './clickhouse.ts';
+import type { Pending } from './ledger.ts';
+import type { Position } from './position.ts';
+
+const RUNNING_POLL_MS = 500;
+
+export interface ReadBackOptions {
+  readonly clickhouse: ClickHouse;
+  readonly table: string;
+  /** System identifier and slot. */
+  readonly source: string;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  readonly stop: AbortSignal;
+}
+
+/** Asks ClickHouse what it holds, where neither the ledger nor a token can tell. */
+export class ReadBack {
+  readonly #options: ReadBackOptions;
+
+  constructor(options: ReadBackOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Waits until no insert of this source can be under way: until `quietAt` (of performance.now()), after which the last one
+   * has outlived its time, and then for those that a server still shows, because a former holder may have had more time.
+   */
+  async quiet(quietAt: number): Promise<void> {
+    const { clickhouse, source, log, signal } = this.#options;
+    const waitMs = Math.max(0, Math.round(quietAt - performance.now()));
+    if (waitMs > 0) {
+      log.warn({ waitMs }, 'waiting until no earlier insert can be under way');
+      await this.#pause(waitMs);
+    }
+    for (;;) {
+      const [running] = await clickhouse.select<{ n: string }>(
+        'SELECT toString(count()) AS n FROM system.processes WHERE startsWith(query_id, {source:String})',
+        { source: `${source}/` },
+        signal,
+      );
+      if (running?.n === '0') return;
+      await this.#pause(RUNNING_POLL_MS);
+    }
+  }
+
+  /** How many of some rows of a batch are in the table. */
+  async count(batch: Batch, rows: Rows): Promise<number> {
+    const [found] = await this.#select<{ rows: string }>('toString(count()) AS rows', batch, rows);
+    return Number(found!.rows);
+  }
+
+  /** Which of some rows of a batch are not in the table, by event id and position. */
+  async absent(batch: Batch, rows: Rows): Promise<Rows[]> {
+    if ((await this.count(batch, rows)) === 0) return [rows];
+    const key = (id: string, lsn: string | number, seq: string | number): string => `${id} ${lsn} ${seq}`;
+    const found = await this.#select<{ id: string; at_lsn: string; at_seq: string }>(
+      'toString(event_id) AS id, toString(lsn) AS at_lsn, toString(seq) AS at_seq',
+      batch,
+      rows,
+    );
+    const there = new Set(found.map((row) => key(row.id, row.at_lsn, row.at_seq)));
+    return runsOf(rows, (row) => {
+      const { lsn, seq } = positionOf(batch, row);
+      return !there.has(key(eventIdOf(batch, row), lsn, seq));
+    });
+  }
+
+  /**
+   * Rows of this source behind what the ledger has as delivered, other than those of its pending insert, which carry that
+   * intent's time: how many, and the LSN of the last.
+   */
+  async unknown({ lsn, seq }: Position, pending: Pending | undefined): Promise<{ rows: number; lastLsn: Lsn }> {
+    const { clickhouse, table, source, signal } = this.#options;
+    const [found] = await clickhouse.select<{ rows: string; last: string }>(
+      `SELECT toString(count()) AS rows, toString(max(lsn)) AS last FROM {table:Identifier}
+        WHERE source = {source:String} AND origin != 'repair' AND lsn >= {lsn:UInt64} AND (lsn, seq) > ({lsn:UInt64}, {seq:UInt64})
+          AND NOT ((lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64}) AND delivered_at = fromUnixTimestamp64Milli({atMs:Int64}, 'UTC'))`,
+      { table, source, lsn, seq, toLsn: pending?.to.lsn ?? 0, toSeq: pending?.to.seq ?? 0, atMs: pending?.atMs ?? 0 },
+      signal,
+    );
+    return { rows: Number(found!.rows), lastLsn: Number(found!.last) };
+  }
+
+  async #select<Row>(what: string, batch: Batch, rows: Rows): Promise<Row[]> {
+    const { clickhouse, table, source, signal } = this.#options;
+    const first = positionOf(batch, rows.from);
+    const last = positionOf(batch, rows.to - 1);
+    return clickhouse.select<Row>(
+      `SELECT ${what} FROM {table:Identifier}
+        WHERE source = {source:String} AND lsn >= {fromLsn:UInt64} AND lsn <= {toLsn:UInt64}
+          AND (lsn, seq) >= ({fromLsn:UInt64}, {fromSeq:UInt64}) AND (lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64})`,
+      { table, source, fromLsn: first.lsn, fromSeq: first.seq, toLsn: last.lsn, toSeq: last.seq },
+      signal,
+    );
+  }
+
+  async #pause(ms: number): Promise<void> {
+    const { signal, stop } = this.#options;
+    await sleep(ms, undefined, { signal: AbortSignal.any([signal, stop]) }).catch(() => undefined);
+    signal.throwIfAborted();
+    if (stop.aborted)
+      throw new OutboxError('OUTBOX_CH_UNAVAILABLE', { detail: 'stopped before the pending insert was looked for' });
+  }
+}

@@ -1,0 +1,50 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { OutboxError } from '../../errors.ts';
+import type { ErrorCode } from '../../errors.ts';
+import { createBackoff } from '../backoff.ts';
+import type { Logger } from '../log.ts';
+import type { Status } from '../operations/status.ts';
+
+const RETRY_BASE_MS = 100;
+
+export interface RetryOptions {
+  readonly retryMaxMs: number;
+  readonly log: Logger;
+  readonly status: Status;
+  /** Aborts everything that waits: the session is over. */
+  readonly signal: AbortSignal;
+  /** A graceful stop waits for the answer that is under way, but repeats nothing: the next start will. */
+  readonly stop: AbortSignal;
+}
+
+/**
+ * Repeats what ClickHouse does not answer well, for ever, with growing pauses. Throws the last refusal when a stop is asked for,
+ * and what is not ClickHouse's at once.
+ */
+export async function untilDone(options: RetryOptions, what: string, attempt: () => Promise<void>): Promise<void> {
+  const { retryMaxMs, log, status, signal, stop } = options;
+  const pausing = AbortSignal.any([signal, stop]);
+  const backoff = createBackoff({ baseMs: RETRY_BASE_MS, maxMs: retryMaxMs });
+  let failing: ErrorCode | undefined;
+  const began = performance.now();
+  for (let attempts = 1; ; attempts++) {
+    try {
+      await attempt();
+      status.clickhouseAnswered();
+      if (failing !== undefined) log.info({ attempts, ms: Math.round(performance.now() - began) }, `${what} succeeded`);
+      return;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof OutboxError) || !/^OUTBOX_(CH_|QUARANTINE_)/.test(error.code) || stop.aborted) throw error;
+      status.clickhouseFailed(error.code);
+      const pauseMs = backoff.next();
+      // on transitions, and then as often as the pauses are long
+      const level = failing === error.code ? 'warn' : 'error';
+      log[level]({ err: error, attempts, pauseMs }, `${what} failed, will be repeated`);
+      failing = error.code;
+      await sleep(pauseMs, undefined, { signal: pausing }).catch(() => undefined);
+      signal.throwIfAborted();
+      if (stop.aborted) throw error;
+    }
+  }
+}

@@ -1,0 +1,55 @@
+import { OutboxError } from '../../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Status } from '../operations/status.ts';
+import type { Slot } from './slot.ts';
+
+/** The rate is that of the last so many ms. */
+const WINDOW_MS = 60_000;
+const SHORT_MINUTES = 60;
+
+interface Sample {
+  readonly atMs: number;
+  readonly safeWalBytes: number;
+}
+
+/** How long the slot will live if the WAL that may still be written goes on shrinking as it does. */
+export class Runway {
+  readonly #samples: Sample[] = [];
+
+  /** Minutes, at the rate of the last minute; undefined while nothing shrinks, or without a limit. */
+  add(sample: Sample): number | undefined {
+    this.#samples.push(sample);
+    while (this.#samples.length > 2 && this.#samples[1]!.atMs <= sample.atMs - WINDOW_MS) this.#samples.shift();
+    const [first] = this.#samples;
+    const minutes = (sample.atMs - first!.atMs) / 60_000;
+    const shrunk = first!.safeWalBytes - sample.safeWalBytes;
+    return minutes > 0 && shrunk > 0 ? (Math.max(0, sample.safeWalBytes) * minutes) / shrunk : undefined;
+  }
+}
+
+/** Tells operators of a slot in danger before it is lost (invariant 8): on transitions, never again and again. */
+export class SlotWatch {
+  readonly #log: Logger;
+  readonly #status: Status;
+  readonly #runway = new Runway();
+  #isEndangered = false;
+
+  constructor(log: Logger, status: Status) {
+    this.#log = log;
+    this.#status = status;
+  }
+
+  /** @param atMs monotonic, ms */
+  look({ walStatus, safeWalBytes }: Slot, atMs: number): void {
+    const minutes = safeWalBytes === undefined ? undefined : this.#runway.add({ atMs, safeWalBytes });
+    const runwayMinutes = minutes === undefined ? undefined : Math.floor(minutes);
+    this.#status.slotSeen({ walStatus, safeWalBytes, runwayMinutes });
+    const isEndangered = walStatus === 'unreserved' || (runwayMinutes !== undefined && runwayMinutes < SHORT_MINUTES);
+    if (isEndangered === this.#isEndangered) return;
+    this.#isEndangered = isEndangered;
+    const facts = { walStatus, safeWalBytes, runwayMinutes };
+    if (isEndangered)
+      this.#log.error({ err: new OutboxError('OUTBOX_SLOT_ENDANGERED'), ...facts }, 'the slot is in danger');
+    else this.#log.info(facts, 'the slot is out of danger');
+  }
+}

@@ -1,0 +1,190 @@
+import { expect, test } from 'vitest';
+import { command } from '../support/command.ts';
+import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import { eventually } from '../support/wait.ts';
+
+const REFUSED = "event_type != 'poison'";
+
+async function constrain(outbox: Outbox): Promise<void> {
+  await outbox.clickhouse.command({ query: `ALTER TABLE events ADD CONSTRAINT sound CHECK ${REFUSED}` });
+}
+
+async function mend(outbox: Outbox): Promise<void> {
+  await outbox.clickhouse.command({ query: 'ALTER TABLE events DROP CONSTRAINT sound' });
+}
+
+/** `good` events, then a poisonous one, again and again, all in one transaction. */
+async function fillMixed(outbox: Outbox, groups: number, good: number): Promise<void> {
+  await outbox.postgres.query(
+    `INSERT INTO outbox.event (event_type, event_context)
+     SELECT CASE WHEN n % $2::int = 0 THEN 'poison' ELSE 'good' END, json_build_object('n', n, 'text', 'ünï "q" \\u0000')
+       FROM generate_series(1, $1::int) n`,
+    [groups * (good + 1), good + 1],
+  );
+}
+
+async function quarantined(outbox: Outbox): Promise<number> {
+  const { rows } = await outbox.postgres.query(
+    'SELECT count(*)::int AS n FROM outbox.quarantine WHERE discarded_at IS NULL',
+  );
+  return rows[0].n;
+}
+
+async function views(outbox: Outbox): Promise<void> {
+  await outbox.clickhouse.command({
+    query:
+      'CREATE TABLE counts (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple() SETTINGS non_replicated_deduplication_window = 1000',
+  });
+  await outbox.clickhouse.command({
+    query: 'CREATE MATERIALIZED VIEW counter TO counts AS SELECT count() AS n FROM events',
+  });
+}
+
+/** Every event of the outbox once: in the table and its view, or in quarantine, with its exact text. */
+async function expectEach(outbox: Outbox, rows: number, set: number): Promise<void> {
+  expect(await outbox.delivered()).toEqual({ rows, events: rows });
+  expect(await quarantined(outbox)).toBe(set);
+  expect(await outbox.select('SELECT sum(n) AS n FROM counts')).toEqual([{ n: rows }]);
+  const all = await outbox.postgres.query('SELECT event_id AS id, event_context::text AS text FROM outbox.event');
+  const kept = await outbox.postgres.query('SELECT event_id AS id, event_context AS text FROM outbox.quarantine');
+  const there = await outbox.select<{ id: string; text: string }>(
+    'SELECT event_id AS id, event_context_text AS text FROM events',
+  );
+  const key = (row: { id: string; text: string }): string => `${row.id} ${row.text}`;
+  expect([...there, ...kept.rows].map(key).toSorted()).toEqual(all.rows.map(key).toSorted());
+}
+
+test('rows that ClickHouse refuses are set aside with their exact text, the others are delivered (invariant 7)', async () => {
+  await using outbox = await Outbox.create();
+  await views(outbox);
+  await constrain(outbox);
+  await fillMixed(outbox, 5, 99);
+  const streamer = outbox.stream();
+  const { err } = await streamer.failure('OUTBOX_QUARANTINED');
+  expect(err?.next).toContain('quarantine list');
+  await outbox.fill(10);
+  await outbox.untilDelivered(505);
+  await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  await expectEach(outbox, 505, 5);
+
+  const listed = await command(outbox, ['quarantine', 'list', '--json']).done;
+  expect(listed.code).toBe(0);
+  const rows = JSON.parse(listed.stdout) as { id: string; reason: string; event_type: string }[];
+  expect(rows.map(({ event_type: type }) => type)).toEqual(Array(5).fill('poison'));
+  expect(rows[0]!.reason).toContain('469 VIOLATED_CONSTRAINT');
+
+  const early = await command(outbox, ['quarantine', 'retry', '--all']).done;
+  expect(early.code).toBe(1);
+  expect(early.stdout).toContain('refused:5');
+  await expectEach(outbox, 505, 5);
+
+  await mend(outbox);
+  const discarded = await command(outbox, ['quarantine', 'discard', rows[4]!.id]).done;
+  expect(discarded).toMatchObject({ code: 0, stdout: 'discarded:1\n' });
+  const retried = await command(outbox, ['quarantine', 'retry', '--all', '--json']).done;
+  expect(JSON.parse(retried.stdout)).toEqual({ delivered: 4, 'there already': 0, refused: 0, gone: 0 });
+  expect(await streamer.stop()).toBe(0);
+  await expectEach(outbox, 509, 0);
+  expect(streamer.output).not.toContain('ünï');
+});
+
+test('killed while it takes a refused insert apart, again and again (invariants 4 and 7)', async () => {
+  await using outbox = await Outbox.create();
+  await views(outbox);
+  await constrain(outbox);
+  await fillMixed(outbox, 8, 40);
+  for (let kills = 0; kills < 6; kills++) {
+    const before = await quarantined(outbox);
+    const streamer = outbox.stream({
+      OUTBOX_INSERT_TIMEOUT_MS: '1000',
+      OUTBOX_BATCH_MAX_ROWS: String(100 + kills * 37),
+    });
+    await eventually(
+      'one more is set aside',
+      async () => (await quarantined(outbox)) > before || (await outbox.delivered()).rows === 320,
+      60_000,
+    );
+    await streamer.kill();
+  }
+  const last = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  await outbox.untilDelivered(320);
+  await eventually('all is set aside', async () => (await quarantined(outbox)) === 8);
+  await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  await expectEach(outbox, 320, 8);
+  expect(await last.stop()).toBe(0);
+}, 180_000);
+
+test('the cause is mended while an insert is being taken apart', async () => {
+  await using outbox = await Outbox.create();
+  await views(outbox);
+  await constrain(outbox);
+  await fillMixed(outbox, 50, 1);
+  const streamer = outbox.stream();
+  await eventually('some are set aside', async () => (await quarantined(outbox)) > 3);
+  await mend(outbox);
+  await eventually(
+    'the rest is delivered',
+    async () => (await outbox.delivered()).rows + (await quarantined(outbox)) === 100,
+  );
+  await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  await expectEach(outbox, 100 - (await quarantined(outbox)), await quarantined(outbox));
+  expect(await streamer.stop()).toBe(0);
+});
+
+test('a full quarantine holds the stream instead of emptying it into a table at fault', async () => {
+  await using outbox = await Outbox.create();
+  await views(outbox);
+  await constrain(outbox);
+  await fillMixed(outbox, 6, 1);
+  const streamer = outbox.stream({ OUTBOX_QUARANTINE_MAX_ROWS: '3' });
+  await streamer.failure('OUTBOX_QUARANTINE_FULL');
+  expect(await quarantined(outbox)).toBe(3);
+  await mend(outbox);
+  await outbox.untilDelivered(9);
+  await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  await expectEach(outbox, 9, 3);
+  expect(await streamer.stop()).toBe(0);
+});
+
+test('a retry that is killed after its insert, before the row is removed, delivers once', async () => {
+  await using outbox = await Outbox.create();
+  await views(outbox);
+  await constrain(outbox);
+  await fillMixed(outbox, 1, 3);
+  const streamer = outbox.stream();
+  await eventually('it is set aside', async () => (await quarantined(outbox)) === 1);
+  await outbox.untilDelivered(3);
+  expect(await streamer.stop()).toBe(0);
+  await mend(outbox);
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  proxy.holdAnswers(7500);
+  const retry = command(outbox, ['quarantine', 'retry', '--all'], { CLICKHOUSE_URL: url });
+  await outbox.untilDelivered(4);
+  retry.kill();
+  await retry.done;
+  await proxy.close();
+  await eventually('its lock is gone', async () => {
+    const { rowCount } = await outbox.postgres.query('SELECT FROM outbox.quarantine FOR UPDATE SKIP LOCKED');
+    return rowCount === 1;
+  });
+  await expectQuarantineRetried(outbox);
+});
+
+async function expectQuarantineRetried(outbox: Outbox): Promise<void> {
+  const again = await Promise.all(
+    [1, 2].map(async () => command(outbox, ['quarantine', 'retry', '--all', '--json']).done),
+  );
+  const counts = again.map(({ stdout }) => JSON.parse(stdout) as Record<string, number>);
+  expect(counts.reduce((sum, count) => sum + count['there already']!, 0)).toBe(1);
+  await expectEach(outbox, 4, 0);
+}
+
+test('wrong usage is said', async () => {
+  await using outbox = await Outbox.create();
+  for (const args of [[], ['list', 'x'], ['retry'], ['discard'], ['drop', '1']]) {
+    const { code, stderr } = await command(outbox, ['quarantine', ...args]).done;
+    expect(code).toBe(2);
+    expect(stderr).toContain('Usage: pg-outbox-clickhouse quarantine');
+  }
+});
