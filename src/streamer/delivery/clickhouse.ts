@@ -44,18 +44,23 @@ const NEWER_INSERT_SETTINGS: Readonly<Record<string, string>> = {
   max_insert_block_size_bytes: '0',
 };
 
+/** The server is to say itself that it took too long: its word is definite, a request without an answer is not. */
+const ANSWER_MARGIN_MS = 2000;
+
 /** The only speaker to ClickHouse: what it throws are OutboxErrors that hold no row, no parameter and no password. */
 export class ClickHouse {
   readonly #client: ClickHouseClient;
   readonly #timeoutMs: number;
+  readonly #patienceMs: number;
   #insertSettings: ClickHouseSettings | undefined;
 
   /**
    * @param url `http(s)://user:password@host:port/database`
-   * @param timeoutMs the longest life of one request
+   * @param timeoutMs how long the server may take for one request; it is given up a little later
    */
   constructor(url: string, timeoutMs: number) {
     this.#timeoutMs = timeoutMs;
+    this.#patienceMs = timeoutMs + ANSWER_MARGIN_MS;
     const server = new URL(url);
     const database = decodeURIComponent(server.pathname.slice(1));
     // the client would take the path as it stands, percent signs and all
@@ -64,7 +69,7 @@ export class ClickHouse {
       url: server,
       database,
       application: PACKAGE_NAME,
-      request_timeout: timeoutMs,
+      request_timeout: this.#patienceMs,
       // an insert and, beside it, a question
       max_open_connections: 2,
       keep_alive: { enabled: true, eagerly_destroy_stale_sockets: true },
@@ -146,14 +151,14 @@ export class ClickHouse {
 
   async #guarded<T>(signal: AbortSignal | undefined, request: (signal: AbortSignal) => Promise<T>): Promise<T> {
     signal?.throwIfAborted();
-    const timeout = AbortSignal.timeout(this.#timeoutMs);
+    const timeout = AbortSignal.timeout(this.#patienceMs);
     try {
       return await request(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
     } catch (error) {
       if (error instanceof OutboxError) throw error;
       if (error instanceof ClickHouseError) throw refusal(Number(error.code), error.type ?? '', error.message);
       const detail = timeout.aborted
-        ? `no answer from ClickHouse within ${this.#timeoutMs} ms`
+        ? `no answer from ClickHouse within ${this.#patienceMs} ms`
         : `no connection to ClickHouse: ${reason(error)}`;
       throw new OutboxError('OUTBOX_CH_UNREACHABLE', { detail });
     }

@@ -1,0 +1,64 @@
+import { expect, test } from 'vitest';
+import { startClickHouse } from '../../src/embedded/clickhouse.ts';
+import { ClickHouse } from '../../src/streamer/delivery/clickhouse.ts';
+import { migrateClickHouse } from '../../src/streamer/operations/migrate.ts';
+import { Outbox } from '../support/outbox.ts';
+import { eventually } from '../support/wait.ts';
+
+const COUNTS =
+  'CREATE TABLE counts (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple() SETTINGS non_replicated_deduplication_window = 1000';
+const COUNTER = 'CREATE MATERIALIZED VIEW counter TO counts AS SELECT count() AS n FROM events';
+
+/** What stands in the table, and what its view has counted. */
+async function counts(clickhouse: ClickHouse): Promise<Record<string, string>> {
+  const [found] = await clickhouse.select<Record<string, string>>(
+    `SELECT toString(count()) AS rows, toString(uniqExact(event_id)) AS events,
+            (SELECT toString(sum(n)) FROM counts) AS viewed FROM events`,
+  );
+  return found!;
+}
+
+test('a query limit that batches exceed, with ids as keys: batches are split and grow smaller, every event arrives once (invariant 7)', async () => {
+  await using outbox = await Outbox.create();
+  await using server = await startClickHouse({ settings: { max_memory_usage: 50_000_000 } });
+  const clickhouse = new ClickHouse(server.url, 30_000);
+  await migrateClickHouse(server.url, 'events', () => undefined);
+  await clickhouse.command(COUNTS);
+  await clickhouse.command(COUNTER);
+  const rows = 40_000;
+  await outbox.postgres.query(
+    `INSERT INTO outbox.event (event_type, event_context)
+     SELECT 'test.keys', json_build_object(gen_random_uuid()::text, n, gen_random_uuid()::text, repeat('x', 200)) FROM generate_series(1, ${rows}) n`,
+  );
+  const streamer = outbox.stream({ CLICKHOUSE_URL: server.url, OUTBOX_FLUSH_INTERVAL_MS: '2000' });
+  const split = await streamer.log(({ msg }) => msg === 'an insert is refused for good, and is split');
+  expect(split.err).toMatchObject({ code: 'OUTBOX_CH_UNAVAILABLE', clickhouseCode: 241 });
+  await eventually('all is delivered', async () => (await counts(clickhouse))['events'] === String(rows), 90_000);
+  await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  expect(await counts(clickhouse)).toEqual({ rows: String(rows), events: String(rows), viewed: String(rows) });
+  const { rowCount } = await outbox.postgres.query('SELECT FROM outbox.quarantine');
+  expect(rowCount).toBe(0);
+  // a later batch is cut small enough at once
+  expect(streamer.logs.filter(({ msg }) => msg === split.msg).length).toBeLessThan(4);
+  expect(await streamer.stop()).toBe(0);
+  await clickhouse.close();
+}, 180_000);
+
+test('an insert that takes longer than its time: the server says so, and the batch is split (invariant 7)', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.clickhouse.command({ query: COUNTS });
+  await outbox.clickhouse.command({ query: COUNTER });
+  // two milliseconds a row
+  await outbox.clickhouse.command({
+    query: "ALTER TABLE events ADD COLUMN slow UInt8 DEFAULT if(event_type = 'test.filled', sleepEachRow(0.002), 0)",
+  });
+  const streamer = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  await outbox.fill(1000);
+  const split = await streamer.log(({ msg }) => msg === 'an insert is refused for good, and is split');
+  expect(split.err).toMatchObject({ code: 'OUTBOX_CH_UNAVAILABLE', clickhouseCode: 159 });
+  await outbox.untilDelivered(1000);
+  await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  expect(await outbox.delivered()).toEqual({ rows: 1000, events: 1000 });
+  expect(await outbox.select('SELECT sum(n) AS n FROM counts')).toEqual([{ n: 1000 }]);
+  expect(await streamer.stop()).toBe(0);
+}, 120_000);
