@@ -11,7 +11,7 @@ import type { ClickHouse } from './delivery/clickhouse.ts';
 import { Delivery } from './delivery/deliver.ts';
 import { Ledger } from './delivery/ledger.ts';
 import type { Pending } from './delivery/ledger.ts';
-import { formatPosition } from './delivery/position.ts';
+import { formatPosition, tokenOf } from './delivery/position.ts';
 import { BatchTrace } from './delivery/trace.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { Logger } from './log.ts';
@@ -156,6 +156,8 @@ export class Session {
     const holding = { ...server, confirmedLsn: held.confirmedLsn, publication: watch.identity };
     const ledger = (this.#ledger = await Ledger.take(db, config.slot, holding));
     const { delivered, pending, readBackBelow } = ledger.state;
+    // who set it aside may have ended before the stream had passed that write
+    if (await ledger.isQuarantined(held.confirmedLsn)) this.#holdAcksUntil = ledger.takenAt;
     this.#intake = new Intake({
       pool,
       now: () => performance.now(),
@@ -213,6 +215,8 @@ export class Session {
       status,
       table: config.clickhouseTable,
       source: this.#source,
+      origin: 'stream',
+      tokenOf,
       quarantineMaxRows: config.quarantineMaxRows,
       onTooLarge: () => intake.shrink(),
       onQuarantined: (walEnd) => {

@@ -7,13 +7,15 @@ import { countRows } from '../batch/rows.ts';
 import type { Rows } from '../batch/rows.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import type { Ledger, Pending } from './ledger.ts';
-import { formatPosition, tokenOf } from './position.ts';
+import { formatPosition } from './position.ts';
+import type { Intent } from './position.ts';
 import { ReadBack } from './readback.ts';
 import { faultOf } from './refusal.ts';
 import { untilDone } from './retry.ts';
 import type { RetryOptions } from './retry.ts';
-import { checkTarget, countBlocks, MIN_WINDOW_BLOCKS } from './target.ts';
-import type { Views } from './target.ts';
+import { checkTarget } from './target.ts';
+import { TokenProof } from './tokens.ts';
+import type { Target } from './target.ts';
 
 /** An attempt is sent only this shortly after the ledger has proved to be ours: who was away too long may have been replaced. */
 const PROOF_MAX_AGE_MS = 10_000;
@@ -27,12 +29,32 @@ const TOKEN_TRUST_MS = 5 * 60_000;
 /** Memory and time may be short for a moment; after so many refusals in a row the insert is taken to be too large. */
 const TOO_LARGE_AFTER = 3;
 
+/** What delivery asks of a ledger. */
+export type DeliveryLedger = Pick<
+  Ledger,
+  | 'epoch'
+  | 'timeline'
+  | 'state'
+  | 'provenAt'
+  | 'prove'
+  | 'intend'
+  | 'recut'
+  | 'quarantine'
+  | 'quarantined'
+  | 'readBackUpTo'
+  | 'distrust'
+>;
+
 export interface DeliveryOptions extends RetryOptions {
   readonly clickhouse: ClickHouse;
-  readonly ledger: Ledger;
+  readonly ledger: DeliveryLedger;
   readonly table: string;
   /** System identifier and slot. */
   readonly source: string;
+  /** Goes into the column of that name. */
+  readonly origin: string;
+  /** Makes the token of an insert of some rows of a batch. */
+  readonly tokenOf: (intent: Intent, rows: Rows) => string;
   /** The longest life of one attempt. */
   readonly insertTimeoutMs: number;
   /** Most events of this slot in quarantine; more of them are the table's fault, and wait. */
@@ -60,13 +82,16 @@ export class Delivery {
   readonly #options: DeliveryOptions;
   readonly #readBack: ReadBack;
   readonly #takenAt = performance.now();
-  #views: Views = { count: 0, doubtful: [] };
+  #target: Target = { views: 0, doubtful: [], tables: [], remembersMs: Infinity };
   #warnedOf: readonly string[] = [];
   /** The window was off at some time since the session began. */
   #tokensDoubtful = false;
+  /** The time of the last intent. */
+  #lastAtMs: number;
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
+    this.#lastAtMs = options.ledger.state.pending?.atMs ?? 0;
     this.#readBack = new ReadBack(options);
   }
 
@@ -133,13 +158,14 @@ export class Delivery {
   }
 
   #pending(batch: Batch, rows: Rows, from: Pending['to']): Pending {
-    const { ledger, source } = this.#options;
+    const { ledger, source, tokenOf: makeToken } = this.#options;
     const to = positionOf(batch, rows.to - 1);
-    const atMs = Date.now();
+    // rows are told from another insert's by it
+    const atMs = (this.#lastAtMs = Math.max(Date.now(), this.#lastAtMs + 1));
     return {
       to,
       rows: rows.to - rows.from,
-      token: tokenOf({ source, timeline: ledger.timeline, atMs, from, to }),
+      token: makeToken({ source, timeline: ledger.timeline, atMs, from, to }, rows),
       atMs,
     };
   }
@@ -152,7 +178,7 @@ export class Delivery {
     isRecorded: boolean;
     isPart: boolean;
   }): Promise<Refusal | undefined> {
-    const { clickhouse, ledger, source, table, insertTimeoutMs, signal } = this.#options;
+    const { clickhouse, ledger, source, table, origin, insertTimeoutMs, signal } = this.#options;
     const { batch, rows, pending, isRecorded, isPart } = range;
     const { token, atMs } = pending;
     const livesMs = insertTimeoutMs + INSERT_MARGIN_MS;
@@ -162,8 +188,8 @@ export class Delivery {
     let isUnread = positionOf(batch, rows.from).lsn < ledger.state.readBackBelow;
     let trustedFrom = atMs;
     let absent: readonly Rows[] | undefined;
-    /** How many blocks the table had got when a view failed: only the same token, while it is remembered, completes the view. */
-    let failedAtBlock: number | undefined;
+    /** Since a view has failed: only the same token, while it is remembered, completes it. */
+    let proof: TokenProof | undefined;
     let tooLarge = 0;
     let refusal: Refusal | undefined;
 
@@ -171,7 +197,7 @@ export class Delivery {
       if (mayBeThere) await this.#checkTarget();
       // another host's clock may have been ahead
       const isOld =
-        mayBeThere && Math.abs(Date.now() - trustedFrom) > TOKEN_TRUST_MS && !(await this.#isRemembered(failedAtBlock));
+        mayBeThere && Math.abs(Date.now() - trustedFrom) > TOKEN_TRUST_MS && (await proof?.holds(signal)) !== true;
       if (isUnread || isOld || (mayBeThere && this.#tokensDoubtful)) {
         // who sent before a failover, and has not noticed it, may still be sending
         const strangersUntil = isUnread ? this.#takenAt + PROOF_MAX_AGE_MS + livesMs : 0;
@@ -194,17 +220,13 @@ export class Delivery {
             rows: countRows(absent ?? [rows]),
             token,
             queryId: `${source}/${ledger.epoch}/${token}`,
-            body: encode(
-              batch,
-              { source, deliveredAtMs: atMs, origin: 'stream' },
-              absent ?? (isPart ? [rows] : undefined),
-            ),
+            body: encode(batch, { source, deliveredAtMs: atMs, origin }, absent ?? (isPart ? [rows] : undefined)),
           },
           signal,
         );
       } catch (error) {
         const { code, clickhouseCode } = error instanceof OutboxError ? error : {};
-        if (code === 'OUTBOX_CH_VIEW_FAILED') failedAtBlock ??= await countBlocks(clickhouse, table, signal);
+        if (code === 'OUTBOX_CH_VIEW_FAILED') proof ??= await TokenProof.begin(clickhouse, this.#target, atMs, signal);
         if (clickhouseCode === undefined) quietAt = performance.now() + livesMs;
         const fault = error instanceof OutboxError ? faultOf(error) : undefined;
         tooLarge = fault === 'size' ? tooLarge + 1 : 0;
@@ -219,7 +241,7 @@ export class Delivery {
         await this.#readBack.quiet(0);
         const expected = absent === undefined ? 0 : rows.to - rows.from - countRows(absent);
         if ((await this.#readBack.count(batch, rows)) > expected) {
-          failedAtBlock ??= await countBlocks(clickhouse, table, signal);
+          proof ??= await TokenProof.begin(clickhouse, this.#target, atMs, signal);
           throw new OutboxError('OUTBOX_CH_VIEW_FAILED', {
             clickhouseCode,
             detail: `rows of a refused insert are in the table: ${(error as OutboxError).message}`,
@@ -232,12 +254,6 @@ export class Delivery {
       if (absent !== undefined) await this.#checkWhole(batch, rows);
     });
     return refusal;
-  }
-
-  /** Whether a token is remembered beyond doubt, by the number of blocks since. */
-  async #isRemembered(since: number | undefined): Promise<boolean> {
-    const { clickhouse, table, signal } = this.#options;
-    return since !== undefined && (await countBlocks(clickhouse, table, signal)) - since < MIN_WINDOW_BLOCKS / 2;
   }
 
   /** A restored disk or a lost ledger write shows as rows that the ledger does not know of. */
@@ -268,7 +284,7 @@ export class Delivery {
     const all = rows.to - rows.from;
     const there = all - countRows(absent);
     log[there > 0 ? 'warn' : 'debug']({ rows: all, there }, 'the pending insert was looked for');
-    if (there > 0 && this.#views.count > 0)
+    if (there > 0 && this.#target.views > 0)
       log.error(
         { err: new OutboxError('OUTBOX_CH_VIEWS_UNPROVEN'), rows: there },
         'rows of the pending insert are in the table',
@@ -285,7 +301,7 @@ export class Delivery {
   async #checkTarget(): Promise<void> {
     const { clickhouse, ledger, table, signal, log } = this.#options;
     try {
-      this.#views = await checkTarget(clickhouse, table, signal);
+      this.#target = await checkTarget(clickhouse, table, signal);
     } catch (error) {
       // a window that was off has forgotten its tokens, also when it is on again, and whoever comes next must know
       if (error instanceof OutboxError && error.code === 'OUTBOX_CH_TABLE_UNSUITABLE') {
@@ -295,7 +311,7 @@ export class Delivery {
       }
       throw error;
     }
-    const problems = this.#views.doubtful;
+    const problems = this.#target.doubtful;
     if (String(problems) === String(this.#warnedOf)) return;
     this.#warnedOf = problems;
     if (problems.length > 0)

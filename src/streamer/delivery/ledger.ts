@@ -3,7 +3,7 @@ import { formatLsn, parseLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
 import type { Database } from '../postgres.ts';
 import type { Position } from './position.ts';
-import { quarantining } from './quarantine.ts';
+import { countQuarantined, quarantining } from './quarantine.ts';
 import type { RefusedEvent } from './quarantine.ts';
 
 /** An insert that may be under way: rows of the range (delivered, to]. */
@@ -68,12 +68,15 @@ export class Ledger {
   readonly timeline: number;
   /** The row was written on another timeline. */
   readonly isNewTimeline: boolean;
+  /** Where WAL ended when the ledger was taken. */
+  readonly takenAt: Lsn;
   #state: LedgerState;
   /** When the epoch was last known to be ours, by performance.now(). */
   #provenAt: number;
 
   private constructor(db: Database, slot: string, row: Row, isNewTimeline: boolean, provenAt: number) {
     this.isNewTimeline = isNewTimeline;
+    this.takenAt = parseLsn(row.wal_end);
     this.#provenAt = provenAt;
     this.#db = db;
     this.#slot = slot;
@@ -201,13 +204,18 @@ export class Ledger {
     await this.#write({ ...this.#state, pending: undefined, readBackBelow: Math.max(walEnd, lastLsn + 1) });
   }
 
+  /** Whether an event at or behind an LSN is in quarantine. */
+  async isQuarantined(from: Lsn): Promise<boolean> {
+    const { count } = await this.#db.query('SELECT FROM outbox.quarantine WHERE slot_name = $1 AND lsn >= $2 LIMIT 1', [
+      this.#slot,
+      formatLsn(from),
+    ]);
+    return count > 0;
+  }
+
   /** How many events of this slot are in quarantine. */
   async quarantined(): Promise<number> {
-    const { rows } = await this.#db.query<{ n: number }>(
-      'SELECT count(*)::int AS n FROM outbox.quarantine WHERE slot_name = $1 AND discarded_at IS NULL',
-      [this.#slot],
-    );
-    return rows[0]!.n;
+    return countQuarantined(this.#db, this.#slot);
   }
 
   /** Throws OUTBOX_EPOCH_LOST when another streamer has taken over. Reads only: an idle stream writes no WAL. */
@@ -261,7 +269,7 @@ export class Ledger {
           AND delivered_lsn = $12 AND delivered_seq = $13
           AND pending_lsn IS NOT DISTINCT FROM $14 AND pending_seq IS NOT DISTINCT FROM $15`;
     const { count } = await this.#db.query(
-      refused === undefined ? update : quarantining(update, refused, values),
+      refused === undefined ? update : quarantining(`${update} RETURNING slot_name`, refused, values),
       values,
     );
     if (count !== 1) throw new OutboxError('OUTBOX_EPOCH_LOST');

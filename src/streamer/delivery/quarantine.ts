@@ -1,5 +1,6 @@
 import { formatLsn } from '../../lsn.ts';
 import type { Event } from '../batch/event.ts';
+import type { Database } from '../postgres.ts';
 
 /** An event that ClickHouse refuses although it stands alone, and why. */
 export interface RefusedEvent {
@@ -12,11 +13,11 @@ export interface RefusedEvent {
 }
 
 /**
- * One statement that puts the event into outbox.quarantine if and only if `update`, whose first parameter is the slot,
- * changes a row. Appends what it needs to `values`.
+ * One statement that puts the event into outbox.quarantine if and only if `moved`, a statement with the parameters `values`,
+ * returns the slot's name. Appends the event's own parameters.
  */
 export function quarantining(
-  update: string,
+  moved: string,
   { event, source, reason, clickhouseCode }: RefusedEvent,
   values: unknown[],
 ): string {
@@ -38,7 +39,16 @@ export function quarantining(
   };
   const first = values.push(...Object.values(own)) - Object.keys(own).length + 1;
   const columns = Object.keys(own);
-  return `WITH moved AS (${update} RETURNING slot_name)
+  return `WITH moved AS (${moved})
     INSERT INTO outbox.quarantine (slot_name, ${columns.join(', ')})
     SELECT moved.slot_name, ${columns.map((_, i) => `$${first + i}`).join(', ')} FROM moved`;
+}
+
+/** How many events of a slot are in quarantine. */
+export async function countQuarantined(db: Database, slot: string): Promise<number> {
+  const { rows } = await db.query<{ n: number }>(
+    'SELECT count(*)::int AS n FROM outbox.quarantine WHERE slot_name = $1 AND discarded_at IS NULL',
+    [slot],
+  );
+  return rows[0]!.n;
 }

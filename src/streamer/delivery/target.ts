@@ -18,11 +18,20 @@ type TableSetting = (typeof TABLE_SETTINGS)[number];
 /** A setting's value in a table's definition, or the server's default. */
 type SettingOf = (definition: string, name: TableSetting) => number;
 
-/** The materialized views that an insert feeds. */
-export interface Views {
-  readonly count: number;
-  /** Those whose target forgets tokens, or cannot be looked at; each with what is wrong. */
+export interface TableName {
+  readonly database: string;
+  readonly name: string;
+}
+
+/** The table, and the materialized views that an insert feeds. */
+export interface Target {
+  readonly views: number;
+  /** Views whose target forgets tokens, or cannot be looked at; each with what is wrong. */
   readonly doubtful: readonly string[];
+  /** All that an insert writes to and that remembers tokens. */
+  readonly tables: readonly TableName[];
+  /** How long tokens are remembered, whatever the number of blocks. */
+  readonly remembersMs: number;
 }
 
 interface TableRow {
@@ -39,7 +48,7 @@ interface TableRow {
  *
  * Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_UNSUITABLE with all problems, or what the question itself ran into.
  */
-export async function checkTarget(clickhouse: ClickHouse, table: string, signal?: AbortSignal): Promise<Views> {
+export async function checkTarget(clickhouse: ClickHouse, table: string, signal?: AbortSignal): Promise<Target> {
   const [found] = await clickhouse.select<TableRow>(
     `SELECT database, name, engine, engine_full FROM system.tables
       WHERE database = currentDatabase() AND name = {table:String}`,
@@ -72,18 +81,7 @@ export async function checkTarget(clickhouse: ClickHouse, table: string, signal?
     const detail = `the table "${table}" cannot hold events exactly once`;
     throw new OutboxError('OUTBOX_CH_TABLE_UNSUITABLE', { detail, problems });
   }
-  return viewsOn(clickhouse, found, setting, signal);
-}
-
-/** How many blocks the table has got in its life: the difference of two counts says how far a token has moved in the window. */
-export async function countBlocks(clickhouse: ClickHouse, table: string, signal: AbortSignal): Promise<number> {
-  const [counted] = await clickhouse.select<{ blocks: string }>(
-    `SELECT toString(max(max_block_number)) AS blocks FROM system.parts
-      WHERE database = currentDatabase() AND table = {table:String}`,
-    { table },
-    signal,
-  );
-  return Number(counted!.blocks);
+  return targetOf(clickhouse, found, setting, signal);
 }
 
 function engineProblems({ engine, engine_full: definition }: TableRow, setting: SettingOf): string[] {
@@ -119,28 +117,34 @@ interface ViewRow {
 }
 
 /** All views that an insert feeds, also those on what other views fill. */
-async function viewsOn(
+async function targetOf(
   clickhouse: ClickHouse,
   table: TableRow,
   setting: SettingOf,
   signal: AbortSignal | undefined,
-): Promise<Views> {
+): Promise<Target> {
   const doubtful: string[] = [];
+  const tables: TableName[] = [];
+  let seconds = forgetsAfter(table.engine_full, setting);
   const seen = new Set<string>();
   const fed = [{ database: table.database, name: table.name }];
   for (let next = fed.pop(); next !== undefined; next = fed.pop()) {
+    tables.push(next);
     for (const view of await viewsOf(clickhouse, next, signal)) {
       const name = `${view.database}.${view.name}`;
       if (seen.has(name)) continue;
       seen.add(name);
       const definition = view.targetDefinition === '' ? view.definition : view.targetDefinition;
+      // what it stores itself is in a table without a name of ours: its blocks cannot be counted
+      seconds = view.target === '' ? 0 : Math.min(seconds, forgetsAfter(definition, setting));
       if (definition === '') doubtful.push(`${name} cannot be checked: GRANT SHOW TABLES on it and on its target`);
-      else if (!remembers(definition, setting)) doubtful.push(`${name} fills a table that does not remember tokens`);
+      else if (!remembers(definition, setting))
+        doubtful.push(`${name} fills a table that does not remember ${MIN_WINDOW_BLOCKS} tokens`);
       const [database, target] = view.target.split('.');
       if (database !== undefined && target !== undefined) fed.push({ database, name: target });
     }
   }
-  return { count: seen.size, doubtful: doubtful.toSorted() };
+  return { views: seen.size, doubtful: doubtful.toSorted(), tables, remembersMs: seconds * 1000 };
 }
 
 async function viewsOf(
@@ -173,6 +177,14 @@ function remembers(definition: string, setting: SettingOf): boolean {
   if (!engine.endsWith('MergeTree')) return false;
   const isReplicated = /^(Replicated|Shared)/.test(engine);
   return (
-    setting(definition, isReplicated ? 'replicated_deduplication_window' : 'non_replicated_deduplication_window') > 0
+    setting(definition, isReplicated ? 'replicated_deduplication_window' : 'non_replicated_deduplication_window') >=
+    MIN_WINDOW_BLOCKS
   );
+}
+
+/** Seconds after which an engine forgets tokens whatever their number. */
+function forgetsAfter(definition: string, setting: SettingOf): number {
+  return /\b(Replicated|Shared)\w*MergeTree/.test(definition)
+    ? setting(definition, 'replicated_deduplication_window_seconds')
+    : Infinity;
 }

@@ -179,7 +179,14 @@ async function retry(
       return 'gone';
     }
     const isThere = await find(clickhouse, table, row);
-    if (!isThere) await insert(clickhouse, table, row, id);
+    if (!isThere) {
+      await insert(clickhouse, table, row);
+      // an insert that ClickHouse takes for a repetition is dropped without a word
+      if (!(await find(clickhouse, table, row)))
+        throw new OutboxError('OUTBOX_CH_RANGE_PARTIAL', {
+          detail: `the event ${row.event_id} was inserted, and is not there`,
+        });
+    }
     await db.query('DELETE FROM outbox.quarantine WHERE slot_name = $1 AND id = $2', [slot, id]);
     await db.query('COMMIT');
     return isThere ? 'there already' : 'delivered';
@@ -202,8 +209,9 @@ async function find(clickhouse: ClickHouse, table: string, { source, lsn, seq, e
   return found!.rows !== '0';
 }
 
-async function insert(clickhouse: ClickHouse, table: string, row: Row, id: string): Promise<void> {
-  const token = `${row.source}/quarantine/${id}`;
+async function insert(clickhouse: ClickHouse, table: string, row: Row): Promise<void> {
+  // an id of outbox.quarantine may come again after a failover
+  const token = `${row.source}/quarantine/${row.lsn}:${row.seq}/${row.event_id}@${row.delivered_at}`;
   await clickhouse.insert(
     {
       query: `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT JSONEachRow`,

@@ -1,0 +1,110 @@
+import { createHash } from 'node:crypto';
+import { Batch, BEGUN_CHUNKS_BYTES, rowBytes } from '../batch/batch.ts';
+import type { TransactionStamp } from '../batch/batch.ts';
+import { ChunkPool } from '../batch/column.ts';
+import { constantBytes } from '../batch/native.ts';
+import type { Rows } from '../batch/rows.ts';
+import { fromMilliseconds } from '../batch/time.ts';
+import type { OutboxEvent } from '../compare/outbox.ts';
+import { Delivery } from '../delivery/deliver.ts';
+import type { DeliveryOptions } from '../delivery/deliver.ts';
+import { EVENT_COLUMNS } from '../source/pgoutput.ts';
+import type { Tuple } from '../source/pgoutput.ts';
+import type { RepairLedger } from './ledger.ts';
+
+const ORIGIN = 'repair';
+
+export interface SenderOptions extends Omit<
+  DeliveryOptions,
+  'ledger' | 'origin' | 'tokenOf' | 'onTooLarge' | 'onQuarantined'
+> {
+  readonly ledger: RepairLedger;
+  readonly maxRows: number;
+  readonly maxBytes: number;
+}
+
+/** Sends events that Postgres has and ClickHouse lacks, through the same delivery as the stream's. */
+export class Sender {
+  readonly #options: SenderOptions;
+  readonly #delivery: Delivery;
+  readonly #pool: ChunkPool;
+  readonly #stamp: TransactionStamp;
+  readonly #extraRowBytes: number;
+  readonly #tuple: Tuple = {
+    start: new Int32Array(EVENT_COLUMNS.length),
+    end: new Int32Array(EVENT_COLUMNS.length),
+  };
+  #batch: Batch;
+  /** What each row of the batch is, beyond its position. */
+  #keys: string[] = [];
+  #seq = 0;
+
+  constructor(options: SenderOptions) {
+    const { ledger, source, maxBytes } = options;
+    this.#options = options;
+    this.#delivery = new Delivery({
+      ...options,
+      origin: ORIGIN,
+      // what a killed repair has still under way is recognised by what it holds: its positions were others
+      tokenOf: (_, rows) => `${source}/repair/${this.#digest(rows)}`,
+      onTooLarge: () => undefined,
+      onQuarantined: () => undefined,
+    });
+    this.#pool = new ChunkPool(maxBytes + BEGUN_CHUNKS_BYTES);
+    this.#batch = new Batch(this.#pool);
+    this.#stamp = { commitLsn: ledger.state.delivered.lsn, committedAt: fromMilliseconds(Date.now()) };
+    this.#extraRowBytes = constantBytes({ source, origin: ORIGIN });
+  }
+
+  get sent(): number {
+    return this.#seq - this.#batch.rows;
+  }
+
+  /** @param copy tells it from other copies of the same event that are sent too */
+  async add(event: OutboxEvent, copy: number): Promise<void> {
+    const values = [
+      event.event_id,
+      event.type,
+      event.date,
+      event.environment,
+      event.context,
+      event.version,
+      event.traceparent,
+    ];
+    let at = 0;
+    values.forEach((value, field) => {
+      this.#tuple.start[field] = value === null ? -1 : at;
+      at += value?.length ?? 0;
+      this.#tuple.end[field] = at;
+    });
+    const bytes = rowBytes(this.#tuple) + this.#extraRowBytes;
+    const { maxRows, maxBytes } = this.#options;
+    if (this.#batch.rows >= maxRows || (this.#batch.rows > 0 && this.#batch.bytes + bytes > maxBytes))
+      await this.flush();
+    this.#batch.append(
+      Buffer.concat(values.filter((value) => value !== null)),
+      this.#tuple,
+      this.#stamp,
+      ++this.#seq,
+      bytes,
+    );
+    this.#keys.push(`${event.id} ${event.digest} ${copy}`);
+  }
+
+  /** Returns when ClickHouse has all that was added. Throws OutboxErrors OUTBOX_PG_* and, when a stop is asked for, OUTBOX_CH_*. */
+  async flush(): Promise<void> {
+    const batch = this.#batch;
+    if (batch.rows === 0) return;
+    const pending = await this.#delivery.intend(batch, { from: 0, to: batch.rows }, 0);
+    await this.#delivery.insert(batch, pending, false);
+    batch.release();
+    this.#batch = new Batch(this.#pool);
+    this.#keys = [];
+  }
+
+  #digest({ from, to }: Rows): string {
+    const hash = createHash('sha256');
+    for (const key of this.#keys.slice(from, to)) hash.update(`${key}\n`);
+    return hash.digest('hex');
+  }
+}
