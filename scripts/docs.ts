@@ -14,8 +14,9 @@ const ERROR_GROUPS = [
   { title: 'Emitting', codes: /^OUTBOX_(EVENT|EMIT|NO_TRANSACTION)/ },
   { title: 'Configuration', codes: /^OUTBOX_CONFIG/ },
   { title: 'Postgres', codes: /^OUTBOX_(PG|PUBLICATION|SYSTEM|TIMELINE|POSITION)/ },
-  { title: 'Slot, ledger and stream', codes: /^OUTBOX_(SLOT|LEDGER|EPOCH|RANGE|PROTOCOL|REPAIR|VERIFY)/ },
+  { title: 'Slot, ledger and stream', codes: /^OUTBOX_(SLOT|LEDGER|EPOCH|RANGE|PROTOCOL)/ },
   { title: 'ClickHouse', codes: /^OUTBOX_(CH_|QUARANTINE)/ },
+  { title: 'Comparing and repairing', codes: /^OUTBOX_(VERIFY|REPAIR)/ },
   { title: 'The process', codes: /^OUTBOX_(SHUTDOWN|HEALTH)/ },
   { title: 'Embedded services', codes: /^OUTBOX_EMBEDDED/ },
 ];

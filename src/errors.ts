@@ -71,21 +71,21 @@ export const ERRORS = {
   OUTBOX_PUBLICATION_MISSING: {
     happened:
       'The publication "outbox" is missing, or does not publish the inserts of outbox.event with all columns needed through the partition root. Postgres would stream nothing, without a word.',
-    next: 'Run `pg-outbox-clickhouse migrate`. Events committed while it was missing are in outbox.event but not in the stream: compare before you rely on the table.',
+    next: 'Run `pg-outbox-clickhouse migrate`, which restores it, then `pg-outbox-clickhouse repair`: events committed while it was missing are in outbox.event, but not in the stream.',
   },
   OUTBOX_PUBLICATION_CHANGED: {
     happened:
       'The publication was dropped and made again, or altered, since this slot last delivered. Events committed in between are not in the stream.',
-    next: 'Find what is missing by comparing outbox.event with ClickHouse, then accept the new publication: UPDATE outbox.stream SET publication = NULL WHERE slot_name = ….',
+    next: 'Run `pg-outbox-clickhouse repair`: it delivers what is missing, and the stream goes on.',
   },
   OUTBOX_SLOT_MISSING: {
     happened: 'The replication slot does not exist, although the ledger says that it once did.',
-    next: 'Find out who dropped it. It is never made again by itself, because what was committed since is not in a new slot: compare outbox.event with ClickHouse first.',
+    next: 'Find out who dropped it, then run `pg-outbox-clickhouse repair`: it makes a new slot and delivers what the old one would have. The streamer never makes a slot by itself, because what was committed before is not in it.',
   },
   OUTBOX_SLOT_INVALID: {
     happened:
       'The replication slot cannot be used: invalidated (wal_status lost), of another database, temporary, or not of the plugin pgoutput.',
-    next: 'Look at pg_replication_slots. An invalidated slot has lost WAL: events since its confirmed_flush_lsn are in outbox.event, not in the stream.',
+    next: 'Look at pg_replication_slots. Where it is invalidated, run `pg-outbox-clickhouse repair`: the events are in outbox.event. A slot of another plugin or database is somebody else’s: set another OUTBOX_SLOT.',
   },
   OUTBOX_SLOT_CHANGED: {
     happened:
@@ -135,7 +135,7 @@ export const ERRORS = {
   OUTBOX_RANGE_LOST: {
     happened:
       'The stream does not contain the pending range that the ledger records, so an insert under way cannot be repeated exactly.',
-    next: 'The slot was advanced or made again by hand. Compare the pending range in outbox.stream with ClickHouse before you change anything.',
+    next: 'The slot was advanced or made again by hand, or rows of the range are published no more. Run `pg-outbox-clickhouse repair`.',
   },
   OUTBOX_PROTOCOL: {
     happened: 'A message of the replication stream does not have the form that the protocol prescribes.',
@@ -205,12 +205,28 @@ export const ERRORS = {
   },
   OUTBOX_CH_ANSWER: {
     happened:
-      'ClickHouse answered an insert in a way that proves nothing: a body where none belongs, or another number of rows.',
+      'ClickHouse answered in a way that proves nothing: an insert with a body, or with another number of rows; a question with what is not JSON.',
     next: 'Look for a proxy between streamer and ClickHouse. The same insert is repeated until it is answered properly.',
   },
   OUTBOX_CH_FAILED: {
     happened: 'ClickHouse answered with a code that is not known here.',
     next: 'Look at the code and ClickHouse’s log. The same insert is repeated until it succeeds.',
+  },
+
+  // comparing
+  OUTBOX_REPAIR_BUSY: {
+    happened: 'Another repair of this slot is under way.',
+    next: 'Let it end.',
+  },
+  OUTBOX_VERIFY_NO_STREAMER: {
+    happened:
+      'Nothing can be proved now: no streamer holds the slot, so what was committed last is not in ClickHouse yet.',
+    next: 'Start the streamer, or give it more time with --wait. `--wait 0` compares what is there; what was not delivered yet then counts as missing.',
+  },
+  OUTBOX_VERIFY_BEHIND: {
+    happened:
+      'Nothing can be proved now: the streamer runs, but did not deliver what the snapshot shows within the time of --wait.',
+    next: 'Look at the streamer’s log for what holds it up, or give it more time with --wait. `--wait 0` compares what is there; what was not delivered yet then counts as missing.',
   },
 
   // the process

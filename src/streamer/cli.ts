@@ -19,6 +19,8 @@ Commands
             ask the streamer of this host whether it streams or stands by; exit code 1 if not
   quarantine
             list, retry or discard the events that ClickHouse refuses; quarantine --help
+  repair    deliver what Postgres has and ClickHouse lacks, after a lost slot or a gap; repair --help
+  verify    prove that Postgres and ClickHouse hold the same events; verify --help
   config    print the effective configuration, without passwords
 
 Configuration comes from the environment alone; the two that must be given are
@@ -34,6 +36,14 @@ async function runCommand(args: string[]): Promise<number> {
   if (args[0] === 'quarantine') {
     const { quarantineCommand } = await import('./operations/quarantine.ts');
     return quarantineCommand(args.slice(1), process.env);
+  }
+  if (args[0] === 'repair') {
+    const { repairCommand } = await import('./operations/repair.ts');
+    return repairCommand(args.slice(1), process.env);
+  }
+  if (args[0] === 'verify') {
+    const { verifyCommand } = await import('./operations/verify.ts');
+    return verifyCommand(args.slice(1), process.env);
   }
   const { command, help } = parse(args);
   if (help) {

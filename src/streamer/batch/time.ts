@@ -12,9 +12,11 @@ const halves = (value: bigint): Readonly<Int64> => ({
 });
 
 const EPOCH_2000 = halves(946_684_800_000_000n);
-/** DateTime64(6) holds 1900-01-01 00:00:00 to 2299-12-31 23:59:59.999999. */
-const MIN = halves(BigInt(Date.UTC(1900, 0, 1)) * 1000n);
-const MAX = halves(BigInt(Date.UTC(2300, 0, 1)) * 1000n - 1n);
+/** DateTime64(6) holds 1900-01-01 00:00:00 to 2299-12-31 23:59:59.999999, in µs since 1970. */
+export const FIRST_US = BigInt(Date.UTC(1900, 0, 1)) * 1000n;
+export const LAST_US = BigInt(Date.UTC(2300, 0, 1)) * 1000n - 1n;
+const MIN = halves(FIRST_US);
+const MAX = halves(LAST_US);
 
 /**
  * Reads a Postgres timestamptz (Int64, big-endian, µs since 2000-01-01; the extremes are ∓infinity) into µs since 1970,

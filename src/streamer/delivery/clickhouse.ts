@@ -47,6 +47,17 @@ const NEWER_INSERT_SETTINGS: Readonly<Record<string, string>> = {
 /** The server is to say itself that it took too long: its word is definite, a request without an answer is not. */
 const ANSWER_MARGIN_MS = 2000;
 
+/** Of long SELECTs: their memory in the server is bounded, and the socket is not silent while they work. */
+const STREAM_SETTINGS: ClickHouseSettings = {
+  max_execution_time: 0,
+  max_query_size: '67108864',
+  max_bytes_before_external_sort: '268435456',
+  max_bytes_before_external_group_by: '268435456',
+  send_progress_in_http_headers: 1,
+  http_headers_progress_interval_ms: '60000',
+  cancel_http_readonly_queries_on_client_close: 1,
+};
+
 /** The only speaker to ClickHouse: what it throws are OutboxErrors that hold no row, no parameter and no password. */
 export class ClickHouse {
   readonly #client: ClickHouseClient;
@@ -84,6 +95,28 @@ export class ClickHouse {
       const result = await this.#client.query({ query, query_params: parameters, format: 'JSONEachRow', abort_signal });
       return result.json<Row>();
     });
+  }
+
+  /**
+   * Rows of a SELECT that may take long and be large, as they come, in chunks of some hundred. Silence may last as long as
+   * one request, the whole longer. To stop iterating ends the query. Throws OutboxErrors OUTBOX_CH_*.
+   */
+  async *stream<Row>(query: string, parameters: Record<string, unknown> = {}): AsyncGenerator<Row[], void, undefined> {
+    const over = new AbortController();
+    try {
+      const result = await this.#client.query({
+        query,
+        query_params: parameters,
+        format: 'JSONEachRow',
+        clickhouse_settings: STREAM_SETTINGS,
+        abort_signal: over.signal,
+      });
+      for await (const rows of result.stream<Row>()) yield rows.map((row) => row.json());
+    } catch (error) {
+      throw this.#failure(error, false);
+    } finally {
+      over.abort();
+    }
   }
 
   /** Runs a statement that returns nothing. Throws OutboxErrors OUTBOX_CH_*. */
@@ -155,13 +188,19 @@ export class ClickHouse {
     try {
       return await request(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
     } catch (error) {
-      if (error instanceof OutboxError) throw error;
-      if (error instanceof ClickHouseError) throw refusal(Number(error.code), error.type ?? '', error.message);
-      const detail = timeout.aborted
-        ? `no answer from ClickHouse within ${this.#patienceMs} ms`
-        : `no connection to ClickHouse: ${reason(error)}`;
-      throw new OutboxError('OUTBOX_CH_UNREACHABLE', { detail });
+      throw this.#failure(error, timeout.aborted);
     }
+  }
+
+  #failure(error: unknown, isTimeout: boolean): OutboxError {
+    if (error instanceof OutboxError) return error;
+    if (error instanceof ClickHouseError) return refusal(Number(error.code), error.type ?? '', error.message);
+    if (error instanceof SyntaxError)
+      return new OutboxError('OUTBOX_CH_ANSWER', { detail: 'ClickHouse’s answer is not the JSON that was asked for' });
+    const detail = isTimeout
+      ? `no answer from ClickHouse within ${this.#patienceMs} ms`
+      : `no connection to ClickHouse: ${reason(error)}`;
+    return new OutboxError('OUTBOX_CH_UNREACHABLE', { detail });
   }
 }
 

@@ -46,12 +46,11 @@ interface Row {
   pending_at: Date | null;
   read_back_below: string | null;
   acked_lsn: string;
-  repairing: boolean;
   wal_end: string;
 }
 
 const COLUMNS = `epoch, timeline, publication, delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows,
-                 pending_token, pending_at, read_back_below, acked_lsn, repair_began_at IS NOT NULL AS repairing,
+                 pending_token, pending_at, read_back_below, acked_lsn,
                  pg_current_wal_flush_lsn() AS wal_end`;
 
 /**
@@ -116,7 +115,7 @@ export class Ledger {
               pending_rows = CASE WHEN timeline <> $3 THEN NULL ELSE pending_rows END,
               pending_token = CASE WHEN timeline <> $3 THEN NULL ELSE pending_token END,
               pending_at = CASE WHEN timeline <> $3 THEN NULL ELSE pending_at END
-        WHERE slot_name = $1 AND system_id = $2
+        WHERE slot_name = $1 AND system_id = $2 AND repair_began_at IS NULL
         RETURNING ${COLUMNS}`,
       [
         slot,
@@ -129,7 +128,6 @@ export class Ledger {
     );
     const row = rows[0];
     if (row === undefined) throw await missing(db, slot);
-    if (row.repairing) throw new OutboxError('OUTBOX_REPAIR_UNFINISHED');
     if (row.publication !== holding.publication) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
     const reached = row.pending_lsn ?? row.delivered_lsn;
     if (parseLsn(reached) > parseLsn(row.wal_end)) {
@@ -300,8 +298,12 @@ async function serverOf(db: Database): Promise<{ timeline: number; walEnd: Lsn }
 }
 
 async function missing(db: Database, slot: string): Promise<OutboxError> {
-  const { count } = await db.query('SELECT FROM outbox.stream WHERE slot_name = $1', [slot]);
-  if (count === 0)
+  const { rows } = await db.query<{ repairing: boolean }>(
+    'SELECT repair_began_at IS NOT NULL AS repairing FROM outbox.stream WHERE slot_name = $1',
+    [slot],
+  );
+  if (rows[0]?.repairing === true) return new OutboxError('OUTBOX_REPAIR_UNFINISHED');
+  if (rows.length === 0)
     return new OutboxError('OUTBOX_PG_NOT_MIGRATED', { detail: `outbox.stream has no row for the slot "${slot}"` });
   return new OutboxError('OUTBOX_SYSTEM_CHANGED');
 }

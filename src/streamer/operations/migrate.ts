@@ -6,7 +6,8 @@ import { OutboxError } from '../../errors.ts';
 import { ClickHouse } from '../delivery/clickhouse.ts';
 import { checkTarget } from '../delivery/target.ts';
 import { Database, postgresError } from '../postgres.ts';
-import { checkPublication, checkServer, checkSlot } from '../source/slot.ts';
+import { EVENT_COLUMNS } from '../source/pgoutput.ts';
+import { checkPublication, checkServer, checkSlot, PUBLICATION } from '../source/slot.ts';
 
 const MIGRATIONS = new URL('../../../migrations/', import.meta.url);
 /** Any number will do, as long as every version of this program takes the same. */
@@ -39,11 +40,32 @@ export async function migratePostgres(url: string, slot: string, report: Report,
     }
     report('Postgres: schema outbox is up to date');
     await checkServer(db);
-    await checkPublication(db);
+    await restorePublication(db, report);
     await createSlot(db, slot, failover, report);
   } finally {
     await db.close();
   }
+}
+
+/**
+ * Makes the publication again, or right, where somebody has dropped or altered it. A stream that was there before notices it
+ * all the same (OUTBOX_PUBLICATION_CHANGED), because what was committed meanwhile is not in it.
+ */
+async function restorePublication(db: Database, report: Report): Promise<void> {
+  try {
+    await checkPublication(db);
+    return;
+  } catch (error) {
+    if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_PUBLICATION_MISSING') throw error;
+  }
+  const { count } = await db.query('SELECT FROM pg_publication WHERE pubname = $1', [PUBLICATION]);
+  if (count === 0) await db.query(`CREATE PUBLICATION ${PUBLICATION}`);
+  const columns = EVENT_COLUMNS.map(({ name }) => name).join(', ');
+  // a column list of a partitioned table wants its root to be published
+  await db.query(`ALTER PUBLICATION ${PUBLICATION} SET (publish = 'insert', publish_via_partition_root = true)`);
+  await db.query(`ALTER PUBLICATION ${PUBLICATION} SET TABLE outbox.event (${columns})`);
+  await checkPublication(db);
+  report(`Postgres: restored the publication "${PUBLICATION}"`);
 }
 
 async function createSlot(db: Database, slot: string, failover: boolean, report: Report): Promise<void> {

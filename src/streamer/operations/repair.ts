@@ -94,11 +94,16 @@ function parse(args: string[]): { dryRun: boolean; json: boolean; help: boolean 
 
 function print(report: RepairReport, isDry: boolean): string {
   const lines = [
-    report.gap === null ? 'the stream has no gap' : `${report.gap}: ${isDry ? 'a new slot would be made' : 'a new slot was made'}`,
-    ...(isDry && report.gap !== null ? [] : [`missing ${report.missing}   sent ${report.sent}   quarantined ${report.quarantined}`]),
+    report.gap === null
+      ? 'the stream has no gap'
+      : `${report.gap}: ${isDry ? 'a new slot would be made' : 'a new slot was made'}`,
+    ...(isDry && report.gap !== null
+      ? []
+      : [`missing ${report.missing}   sent ${report.sent}   quarantined ${report.quarantined}`]),
   ];
   const { altered, double, extra } = report;
-  if (altered + double + extra > 0) lines.push(`left alone: altered ${altered}   double ${double}   extra ${extra} (see verify)`);
+  if (altered + double + extra > 0)
+    lines.push(`left alone: altered ${altered}   double ${double}   extra ${extra} (see verify)`);
   return `${lines.join('\n')}\n`;
 }
 
@@ -149,7 +154,7 @@ interface Work {
 }
 
 async function lock(db: Database, slot: string): Promise<void> {
-  const { rows } = await db.query<{ mine: boolean }>('SELECT pg_try_advisory_lock($1 # hashtext($2)) AS mine', [
+  const { rows } = await db.query<{ mine: boolean }>('SELECT pg_try_advisory_lock($1::bigint # hashtext($2)) AS mine', [
     ADVISORY_LOCK,
     slot,
   ]);
@@ -173,7 +178,14 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
   const epoch = await beginRepair(ask, slot);
   onProgress({ step: 'waiting for inserts under way' });
   const { signal } = new AbortController();
-  const readBack = new ReadBack({ clickhouse, table: config.clickhouseTable, source: patient.source, log: createLogger({ level: 'silent' }), signal, stop });
+  const readBack = new ReadBack({
+    clickhouse,
+    table: config.clickhouseTable,
+    source: patient.source,
+    log: createLogger({ level: 'silent' }),
+    signal,
+    stop,
+  });
   await readBack.quiet(performance.now() + STRANGER_MS + config.insertTimeoutMs + INSERT_MARGIN_MS);
   onProgress({ step: 'making the slot' });
   if (patient.slotExists) await dropSlot(ask, slot);
@@ -238,12 +250,20 @@ async function fill(
     retryMaxMs: config.retryMaxMs,
     maxRows: config.batchMaxRows,
     maxBytes: config.batchMaxBytes,
-    log: createLogger({ level: config.logLevel }),
+    log: createLogger({ level: config.logLevel }, process.stderr),
     status: new Status(),
     signal: new AbortController().signal,
     stop,
   });
-  const counts: Record<Kind, number> = { missing: 0, double: 0, altered: 0, extra: 0, quarantined: 0, discarded: 0, expired: 0 };
+  const counts: Record<Kind, number> = {
+    missing: 0,
+    double: 0,
+    altered: 0,
+    extra: 0,
+    quarantined: 0,
+    discarded: 0,
+    expired: 0,
+  };
   const wanted = new Map<string, number>();
   const send = async (): Promise<void> => {
     if (wanted.size === 0) return;

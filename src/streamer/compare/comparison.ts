@@ -1,0 +1,180 @@
+import type { Lsn } from '../../lsn.ts';
+import { LAST_US } from '../batch/time.ts';
+import type { Database } from '../postgres.ts';
+import { classify } from './classify.ts';
+import type { Difference, SetAside } from './classify.ts';
+import { untilDelivered } from './delivered.ts';
+import { unequal } from './merge.ts';
+import { OutboxSnapshot } from './outbox.ts';
+import type { Bucket } from './outbox.ts';
+import { TableView } from './table.ts';
+import type { TableOptions } from './table.ts';
+import { Ranges } from './window.ts';
+import type { Range, Window } from './window.ts';
+
+/** Ids that are held in memory, and looked at once more together. */
+const MAX_SUSPECTS = 100_000;
+/**
+ * Retention goes by the time a transaction began, ClickHouse has the time it committed. Where earlier rows are gone,
+ * those committed shortly after the oldest one that is left may have begun among them.
+ */
+const LONG_TRANSACTION_US = 3_600_000_000n;
+
+export interface ComparisonOptions extends TableOptions {
+  readonly slot: string;
+  readonly window: Window;
+  /** How long the streamer may take to deliver what a snapshot shows, in ms; 0 compares whatever is there. */
+  readonly waitMs: number;
+  /** Connections with SNAPSHOT_PARAMETERS: of the snapshot, and for a second look; without one, the first look counts. */
+  readonly first: Database;
+  readonly second: Database | undefined;
+  /** A connection for questions. */
+  readonly ask: Database;
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+export type Progress =
+  | { readonly step: 'waiting' | 'counting' | 'looking again' }
+  | { readonly step: 'comparing'; readonly done: number; readonly of: number };
+
+/** What is known once all differences have been told. */
+export interface Totals {
+  /** Events of the window in Postgres, and rows of it in ClickHouse, expired ones included. */
+  postgres: number;
+  clickhouse: number;
+  /** Rows of the window that the outbox no longer has, beside those told as differences. */
+  expired: number;
+  /** Ids that seemed to differ, and at a second look did not: what was committed meanwhile. */
+  cleared: number;
+}
+
+/**
+ * Compares outbox.event with what ClickHouse has of it: first the number and the sum of the digests of each hour; then,
+ * in hours that differ, event by event; then, with a new snapshot, the events that differ once more. Memory does not grow
+ * with the number of events or differences.
+ *
+ * The caller takes the snapshot, waits until all of it is delivered, and ends it afterwards.
+ */
+export class Comparison {
+  readonly #options: ComparisonOptions;
+  readonly #snapshot: OutboxSnapshot;
+  readonly totals: Totals = { postgres: 0, clickhouse: 0, expired: 0, cleared: 0 };
+
+  constructor(options: ComparisonOptions, snapshot: OutboxSnapshot) {
+    this.#options = options;
+    this.#snapshot = snapshot;
+  }
+
+  /** All differences, by id; an id may have several. Throws OUTBOX_PG_*, OUTBOX_CH_*, OUTBOX_VERIFY_*. */
+  async *differences(): AsyncGenerator<Difference, void, undefined> {
+    const { window } = this.#options;
+    this.#progress({ step: 'counting' });
+    const oldest = await this.#snapshot.oldest();
+    const table = new TableView(this.#options, this.#snapshot.horizon);
+    const gone = await table.committedBefore(window, oldest ?? LAST_US);
+    this.totals.expired = gone.inWindow;
+    this.totals.clickhouse = gone.inWindow;
+    if (oldest === undefined) return;
+
+    const expiredBefore = gone.any ? oldest + LONG_TRANSACTION_US : oldest;
+    const { ranges, events } = await this.#unequalHours(table, oldest);
+    let done = 0;
+    const watch = (rows: readonly unknown[]): void => {
+      done += rows.length;
+      this.#progress({ step: 'comparing', done, of: events });
+    };
+    let after: string | undefined;
+    let isMore = ranges.length > 0;
+    while (isMore) {
+      const suspects: string[] = [];
+      const left = seen(this.#snapshot.keys(window, ranges, after), watch);
+      for await (const { id } of unequal(left, table.keys(window, oldest, ranges, after))) {
+        suspects.push(id);
+        if (suspects.length === MAX_SUSPECTS) break;
+      }
+      if (suspects.length > 0) yield* this.#again(suspects, expiredBefore);
+      isMore = suspects.length === MAX_SUSPECTS;
+      after = suspects.at(-1);
+    }
+  }
+
+  async #unequalHours(table: TableView, oldest: bigint): Promise<{ ranges: Range[]; events: number }> {
+    const { window } = this.#options;
+    const { totals } = this;
+    const ranges = new Ranges();
+    let events = 0;
+    const sum = (side: 'postgres' | 'clickhouse') => (buckets: readonly Bucket[]) => {
+      for (const bucket of buckets) totals[side] += Number(bucket.events);
+    };
+    const hours = unequal(
+      seen(this.#snapshot.buckets(window), sum('postgres')),
+      seen(table.buckets(window, oldest), sum('clickhouse')),
+    );
+    for await (const { id, left } of hours) {
+      ranges.add(Number(id));
+      events += Number(left[0]?.row.events ?? 0);
+    }
+    return { ranges: ranges.list(), events };
+  }
+
+  /** The same for a number of ids, with a snapshot of now: what was committed while we looked is there on both sides. */
+  async *#again(ids: readonly string[], expiredBefore: bigint): AsyncGenerator<Difference, void, undefined> {
+    const { second, ask, slot, waitMs } = this.#options;
+    this.#progress({ step: 'looking again' });
+    const snapshot = second === undefined ? this.#snapshot : await OutboxSnapshot.take(second);
+    try {
+      if (second !== undefined) await untilDelivered(ask, slot, snapshot.horizon.lsn, waitMs);
+      // after the wait: all that is set aside is so by now; before ClickHouse is read: what is taken up again is found there
+      const aside = await setAside(ask, slot, ids);
+      const table = new TableView(this.#options, snapshot.horizon);
+      let unlike = 0;
+      for await (const rows of unequal(snapshot.rows(ids), table.rows(ids))) {
+        unlike++;
+        yield* classify(rows, aside.get(rows.id) ?? NONE, expiredBefore);
+      }
+      this.totals.cleared += ids.length - unlike;
+    } finally {
+      if (second !== undefined) await snapshot.end();
+    }
+  }
+
+  #progress(progress: Progress): void {
+    this.#options.onProgress?.(progress);
+  }
+}
+
+async function* seen<Row>(
+  chunks: AsyncIterable<Row[]>,
+  see: (rows: readonly Row[]) => void,
+): AsyncGenerator<Row[], void, undefined> {
+  for await (const rows of chunks) {
+    see(rows);
+    yield rows;
+  }
+}
+
+const NONE: SetAside = { quarantined: 0, discarded: 0 };
+
+/** What of these ids this slot has set aside; older schemas have no quarantine. */
+async function setAside(db: Database, slot: string, ids: readonly string[]): Promise<Map<string, SetAside>> {
+  const known = await db.query<{ yes: boolean }>("SELECT to_regclass('outbox.quarantine') IS NOT NULL AS yes");
+  if (known.rows[0]?.yes !== true) return new Map();
+  const { rows } = await db.query<{ id: string; quarantined: number; discarded: number }>(
+    `SELECT event_id::text AS id, count(*) FILTER (WHERE discarded_at IS NULL)::int AS quarantined,
+            count(*) FILTER (WHERE discarded_at IS NOT NULL)::int AS discarded
+       FROM outbox.quarantine WHERE slot_name = $1 AND event_id = ANY($2::uuid[]) GROUP BY event_id`,
+    [slot, ids],
+  );
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+/** Takes a snapshot, and waits until the streamer has delivered all that it shows. */
+export async function deliveredSnapshot(
+  options: Pick<ComparisonOptions, 'first' | 'ask' | 'slot' | 'waitMs' | 'onProgress'>,
+): Promise<{ snapshot: OutboxSnapshot; reached: Lsn }> {
+  const { first, ask, slot, waitMs, onProgress } = options;
+  onProgress?.({ step: 'waiting' });
+  const snapshot = await OutboxSnapshot.take(first);
+  const { lsn } = await untilDelivered(ask, slot, snapshot.horizon.lsn, waitMs);
+  return { snapshot, reached: lsn };
+}

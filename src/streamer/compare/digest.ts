@@ -1,0 +1,65 @@
+import { FIRST_US, LAST_US } from '../batch/time.ts';
+import { BUCKET_US } from './window.ts';
+
+/**
+ * SQL by which Postgres and ClickHouse come to the same digest of an event: MD5 of its numbers and the lengths of its texts,
+ * then the texts, each as UTF-8. Nothing of it can be shifted from one field into the next without a trace.
+ */
+
+/** What a digest covers, beside the id. */
+export const FIELDS = [
+  'event_date_time',
+  'metadata_version',
+  'event_type',
+  'environment',
+  'trace',
+  'event_context_text',
+] as const;
+
+const DASHES = "substr(tp, 3, 1) || substr(tp, 36, 1) || substr(tp, 53, 1) = '---'::bytea";
+const [BEFORE, BEYOND] = [FIRST_US, LAST_US + 1n].map((us) => new Date(Number(us / 1000n)).toISOString());
+
+/** Rows of outbox.event with `us`, the date as ClickHouse has it, and `digest`; the texts are bytes of UTF-8. */
+export const OUTBOX_ROWS = `
+  SELECT event_id, us, recorded_at, event_date_time, metadata_version, type, environment, tp, trace, context,
+         md5(convert_to(concat_ws(' ', event_id, us, metadata_version, length(type), length(environment), length(trace)) || ' ', 'UTF8')
+             || type || environment || trace || context) COLLATE "C" AS digest
+    FROM (
+      SELECT event_id, recorded_at, event_date_time, metadata_version, type, environment, context, tp,
+             CASE WHEN event_date_time < '${BEFORE}' THEN ${FIRST_US}
+                  WHEN event_date_time >= '${BEYOND}' THEN ${LAST_US}
+                  ELSE (extract(epoch FROM event_date_time) * 1000000)::bigint END AS us,
+             CASE WHEN length(tp) >= 55 AND ${DASHES} THEN substr(tp, 4, 32) || substr(tp, 37, 16) ELSE '' END AS trace
+        FROM (
+          SELECT event_id, recorded_at, metadata_version, event_date_time,
+                 convert_to(event_type, 'UTF8') AS type, convert_to(environment, 'UTF8') AS environment,
+                 convert_to(event_context::text, 'UTF8') AS context, convert_to(traceparent, 'UTF8') AS tp
+            FROM outbox.event
+        ) AS e
+    ) AS e`;
+
+/** The same of an expression of ClickHouse, over the columns of its table. */
+export const TABLE_US = 'toUnixTimestamp64Micro(event_date_time)';
+export const TABLE_DIGEST = `MD5(concat(
+  toString(event_id), ' ', toString(${TABLE_US}), ' ', toString(metadata_version), ' ', toString(length(event_type)), ' ',
+  toString(length(environment)), ' ', toString(length(trace_id) + length(span_id)), ' ',
+  event_type, environment, trace_id, span_id, event_context_text))`;
+
+/** Each of FIELDS as a short text, in their order. */
+export const OUTBOX_FIELDS =
+  'ARRAY[us::text, metadata_version::text, md5(type), md5(environment), md5(trace), md5(context)]';
+export const TABLE_FIELDS = `[toString(${TABLE_US}), toString(metadata_version), ${[
+  'event_type',
+  'environment',
+  'concat(trace_id, span_id)',
+  'event_context_text',
+]
+  .map((text) => `lower(hex(MD5(${text})))`)
+  .join(', ')}]`;
+
+/** Hours since 1900, of which none is negative: both servers round towards zero. */
+export const OUTBOX_BUCKET = `(us - (${FIRST_US})) / ${BUCKET_US}`;
+export const TABLE_BUCKET = `intDiv(${TABLE_US} - (${FIRST_US}), ${BUCKET_US})`;
+/** Seven bytes of each digest, added up: the order does not matter, and neither server overflows. */
+export const OUTBOX_SUM = "sum(('x' || left(digest, 14))::bit(56)::bigint)";
+export const TABLE_SUM = `sum(toUInt128(reinterpretAsUInt64(reverse(substring(${TABLE_DIGEST}, 1, 7)))))`;

@@ -1,0 +1,185 @@
+import type pg from 'pg';
+import { parseLsn } from '../../lsn.ts';
+import type { Lsn } from '../../lsn.ts';
+import type { Database } from '../postgres.ts';
+import { OUTBOX_BUCKET, OUTBOX_FIELDS, OUTBOX_ROWS, OUTBOX_SUM } from './digest.ts';
+import type { Keyed } from './merge.ts';
+import type { Range, Window } from './window.ts';
+
+const FETCH_ROWS = 5000;
+/** Whole events may be large. */
+const FETCH_EVENTS = 20;
+/** Run-time parameters of a connection for snapshots: statements take long, and the transaction waits for the streamer. */
+export const SNAPSHOT_PARAMETERS = {
+  statement_timeout: '0',
+  lock_timeout: '30s',
+  idle_in_transaction_session_timeout: '0',
+  // a cursor is read to its end
+  cursor_tuple_fraction: '1',
+} as const;
+
+/** What a snapshot can see was committed before this position, and what was committed behind it, later than this time. */
+export interface Horizon {
+  readonly lsn: Lsn;
+  /** µs since 1970, by Postgres' clock. */
+  readonly us: bigint;
+}
+
+/** The rows of an hour: `id` is the bucket, `digest` their number and the sum of their digests. */
+export interface Bucket extends Keyed {
+  readonly events: string;
+}
+
+/** A row of outbox.event, by its digest and FIELDS. Times are µs since 1970. */
+export interface OutboxRow extends Keyed {
+  readonly us: string;
+  readonly recorded: string;
+  readonly fields: readonly string[];
+}
+
+/** An event as Postgres would send it: the values of its columns in binary, or null. */
+export interface OutboxEvent extends Keyed {
+  readonly event_id: Buffer;
+  readonly type: Buffer;
+  readonly date: Buffer;
+  readonly environment: Buffer;
+  readonly context: Buffer;
+  readonly version: Buffer;
+  readonly traceparent: Buffer | null;
+}
+
+/**
+ * outbox.event as one snapshot shows it. Reads only; its lock (ACCESS SHARE) is in nobody's way but TRUNCATE's and DDL's,
+ * so that retention empties no bucket meanwhile. All streams are in chunks, through cursors. Throws OUTBOX_PG_*.
+ */
+export class OutboxSnapshot {
+  readonly #db: Database;
+  #cursors = 0;
+  readonly horizon: Horizon;
+
+  private constructor(db: Database, horizon: Horizon) {
+    this.#db = db;
+    this.horizon = horizon;
+  }
+
+  /** Begins a transaction on the connection, which has SNAPSHOT_PARAMETERS and serves nothing else until `end`. */
+  static async take(db: Database): Promise<OutboxSnapshot> {
+    await begin(db);
+    // before the snapshot: a TRUNCATE in between would show an empty bucket
+    await db.query('LOCK TABLE outbox.event IN ACCESS SHARE MODE');
+    const begun = await db.query<{ us: string }>('SELECT (extract(epoch FROM now()) * 1000000)::bigint AS us');
+    // after the snapshot: the commit record of all that it shows lies before
+    const { rows } = await db.query<{ lsn: string; page: number; segment: string }>(
+      `SELECT pg_current_wal_insert_lsn() AS lsn, current_setting('wal_block_size')::int AS page,
+              pg_size_bytes(current_setting('wal_segment_size')) AS segment`,
+    );
+    const { lsn, page, segment } = rows[0]!;
+    return new OutboxSnapshot(db, {
+      lsn: recordEnd(parseLsn(lsn), page, Number(segment)),
+      us: BigInt(begun.rows[0]!.us),
+    });
+  }
+
+  /** The same with a snapshot that another session exports, of all that was committed before a position. */
+  static async import(db: Database, name: string, lsn: Lsn): Promise<OutboxSnapshot> {
+    await begin(db);
+    await db.query(`SET TRANSACTION SNAPSHOT '${name}'`);
+    const { rows } = await db.query<{ us: string }>('SELECT (extract(epoch FROM now()) * 1000000)::bigint AS us');
+    await db.query('LOCK TABLE outbox.event IN ACCESS SHARE MODE');
+    return new OutboxSnapshot(db, { lsn, us: BigInt(rows[0]!.us) });
+  }
+
+  async end(): Promise<void> {
+    await this.#db.query('ROLLBACK');
+  }
+
+  /** When the oldest row that is still there was recorded, in µs since 1970: retention has emptied what is older. */
+  async oldest(): Promise<bigint | undefined> {
+    const { rows } = await this.#db.query<{ us: string | null }>(
+      'SELECT (extract(epoch FROM min(recorded_at) FILTER (WHERE isfinite(recorded_at))) * 1000000)::bigint AS us FROM outbox.event',
+    );
+    const us = rows[0]?.us ?? undefined;
+    return us === undefined ? undefined : BigInt(us);
+  }
+
+  buckets(window: Window): AsyncGenerator<Bucket[], void, undefined> {
+    const events = 'count(*)::text';
+    return this.#read<Bucket>(
+      `SELECT lpad((${OUTBOX_BUCKET})::text, 8, '0') AS id, ${events} AS events, ${events} || ':' || ${OUTBOX_SUM} AS digest
+         FROM (${OUTBOX_ROWS}) AS e WHERE us <@ $1::int8range GROUP BY 1 ORDER BY 1`,
+      [int8range(window)],
+    );
+  }
+
+  /** Ids and digests of the window, as far as it lies in one of the ranges, behind the id `after`. */
+  keys(window: Window, ranges: readonly Range[], after: string | undefined): AsyncGenerator<Keyed[], void, undefined> {
+    return this.#read<Keyed>(
+      `SELECT event_id::text AS id, digest FROM (${OUTBOX_ROWS}) AS e
+        WHERE us <@ $1::int8range AND us <@ $2::int8multirange AND ($3::uuid IS NULL OR event_id > $3::uuid) ORDER BY event_id, digest`,
+      [int8range(window), `{${ranges.map(int8range).join(',')}}`, after ?? null],
+    );
+  }
+
+  /** All rows of these ids, of whatever date. */
+  rows(ids: readonly string[]): AsyncGenerator<OutboxRow[], void, undefined> {
+    return this.#read<OutboxRow>(
+      `SELECT event_id::text AS id, digest, us::text AS us, ${OUTBOX_FIELDS} AS fields,
+              CASE WHEN isfinite(recorded_at) THEN (extract(epoch FROM recorded_at) * 1000000)::bigint ELSE 0 END::text AS recorded
+         FROM (${OUTBOX_ROWS}) AS e WHERE event_id = ANY($1::uuid[]) ORDER BY event_id, digest, recorded_at`,
+      [ids],
+    );
+  }
+
+  /** All events of these ids, whole. */
+  events(ids: readonly string[]): AsyncGenerator<OutboxEvent[], void, undefined> {
+    return this.#read<OutboxEvent>(
+      `SELECT event_id::text AS id, digest, uuid_send(event_id) AS event_id, type, timestamptz_send(event_date_time) AS date,
+              environment, context, int4send(metadata_version) AS version, tp AS traceparent
+         FROM (${OUTBOX_ROWS}) AS e WHERE event_id = ANY($1::uuid[]) ORDER BY event_id, digest`,
+      [ids],
+      FETCH_EVENTS,
+    );
+  }
+
+  async *#read<Row extends pg.QueryResultRow>(
+    query: string,
+    values: unknown[],
+    atOnce = FETCH_ROWS,
+  ): AsyncGenerator<Row[], void, undefined> {
+    const cursor = `compared_${++this.#cursors}`;
+    await this.#db.query(`DECLARE ${cursor} NO SCROLL CURSOR FOR ${query}`, values);
+    try {
+      for (;;) {
+        const { rows } = await this.#db.query<Row>(`FETCH ${atOnce} FROM ${cursor}`);
+        yield rows;
+        if (rows.length < atOnce) return;
+      }
+    } finally {
+      // in a transaction that has failed there is nothing to close
+      await this.#db.query(`CLOSE ${cursor}`).catch(() => undefined);
+    }
+  }
+}
+
+async function begin(db: Database): Promise<void> {
+  // known since 17
+  await db.query(
+    "SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL",
+  );
+  await db.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+}
+
+/**
+ * The insert position is where the next record begins. Right behind a page that is full, that is behind the next page's
+ * header, where no record ends: a slot without anything new would never get there.
+ */
+export function recordEnd(insertLsn: Lsn, pageBytes: number, segmentBytes: number): Lsn {
+  const [shortHeader, longHeader] = [24, 40];
+  if (insertLsn % segmentBytes === longHeader) return insertLsn - longHeader;
+  if (insertLsn % segmentBytes > pageBytes && insertLsn % pageBytes === shortHeader) return insertLsn - shortHeader;
+  return insertLsn;
+}
+
+function int8range({ from, to }: Window | Range): string {
+  return `[${from ?? ''},${to ?? ''})`;
+}

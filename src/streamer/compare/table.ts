@@ -1,0 +1,112 @@
+import { LAST_US } from '../batch/time.ts';
+import type { ClickHouse } from '../delivery/clickhouse.ts';
+import { TABLE_BUCKET, TABLE_DIGEST, TABLE_FIELDS, TABLE_SUM, TABLE_US } from './digest.ts';
+import type { Keyed } from './merge.ts';
+import type { Bucket, Horizon } from './outbox.ts';
+import type { Range, Window } from './window.ts';
+
+/** What a row's position says is believed, unless its time of commit says otherwise by more than this. */
+const CLOCK_MARGIN_US = 60_000_000n;
+
+/** A row of ClickHouse's table. Times are µs since 1970. */
+export interface TableRow extends Keyed {
+  readonly us: string;
+  /** A decimal number, and the event's own in its transaction. */
+  readonly atLsn: string;
+  readonly atSeq: number;
+  readonly committed: string;
+  readonly fields: readonly string[];
+}
+
+export interface TableOptions {
+  readonly clickhouse: ClickHouse;
+  readonly table: string;
+  /** System identifier and slot: one table may be shared by many databases. */
+  readonly source: string;
+}
+
+/**
+ * What a source has delivered into ClickHouse's table, up to a horizon. A row behind it that was committed before it
+ * belongs to another timeline, whose positions mean other events; it is seen. Throws OUTBOX_CH_*.
+ */
+export class TableView {
+  readonly #options: TableOptions;
+  readonly #horizon: Horizon;
+
+  constructor(options: TableOptions, horizon: Horizon) {
+    this.#options = options;
+    this.#horizon = horizon;
+  }
+
+  /** The hours of the window; rows committed before `since` are left out. */
+  buckets(window: Window, since: bigint): AsyncGenerator<Bucket[], void, undefined> {
+    return this.#stream<Bucket>(
+      `SELECT leftPad(toString(${TABLE_BUCKET}), 8, '0') AS id, toString(count()) AS events,
+              concat(toString(count()), ':', toString(${TABLE_SUM})) AS digest
+         FROM {table:Identifier} WHERE ${this.#inView} AND ${between(window)} AND committed_at >= ${time(since)}
+        GROUP BY id ORDER BY id`,
+    );
+  }
+
+  /** Ids and digests of the window, as far as it lies in one of the ranges, behind the id `after`. */
+  keys(
+    window: Window,
+    since: bigint,
+    ranges: readonly Range[],
+    after: string | undefined,
+  ): AsyncGenerator<Keyed[], void, undefined> {
+    return this.#stream<Keyed>(
+      `SELECT toString(event_id) AS id, lower(hex(${TABLE_DIGEST})) AS digest FROM {table:Identifier}
+        WHERE ${this.#inView} AND ${between(window)} AND committed_at >= ${time(since)}
+          AND (${ranges.map(between).join(' OR ')}) AND toString(event_id) > {after:String}
+        ORDER BY id, digest`,
+      { after: after ?? '' },
+    );
+  }
+
+  /** All rows of these ids, of whatever date. */
+  rows(ids: readonly string[]): AsyncGenerator<TableRow[], void, undefined> {
+    return this.#stream<TableRow>(
+      `SELECT toString(event_id) AS id, lower(hex(${TABLE_DIGEST})) AS digest, toString(${TABLE_US}) AS us, toString(lsn) AS atLsn, seq AS atSeq,
+              toString(toUnixTimestamp64Micro(committed_at)) AS committed, ${TABLE_FIELDS} AS fields
+         FROM {table:Identifier}
+        WHERE ${this.#inView} AND event_id IN (${ids.map((id) => `'${id}'`).join(',')})
+        ORDER BY id, digest, lsn, seq`,
+    );
+  }
+
+  /** How many rows of the window were committed before a time, and whether there are such rows at all. */
+  async committedBefore(window: Window, us: bigint): Promise<{ inWindow: number; any: boolean }> {
+    let [inWindow, all] = [0, 0];
+    const counts = this.#stream<{ window: string; total: string }>(
+      `SELECT toString(countIf(${between(window)})) AS window, toString(count()) AS total FROM {table:Identifier}
+        WHERE ${this.#inView} AND committed_at < ${time(us)}`,
+    );
+    for await (const rows of counts)
+      for (const row of rows) [inWindow, all] = [inWindow + Number(row.window), all + Number(row.total)];
+    return { inWindow, any: all > 0 };
+  }
+
+  get #inView(): string {
+    const { lsn, us } = this.#horizon;
+    return `source = {source:String} AND (lsn < ${lsn} OR committed_at < ${time(us - CLOCK_MARGIN_US)})`;
+  }
+
+  #stream<Row>(query: string, parameters: Record<string, unknown> = {}): AsyncGenerator<Row[], void, undefined> {
+    const { clickhouse, table, source } = this.#options;
+    return clickhouse.stream<Row>(query, { table, source, ...parameters });
+  }
+}
+
+/** As conditions on the column itself, which the primary key can use. */
+function between({ from, to }: Window | Range): string {
+  const conditions: string[] = [];
+  if (from !== undefined) conditions.push(`event_date_time >= ${time(from)}`);
+  // the first moment that DateTime64 does not hold would be clamped to the last one that it does
+  if (to !== undefined && to <= LAST_US) conditions.push(`event_date_time < ${time(to)}`);
+  return conditions.length === 0 ? 'true' : `(${conditions.join(' AND ')})`;
+}
+
+function time(us: bigint): string {
+  return `fromUnixTimestamp64Micro(${us}, 'UTC')`;
+}

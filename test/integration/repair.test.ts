@@ -1,0 +1,180 @@
+import { expect, test } from 'vitest';
+import { command } from '../support/command.ts';
+import { Outbox } from '../support/outbox.ts';
+import { eventually } from '../support/wait.ts';
+
+/** Inserts have a second, so that those under way are waited for in seconds. */
+const QUICK = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
+
+interface Report {
+  gap: string | null;
+  missing: number;
+  sent: number;
+  quarantined: number;
+  extra: number;
+  double: number;
+}
+
+async function repaired(outbox: Outbox, args: string[] = []): Promise<Report> {
+  const { code, stdout, stderr } = await command(outbox, ['repair', '--json', ...args], QUICK).done;
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return JSON.parse(stdout) as Report;
+}
+
+async function expectIdentical(outbox: Outbox): Promise<void> {
+  const { stdout, stderr } = await command(outbox, ['verify', '--json']).done;
+  expect(stderr).toBe('');
+  expect(JSON.parse(stdout)).toMatchObject({ identical: true, missing: 0, double: 0, altered: 0, extra: 0 });
+}
+
+/** Events that were delivered, then the slot is dropped, then events that only the outbox has. */
+async function lostSlot(outbox: Outbox, missing: number): Promise<void> {
+  const streamer = outbox.stream();
+  await streamer.attached();
+  await outbox.fill(300, 'test.before');
+  await outbox.untilDelivered(300);
+  expect(await streamer.stop()).toBe(0);
+  await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [outbox.slot]);
+  await outbox.fill(missing, 'test.missing');
+}
+
+/** Commits and rolls back until it is stopped; resolves with the number of events committed. */
+function produce(outbox: Outbox): { stop: () => Promise<number> } {
+  const stop = new AbortController();
+  const done = (async () => {
+    let committed = 0;
+    for (let i = 0; !stop.signal.aborted; i++) {
+      const client = await outbox.postgres.connect();
+      await client.query('BEGIN');
+      await client.query(
+        "INSERT INTO outbox.event (event_type, event_context) SELECT 'test.live', '{}' FROM generate_series(1, 3)",
+      );
+      await client.query(i % 4 === 0 ? 'ROLLBACK' : 'COMMIT');
+      client.release();
+      if (i % 4 !== 0) committed += 3;
+    }
+    return committed;
+  })();
+  return {
+    stop: async () => {
+      stop.abort();
+      return done;
+    },
+  };
+}
+
+test('a lost slot costs only the gap: it is filled while producers go on and a streamer waits (invariant 8)', async () => {
+  await using outbox = await Outbox.create();
+  await lostSlot(outbox, 2000);
+  const streamer = outbox.stream({ OUTBOX_RETRY_MAX_MS: '200' });
+  await streamer.failure('OUTBOX_SLOT_MISSING');
+  const producer = produce(outbox);
+  const dry = await repaired(outbox, ['--dry-run']);
+  expect(dry).toMatchObject({ gap: 'the slot does not exist', sent: 0 });
+  const report = await repaired(outbox);
+  expect(report.gap).toBe('the slot does not exist');
+  expect(report.sent).toBe(report.missing);
+  expect(report.missing).toBeGreaterThanOrEqual(2000);
+  await streamer.failure('OUTBOX_REPAIR_UNFINISHED');
+  await streamer.attached();
+  const live = await producer.stop();
+  await outbox.untilDelivered(2300 + live);
+  expect(await outbox.delivered()).toEqual({ rows: 2300 + live, events: 2300 + live });
+  await expectIdentical(outbox);
+  // rows as the stream would have brought them, but for their origin
+  expect(
+    await outbox.select(
+      "SELECT origin, count() AS n, uniqExact(lsn, seq) AS places FROM events WHERE event_type = 'test.missing' GROUP BY origin",
+    ),
+  ).toEqual([{ origin: 'repair', n: 2000, places: 2000 }]);
+  expect(await repaired(outbox)).toMatchObject({ gap: null, missing: 0, sent: 0 });
+  expect(await streamer.stop()).toBe(0);
+}, 180_000);
+
+test('killed at any time and run again, it sends every event once (invariant 4)', async () => {
+  await using outbox = await Outbox.create();
+  await lostSlot(outbox, 5000);
+  const environment = { ...QUICK, OUTBOX_BATCH_MAX_ROWS: '100' };
+  for (const rows of [301, 900, 2500]) {
+    const repair = command(outbox, ['repair'], environment);
+    await eventually(`${rows} rows`, async () => (await outbox.delivered()).rows >= rows, 60_000);
+    repair.kill();
+    await repair.done;
+  }
+  const streamer = outbox.stream();
+  await streamer.failure('OUTBOX_REPAIR_UNFINISHED');
+  const { code, stdout } = await command(outbox, ['repair', '--json'], environment).done;
+  expect(code).toBe(0);
+  const report = JSON.parse(stdout) as Report;
+  expect(report.gap).toBe('an earlier repair has not ended');
+  expect(report.missing).toBeLessThanOrEqual(2800);
+  await outbox.fill(10);
+  await outbox.untilDelivered(5310);
+  expect(await outbox.delivered()).toEqual({ rows: 5310, events: 5310 });
+  await expectIdentical(outbox);
+  expect(await streamer.stop()).toBe(0);
+}, 180_000);
+
+test('rows that are gone in ClickHouse come back beside a running streamer; of two repairs at once one does it', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  await outbox.fill(1000);
+  await outbox.untilDelivered(1000);
+  await outbox.clickhouse.command({
+    query: 'DELETE FROM events WHERE toUInt32(event_context.n) % 4 = 0',
+    clickhouse_settings: { mutations_sync: '2', lightweight_deletes_sync: '2' },
+  });
+  expect(await outbox.delivered()).toEqual({ rows: 750, events: 750 });
+  expect(await repaired(outbox, ['--dry-run'])).toMatchObject({ gap: null, missing: 250, sent: 0 });
+  const producer = produce(outbox);
+  const both = await Promise.all([1, 2].map(async () => command(outbox, ['repair', '--json'], QUICK).done));
+  const live = await producer.stop();
+  const sent = both.filter(({ code }) => code === 0).map(({ stdout }) => (JSON.parse(stdout) as Report).sent);
+  expect(sent.reduce((sum, one) => sum + one, 0)).toBe(250);
+  const failures = both.filter(({ code }) => code !== 0).map(({ stderr }) => stderr.split(':')[0]);
+  expect(failures).toEqual(failures.map(() => 'OUTBOX_REPAIR_BUSY'));
+  await outbox.untilDelivered(1000 + live);
+  await expectIdentical(outbox);
+  expect(await streamer.stop()).toBe(0);
+}, 120_000);
+
+test('a publication that was dropped: migrate restores it, repair fills the gap (invariant 8)', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream({ OUTBOX_RETRY_MAX_MS: '200' });
+  await streamer.attached();
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  await outbox.postgres.query('DROP PUBLICATION outbox');
+  await outbox.fill(20, 'test.unpublished');
+  await streamer.failure('OUTBOX_PUBLICATION_MISSING');
+  await outbox.migrate();
+  await streamer.failure('OUTBOX_PUBLICATION_CHANGED');
+  const report = await repaired(outbox);
+  expect(report).toMatchObject({ gap: 'the publication was changed', missing: 20, sent: 20 });
+  await outbox.fill(5);
+  await outbox.untilDelivered(35);
+  await expectIdentical(outbox);
+  expect(await streamer.stop()).toBe(0);
+}, 120_000);
+
+test('what ClickHouse refuses goes to quarantine, also in a repair; duplicates of an id are two events', async () => {
+  await using outbox = await Outbox.create();
+  await lostSlot(outbox, 0);
+  await outbox.postgres.query(
+    `INSERT INTO outbox.event (event_id, event_type, event_context)
+     SELECT '00000000-0000-7000-8000-000000000001', CASE n WHEN 3 THEN 'poison' ELSE 'same' END, '{}' FROM generate_series(1, 3) n`,
+  );
+  await outbox.clickhouse.command({ query: "ALTER TABLE events ADD CONSTRAINT sound CHECK event_type != 'poison'" });
+  const { code, stdout } = await command(outbox, ['repair', '--json'], QUICK).done;
+  expect(code).toBe(1);
+  expect(JSON.parse(stdout)).toMatchObject({ missing: 3, sent: 2, quarantined: 1 });
+  await outbox.clickhouse.command({ query: 'ALTER TABLE events DROP CONSTRAINT sound' });
+  const retried = await command(outbox, ['quarantine', 'retry', '--all', '--json']).done;
+  expect(JSON.parse(retried.stdout)).toMatchObject({ delivered: 1 });
+  const streamer = outbox.stream();
+  await streamer.attached();
+  await expectIdentical(outbox);
+  expect(await outbox.delivered()).toEqual({ rows: 303, events: 301 });
+  expect(await streamer.stop()).toBe(0);
+}, 120_000);
