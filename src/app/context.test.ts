@@ -151,7 +151,7 @@ describe('what JSON would lose in silence is refused with its path', () => {
   test('endless nesting out of a toJSON', () => {
     const endless = { toJSON: (): object => ({ next: { toJSON: endless.toJSON } }) };
     const [problem] = problemsOf({ endless });
-    expect(problem).toMatch(/: is nested deeper than 500 levels$/);
+    expect(problem).toMatch(/: is nested deeper than 100 levels$/);
   });
 
   test('all of them, in order', () => {

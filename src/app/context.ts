@@ -1,8 +1,11 @@
 import { isDate } from 'node:util/types';
 import { className, isPlainObject, kindOf, pathOf, type Problems } from './problems.ts';
 
-/** Deeper than any real event, and far below what Postgres' and ClickHouse's parsers stand. */
-const MAX_DEPTH = 500;
+/**
+ * Deeper than any real event. Postgres would take thousands, but ClickHouse types arrays by their nesting: from 149 levels
+ * on it can neither merge nor, beside many other paths, insert them, and mixed ones take it time by the cube of their depth.
+ */
+const MAX_DEPTH = 100;
 
 /** Stands for a value that has already been named as a problem. */
 const FAILED: unknown = Symbol('failed');

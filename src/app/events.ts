@@ -11,7 +11,7 @@ import { uuidv7 } from './uuid.ts';
  *
  * Written as JSON.stringify writes it (a Date as ISO 8601, whatever has a toJSON by it, undefined properties left out),
  * but what JSON.stringify would lose in silence is refused: NaN, the infinities, bigint, functions, symbols, an invalid
- * Date, cycles, more than 500 levels, and class instances without a toJSON (also Error, RegExp and typed arrays).
+ * Date, cycles, more than 100 levels, and class instances without a toJSON (also Error, RegExp and typed arrays).
  */
 export type EventContext = (object | Record<string, unknown>) & { readonly [Symbol.iterator]?: never };
 

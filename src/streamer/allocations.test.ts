@@ -14,22 +14,36 @@ const EVENTS = EVENTS_PER_TRANSACTION * TRANSACTIONS;
 const CONTEXT = JSON.stringify({ order: 'x'.repeat(300) });
 
 /** What the walsender sends for some transactions: whole messages, positions like a server's that is not new. */
-const CHUNK = Buffer.concat(
-  Array.from({ length: TRANSACTIONS }, (_, i) =>
-    wire.transaction({
-      commitLsn: 0x16_b374_d848 + i * 100_000,
-      endLsn: 0x16_b374_d848 + (i + 1) * 100_000,
-      time: 806_000_000_123_456n,
-      events: Array.from({ length: EVENTS_PER_TRANSACTION }, () => ({
-        eventDateTime: 806_000_000_000_789n,
-        eventContext: CONTEXT,
-        traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
-      })),
-    }),
-  )
-    .flat()
-    .map((message) => wire.xlogData(message, 0x16_b374_d848)),
-);
+const MESSAGES = Array.from({ length: TRANSACTIONS }, (_, i) =>
+  wire.transaction({
+    commitLsn: 0x16_b374_d848 + i * 100_000,
+    endLsn: 0x16_b374_d848 + (i + 1) * 100_000,
+    time: 806_000_000_123_456n,
+    events: Array.from({ length: EVENTS_PER_TRANSACTION }, () => ({
+      eventDateTime: 806_000_000_000_789n,
+      eventContext: CONTEXT,
+      traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+    })),
+  }),
+)
+  .flat()
+  .map((message) => wire.xlogData(message, 0x16_b374_d848));
+const CHUNK = Buffer.concat(MESSAGES);
+
+/** Where the LSNs of BEGIN and COMMIT stand in it. */
+const LSN_OFFSETS = MESSAGES.flatMap((message, i) => {
+  const at = MESSAGES.slice(0, i).reduce((sum, { length }) => sum + length, FRAME_HEADER_BYTES + XLOG_HEADER_BYTES);
+  const type = String.fromCharCode(message[FRAME_HEADER_BYTES + XLOG_HEADER_BYTES]!);
+  return type === 'B' ? [at + 1] : type === 'C' ? [at + 2, at + 10] : [];
+});
+let high = 0x16;
+
+/** The same transactions again, further on in WAL. */
+function nextChunk(): Buffer {
+  high++;
+  for (let i = 0; i < LSN_OFFSETS.length; i++) CHUNK.writeUInt32BE(high, LSN_OFFSETS[i]);
+  return CHUNK;
+}
 
 /** The path of an event from the socket's bytes to the columns, as a session puts it together. */
 function path(): { frames: FrameReader; intake: Intake; cuts: () => number } {
@@ -69,8 +83,9 @@ afterEach(() => void vi.restoreAllMocks());
 /** Bytes of heap that one chunk of events allocates: the median of many, see below. */
 function allocated(frames: FrameReader): number {
   const grown = Array.from({ length: 200 }, () => {
+    const chunk = nextChunk();
     const before = process.memoryUsage().heapUsed;
-    frames.push(CHUNK);
+    frames.push(chunk);
     return process.memoryUsage().heapUsed - before;
   });
   return grown.toSorted((a, b) => a - b)[100]!;
@@ -94,9 +109,9 @@ test('200,000 events leave next to nothing on the heap for the garbage collector
 
 test('chunks of memory are taken once: later batches fill what earlier ones gave back (invariant 6)', () => {
   const { frames, cuts } = path();
-  for (let i = 0; i < 60; i++) frames.push(CHUNK);
+  for (let i = 0; i < 60; i++) frames.push(nextChunk());
   const allocate = vi.spyOn(Buffer, 'allocUnsafeSlow');
-  for (let i = 0; i < 60; i++) frames.push(CHUNK);
+  for (let i = 0; i < 60; i++) frames.push(nextChunk());
   expect(cuts()).toBeGreaterThanOrEqual(5);
   expect(allocate).not.toHaveBeenCalled();
 });

@@ -15,6 +15,9 @@ const KNOWN_ELSEWHERE = ['OUTBOX_TEST_SERVICES'];
 /** Parameters of a Postgres URL that are worth seeing and can hold no secret. */
 const PRINTABLE_PARAMETERS = ['host', 'port', 'sslmode', 'application_name'];
 
+/** Parameters of a Postgres URL that are paths; the driver would read them at each connection, and throw what the system says. */
+const FILE_PARAMETERS = ['sslrootcert', 'sslcert', 'sslkey'];
+
 /**
  * Reads the streamer's settings from an environment. An empty string counts as not set.
  *
@@ -103,14 +106,30 @@ function readUrl(
     try {
       given = readFile(path).replace(/[\r\n]+$/, '');
     } catch (error) {
-      const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
-      return { fault: `cannot be read from the file that ${name}_FILE names${code}` };
+      return { fault: `cannot be read from the file that ${name}_FILE names${systemCode(error)}` };
     }
     if (!given) return { fault: `is empty in the file that ${name}_FILE names` };
   }
   if (!given) return { fault: `is missing; give it, or a file that holds it as ${name}_FILE` };
-  const fault = urlFault(given, setting);
+  const fault = urlFault(given, setting) ?? parameterFault(given, readFile);
   return fault ? { fault } : { value: given };
+}
+
+function parameterFault(text: string, readFile: (path: string) => string): string | undefined {
+  const { searchParams } = new URL(text);
+  for (const name of FILE_PARAMETERS) {
+    const path = searchParams.get(name);
+    try {
+      if (path) readFile(path);
+    } catch (error) {
+      return `names an ${name} that cannot be read${systemCode(error)}`;
+    }
+  }
+  return undefined;
+}
+
+function systemCode(error: unknown): string {
+  return error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
 }
 
 function urlFault(text: string, setting: Extract<Setting, { kind: 'url' }>): string | undefined {

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { createClient } from '@clickhouse/client';
 import type { ClickHouseClient } from '@clickhouse/client';
-import { Client, Pool } from 'pg';
+import { Client, escapeIdentifier, Pool } from 'pg';
+import type { ClientConfig } from 'pg';
 import { inject } from 'vitest';
 import { migrateClickHouse, migratePostgres } from '../../src/streamer/operations/migrate.ts';
 import { Streamer } from './streamer.ts';
@@ -17,25 +18,38 @@ export class Outbox implements AsyncDisposable {
   readonly postgres: Pool;
   readonly clickhouse: ClickHouseClient;
   readonly #streamers: Streamer[] = [];
+  readonly #postgresUrl: string;
+  readonly #database: string;
 
-  private constructor(name: string, databaseUrl: string, clickhouseUrl: string) {
-    this.slot = name;
-    this.databaseUrl = databaseUrl;
-    this.clickhouseUrl = clickhouseUrl;
-    this.postgres = new Pool({ connectionString: databaseUrl, max: 8 });
+  private constructor(slot: string, database: string, postgresUrl: string, clickhouseUrl: string) {
+    this.slot = slot;
+    this.#database = database;
+    this.#postgresUrl = postgresUrl;
+    this.databaseUrl = withDatabase(postgresUrl, database);
+    this.clickhouseUrl = withDatabase(clickhouseUrl, database);
+    this.postgres = new Pool({ ...loginOf(postgresUrl), database, max: 8 });
     this.postgres.on('error', quiet);
-    this.clickhouse = createClient({ url: clickhouseUrl });
+    this.clickhouse = createClient({ url: withDatabase(clickhouseUrl, ''), database });
   }
 
-  static async create({ migrated = true } = {}): Promise<Outbox> {
-    const name = `t_${randomUUID().replaceAll('-', '')}`;
-    const databaseUrl = withDatabase(inject('postgresUrl'), name);
-    const clickhouseUrl = withDatabase(inject('clickhouseUrl'), name);
-    await asAdministrator(async (client) => client.query(`CREATE DATABASE ${name}`));
-    const admin = createClient({ url: inject('clickhouseUrl') });
-    await admin.command({ query: `CREATE DATABASE ${name}` });
+  /** On the servers of all tests and under a name of its own, unless others are given. */
+  static async create({
+    migrated = true,
+    postgresUrl = inject('postgresUrl'),
+    clickhouseUrl = inject('clickhouseUrl'),
+    database = '',
+    /** What follows CREATE DATABASE in Postgres. */
+    options = '',
+  } = {}): Promise<Outbox> {
+    const slot = `t_${randomUUID().replaceAll('-', '')}`;
+    const name = database || slot;
+    await asAdministrator(postgresUrl, async (client) =>
+      client.query(`CREATE DATABASE ${escapeIdentifier(name)} ${options}`),
+    );
+    const admin = createClient({ url: clickhouseUrl });
+    await admin.command({ query: `CREATE DATABASE ${quoted(name)}` });
     await admin.close();
-    const outbox = new Outbox(name, databaseUrl, clickhouseUrl);
+    const outbox = new Outbox(slot, name, postgresUrl, clickhouseUrl);
     if (migrated) await outbox.migrate();
     return outbox;
   }
@@ -126,22 +140,22 @@ export class Outbox implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#streamers.map((streamer) => streamer.kill()));
     await this.postgres.end();
-    await this.clickhouse.command({ query: `DROP DATABASE ${this.slot}` });
+    await this.clickhouse.command({ query: `DROP DATABASE ${quoted(this.#database)}` });
     await this.clickhouse.close();
-    await asAdministrator(async (client) => {
+    await asAdministrator(this.#postgresUrl, async (client) => {
       const slot = 'SELECT FROM pg_replication_slots WHERE slot_name = $1';
       await eventually(
         'the slot is free',
         async () => (await client.query(`${slot} AND active`, [this.slot])).rowCount === 0,
       );
       await client.query(`SELECT pg_drop_replication_slot($1) WHERE EXISTS (${slot})`, [this.slot]);
-      await client.query(`DROP DATABASE ${this.slot} WITH (FORCE)`);
+      await client.query(`DROP DATABASE ${escapeIdentifier(this.#database)} WITH (FORCE)`);
     });
   }
 }
 
-async function asAdministrator(work: (client: Client) => Promise<unknown>): Promise<void> {
-  const client = new Client(inject('postgresUrl'));
+async function asAdministrator(url: string, work: (client: Client) => Promise<unknown>): Promise<void> {
+  const client = new Client(url);
   await client.connect();
   try {
     await work(client);
@@ -150,8 +164,24 @@ async function asAdministrator(work: (client: Client) => Promise<unknown>): Prom
   }
 }
 
-function withDatabase(url: string, name: string): string {
+/** As an identifier of ClickHouse. */
+function quoted(name: string): string {
+  return `\`${name.replaceAll(/[`\\]/g, '\\$&')}\``;
+}
+
+export function withDatabase(url: string, name: string): string {
   const other = new URL(url);
-  other.pathname = `/${name}`;
+  other.pathname = `/${encodeURIComponent(name)}`;
   return other.href;
+}
+
+/** The driver takes no database of every name out of a URL. */
+function loginOf(url: string): ClientConfig {
+  const { hostname, port, username, password } = new URL(url);
+  return {
+    host: hostname,
+    port: Number(port),
+    user: decodeURIComponent(username),
+    password: decodeURIComponent(password),
+  };
 }

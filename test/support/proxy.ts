@@ -3,18 +3,25 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 import { once } from 'node:events';
 
 const HOST = '127.0.0.1';
+/** How much of a connection's requests is kept to know it by. */
+const KNOWN_BY_BYTES = 4096;
+
+/** What the server says next on a connection, whose client has begun by saying `requests` (latin1), as it is to be passed on. */
+export type Answers = (chunk: Buffer, requests: string) => Buffer;
 
 /** A TCP proxy that can hold what passes, and cut what it carries: real faults on real connections. */
 export class Proxy {
   readonly #target: URL;
   #server: Server | undefined;
   #port = 0;
-  readonly #pairs = new Set<{ client: Socket; server: Socket; sent: number }>();
+  readonly #pairs = new Set<{ client: Socket; server: Socket; sent: number; requests: string }>();
   #holdsRequests = false;
   /** Answers on a connection are held once it has carried so many bytes of requests. */
   #answerLimit = Infinity;
   /** Bytes that came from clients while requests were not held. */
   requestBytes = 0;
+  /** Sees, and may change, every answer. */
+  answers: Answers | undefined;
   /** Once so many further bytes have passed to the server, requests are held. */
   #allowance = Infinity;
 
@@ -89,7 +96,7 @@ export class Proxy {
   }
 
   #carry(client: Socket, server: Socket): void {
-    const pair = { client, server, sent: 0 };
+    const pair = { client, server, sent: 0, requests: '' };
     this.#pairs.add(pair);
     const end = (): void => {
       this.#pairs.delete(pair);
@@ -101,6 +108,7 @@ export class Proxy {
       const passed = chunk.subarray(0, this.#allowance);
       this.requestBytes += passed.length;
       pair.sent += passed.length;
+      pair.requests += passed.toString('latin1', 0, KNOWN_BY_BYTES - pair.requests.length);
       if (pair.sent > this.#answerLimit) server.pause();
       this.#allowance -= passed.length;
       if (this.#allowance === 0) {
@@ -110,7 +118,7 @@ export class Proxy {
       }
       if (passed.length > 0) server.write(passed);
     });
-    server.on('data', (chunk: Buffer) => client.write(chunk));
+    server.on('data', (chunk: Buffer) => client.write(this.answers?.(chunk, pair.requests) ?? chunk));
     if (this.#holdsRequests) client.pause();
     if (this.#answerLimit < 0) server.pause();
   }

@@ -10,19 +10,24 @@ interface Message {
   readonly payload: string;
 }
 
-const message: fc.Arbitrary<Message> = fc.record({
-  type: fc.constantFrom('d', 'c', 'Z', 'E', '\xff', '\0'),
-  payload: fc
-    .oneof(
-      { weight: 8, arbitrary: fc.uint8Array({ maxLength: 60 }) },
-      // larger than the carry that is kept for usual messages
-      {
-        weight: 1,
-        arbitrary: fc.integer({ min: 1, max: 200_000 }).map((length) => new Uint8Array(length).fill(length)),
-      },
-    )
-    .map((bytes) => Buffer.from(bytes).toString('latin1')),
-});
+const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
+const message: fc.Arbitrary<Message> = fc.oneof(
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      type: fc.constantFrom('d', 'c', 'W', 'Z', 'E', 'N', 'C', 'S'),
+      payload: fc.uint8Array({ maxLength: 60 }).map(latin1),
+    }),
+  },
+  // larger than the carry that is kept for usual messages
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      type: fc.constantFrom('d', 'E', 'N'),
+      payload: fc.integer({ min: 1, max: 200_000 }).map((length) => latin1(new Uint8Array(length).fill(length))),
+    }),
+  },
+);
 const messages = fc.array(message, { maxLength: 30 });
 
 const bytesOf = (all: readonly Message[]): Buffer =>
@@ -129,18 +134,18 @@ describe('refusing', () => {
   });
 
   test('while a message waits, nothing behind it is offered', () => {
-    const all = ['a', 'b', 'c'].map((type) => ({ type, payload: type }));
+    const all = ['d', 'c', 'Z'].map((type) => ({ type, payload: type }));
     let open = false;
     const offered: string[] = [];
     const { frames, taken } = reader((seen) => {
       offered.push(seen.type);
-      return open || seen.type !== 'b';
+      return open || seen.type !== 'c';
     });
     frames.push(bytesOf(all));
     frames.push(bytesOf(all));
-    expect(offered).toEqual(['a', 'b']);
+    expect(offered).toEqual(['d', 'c']);
     expect(frames.resume()).toBe(false);
-    expect(offered).toEqual(['a', 'b', 'b']);
+    expect(offered).toEqual(['d', 'c', 'c']);
     open = true;
     expect(frames.resume()).toBe(true);
     expect(taken).toEqual([...all, ...all]);
@@ -167,6 +172,48 @@ describe('lengths', () => {
       }
     },
   );
+
+  test('a type that no server sends, or too long a message for its type, is OUTBOX_PROTOCOL before it has come', () => {
+    const longest: Record<string, number> = { d: 0x3fff_ffff, E: 1_048_576, N: 1_048_576 };
+    const answer = (type: number, length: number): string => {
+      const header = Buffer.alloc(FRAME_HEADER_BYTES, type);
+      header.writeUInt32BE(length, 1);
+      try {
+        reader().frames.push(header);
+        return 'awaited';
+      } catch (error) {
+        return error instanceof OutboxError ? error.code : String(error);
+      }
+    };
+    for (let type = 0; type < 256; type++) {
+      const name = String.fromCharCode(type);
+      const most = longest[name] ?? ('cWZCS'.includes(name) ? 30_000 : 0);
+      const answers = [answer(type, Math.max(4, most)), answer(type, most + 1)];
+      expect([name, ...answers]).toEqual([name, most > 0 ? 'awaited' : 'OUTBOX_PROTOCOL', 'OUTBOX_PROTOCOL']);
+    }
+  });
+
+  test('a claimed length takes 64 MiB of memory at most before its bytes have come (invariant 6)', () => {
+    const allocate = vi.spyOn(Buffer, 'allocUnsafeSlow');
+    const { frames } = reader();
+    frames.push(Buffer.from('d\x3f\xff\xff\xff', 'latin1'));
+    const chunk = Buffer.alloc(1024 * 1024);
+    for (let i = 0; i < 65; i++) frames.push(chunk);
+    expect(allocate.mock.calls.flat()).toEqual([65_536, 64 * 1024 * 1024, 128 * 1024 * 1024]);
+  });
+
+  test('a message that is larger than what is reserved for it arrives whole', () => {
+    const { frames, taken } = reader();
+    const stream = bytesOf([
+      { type: 'd', payload: 'x'.repeat(70 * 1024 * 1024) },
+      { type: 'Z', payload: 'I' },
+    ]);
+    for (let at = 0; at < stream.length; at += 1_000_003) frames.push(stream.subarray(at, at + 1_000_003));
+    expect(taken.map(({ type, payload }) => [type, payload.length])).toEqual([
+      ['d', 70 * 1024 * 1024],
+      ['Z', 1],
+    ]);
+  });
 
   test('the shortest message has no payload', () => {
     const { frames, taken } = reader();

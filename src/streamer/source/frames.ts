@@ -2,8 +2,19 @@ import { OutboxError } from '../../errors.ts';
 
 /** Type byte and Int32 length, which counts itself but not the type. */
 export const FRAME_HEADER_BYTES = 5;
+/**
+ * The longest message of each type that a server sends while it streams, 0 for all other types: so that a stream out of
+ * step is noticed at the next message, not when a length that is none has been waited for.
+ */
+const LONGEST = new Uint32Array(256);
 /** Postgres never sends a longer message: MaxAllocSize. */
-const MAX_FRAME_BYTES = 0x3fff_ffff;
+LONGEST[0x64] = 0x3fff_ffff; // CopyData
+for (const type of [0x45, 0x4e]) LONGEST[type] = 1024 * 1024; // ErrorResponse, NoticeResponse
+// what libpq takes for a loss of synchronisation, too: CopyDone, CopyBothResponse, ReadyForQuery, CommandComplete, ParameterStatus
+for (const type of [0x63, 0x57, 0x5a, 0x43, 0x53]) LONGEST[type] = 30_000;
+
+/** As large as a claimed length may make the carry at once; beyond it, what has arrived decides. */
+const RESERVE_BYTES = 64 * 1024 * 1024;
 /** A carry that grew for one large event is let go once it is larger than this. */
 const CARRY_KEEP_BYTES = 1024 * 1024;
 
@@ -95,7 +106,7 @@ export class FrameReader {
 
   #startCarry(chunk: Buffer, offset: number): void {
     const part = chunk.length - offset;
-    if (part >= FRAME_HEADER_BYTES) this.#reserve(frameLength(chunk, offset));
+    if (part >= FRAME_HEADER_BYTES) this.#reserve(frameLength(chunk, offset), part);
     chunk.copy(this.#carry, 0, offset);
     this.#carried = part;
   }
@@ -108,17 +119,20 @@ export class FrameReader {
       chunk.copy(this.#carry, this.#carried, 0, offset);
       this.#carried += offset;
       if (this.#carried < FRAME_HEADER_BYTES) return -1;
-      this.#reserve(frameLength(this.#carry, 0));
     }
-    const take = Math.min(frameLength(this.#carry, 0) - this.#carried, chunk.length - offset);
+    const length = frameLength(this.#carry, 0);
+    const take = Math.min(length - this.#carried, chunk.length - offset);
+    this.#reserve(length, this.#carried + take);
     chunk.copy(this.#carry, this.#carried, offset, offset + take);
     this.#carried += take;
-    return this.#carried < frameLength(this.#carry, 0) ? -1 : offset + take;
+    return this.#carried < length ? -1 : offset + take;
   }
 
-  #reserve(length: number): void {
-    if (length <= this.#carry.length) return;
-    const larger = Buffer.allocUnsafeSlow(length);
+  /** Makes room for `arrived` bytes of a message of `length`. */
+  #reserve(length: number, arrived: number): void {
+    const wanted = Math.min(length, Math.max(RESERVE_BYTES, arrived));
+    if (wanted <= this.#carry.length) return;
+    const larger = Buffer.allocUnsafeSlow(Math.min(length, Math.max(wanted, this.#carry.length * 2)));
     this.#carry.copy(larger, 0, 0, this.#carried);
     this.#carry = larger;
   }
@@ -126,8 +140,11 @@ export class FrameReader {
 
 function frameLength(buffer: Buffer, offset: number): number {
   const length = buffer.readUInt32BE(offset + 1);
-  if (length < 4 || length > MAX_FRAME_BYTES) {
-    throw new OutboxError('OUTBOX_PROTOCOL', { detail: `a message claims a length of ${length} bytes` });
+  const type = buffer[offset]!;
+  if (length < 4 || length > LONGEST[type]!) {
+    throw new OutboxError('OUTBOX_PROTOCOL', {
+      detail: `a message of type 0x${type.toString(16).padStart(2, '0')} claims a length of ${length} bytes`,
+    });
   }
   return length + 1;
 }

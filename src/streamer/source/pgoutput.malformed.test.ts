@@ -54,6 +54,10 @@ describe('order', () => {
     ['begin inside a transaction', [wire.begin(1)], wire.begin(2)],
     ['commit outside a transaction', [], wire.commit(1, 2)],
     ['commit twice', [wire.begin(1), wire.commit(1, 2)], wire.commit(1, 2)],
+    ['commit of another transaction', [wire.begin(1)], wire.commit(2, 3)],
+    ['commit that ends where it begins', [wire.begin(2)], wire.commit(2, 2)],
+    ['begin of the same transaction again', [wire.begin(1), wire.commit(1, 2)], wire.begin(1)],
+    ['begin of an earlier transaction', [wire.begin(5), wire.commit(5, 6)], wire.begin(4)],
   ])('%s is OUTBOX_PROTOCOL', (_, before, message) => {
     expect(() => decoderAfter(...before).decode(message, 0, message.length)).toThrow(protocolError);
   });

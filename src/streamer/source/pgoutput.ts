@@ -77,6 +77,8 @@ export class PgoutputDecoder {
   /** Slot of each column on the wire, −1 for columns that are not ours. */
   #slots = new Int8Array(0);
   #inTransaction = false;
+  /** Of the transaction that was begun last. They come in commit order, each once. */
+  #commitLsn: Lsn = -1;
 
   constructor(handler: ChangeHandler) {
     this.#handler = handler;
@@ -95,15 +97,12 @@ export class PgoutputDecoder {
         return this.#insert(buffer, start + 1, end);
       case B:
         need(start + 21, end, 'begin');
-        if (this.#inTransaction) throw malformed('begin inside a transaction');
-        this.#inTransaction = true;
-        this.#handler.begin(lsnAt(buffer, start + 1), buffer, start + 9);
+        this.#begin(lsnAt(buffer, start + 1));
+        this.#handler.begin(this.#commitLsn, buffer, start + 9);
         return true;
       case C:
         need(start + 26, end, 'commit');
-        if (!this.#inTransaction) throw malformed('commit outside a transaction');
-        this.#inTransaction = false;
-        this.#handler.commit(lsnAt(buffer, start + 10));
+        this.#commit(lsnAt(buffer, start + 2), lsnAt(buffer, start + 10));
         return true;
       case R:
         this.#relation(buffer, start + 1, end);
@@ -118,6 +117,20 @@ export class PgoutputDecoder {
       default:
         throw malformed(`unknown message type 0x${buffer[start]!.toString(16).padStart(2, '0')}`);
     }
+  }
+
+  #begin(commitLsn: Lsn): void {
+    if (this.#inTransaction) throw malformed('begin inside a transaction');
+    if (commitLsn <= this.#commitLsn) throw malformed('a transaction that is not behind the one before');
+    this.#inTransaction = true;
+    this.#commitLsn = commitLsn;
+  }
+
+  #commit(commitLsn: Lsn, endLsn: Lsn): void {
+    if (!this.#inTransaction) throw malformed('commit outside a transaction');
+    if (commitLsn !== this.#commitLsn || endLsn <= commitLsn) throw malformed('commit of another transaction');
+    this.#inTransaction = false;
+    this.#handler.commit(endLsn);
   }
 
   #insert(buffer: Buffer, start: number, end: number): boolean {

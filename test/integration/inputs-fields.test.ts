@@ -1,0 +1,160 @@
+import { expect, test } from 'vitest';
+import { emitEvents } from '../../src/app/index.ts';
+import { Outbox } from '../support/outbox.ts';
+
+const TEXTS = [
+  'o\'rder "placed" `x` \\ \\\\ \\\' \\n %s $1 {0} ?',
+  'line\nfeed\r\ntab\ttab\v\f\u0001\u001f\u007f',
+  ' leading and trailing ',
+  'NULL',
+  '\\N',
+  '{a,"b"}',
+  "'; DROP TABLE events; --",
+  '😀👩‍👩‍👧‍👦 é e\u0301 İ \u200b\u202e\ufeff',
+  '\uffff\ufdd0\u{10ffff}',
+  'x'.repeat(65_535),
+  '𝄞'.repeat(16_383),
+];
+
+test('types and environments of any text arrive as they are, by SQL and emitted', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  const insert = "INSERT INTO outbox.event (event_type, environment, event_context) VALUES ($1, $2, '{}')";
+  for (const text of TEXTS) await outbox.postgres.query(insert, [text, text]);
+  // what the library refuses, SQL may still put in
+  await outbox.postgres.query(insert, ['', 'x'.repeat(1_000_000)]);
+  const client = await outbox.postgres.connect();
+  await client.query('BEGIN');
+  await emitEvents(
+    client,
+    TEXTS.map((text) => ({ type: text, environment: text, context: {} })),
+  );
+  await client.query('COMMIT');
+  client.release();
+  await outbox.untilDelivered(TEXTS.length * 2 + 1);
+  expect(await streamer.stop()).toBe(0);
+  const rows = await outbox.select<{ type: string; environment: string }>(
+    'SELECT event_type AS type, environment FROM events ORDER BY lsn, seq',
+  );
+  const pairs = TEXTS.map((text) => ({ type: text, environment: text }));
+  expect(rows).toEqual([...pairs, { type: '', environment: 'x'.repeat(1_000_000) }, ...pairs]);
+});
+
+/** As written in SQL, and as ClickHouse shows it, in UTC; the clamped ones are in delivery.test.ts. */
+const TIMES: readonly (readonly [string, string])[] = [
+  ['1900-01-01 00:00:00.000001+00', '1900-01-01 00:00:00.000001'],
+  ['1969-12-31 23:59:59.999999+00', '1969-12-31 23:59:59.999999'],
+  ['1970-01-01 00:00:00+00', '1970-01-01 00:00:00.000000'],
+  ['1999-12-31 23:59:59.999999+00', '1999-12-31 23:59:59.999999'],
+  ['2000-01-01 00:00:00+00', '2000-01-01 00:00:00.000000'],
+  ['2000-01-01 00:00:00.000001+00', '2000-01-01 00:00:00.000001'],
+  ['2024-02-29 12:34:56.123456+00', '2024-02-29 12:34:56.123456'],
+  ['2016-12-31 23:59:60+00', '2017-01-01 00:00:00.000000'],
+  ['2038-01-19 03:14:08+00', '2038-01-19 03:14:08.000000'],
+  ['2299-12-31 23:59:59.999999+00', '2299-12-31 23:59:59.999999'],
+  // the hour that does not exist, and the one that exists twice
+  ['2024-03-31 01:59:59.999999 Europe/Berlin', '2024-03-31 00:59:59.999999'],
+  ['2024-03-31 02:30:00 Europe/Berlin', '2024-03-31 01:30:00.000000'],
+  ['2024-03-31 03:00:00 Europe/Berlin', '2024-03-31 01:00:00.000000'],
+  ['2024-10-27 02:30:00+02', '2024-10-27 00:30:00.000000'],
+  ['2024-10-27 02:30:00+01', '2024-10-27 01:30:00.000000'],
+  ['2024-10-27 02:30:00 Europe/Berlin', '2024-10-27 01:30:00.000000'],
+  ['2024-06-01 00:00:00 Pacific/Kiritimati', '2024-05-31 10:00:00.000000'],
+  ['2024-06-01 00:00:00-15:59:59', '2024-06-01 15:59:59.000000'],
+];
+
+test('times arrive to the microsecond, whatever the session’s time zone', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  const client = await outbox.postgres.connect();
+  await client.query("SET TimeZone = 'Asia/Kathmandu'; SET DateStyle = 'German'");
+  for (const [time] of TIMES)
+    await client.query("INSERT INTO outbox.event (event_type, event_date_time, event_context) VALUES ('t', $1, '{}')", [
+      time,
+    ]);
+  for (const version of [-2_147_483_648, -1, 0, 2_147_483_647])
+    await client.query(
+      "INSERT INTO outbox.event (event_type, metadata_version, event_context) VALUES ('version', $1, '{}')",
+      [version],
+    );
+  await client.query('RESET ALL');
+  client.release();
+  await outbox.untilDelivered(TIMES.length + 4);
+  expect(await streamer.stop()).toBe(0);
+  const times = await outbox.select<{ time: string }>(
+    "SELECT toString(event_date_time) AS time FROM events WHERE event_type = 't' ORDER BY lsn",
+  );
+  expect(times.map(({ time }) => time)).toEqual(TIMES.map(([, shown]) => shown));
+  const versions = await outbox.select<{ v: number }>(
+    "SELECT metadata_version AS v FROM events WHERE event_type = 'version' ORDER BY lsn",
+  );
+  expect(versions.map(({ v }) => v)).toEqual([-2_147_483_648, -1, 0, 2_147_483_647]);
+  expect(streamer.output).not.toContain('clamped');
+});
+
+/** What stands in traceparent is the caller's: whatever it is, it names no trace that it does not name. */
+test('a traceparent of any text harms nobody', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  const ids = ['0af7651916cd43dd8448eb211c80319c', 'b7ad6b7169203331'] as const;
+  const good = `00-${ids.join('-')}-01`;
+  const given = [good, '', '-', '00', 'x'.repeat(100_000), good.slice(0, 54), 'é'.repeat(55), `${good}-more`, null];
+  for (const traceparent of given)
+    await outbox.postgres.query(
+      "INSERT INTO outbox.event (event_type, event_context, traceparent) VALUES ('t', '{}', $1)",
+      [traceparent],
+    );
+  await outbox.untilDelivered(given.length);
+  expect(await streamer.stop()).toBe(0);
+  const rows = await outbox.select<{ trace: string; span: string }>(
+    'SELECT trace_id AS trace, span_id AS span FROM events ORDER BY lsn',
+  );
+  const [none, named] = [
+    { trace: '', span: '' },
+    { trace: ids[0], span: ids[1] },
+  ];
+  expect(rows).toEqual([named, none, none, none, none, none, none, named, none]);
+});
+
+test('a database of another encoding: texts arrive in UTF-8', async () => {
+  await using outbox = await Outbox.create({
+    options: "ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0",
+  });
+  const streamer = outbox.stream();
+  const context = '{"s":"Ärger, £5, ÿ"}';
+  await outbox.postgres.query('INSERT INTO outbox.event (event_type, environment, event_context) VALUES ($1, $1, $2)', [
+    'größe',
+    context,
+  ]);
+  await expect(
+    outbox.postgres.query("INSERT INTO outbox.event (event_type, event_context) VALUES ('t', $1)", ['{"s":"€"}']),
+  ).rejects.toMatchObject({ code: '22P05' });
+  await outbox.untilDelivered(1);
+  expect(await streamer.stop()).toBe(0);
+  expect(await outbox.select('SELECT event_type, environment, event_context_text FROM events')).toEqual([
+    { event_type: 'größe', environment: 'größe', event_context_text: context },
+  ]);
+});
+
+test('a database without an encoding: UTF-8 arrives; bytes that are none stop the stream, which says so', async () => {
+  await using outbox = await Outbox.create({
+    options: "ENCODING 'SQL_ASCII' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0",
+  });
+  const streamer = outbox.stream();
+  await outbox.postgres.query("INSERT INTO outbox.event (event_type, event_context) VALUES ('größe', $1)", [
+    '{"s":"€"}',
+  ]);
+  await outbox.untilDelivered(1);
+  // the walsender verifies what it sends, and no streamer can skip it
+  await outbox.postgres.query(
+    String.raw`SET client_encoding = 'SQL_ASCII'; INSERT INTO outbox.event (event_type, event_context) VALUES (E'canary-\xff', '{}')`,
+  );
+  const { err } = await streamer.failure('OUTBOX_PG_FAILED');
+  expect(err).toMatchObject({ sqlState: '22021' });
+  expect(streamer.output).not.toContain('canary');
+  expect(await outbox.select('SELECT event_type, event_context_text FROM events')).toEqual([
+    { event_type: 'größe', event_context_text: '{"s":"€"}' },
+  ]);
+});

@@ -1,0 +1,83 @@
+import { expect, test } from 'vitest';
+import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import { eventually } from '../support/wait.ts';
+
+const isStream = (requests: string): boolean => requests.includes('START_REPLICATION');
+
+/** Bytes that look like chance and are the same each time. */
+function noise(bytes: number): Buffer {
+  let seed = 42;
+  return Buffer.from(Array.from({ length: bytes }, () => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) >>> 16));
+}
+
+/** Applied to the first answer that holds an event; then everything passes again. */
+const FAULTS: readonly (readonly [string, (chunk: Buffer) => Buffer])[] = [
+  ['zeros', (chunk) => Buffer.concat([Buffer.alloc(512), chunk])],
+  ['ones', (chunk) => Buffer.concat([Buffer.alloc(512, 0xff), chunk])],
+  ['noise', (chunk) => Buffer.concat([noise(5000), chunk])],
+  ['noise behind', (chunk) => Buffer.concat([chunk, noise(5000)])],
+  ['an HTTP answer', (chunk) => Buffer.concat([Buffer.from('HTTP/1.1 502 Bad Gateway\r\n\r\n'), chunk])],
+  ['a message of another protocol', (chunk) => Buffer.concat([Buffer.from('V\0\0\0\u0008\0\0\0\0', 'latin1'), chunk])],
+  ['a CopyData that is none', (chunk) => Buffer.concat([Buffer.from('d\0\0\0\u0008wxyz', 'latin1'), chunk])],
+  ['a lost first byte', (chunk) => chunk.subarray(1)],
+];
+
+test('garbage in the stream: the streamer says so, connects again and delivers exactly once (invariants 2 and 4)', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
+  const streamer = outbox.stream({ DATABASE_URL: url, OUTBOX_RETRY_MAX_MS: '100' });
+  await streamer.attached();
+  let count = 0;
+  for (const [name, spoil] of FAULTS) {
+    const failures = streamer.logs.length;
+    let spoiled = false;
+    proxy.answers = (chunk, requests) => {
+      if (spoiled || !isStream(requests) || !chunk.includes('test.filled')) return chunk;
+      spoiled = true;
+      return spoil(chunk);
+    };
+    await outbox.fill(20);
+    count += 20;
+    const { err } = await streamer.log(
+      (line) => line.level === 'error' && streamer.logs.indexOf(line) >= failures,
+      name,
+    );
+    expect([name, err?.code]).toEqual([name, 'OUTBOX_PROTOCOL']);
+    await outbox.untilDelivered(count);
+  }
+  expect(await streamer.stop()).toBe(0);
+  await proxy.close();
+  expect(await outbox.delivered()).toEqual({ rows: count, events: count });
+});
+
+const ANSWERS: readonly (readonly [string, Buffer])[] = [
+  ['an authentication of no known kind', Buffer.from('R\0\0\0\u0008\0\0\0\u0063', 'latin1')],
+  ['a row description that ends early', Buffer.from('T\0\0\0\u0006\0\u0003', 'latin1')],
+  ['a type that is none', Buffer.from('\u0001\0\0\0\u0004', 'latin1')],
+  ['zeros', Buffer.alloc(64)],
+];
+
+test.for(ANSWERS)('garbage among the answers to statements: %s', async ([, garbage]) => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
+  const environment = { DATABASE_URL: url, OUTBOX_RETRY_MAX_MS: '100' };
+  let streamer = outbox.stream(environment);
+  await streamer.attached();
+  let spoiled = false;
+  proxy.answers = (chunk, requests) => {
+    if (spoiled || isStream(requests)) return chunk;
+    spoiled = true;
+    return Buffer.concat([garbage, chunk]);
+  };
+  await outbox.fill(20);
+  await eventually('all is in ClickHouse', async () => {
+    // of some the driver dies, and the process with it: a supervisor starts it again
+    if (!streamer.isRunning) streamer = outbox.stream(environment);
+    return (await outbox.delivered()).events === 20;
+  });
+  expect(spoiled).toBe(true);
+  expect(await streamer.stop()).toBe(0);
+  await proxy.close();
+  expect(await outbox.delivered()).toEqual({ rows: 20, events: 20 });
+});

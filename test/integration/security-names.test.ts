@@ -1,0 +1,63 @@
+import { escapeIdentifier } from 'pg';
+import { expect, inject, test } from 'vitest';
+import { readConfig } from '../../src/streamer/config.ts';
+import { Outbox } from '../support/outbox.ts';
+
+const NAMES = [
+  `"quoted" and 'quoted'`,
+  'back`tick back\\slash',
+  'größe 😀 dash-es dot.ted',
+  'per%cent %41 100%',
+  'select',
+];
+
+test.for(NAMES)('a database called %s, in both', async (database) => {
+  await using outbox = await Outbox.create({ database });
+  const streamer = outbox.stream();
+  await streamer.attached();
+  await outbox.fill(3);
+  await outbox.untilDelivered(3);
+  expect(await streamer.stop()).toBe(0);
+  expect(await outbox.delivered()).toEqual({ rows: 3, events: 3 });
+});
+
+/** The driver decodes a database's name as a whole URL is decoded, so these reach it as %2F, %3F and so on. */
+test.fails.for(['slash/question?hash#', 'at@colon:and&'])('a database called %s, in Postgres', async (database) => {
+  await using outbox = await Outbox.create({ database });
+  const streamer = outbox.stream();
+  const line = await streamer.log(({ msg }) => msg === 'attached' || msg.startsWith('not streaming'));
+  expect(line.err?.code).toBeUndefined();
+});
+
+test('a Postgres user of an odd name', async () => {
+  await using outbox = await Outbox.create();
+  const [user, password] = [`odd "user" '@:/%41 ü`, 'x'];
+  const role = escapeIdentifier(user);
+  await outbox.postgres.query(`
+    CREATE ROLE ${role} LOGIN REPLICATION PASSWORD '${password}';
+    GRANT USAGE ON SCHEMA outbox TO ${role};
+    GRANT SELECT ON outbox.event TO ${role};
+    GRANT SELECT, UPDATE ON outbox.stream TO ${role}`);
+  try {
+    const url = new URL(outbox.databaseUrl);
+    url.username = encodeURIComponent(user);
+    url.password = password;
+    const streamer = outbox.stream({ DATABASE_URL: url.href });
+    await streamer.attached();
+    await outbox.fill(2);
+    await outbox.untilDelivered(2);
+    expect(await streamer.stop()).toBe(0);
+  } finally {
+    await outbox.postgres.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+  }
+});
+
+test('names that would be several are refused before anything is asked', () => {
+  const [DATABASE_URL, CLICKHOUSE_URL] = [inject('postgresUrl'), inject('clickhouseUrl')];
+  for (const OUTBOX_SLOT of ['a"b', 'a; DROP TABLE x', 'ü', 'a b', 'x'.repeat(64)])
+    expect(() => readConfig({ DATABASE_URL, CLICKHOUSE_URL, OUTBOX_SLOT })).toThrow(/OUTBOX_SLOT must be/);
+  for (const OUTBOX_CLICKHOUSE_TABLE of ['a.b', 'a`b', 'a b', '1a', "a'b"])
+    expect(() => readConfig({ DATABASE_URL, CLICKHOUSE_URL, OUTBOX_CLICKHOUSE_TABLE })).toThrow(
+      /OUTBOX_CLICKHOUSE_TABLE must be/,
+    );
+});

@@ -1,0 +1,193 @@
+import { readFile } from 'node:fs/promises';
+import type { ClientBase, DatabaseError } from 'pg';
+import { escapeLiteral } from 'pg';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startClickHouse } from '../../src/embedded/clickhouse.ts';
+import type { EmbeddedClickHouse } from '../../src/embedded/clickhouse.ts';
+import type { ClickHouseUser } from '../../src/embedded/clickhouse-config.ts';
+import { onFreePort } from '../../src/embedded/ports.ts';
+import { emitEvent } from '../../src/app/index.ts';
+import { Outbox } from '../support/outbox.ts';
+import { eventually } from '../support/wait.ts';
+
+const PASSWORD = `p'"\`@:/?#[]%20 %41 \\ &=+;,$ ü€😀`;
+const DATABASE = 'privileges';
+/** What SECURITY.md lists. */
+const GRANTS = {
+  insert: `GRANT INSERT ON ${DATABASE}.events`,
+  select: `GRANT SELECT ON ${DATABASE}.events`,
+  view: `GRANT SHOW TABLES ON ${DATABASE}.counter`,
+  target: `GRANT SHOW TABLES ON ${DATABASE}.counts`,
+  tables: 'GRANT SELECT ON system.tables',
+  columns: 'GRANT SELECT ON system.columns',
+  settings: 'GRANT SELECT ON system.settings',
+  merge_tree_settings: 'GRANT SELECT ON system.merge_tree_settings',
+  processes: 'GRANT SELECT ON system.processes',
+};
+
+/** A user with all of them but one. */
+const without = (missing?: keyof typeof GRANTS): ClickHouseUser => ({
+  user: missing === undefined ? 'least' : `no_${missing}`,
+  password: PASSWORD,
+  grants: Object.entries(GRANTS).flatMap(([name, grant]) => (name === missing ? [] : [grant])),
+});
+
+let clickhouse: EmbeddedClickHouse;
+let outbox: Outbox;
+
+function login(url: string, user: string): string {
+  return Object.assign(new URL(url), { username: user, password: encodeURIComponent(PASSWORD) }).href;
+}
+
+beforeAll(async () => {
+  clickhouse = await startClickHouse({
+    users: [without(), ...(['insert', 'view', 'target', 'merge_tree_settings'] as const).map(without)],
+  });
+  outbox = await Outbox.create({ clickhouseUrl: clickhouse.url, database: DATABASE });
+  await outbox.postgres.query(await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8'));
+  await outbox.postgres.query(`ALTER ROLE outbox_streamer PASSWORD ${escapeLiteral(PASSWORD)}`);
+  await outbox.clickhouse.command({
+    query:
+      'CREATE TABLE counts (event_type String, n UInt64) ENGINE = SummingMergeTree ORDER BY event_type SETTINGS non_replicated_deduplication_window = 1000',
+  });
+  await outbox.clickhouse.command({
+    query:
+      'CREATE MATERIALIZED VIEW counter TO counts AS SELECT event_type, count() AS n FROM events GROUP BY event_type',
+  });
+});
+
+afterAll(async () => {
+  await outbox?.[Symbol.asyncDispose]();
+  await clickhouse?.dispose();
+});
+
+/** As the two least privileged users; their passwords hold whatever URLs, SQL and headers have a meaning for. */
+function streamAs(user = 'least', environment: Record<string, string> = {}) {
+  return outbox.stream({
+    DATABASE_URL: login(outbox.databaseUrl, 'outbox_streamer'),
+    CLICKHOUSE_URL: login(outbox.clickhouseUrl, user),
+    ...environment,
+  });
+}
+
+test('with what roles.sql and SECURITY.md grant, all works: streaming, repeated inserts, looking for them, health', async () => {
+  const port = await onFreePort(0, async (free) => free);
+  const streamer = streamAs('least', { OUTBOX_HEALTH_PORT: String(port), OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  await streamer.attached();
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  // refused, then looked for because the window was off meanwhile, then sent again
+  const alter = async (what: string): Promise<unknown> =>
+    outbox.clickhouse.command({ query: `ALTER TABLE events ${what}` });
+  await alter("ADD CONSTRAINT never CHECK event_type != 'test.later'");
+  await outbox.fill(5, 'test.later');
+  await streamer.failure('OUTBOX_CH_ROW_REFUSED');
+  await alter('MODIFY SETTING non_replicated_deduplication_window = 0');
+  await streamer.failure('OUTBOX_CH_TABLE_UNSUITABLE');
+  await alter('MODIFY SETTING non_replicated_deduplication_window = 10000');
+  await alter('DROP CONSTRAINT never');
+  await outbox.untilDelivered(10);
+  await streamer.log(({ msg }) => msg === 'the pending insert was looked for');
+  await eventually('it is ready', async () => (await fetch(`http://127.0.0.1:${port}/readyz`)).ok);
+  expect(await streamer.stop()).toBe(0);
+  expect(await outbox.delivered()).toEqual({ rows: 10, events: 10 });
+  expect(await outbox.select('SELECT sum(n) AS n FROM counts')).toEqual([{ n: 10 }]);
+  expect(streamer.logs.filter(({ err }) => err?.code === 'OUTBOX_CH_VIEW_FORGETS')).toEqual([]);
+  for (const part of [PASSWORD, encodeURIComponent(PASSWORD), JSON.stringify(PASSWORD).slice(1, -1)])
+    expect(streamer.output).not.toContain(part);
+});
+
+describe('a missing privilege is named', () => {
+  test.for<readonly [string, string]>([
+    ['REVOKE UPDATE ON outbox.stream FROM outbox_streamer', 'GRANT UPDATE ON outbox.stream TO outbox_streamer'],
+    ['REVOKE SELECT ON outbox.stream FROM outbox_streamer', 'GRANT SELECT ON outbox.stream TO outbox_streamer'],
+    ['REVOKE USAGE ON SCHEMA outbox FROM outbox_streamer', 'GRANT USAGE ON SCHEMA outbox TO outbox_streamer'],
+    ['ALTER ROLE outbox_streamer NOREPLICATION', 'ALTER ROLE outbox_streamer REPLICATION'],
+  ])('Postgres: %s', async ([revoke, grant]) => {
+    await outbox.postgres.query(revoke);
+    const streamer = streamAs();
+    try {
+      const { err } = await streamer.failure('OUTBOX_PG_PRIVILEGE');
+      expect(err).toMatchObject({ sqlState: '42501', next: expect.stringContaining('roles.sql') });
+    } finally {
+      await outbox.postgres.query(grant);
+    }
+    // mended, it goes on by itself
+    await streamer.attached();
+    expect(await streamer.stop()).toBe(0);
+  });
+
+  // other system tables are open to all, unless the server's configuration closes them
+  test.for([
+    ['insert', 'OUTBOX_CH_AUTH', 'grant INSERT'],
+    ['merge_tree_settings', 'OUTBOX_CH_AUTH', 'grant SELECT ON system.merge_tree_settings'],
+    ['view', 'OUTBOX_CH_VIEW_FORGETS', 'counter cannot be checked'],
+    ['target', 'OUTBOX_CH_VIEW_FORGETS', 'counter'],
+  ] as const)('ClickHouse: %s', async ([missing, code, said]) => {
+    const streamer = streamAs(`no_${missing}`);
+    try {
+      await streamer.attached();
+      await outbox.fill(1);
+      const { err } = await streamer.failure(code);
+      expect(`${err?.message} ${err?.problems?.join()}`).toContain(said);
+    } finally {
+      await streamer.kill();
+    }
+  });
+});
+
+/** What a statement of the role comes to: its SQLSTATE, or 'done'; and nothing of it stays. */
+async function outcome(role: string, work: (client: ClientBase) => Promise<unknown>): Promise<string> {
+  const client = await outbox.postgres.connect();
+  try {
+    await client.query(`BEGIN; SET LOCAL ROLE ${role}`);
+    await work(client);
+    return 'done';
+  } catch (error) {
+    return (error as DatabaseError).code ?? String(error);
+  } finally {
+    await client.query('ROLLBACK');
+    client.release();
+  }
+}
+
+async function expectRefused(role: string, statements: readonly string[]): Promise<void> {
+  for (const statement of statements) {
+    const answer = await outcome(role, async (client) => client.query(statement));
+    expect([statement, answer]).toEqual([statement, '42501']);
+  }
+}
+
+test('the producer’s role can emit, and nothing else', async () => {
+  const emit = async (client: ClientBase): Promise<unknown> => emitEvent(client, { type: 'produced', context: {} });
+  expect(await outcome('outbox_producer', emit)).toBe('done');
+  await expectRefused('outbox_producer', [
+    'SELECT FROM outbox.event',
+    "UPDATE outbox.event SET event_type = 'x'",
+    'DELETE FROM outbox.event',
+    'TRUNCATE outbox.event',
+    "INSERT INTO outbox.event (event_type, event_context) VALUES ('t', '{}') RETURNING event_id",
+    "INSERT INTO outbox.event_01 (event_type, event_context, bucket) VALUES ('t', '{}', 1)",
+    'COPY outbox.event TO STDOUT',
+    'SELECT FROM outbox.stream',
+    'UPDATE outbox.stream SET epoch = 0',
+    'ALTER TABLE outbox.event ADD COLUMN x int',
+    'CREATE TABLE outbox.mine (n int)',
+    "SELECT pg_create_logical_replication_slot('mine', 'pgoutput')",
+    `SELECT pg_drop_replication_slot('${outbox.slot}')`,
+    'DROP PUBLICATION outbox',
+    'ALTER PUBLICATION outbox DROP TABLE outbox.event',
+  ]);
+});
+
+test('the streamer’s role can neither change nor add events, nor alter what it streams', async () => {
+  await expectRefused('outbox_streamer', [
+    "INSERT INTO outbox.event (event_type, event_context) VALUES ('t', '{}')",
+    "UPDATE outbox.event SET event_type = 'x'",
+    'DELETE FROM outbox.event',
+    'DELETE FROM outbox.stream',
+    "INSERT INTO outbox.stream (slot_name, system_id) VALUES ('x', '1')",
+    'ALTER PUBLICATION outbox DROP TABLE outbox.event',
+    'CREATE TABLE outbox.mine (n int)',
+  ]);
+});

@@ -1,0 +1,166 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startPostgres } from '../../src/embedded/postgres.ts';
+import type { EmbeddedPostgres } from '../../src/embedded/postgres.ts';
+import { Certificates, hasOpenssl } from '../support/certificates.ts';
+import type { Certificate } from '../support/certificates.ts';
+import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import { TlsTerminator } from '../support/tls.ts';
+
+const HERE = 'IP:127.0.0.1';
+
+let certificates: Certificates;
+let authority: Certificate;
+let stranger: Certificate;
+let good: Certificate;
+let bad: Record<string, Certificate>;
+
+beforeAll(async () => {
+  if (!hasOpenssl) return;
+  certificates = await Certificates.create();
+  authority = await certificates.authority('authority');
+  stranger = await certificates.authority('stranger');
+  good = await certificates.server('good', authority, HERE);
+  bad = {
+    UNABLE_TO_VERIFY_LEAF_SIGNATURE: await certificates.server('unknown', stranger, HERE),
+    ERR_TLS_CERT_ALTNAME_INVALID: await certificates.server('elsewhere', authority, 'DNS:elsewhere.example'),
+    CERT_HAS_EXPIRED: await certificates.server('expired', authority, HERE, -1),
+  };
+});
+
+afterAll(async () => certificates?.[Symbol.asyncDispose]());
+
+const FAULTS = ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'ERR_TLS_CERT_ALTNAME_INVALID', 'CERT_HAS_EXPIRED'];
+
+describe.skipIf(!hasOpenssl)('Postgres by TLS (openssl is needed to make certificates)', () => {
+  let postgres: EmbeddedPostgres;
+  let outbox: Outbox;
+  let proxy: Proxy;
+  let proxied: string;
+
+  beforeAll(async () => {
+    postgres = await startPostgres({ settings: { ssl: 'on', ssl_cert_file: good.cert, ssl_key_file: good.key } });
+    outbox = await Outbox.create({ postgresUrl: postgres.url });
+    ({ proxy, url: proxied } = await Proxy.to(new URL(outbox.databaseUrl)));
+  });
+
+  afterAll(async () => {
+    await outbox?.[Symbol.asyncDispose]();
+    await proxy?.close();
+    await postgres?.dispose();
+  });
+
+  const url = (parameters: Record<string, string>): string =>
+    `${proxied}?${new URLSearchParams(parameters).toString()}`;
+
+  /** The server's certificate, for connections from now on. */
+  async function present({ cert, key }: Certificate): Promise<void> {
+    await outbox.postgres.query(`ALTER SYSTEM SET ssl_cert_file = '${cert}'`);
+    await outbox.postgres.query(`ALTER SYSTEM SET ssl_key_file = '${key}'`);
+    await outbox.postgres.query('SELECT pg_reload_conf()');
+    await outbox.postgres.query('SELECT pg_sleep(0.2)');
+  }
+
+  test('sslmode=verify-full with the right authority: all that streams is encrypted', async () => {
+    const streamer = outbox.stream({ DATABASE_URL: url({ sslmode: 'verify-full', sslrootcert: authority.cert }) });
+    await streamer.attached();
+    const { rows } = await outbox.postgres.query(
+      "SELECT s.ssl, backend_type FROM pg_stat_ssl s JOIN pg_stat_activity USING (pid) WHERE application_name = 'pg-outbox-clickhouse' ORDER BY 2",
+    );
+    expect(rows).toEqual([
+      { ssl: true, backend_type: 'client backend' },
+      { ssl: true, backend_type: 'walsender' },
+    ]);
+    // more than a read holds, and than a TLS record
+    await outbox.postgres.query(
+      "INSERT INTO outbox.event (event_type, event_context) SELECT 'tls', json_build_object('n', n, 'pad', repeat('x', n * 50)) FROM generate_series(1, 500) n",
+    );
+    await outbox.untilDelivered(500);
+    expect(await streamer.stop()).toBe(0);
+    const { rows: sums } = await outbox.postgres.query(
+      'SELECT sum(length(event_context::text))::int AS bytes FROM outbox.event',
+    );
+    expect(await outbox.select('SELECT sum(length(event_context_text)) AS bytes FROM events')).toEqual(sums);
+  });
+
+  test.for(FAULTS)('%s: refused by that name, and nothing is said in the clear', async (reason) => {
+    await present(bad[reason]!);
+    const said: string[] = [];
+    proxy.answers = (chunk, requests) => {
+      said.push(requests);
+      return chunk;
+    };
+    try {
+      // what only asks for TLS is not content with less than verification either
+      for (const sslmode of ['verify-full', 'require', 'prefer']) {
+        const streamer = outbox.stream({ DATABASE_URL: url({ sslmode, sslrootcert: authority.cert }) });
+        const { err } = await streamer.failure('OUTBOX_PG_UNREACHABLE');
+        expect(err?.message).toContain(reason);
+        await streamer.kill();
+      }
+      expect(said.length).toBeGreaterThan(0);
+      for (const requests of said) expect(requests).not.toContain('user\0');
+    } finally {
+      proxy.answers = undefined;
+      await present(good);
+    }
+  });
+
+  test('a server without TLS: refused, and nothing is said in the clear', async () => {
+    await outbox.postgres.query('ALTER SYSTEM SET ssl = off');
+    await outbox.postgres.query('SELECT pg_reload_conf(), pg_sleep(0.2)');
+    const said: string[] = [];
+    proxy.answers = (chunk, requests) => {
+      said.push(requests);
+      return chunk;
+    };
+    try {
+      const streamer = outbox.stream({ DATABASE_URL: url({ sslmode: 'verify-full', sslrootcert: authority.cert }) });
+      const { err } = await streamer.failure('OUTBOX_PG_UNREACHABLE');
+      expect(err?.message).toContain('does not support SSL');
+      await streamer.kill();
+      expect(said.length).toBeGreaterThan(0);
+      for (const requests of said) expect(requests).not.toContain('user\0');
+    } finally {
+      proxy.answers = undefined;
+      await outbox.postgres.query('ALTER SYSTEM SET ssl = on');
+      await outbox.postgres.query('SELECT pg_reload_conf(), pg_sleep(0.2)');
+    }
+  });
+
+  test('an authority’s file that cannot be read is a problem of the configuration', async () => {
+    const streamer = outbox.stream({
+      DATABASE_URL: url({ sslmode: 'verify-full', sslrootcert: '/nowhere/canary-ca.pem' }),
+    });
+    expect(await streamer.exited()).toBe(2);
+    expect(streamer.output).toContain('DATABASE_URL names an sslrootcert that cannot be read (ENOENT)');
+    expect(streamer.output).not.toContain('canary');
+  });
+});
+
+describe.skipIf(!hasOpenssl)('ClickHouse by TLS (openssl is needed to make certificates)', () => {
+  test('NODE_EXTRA_CA_CERTS names the authority to trust', async () => {
+    await using outbox = await Outbox.create();
+    await using terminator = await TlsTerminator.to(new URL(outbox.clickhouseUrl), good);
+    const streamer = outbox.stream({
+      CLICKHOUSE_URL: terminator.url(outbox.clickhouseUrl),
+      NODE_EXTRA_CA_CERTS: authority.cert,
+    });
+    await streamer.attached();
+    await outbox.fill(1000);
+    await outbox.untilDelivered(1000);
+    expect(await streamer.stop()).toBe(0);
+    expect(await outbox.delivered()).toEqual({ rows: 1000, events: 1000 });
+  });
+
+  test.for(FAULTS)('%s: refused by that name', async (reason) => {
+    await using outbox = await Outbox.create();
+    await using terminator = await TlsTerminator.to(new URL(outbox.clickhouseUrl), bad[reason]!);
+    const streamer = outbox.stream({
+      CLICKHOUSE_URL: terminator.url(outbox.clickhouseUrl),
+      NODE_EXTRA_CA_CERTS: authority.cert,
+    });
+    const { err } = await streamer.failure('OUTBOX_CH_UNREACHABLE');
+    expect(err?.message).toContain(reason);
+  });
+});
