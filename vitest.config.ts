@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['src/**/*.test.ts'], exclude: ['src/embedded/**'] } },
+      { test: { name: 'unit', include: ['src/**/*.test.ts', 'model/**/*.test.ts'], exclude: ['src/embedded/**'] } },
       {
         test: {
           name: 'integration',

@@ -3,6 +3,7 @@ import pg from 'pg';
 import { OutboxError } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
 import { PACKAGE_NAME } from '../package.ts';
+import { GuardedSocket } from './source/socket.ts';
 
 /** Nothing that the streamer asks of Postgres takes long; what does is a connection that died without a word. */
 const QUERY_TIMEOUT_MS = 10_000;
@@ -42,7 +43,12 @@ export async function connectClient(
   options: ConnectOptions,
   onLost: (error: OutboxError) => void,
 ): Promise<pg.Client> {
-  const { parameters = {}, replication = false, socket, queryTimeoutMs = QUERY_TIMEOUT_MS } = options;
+  const {
+    parameters = {},
+    replication = false,
+    socket = new GuardedSocket(),
+    queryTimeoutMs = QUERY_TIMEOUT_MS,
+  } = options;
   const target = new URL(url);
   // of two that set the same, the later one counts
   const ownOptions = target.searchParams.get('options') ?? '';
@@ -54,10 +60,10 @@ export async function connectClient(
     keepAlive: true,
     options: [ownOptions, ...Object.entries(parameters).map(([name, value]) => `-c ${name}=${value}`)].join(' ').trim(),
     ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
-    ...(socket === undefined ? {} : { stream: () => socket }),
+    stream: () => socket,
     ...(replication ? { replication: 'database' } : {}),
   };
-  const client = new pg.Client(config);
+  const client = createClient(config, decodeURIComponent(target.pathname.slice(1)));
   let lost = false;
   const lose = (error?: Error): void => {
     if (lost) return;
@@ -73,6 +79,20 @@ export async function connectClient(
     throw postgresError(error);
   }
   client.on('end', () => lose());
+  return client;
+}
+
+function createClient(config: pg.ClientConfig, database: string): pg.Client {
+  let client: pg.Client;
+  try {
+    client = new pg.Client(config);
+  } catch (error) {
+    // a certificate that cannot be read
+    throw new OutboxError('OUTBOX_PG_UNREACHABLE', { detail: 'the driver refuses DATABASE_URL', cause: error });
+  }
+  // the driver would decode its name as it does a whole URL
+  const { connectionParameters } = client as unknown as { connectionParameters: { database: string } };
+  if (database !== '') connectionParameters.database = database;
   return client;
 }
 

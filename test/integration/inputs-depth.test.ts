@@ -6,9 +6,10 @@ const deep = (open: string, levels: number): string => `{"a":${open.repeat(level
 
 /**
  * ClickHouse parses the name of an array's type again when the path is not among those with a column of their own, and
- * refuses to beyond 300 nodes: 167, or 306. emitEvent refuses such contexts; raw SQL can put them in.
+ * refuses to beyond 300 nodes: 167, or 306. emitEvent refuses such contexts; raw SQL can put them in, and the table's DEFAULT
+ * does not type them.
  */
-test.fails('arrays nested 200 deep beside many other paths do not hold up the stream (invariant 7)', async () => {
+test('arrays nested 200 deep beside many other paths do not hold up the stream (invariant 7)', async () => {
   await using outbox = await Outbox.create();
   for (const context of [WIDE, deep('[', 200)])
     await outbox.postgres.query("INSERT INTO outbox.event (event_type, event_context) VALUES ('t', $1)", [context]);
@@ -18,7 +19,7 @@ test.fails('arrays nested 200 deep beside many other paths do not hold up the st
 });
 
 /** What cannot be merged piles up as parts, until ClickHouse refuses inserts. */
-test.fails('arrays nested 200 deep among others of the same path can be merged (invariant 7)', async () => {
+test('arrays nested 200 deep among others of the same path can be merged (invariant 7)', async () => {
   await using outbox = await Outbox.create();
   const levels = [...Array.from({ length: 40 }, (_, i) => i + 1), 200];
   const streamer = outbox.stream();

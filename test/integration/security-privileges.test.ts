@@ -72,7 +72,11 @@ function streamAs(user = 'least', environment: Record<string, string> = {}) {
 
 test('with what roles.sql and SECURITY.md grant, all works: streaming, repeated inserts, looking for them, health', async () => {
   const port = await onFreePort(0, async (free) => free);
-  const streamer = streamAs('least', { OUTBOX_HEALTH_PORT: String(port), OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  const streamer = streamAs('least', {
+    OUTBOX_HEALTH_PORT: String(port),
+    OUTBOX_INSERT_TIMEOUT_MS: '1000',
+    OUTBOX_QUARANTINE_MAX_ROWS: '0',
+  });
   await streamer.attached();
   await outbox.fill(5);
   await outbox.untilDelivered(5);
@@ -81,7 +85,7 @@ test('with what roles.sql and SECURITY.md grant, all works: streaming, repeated 
     outbox.clickhouse.command({ query: `ALTER TABLE events ${what}` });
   await alter("ADD CONSTRAINT never CHECK event_type != 'test.later'");
   await outbox.fill(5, 'test.later');
-  await streamer.failure('OUTBOX_CH_ROW_REFUSED');
+  await streamer.failure('OUTBOX_QUARANTINE_FULL');
   await alter('MODIFY SETTING non_replicated_deduplication_window = 0');
   await streamer.failure('OUTBOX_CH_TABLE_UNSUITABLE');
   await alter('MODIFY SETTING non_replicated_deduplication_window = 10000');

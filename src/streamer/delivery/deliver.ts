@@ -15,7 +15,7 @@ import { untilDone } from './retry.ts';
 import type { RetryOptions } from './retry.ts';
 import { checkTarget } from './target.ts';
 import { TokenProof } from './tokens.ts';
-import type { Target } from './target.ts';
+import type { Target } from './views.ts';
 
 /** An attempt is sent only this shortly after the ledger has proved to be ours: who was away too long may have been replaced. */
 const PROOF_MAX_AGE_MS = 10_000;

@@ -21,7 +21,7 @@ const CLASSES: readonly { readonly code: ErrorCode; readonly codes: readonly num
   { code: 'OUTBOX_CH_VIEW_FAILED', codes: [395] },
   {
     code: 'OUTBOX_CH_ROW_REFUSED',
-    codes: [6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 131, 321, 349, 376, 441, 469],
+    codes: [6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 131, 167, 306, 321, 349, 376, 441, 469],
   },
 ];
 

@@ -1,9 +1,9 @@
 import { OutboxError } from '../../errors.ts';
 import { INSERT_COLUMNS } from '../batch/native.ts';
 import type { ClickHouse } from './clickhouse.ts';
+import { MIN_WINDOW_BLOCKS, viewsOn } from './views.ts';
+import type { SettingOf, Target } from './views.ts';
 
-/** Blocks of all who write to the table; with fewer, the token of a repeated insert might be forgotten too soon. */
-export const MIN_WINDOW_BLOCKS = 1000;
 const MIN_WINDOW_SECONDS = 3600;
 const TABLE_SETTINGS = [
   'non_replicated_deduplication_window',
@@ -14,25 +14,6 @@ const TABLE_SETTINGS = [
 ] as const;
 
 type TableSetting = (typeof TABLE_SETTINGS)[number];
-
-/** A setting's value in a table's definition, or the server's default. */
-type SettingOf = (definition: string, name: TableSetting) => number;
-
-export interface TableName {
-  readonly database: string;
-  readonly name: string;
-}
-
-/** The table, and the materialized views that an insert feeds. */
-export interface Target {
-  readonly views: number;
-  /** Views whose target forgets tokens, or cannot be looked at; each with what is wrong. */
-  readonly doubtful: readonly string[];
-  /** All that an insert writes to and that remembers tokens. */
-  readonly tables: readonly TableName[];
-  /** How long tokens are remembered, whatever the number of blocks. */
-  readonly remembersMs: number;
-}
 
 interface TableRow {
   database: string;
@@ -81,7 +62,7 @@ export async function checkTarget(clickhouse: ClickHouse, table: string, signal?
     const detail = `the table "${table}" cannot hold events exactly once`;
     throw new OutboxError('OUTBOX_CH_TABLE_UNSUITABLE', { detail, problems });
   }
-  return targetOf(clickhouse, found, setting, signal);
+  return viewsOn(clickhouse, found, setting, signal);
 }
 
 function engineProblems({ engine, engine_full: definition }: TableRow, setting: SettingOf): string[] {
@@ -104,87 +85,4 @@ function engineProblems({ engine, engine_full: definition }: TableRow, setting: 
       ([name, least]) =>
         `${name} is ${setting(definition, name)}: ALTER TABLE … MODIFY SETTING ${name} = ${least === 1 ? 1 : least * 10}`,
     );
-}
-
-interface ViewRow {
-  database: string;
-  name: string;
-  /** Empty when the view itself may not be seen. */
-  definition: string;
-  /** `database.name` of what it fills; empty when it has storage of its own. */
-  target: string;
-  targetDefinition: string;
-}
-
-/** All views that an insert feeds, also those on what other views fill. */
-async function targetOf(
-  clickhouse: ClickHouse,
-  table: TableRow,
-  setting: SettingOf,
-  signal: AbortSignal | undefined,
-): Promise<Target> {
-  const doubtful: string[] = [];
-  const tables: TableName[] = [];
-  let seconds = forgetsAfter(table.engine_full, setting);
-  const seen = new Set<string>();
-  const fed = [{ database: table.database, name: table.name }];
-  for (let next = fed.pop(); next !== undefined; next = fed.pop()) {
-    tables.push(next);
-    for (const view of await viewsOf(clickhouse, next, signal)) {
-      const name = `${view.database}.${view.name}`;
-      if (seen.has(name)) continue;
-      seen.add(name);
-      const definition = view.targetDefinition === '' ? view.definition : view.targetDefinition;
-      // what it stores itself is in a table without a name of ours: its blocks cannot be counted
-      seconds = view.target === '' ? 0 : Math.min(seconds, forgetsAfter(definition, setting));
-      if (definition === '') doubtful.push(`${name} cannot be checked: GRANT SHOW TABLES on it and on its target`);
-      else if (!remembers(definition, setting))
-        doubtful.push(`${name} fills a table that does not remember ${MIN_WINDOW_BLOCKS} tokens`);
-      const [database, target] = view.target.split('.');
-      if (database !== undefined && target !== undefined) fed.push({ database, name: target });
-    }
-  }
-  return { views: seen.size, doubtful: doubtful.toSorted(), tables, remembersMs: seconds * 1000 };
-}
-
-async function viewsOf(
-  clickhouse: ClickHouse,
-  of: { database: string; name: string },
-  signal: AbortSignal | undefined,
-): Promise<ViewRow[]> {
-  return clickhouse.select<ViewRow>(
-    `SELECT d.in_database AS database, d.view AS name, v.create_table_query AS definition, v.target AS target, t.create_table_query AS targetDefinition
-       FROM (
-         SELECT dependency.1 AS in_database, dependency.2 AS view FROM system.tables
-          ARRAY JOIN arrayZip(dependencies_database, dependencies_table) AS dependency
-          WHERE database = {database:String} AND name = {name:String}
-       ) AS d
-       LEFT JOIN (
-         SELECT database, name, create_table_query, replaceAll(extract(create_table_query, '^CREATE MATERIALIZED VIEW \\S+ TO (\\S+)'), '\`', '') AS target
-           FROM system.tables WHERE engine = 'MaterializedView'
-       ) AS v ON v.database = d.in_database AND v.name = d.view
-       LEFT JOIN (SELECT concat(database, '.', name) AS target, create_table_query FROM system.tables) AS t ON t.target = v.target
-      SETTINGS join_use_nulls = 0`,
-    of,
-    signal,
-  );
-}
-
-/** Null keeps nothing that could be counted twice; what it feeds is looked at in its turn. */
-function remembers(definition: string, setting: SettingOf): boolean {
-  const engine = /\bENGINE = (\w+)/.exec(definition)?.[1] ?? '';
-  if (engine === 'Null') return true;
-  if (!engine.endsWith('MergeTree')) return false;
-  const isReplicated = /^(Replicated|Shared)/.test(engine);
-  return (
-    setting(definition, isReplicated ? 'replicated_deduplication_window' : 'non_replicated_deduplication_window') >=
-    MIN_WINDOW_BLOCKS
-  );
-}
-
-/** Seconds after which an engine forgets tokens whatever their number. */
-function forgetsAfter(definition: string, setting: SettingOf): number {
-  return /\b(Replicated|Shared)\w*MergeTree/.test(definition)
-    ? setting(definition, 'replicated_deduplication_window_seconds')
-    : Infinity;
 }

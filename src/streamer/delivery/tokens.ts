@@ -1,6 +1,6 @@
 import type { ClickHouse } from './clickhouse.ts';
-import { MIN_WINDOW_BLOCKS } from './target.ts';
-import type { TableName, Target } from './target.ts';
+import { MIN_WINDOW_BLOCKS } from './views.ts';
+import type { TableName, Target } from './views.ts';
 
 /**
  * Proves that ClickHouse still remembers a token, in the table and in every table that a view fills: windows count blocks, and

@@ -1,0 +1,182 @@
+import { outlast } from './plan.ts';
+import type { Steps } from './plan.ts';
+import { ANSWERED, NOBODY, REFUSED, RETRY, SENT, UNSENT, VIEW } from './state.ts';
+import type { Attempt, Batch, EventId, Row, State, Token } from './state.ts';
+
+/** What becomes of the attempts: applied part by part, dropped by the token, refused, lost. */
+export function clickhouseSteps(steps: Steps): void {
+  const { s } = steps;
+  for (const [index, attempt] of s.attempts.entries()) attemptSteps(steps, attempt, index);
+  steps.fault('heal', 'what refuses the row is mended', (d) => {
+    d.healed = true;
+  });
+  steps.fault('viewBreaks', 'THE VIEW BREAKS', (d) => {
+    d.viewBroken = true;
+  });
+  if (s.viewBroken) {
+    steps.add('the view is mended', (d) => {
+      d.viewBroken = false;
+    });
+  }
+  windowSteps(steps);
+}
+
+function attemptSteps(steps: Steps, attempt: Attempt, index: number): void {
+  const { s, world } = steps;
+  const { owner, rows, todo, token, touched } = attempt;
+  const what = (): string => `[${String(rows)}] token ${formatToken(token)}${owner === NOBODY ? ', late' : ''}`;
+  const isRefused = !touched && !s.healed && rows.some((event) => world.poison.includes(event));
+  for (const part of todo) {
+    if (isRefused || (part === VIEW && (todo.length > 1 || s.viewBroken))) continue;
+    const isKnown = s.window === 'on' && s.remembered.some((r) => r.part === part && r.token === token);
+    const where = part === VIEW ? 'the view' : world.partitions > 1 ? `partition ${part}` : 'the table';
+    steps.add(
+      isKnown ? `${where} drops an insert by its token` : `${where} takes an insert`,
+      (d) => apply(steps, d, index, part, isKnown),
+      what,
+    );
+  }
+  if (isRefused) steps.add('an insert is refused: a row', (d) => refuse(d, index, false), what);
+  if (s.viewBroken && todo.length === 1 && todo[0] === VIEW)
+    steps.add('an insert is refused: the view', (d) => failView(d, index), what);
+  if (todo.length > 0 && !isRefused)
+    steps.fault('memory', 'an insert is refused: no memory', (d) => refuse(d, index, true), what);
+  if (owner === NOBODY) {
+    steps.add('a late insert fails', (d) => void d.attempts.splice(index, 1), what);
+    return;
+  }
+  if (todo.length === 0) {
+    steps.add(
+      'ClickHouse answers',
+      (d) => {
+        finish(d, index, 'answered');
+      },
+      what,
+    );
+  }
+  const lose = (d: State): void => {
+    d.attempts[index]!.owner = NOBODY;
+    forget(d, owner);
+  };
+  steps.fault('lostAnswer', 'the answer is lost', lose, what);
+}
+
+function apply({ world }: Steps, d: State, index: number, part: number, isKnown: boolean): void {
+  const attempt = d.attempts[index]!;
+  attempt.todo = attempt.todo.filter((p) => p !== part);
+  attempt.touched = true;
+  const known = d.remembered.find((r) => r.part === part && r.token === attempt.token);
+  if (isKnown) return;
+  if (d.window === 'on' && !world.without('noWindow')) {
+    if (known === undefined) d.remembered.push({ part, token: attempt.token, old: false });
+    else known.old = false;
+  }
+  for (const event of attempt.rows) {
+    if (part === VIEW) d.view[event]!++;
+    else if (partitionOf(event, world.partitions) === part) {
+      d.table[event]!++;
+      d.stamps[event] = attempt.token;
+    }
+  }
+}
+
+function refuse(d: State, index: number, heavy: boolean): void {
+  const { owner } = d.attempts[index]!;
+  finish(d, index, 'refused');
+  const batch = d.streamers[owner]?.batch;
+  if (batch !== undefined) batch.heavy = heavy;
+}
+
+/** A view's fault is no row's: the same insert again. */
+function failView(d: State, index: number): void {
+  const { owner } = d.attempts[index]!;
+  finish(d, index, 'refused');
+  const batch = d.streamers[owner]?.batch;
+  if (batch === undefined) return;
+  batch.state = UNSENT;
+  batch.viewFailed = true;
+}
+
+function finish(d: State, index: number, outcome: 'answered' | 'refused'): void {
+  const [attempt] = d.attempts.splice(index, 1);
+  const { owner } = attempt!;
+  if (owner === RETRY) {
+    if (outcome === 'answered') d.retry!.state = 'there';
+    else d.retry = undefined;
+    return;
+  }
+  const batch = d.streamers[owner]?.batch;
+  if (batch !== undefined) batch.state = outcome === 'answered' ? ANSWERED : REFUSED;
+}
+
+/** Whoever waited does not know what became of it. */
+function forget(d: State, owner: number): void {
+  if (owner === RETRY) d.retry = undefined;
+  const batch = d.streamers[owner]?.batch;
+  if (batch === undefined) return;
+  batch.state = UNSENT;
+  batch.lone = false;
+}
+
+function windowSteps(steps: Steps): void {
+  const { s, world } = steps;
+  for (const [index, { old }] of s.remembered.entries()) {
+    if (old) steps.add('ClickHouse forgets a token', (d) => void d.remembered.splice(index, 1));
+  }
+  const isPending = s.ledger.pending !== undefined;
+  if ((isPending || s.remembered.length > 0) && (s.attempts.length === 0 || world.without('longInserts'))) {
+    steps.fault('time', 'TIME PASSES beyond the trust in tokens', (d) => {
+      for (const token of d.remembered) token.old = true;
+      age(d.ledger);
+      if (d.replica !== undefined) d.replica = { ...d.replica, ledger: age({ ...d.replica.ledger }) };
+      for (const { row, batch } of d.streamers) {
+        age(row);
+        if (batch !== undefined && !world.without('readBackOnceAttached')) batch.old = true;
+      }
+      if (!world.without('longInserts')) outlast(d);
+      if (d.retry?.state === 'absent' && !world.without('longInserts')) d.retry.state = 'locked';
+    });
+  }
+  if (s.attempts.length === 0) {
+    steps.fault('windowOff', "THE TABLE'S WINDOW IS SWITCHED OFF", (d) => {
+      d.window = 'off';
+      d.remembered = [];
+    });
+  }
+  if (s.window === 'seen off' || (s.window === 'off' && !isPending)) {
+    steps.add("the table's window is switched on", (d) => {
+      d.window = 'on';
+    });
+  }
+}
+
+function age(row: Row): Row {
+  if (row.pending !== undefined) row.pending = { ...row.pending, old: true };
+  return row;
+}
+
+/** By the number of blocks since: what took the insert, the table or the view's target, still knows its token. */
+export function isRemembered({ s, world }: Steps, { todo, rows, token }: Attempt): boolean {
+  return todo.every((part) => {
+    if (part === VIEW && world.without('viewsUncounted')) return true;
+    const took = rows.some((event) =>
+      part === VIEW ? s.view[event]! > 0 : partitionOf(event, world.partitions) === part && s.table[event]! > 0,
+    );
+    return !took || s.remembered.some((known) => known.part === part && known.token === token);
+  });
+}
+
+export function attemptOf(steps: Steps, owner: number, token: Token, rows: readonly EventId[]): Attempt {
+  const { world } = steps;
+  const todo = [...new Set(rows.map((event) => partitionOf(event, world.partitions)))].toSorted((a, b) => a - b);
+  if (world.view) todo.push(VIEW);
+  return { owner, token, rows, todo, touched: false };
+}
+
+export function sent(batch: Batch): void {
+  batch.state = SENT;
+  batch.mayBeThere = true;
+}
+
+const partitionOf = (event: EventId, partitions: number): number => event % partitions;
+const formatToken = (token: Token): string => (token >= 100 && token < 200 ? `of row ${token - 100}` : String(token));

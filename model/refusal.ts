@@ -1,0 +1,76 @@
+import { isUnread, newBatch, tokenOf } from './batch.ts';
+import { settled, write } from './ledger.ts';
+import { outlast } from './plan.ts';
+import type { Steps } from './plan.ts';
+import { ANSWERED, lsnOf, nameOf, REFUSED, UNSENT } from './state.ts';
+import type { Batch, State, Streamer } from './state.ts';
+
+/** A refused batch: is it a row's fault, and may it be split? */
+export function isolate(steps: Steps, i: number, batch: Batch): void {
+  const { s, world } = steps;
+  if (!batch.lone && !world.without('splitUnwaited')) {
+    if (s.attempts.length > 0) return;
+    steps.add(`${nameOf(i)} quiet: older attempts are over, asks once more`, (d) => {
+      if (!world.without('noDeadline')) outlast(d);
+      const mine = d.streamers[i]!.batch!;
+      mine.state = UNSENT;
+      mine.lone = true;
+    });
+    return;
+  }
+  const looked = world.without('splitOnlyIfRangeAbsent') ? batch.rows : batch.send;
+  const isThere = looked.some((event) => s.table[event]! > 0) && !world.without('splitAlthoughThere');
+  if (isThere || (batch.rows.length === 1 && batch.heavy && !world.without('quarantineHeavy'))) {
+    steps.add(`${nameOf(i)} repeats the refused insert`, (d) => {
+      const mine = d.streamers[i]!.batch!;
+      mine.state = UNSENT;
+      mine.viewFailed = isThere;
+    });
+    return;
+  }
+  if (batch.rows.length > 1) recut(steps, i, batch);
+  else quarantine(steps, i, batch);
+}
+
+/** Ledger.recut: pending shrinks to its left half. */
+function recut(steps: Steps, i: number, batch: Batch): void {
+  const { s, world } = steps;
+  const { row, cut } = s.streamers[i]!;
+  const rows = batch.rows.slice(0, batch.rows.length >> 1);
+  const to = world.positionOf(s, rows.at(-1)!);
+  const token = tokenOf(steps, row.delivered, to);
+  // rows that were found are there under other tokens
+  const wasPartlyThere = batch.send.length < batch.rows.length && !world.without('splitForgetsReadBack');
+  const readBackBelow = wasPartlyThere ? Math.max(row.readBackBelow, lsnOf(batch.to) + 1) : row.readBackBelow;
+  const then = (_: State, mine: Streamer): void => {
+    mine.batch = newBatch(to, token, rows, false, isUnread(steps, rows, readBackBelow));
+    mine.cut = Math.min(cut, to);
+  };
+  if (world.without('splitInMemory')) {
+    steps.add(`${nameOf(i)} splits in memory`, (d) => then(d, d.streamers[i]!));
+    return;
+  }
+  const { delivered, acked } = row;
+  write(steps, i, 'recut', { delivered, acked, readBackBelow, pending: { to, token, rows, old: false } }, then);
+}
+
+/** Ledger.quarantine: the row, and delivered past it, in one statement. */
+function quarantine(steps: Steps, i: number, { rows, state }: Batch): void {
+  const { s, world } = steps;
+  const me = s.streamers[i]!;
+  const event = rows[0]!;
+  const own = settled(steps, { ...me, batch: { ...me.batch!, state: ANSWERED } });
+  const isFree = world.without('ackPastQuarantine');
+  const set = { ...own, acked: isFree ? own.acked : me.row.acked, pending: undefined };
+  const then = (_: State, mine: Streamer): void => {
+    mine.batch = undefined;
+    mine.held = !isFree;
+  };
+  if (!world.without('quarantineInTwo')) write(steps, i, 'quarantine', { ...set, quarantined: event }, then);
+  else if (s.quarantine.includes(event)) write(steps, i, 'quarantine: passes the row', set, then);
+  else if (state === REFUSED) {
+    steps.add(`${nameOf(i)} quarantine: sets the row aside`, (d) => {
+      if (me.mine) d.quarantine.push(event);
+    });
+  }
+}
