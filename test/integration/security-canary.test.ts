@@ -33,6 +33,7 @@ test('no canary of an event in logs, spans and health, in whatever way its deliv
     OUTBOX_HEALTH_PORT: String(port),
     OUTBOX_RETRY_MAX_MS: '100',
     OUTBOX_INSERT_TIMEOUT_MS: '3000',
+    OUTBOX_QUARANTINE_MAX_ROWS: '0',
   });
   await streamer.attached();
   const answers: string[] = [];
@@ -63,7 +64,7 @@ test('no canary of an event in logs, spans and health, in whatever way its deliv
   count += 3;
   await outbox.untilDelivered(count);
   await expectFailure(
-    'OUTBOX_CH_ROW_REFUSED',
+    'OUTBOX_QUARANTINE_FULL',
     async () => sql(`ALTER TABLE events ADD CONSTRAINT c CHECK event_type != '${CANARY}'`),
     async () => sql('ALTER TABLE events DROP CONSTRAINT c'),
   );
