@@ -5,10 +5,8 @@
  *   npm run bench -- [--events 1000000] [--repeat 3] [--scenario name]
  */
 import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { cpus } from 'node:os';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { createClient } from '@clickhouse/client';
@@ -17,7 +15,7 @@ import { startClickHouse } from '../src/embedded/clickhouse.ts';
 import type { EmbeddedClickHouse } from '../src/embedded/clickhouse.ts';
 import { startPostgres } from '../src/embedded/postgres.ts';
 import { migrateClickHouse, migratePostgres } from '../src/streamer/operations/migrate.ts';
-import { cpuSeconds, peakMegabytes } from './processes.ts';
+import { cpuSeconds, logged, peakMegabytes } from './processes.ts';
 
 const CLI = new URL('../dist/streamer/cli.js', import.meta.url).pathname;
 const STALL_MS = 60_000;
@@ -94,7 +92,7 @@ async function measure(scenario: Scenario): Promise<Figures> {
   });
   const pid = streamer.pid!;
   try {
-    await attached(streamer);
+    await logged(streamer, 'attached');
     const began = performance.now();
     const { rows } = await db.query<{ active_pid: number }>('SELECT active_pid FROM pg_replication_slots');
     const walsender = rows[0]!.active_pid;
@@ -124,15 +122,6 @@ async function measure(scenario: Scenario): Promise<Figures> {
     await db.end();
     await table.close();
   }
-}
-
-async function attached(streamer: ChildProcess): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    streamer.on('exit', () => reject(new Error('the streamer ended')));
-    createInterface(streamer.stdout!).on('line', (line) => {
-      if ((JSON.parse(line) as { msg: string }).msg === 'attached') resolve();
-    });
-  });
 }
 
 async function stall(clickhouse: EmbeddedClickHouse): Promise<number> {

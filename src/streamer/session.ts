@@ -32,6 +32,10 @@ const PULSE_MS = 1000;
 const LOOK_MS = 2000;
 /** While idle, each permission to acknowledge is a write to the ledger, and so WAL of its own. */
 const IDLE_ACK_BYTES = 1024 * 1024;
+/** A slot that keeps more than that while idle is given an ack for less, but only so often: each may free WAL at last. */
+const RETAINED_BYTES = 16 * 1024 * 1024;
+/** Postgres notes this often where decoding may begin, and moves there with the next ack. */
+const RELEASE_MS = 15_000;
 /** An attachment that has held so long, with nothing to deliver, is a good one. */
 const STEADY_MS = 30_000;
 /** How long the server may take to answer CopyDone. */
@@ -82,6 +86,8 @@ export class Session {
   #hasSettled = false;
   #holdAcksUntil: Lsn = 0;
   #attachedAt = Infinity;
+  #retainedBytes = 0;
+  #releasedAt = -Infinity;
   #wake: (() => void) | undefined;
 
   constructor(options: SessionOptions) {
@@ -153,7 +159,8 @@ export class Session {
     await replication.start();
     const held = await checkSlot(db, config.slot);
     if (held === undefined) throw slotMissing(config.slot);
-    const holding = { ...server, confirmedLsn: held.confirmedLsn, publication: watch.identity };
+    const { confirmedLsn, isSynced } = held;
+    const holding = { ...server, confirmedLsn, isSynced, publication: watch.identity };
     const ledger = (this.#ledger = await Ledger.take(db, config.slot, holding));
     const { delivered, pending, readBackBelow } = ledger.state;
     // who set it aside may have ended before the stream had passed that write
@@ -177,7 +184,10 @@ export class Session {
     const look = async (): Promise<void> => {
       await watch.look();
       const slot = await checkSlot(db, config.slot);
-      if (slot !== undefined) slotWatch.look(slot, performance.now());
+      if (slot === undefined) return;
+      slotWatch.look(slot, performance.now());
+      this.#retainedBytes = slot.retainedBytes;
+      if (this.#isAckOwed) this.#wake?.();
     };
     this.#pulse = new Heartbeat(
       PULSE_MS,
@@ -257,6 +267,7 @@ export class Session {
           await this.#settle(answered, async () => ledger.settle(ackable));
           answered = undefined;
         } else if (step === 'allow ack') {
+          this.#releasedAt = performance.now();
           await ledger.allowAck(intake.ackable);
           replication.sendStatus(false);
         } else return;
@@ -302,11 +313,16 @@ export class Session {
     clearTimeout(timer);
   }
 
-  /** Is there more to acknowledge than the ledger allows? A transaction with events at once, others' WAL by the megabyte. */
+  /**
+   * Is there more to acknowledge than the ledger allows? A transaction with events at once, others' WAL by the megabyte, and
+   * what is left of it while the slot keeps much more.
+   */
   get #isAckOwed(): boolean {
     const { ackable, owed } = this.#intake!;
     const { acked } = this.#ledger!.state;
-    return owed > acked || ackable - acked > IDLE_ACK_BYTES;
+    if (owed > acked || ackable - acked > IDLE_ACK_BYTES) return true;
+    const isHoarding = this.#retainedBytes > RETAINED_BYTES;
+    return isHoarding && ackable > acked && performance.now() - this.#releasedAt > RELEASE_MS;
   }
 
   /**

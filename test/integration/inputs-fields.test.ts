@@ -120,7 +120,7 @@ test('a traceparent of any text harms nobody', async () => {
 
 test('a database of another encoding: texts arrive in UTF-8', async () => {
   await using outbox = await Outbox.create({
-    options: "ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0",
+    createOptions: "ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0",
   });
   const streamer = outbox.stream();
   const context = '{"s":"Ärger, £5, ÿ"}';
@@ -140,7 +140,7 @@ test('a database of another encoding: texts arrive in UTF-8', async () => {
 
 test('a database without an encoding: UTF-8 arrives; bytes that are none stop the stream, which says so', async () => {
   await using outbox = await Outbox.create({
-    options: "ENCODING 'SQL_ASCII' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0",
+    createOptions: "ENCODING 'SQL_ASCII' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0",
   });
   const streamer = outbox.stream();
   await outbox.postgres.query("INSERT INTO outbox.event (event_type, event_context) VALUES ('größe', $1)", [

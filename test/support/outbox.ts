@@ -10,6 +10,19 @@ import { eventually } from './wait.ts';
 
 const quiet = (): void => undefined;
 
+export interface OutboxOptions {
+  readonly migrated?: boolean;
+  /** A superuser's URL of a Postgres of the test's own, which ends with it. Otherwise the one that all tests share. */
+  readonly postgresUrl?: string;
+  readonly clickhouseUrl?: string;
+  /** Its name in both servers; otherwise one of its own. */
+  readonly database?: string;
+  /** What follows CREATE DATABASE in Postgres. */
+  readonly createOptions?: string;
+  /** Makes a slot that standbys synchronise. */
+  readonly failover?: boolean;
+}
+
 /** A Postgres database and a ClickHouse database of one test's own, migrated, and what starts streamers between them. */
 export class Outbox implements AsyncDisposable {
   readonly slot: string;
@@ -18,13 +31,14 @@ export class Outbox implements AsyncDisposable {
   readonly postgres: Pool;
   readonly clickhouse: ClickHouseClient;
   readonly #streamers: Streamer[] = [];
-  readonly #postgresUrl: string;
+  readonly #options: OutboxOptions;
   readonly #database: string;
 
-  private constructor(slot: string, database: string, postgresUrl: string, clickhouseUrl: string) {
+  private constructor(slot: string, database: string, options: OutboxOptions) {
+    const { postgresUrl = inject('postgresUrl'), clickhouseUrl = inject('clickhouseUrl') } = options;
     this.slot = slot;
     this.#database = database;
-    this.#postgresUrl = postgresUrl;
+    this.#options = options;
     this.databaseUrl = withDatabase(postgresUrl, database);
     this.clickhouseUrl = withDatabase(clickhouseUrl, database);
     this.postgres = new Pool({ ...loginOf(postgresUrl), database, max: 8 });
@@ -33,29 +47,24 @@ export class Outbox implements AsyncDisposable {
   }
 
   /** On the servers of all tests and under a name of its own, unless others are given. */
-  static async create({
-    migrated = true,
-    postgresUrl = inject('postgresUrl'),
-    clickhouseUrl = inject('clickhouseUrl'),
-    database = '',
-    /** What follows CREATE DATABASE in Postgres. */
-    options = '',
-  } = {}): Promise<Outbox> {
+  static async create(options: OutboxOptions = {}): Promise<Outbox> {
+    const { migrated = true, createOptions = '', database = '' } = options;
+    const { postgresUrl = inject('postgresUrl'), clickhouseUrl = inject('clickhouseUrl') } = options;
     const slot = `t_${randomUUID().replaceAll('-', '')}`;
     const name = database || slot;
     await asAdministrator(postgresUrl, async (client) =>
-      client.query(`CREATE DATABASE ${escapeIdentifier(name)} ${options}`),
+      client.query(`CREATE DATABASE ${escapeIdentifier(name)} ${createOptions}`),
     );
     const admin = createClient({ url: clickhouseUrl });
     await admin.command({ query: `CREATE DATABASE ${quoted(name)}` });
     await admin.close();
-    const outbox = new Outbox(slot, name, postgresUrl, clickhouseUrl);
+    const outbox = new Outbox(slot, name, options);
     if (migrated) await outbox.migrate();
     return outbox;
   }
 
   async migrate(): Promise<void> {
-    await migratePostgres(this.databaseUrl, this.slot, quiet);
+    await migratePostgres(this.databaseUrl, this.slot, quiet, this.#options.failover);
     await migrateClickHouse(this.clickhouseUrl, 'events', quiet);
   }
 
@@ -142,7 +151,8 @@ export class Outbox implements AsyncDisposable {
     await this.postgres.end();
     await this.clickhouse.command({ query: `DROP DATABASE ${quoted(this.#database)}` });
     await this.clickhouse.close();
-    await asAdministrator(this.#postgresUrl, async (client) => {
+    if (this.#options.postgresUrl !== undefined) return;
+    await asAdministrator(inject('postgresUrl'), async (client) => {
       const slot = 'SELECT FROM pg_replication_slots WHERE slot_name = $1';
       await eventually(
         'the slot is free',

@@ -1,20 +1,37 @@
 import { createServer, connect } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { once } from 'node:events';
+import { Flow } from './flow.ts';
 
 const HOST = '127.0.0.1';
 /** How much of a connection's requests is kept to know it by. */
-const KNOWN_BY_BYTES = 4096;
+const GREETING_BYTES = 4096;
 
 /** What the server says next on a connection, whose client has begun by saying `requests` (latin1), as it is to be passed on. */
 export type Answers = (chunk: Buffer, requests: string) => Buffer;
 
-/** A TCP proxy that can hold what passes, and cut what it carries: real faults on real connections. */
+/** Tells connections apart by the first bytes that their clients sent. */
+export type Matches = (greeting: Buffer) => boolean;
+
+/** Of Postgres: the connection that streams, not the one for statements. */
+export const isReplication: Matches = (greeting) => greeting.includes('replication\0database\0');
+
+interface Connection {
+  readonly requests: Flow;
+  readonly answers: Flow;
+  greeting: Buffer;
+  /** Bytes that reached the server. */
+  sent: number;
+  /** Neither half is told of the other's end. */
+  severed: boolean;
+}
+
+/** A TCP proxy that can hold what passes, slow it down, lose it and cut it: real faults on real connections. */
 export class Proxy {
-  readonly #target: URL;
+  #target: URL;
   #server: Server | undefined;
   #port = 0;
-  readonly #pairs = new Set<{ client: Socket; server: Socket; sent: number; requests: string }>();
+  readonly #connections = new Set<Connection>();
   #holdsRequests = false;
   /** Answers on a connection are held once it has carried so many bytes of requests. */
   #answerLimit = Infinity;
@@ -24,6 +41,9 @@ export class Proxy {
   answers: Answers | undefined;
   /** Once so many further bytes have passed to the server, requests are held. */
   #allowance = Infinity;
+  #isolates = false;
+  #bytesPerSecond = Infinity;
+  #cutsAfter: { readonly way: 'requests' | 'answers'; bytes: number; readonly done: () => void } | undefined;
 
   private constructor(target: URL) {
     this.#target = target;
@@ -58,32 +78,74 @@ export class Proxy {
   holdRequests(bytes = 0): void {
     this.#allowance = bytes;
     this.#holdsRequests = bytes === 0;
-    if (bytes === 0) for (const { client } of this.#pairs) client.pause();
+    if (bytes === 0) for (const { requests } of this.#connections) requests.hold();
+  }
+
+  /** Nothing more reaches the server on the connections there are that match. */
+  holdRequestsOf(matches: Matches): void {
+    for (const { greeting, requests } of this.#connections) if (matches(greeting)) requests.hold();
   }
 
   /** No answer reaches a client any more, on connections that carry more than `requestBytes` to the server. */
   holdAnswers(requestBytes = -1): void {
     this.#answerLimit = requestBytes;
-    for (const { server, sent } of this.#pairs) if (sent > requestBytes) server.pause();
+    for (const { answers, sent } of this.#connections) if (sent > requestBytes) answers.hold();
   }
 
-  /** Everything passes again. */
+  /** Half-open: nothing passes, and no end of a connection is told to its other half. `cut` ends it. */
+  isolate(): void {
+    this.#isolates = true;
+    for (const connection of this.#connections) sever(connection);
+  }
+
+  /** The server loses its half of the connections there are that match; the clients hear nothing of it. */
+  loseServers(matches: Matches = () => true): void {
+    for (const connection of this.#connections) {
+      if (!matches(connection.greeting)) continue;
+      sever(connection);
+      connection.answers.from.resetAndDestroy();
+    }
+  }
+
+  /** Everything passes slowly, each way of each connection by itself. */
+  drip(bytesPerSecond: number): void {
+    this.#bytesPerSecond = bytesPerSecond;
+  }
+
+  /** Resets every connection in the middle of what passes, after so many bytes more. Resolves when it has happened. */
+  async cutAfter(bytes: number, way: 'requests' | 'answers'): Promise<void> {
+    await new Promise<void>((done) => {
+      this.#cutsAfter = { way, bytes, done };
+    });
+  }
+
+  /** Everything passes again, on all connections that still have both halves. */
   release(): void {
     this.#allowance = Infinity;
     this.#holdsRequests = false;
     this.#answerLimit = Infinity;
-    for (const { client, server } of this.#pairs) {
-      client.resume();
-      server.resume();
+    this.#isolates = false;
+    this.#bytesPerSecond = Infinity;
+    this.#cutsAfter = undefined;
+    for (const connection of this.#connections) {
+      if (connection.severed) continue;
+      connection.requests.release();
+      connection.answers.release();
     }
+  }
+
+  /** New connections go to another server, as behind a name that follows a failover. */
+  retarget(target: URL): void {
+    this.#target = target;
   }
 
   /** Resets every connection. */
   cut(): void {
-    for (const { client, server } of this.#pairs) {
-      client.resetAndDestroy();
-      server.resetAndDestroy();
+    for (const { requests, answers } of this.#connections) {
+      requests.from.resetAndDestroy();
+      answers.from.resetAndDestroy();
     }
+    this.#connections.clear();
   }
 
   async close(): Promise<void> {
@@ -96,30 +158,68 @@ export class Proxy {
   }
 
   #carry(client: Socket, server: Socket): void {
-    const pair = { client, server, sent: 0, requests: '' };
-    this.#pairs.add(pair);
+    const connection: Connection = {
+      requests: new Flow(client, server),
+      answers: new Flow(server, client),
+      greeting: Buffer.alloc(0),
+      sent: 0,
+      severed: false,
+    };
+    this.#connections.add(connection);
     const end = (): void => {
-      this.#pairs.delete(pair);
+      if (connection.severed && !(client.destroyed && server.destroyed)) return;
+      this.#connections.delete(connection);
       client.destroy();
       server.destroy();
     };
     for (const socket of [client, server]) socket.on('error', end).on('close', end);
-    client.on('data', (chunk: Buffer) => {
-      const passed = chunk.subarray(0, this.#allowance);
-      this.requestBytes += passed.length;
-      pair.sent += passed.length;
-      pair.requests += passed.toString('latin1', 0, KNOWN_BY_BYTES - pair.requests.length);
-      if (pair.sent > this.#answerLimit) server.pause();
-      this.#allowance -= passed.length;
-      if (this.#allowance === 0) {
-        this.#holdsRequests = true;
-        client.pause();
-        // what is held is never sent: whoever waits for it gives up
-      }
-      if (passed.length > 0) server.write(passed);
+    client.on('data', (chunk: Buffer) => this.#request(connection, chunk));
+    server.on('data', (chunk: Buffer) => {
+      const answer = this.answers?.(chunk, connection.greeting.toString('latin1')) ?? chunk;
+      connection.answers.pass(this.#upToCut('answers', connection, answer), this.#bytesPerSecond);
     });
-    server.on('data', (chunk: Buffer) => client.write(this.answers?.(chunk, pair.requests) ?? chunk));
-    if (this.#holdsRequests) client.pause();
-    if (this.#answerLimit < 0) server.pause();
+    if (this.#isolates) sever(connection);
+    if (this.#holdsRequests) connection.requests.hold();
+    if (this.#answerLimit < 0) connection.answers.hold();
   }
+
+  #request(connection: Connection, chunk: Buffer): void {
+    const passed = this.#upToCut('requests', connection, chunk.subarray(0, this.#allowance));
+    const known = connection.greeting.length;
+    if (known < GREETING_BYTES)
+      connection.greeting = Buffer.concat([connection.greeting, passed.subarray(0, GREETING_BYTES - known)]);
+    this.requestBytes += passed.length;
+    connection.sent += passed.length;
+    if (connection.sent > this.#answerLimit) connection.answers.hold();
+    this.#allowance -= passed.length;
+    connection.requests.pass(passed, this.#bytesPerSecond);
+    if (this.#allowance === 0) {
+      this.#holdsRequests = true;
+      // what is held is never sent: whoever waits for it gives up
+      connection.requests.hold();
+    }
+  }
+
+  #upToCut(way: 'requests' | 'answers', connection: Connection, chunk: Buffer): Buffer {
+    const cut = this.#cutsAfter;
+    if (cut?.way !== way) return chunk;
+    const passed = chunk.subarray(0, cut.bytes);
+    cut.bytes -= chunk.length;
+    if (cut.bytes > 0) return passed;
+    this.#cutsAfter = undefined;
+    // nothing may pass behind what is missing
+    sever(connection);
+    // once what has passed is out
+    setImmediate(() => {
+      this.cut();
+      cut.done();
+    });
+    return passed;
+  }
+}
+
+function sever(connection: Connection): void {
+  connection.severed = true;
+  connection.requests.hold();
+  connection.answers.hold();
 }

@@ -26,8 +26,9 @@ export class Streamer {
   readonly #child: ChildProcess;
   readonly #exit: Promise<number | null>;
 
-  constructor(environment: Record<string, string>) {
-    this.#child = spawn(process.execPath, [CLI, 'run'], {
+  /** @param cli the streamer's entry, when it is not this repository's own */
+  constructor(environment: Record<string, string>, cli = CLI) {
+    this.#child = spawn(process.execPath, [cli, 'run'], {
       env: {
         PATH: process.env['PATH'] ?? '',
         LOG_LEVEL: 'debug',

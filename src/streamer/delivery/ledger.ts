@@ -29,6 +29,8 @@ export interface Holding {
   readonly systemId: string;
   readonly timeline: number;
   readonly confirmedLsn: Lsn;
+  /** The slot came with a failover, and may be ahead of a ledger that lags. */
+  readonly isSynced: boolean;
   /** The publication's identity, see PublicationWatch. */
   readonly publication: string;
 }
@@ -90,7 +92,8 @@ export class Ledger {
    * former holder.
    *
    * On a new timeline (failover, restore to a point in time) the row may lag behind what was delivered and acknowledged: its
-   * pending insert is forgotten, and all that was written before is read back.
+   * pending insert is forgotten, and all that was written before is read back. Only a slot that Postgres has synchronised is
+   * believed to be confirmed as it should be: one that was made by hand has a gap.
    *
    * Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_TIMELINE_DIFFERS, OUTBOX_PUBLICATION_CHANGED,
    * OUTBOX_POSITION_BEYOND_WAL, OUTBOX_SLOT_CHANGED, OUTBOX_REPAIR_UNFINISHED.
@@ -109,7 +112,7 @@ export class Ledger {
           SET epoch = epoch + 1, holder_pid = pg_backend_pid(),
               timeline = $3, publication = coalesce(publication, $4),
               read_back_below = CASE WHEN timeline <> $3 THEN $5 ELSE read_back_below END,
-              acked_lsn = CASE WHEN timeline <> $3 OR acked_lsn IS NULL THEN $6 ELSE acked_lsn END,
+              acked_lsn = CASE WHEN (timeline <> $3 AND $7) OR acked_lsn IS NULL THEN $6 ELSE acked_lsn END,
               pending_lsn = CASE WHEN timeline <> $3 THEN NULL ELSE pending_lsn END,
               pending_seq = CASE WHEN timeline <> $3 THEN NULL ELSE pending_seq END,
               pending_rows = CASE WHEN timeline <> $3 THEN NULL ELSE pending_rows END,
@@ -124,6 +127,7 @@ export class Ledger {
         holding.publication,
         formatLsn(server.walEnd),
         formatLsn(holding.confirmedLsn),
+        holding.isSynced,
       ],
     );
     const row = rows[0];

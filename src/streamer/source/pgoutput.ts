@@ -46,6 +46,7 @@ export interface ChangeHandler {
   relation(): void;
 }
 
+const A = 0x41;
 const B = 0x42;
 const C = 0x43;
 const D = 0x44;
@@ -112,6 +113,8 @@ export class PgoutputDecoder {
       case O:
       case T:
       case U:
+      // a rolled back savepoint of a transaction on whatever table, which Postgres 18 tells although nothing of it was sent
+      case A:
       case Y:
         return true;
       default:

@@ -6,6 +6,9 @@ import type { Slot } from './slot.ts';
 /** The rate is that of the last so many ms. */
 const WINDOW_MS = 60_000;
 const SHORT_MINUTES = 60;
+/** A slot keeps up while it has less than this part of its WAL unacknowledged, or kept: a short runway is then a burst. */
+const BEHIND = 0.1;
+const FULL = 0.5;
 
 interface Sample {
   readonly atMs: number;
@@ -27,7 +30,10 @@ export class Runway {
   }
 }
 
-/** Tells operators of a slot in danger before it is lost (invariant 8): on transitions, never again and again. */
+/**
+ * Tells operators of a slot in danger before it is lost (invariant 8): on transitions, never again and again. Once in
+ * danger it stays so until it has caught up, also when nothing is written for a while.
+ */
 export class SlotWatch {
   readonly #log: Logger;
   readonly #status: Status;
@@ -40,11 +46,14 @@ export class SlotWatch {
   }
 
   /** @param atMs monotonic, ms */
-  look({ walStatus, safeWalBytes }: Slot, atMs: number): void {
+  look({ walStatus, safeWalBytes, retainedBytes, unconfirmedBytes }: Slot, atMs: number): void {
     const minutes = safeWalBytes === undefined ? undefined : this.#runway.add({ atMs, safeWalBytes });
     const runwayMinutes = minutes === undefined ? undefined : Math.floor(minutes);
     this.#status.slotSeen({ walStatus, safeWalBytes, runwayMinutes });
-    const isEndangered = walStatus === 'unreserved' || (runwayMinutes !== undefined && runwayMinutes < SHORT_MINUTES);
+    const limit = safeWalBytes === undefined ? Infinity : safeWalBytes + retainedBytes;
+    const isBehind = unconfirmedBytes > BEHIND * limit || retainedBytes > FULL * limit;
+    const isShort = runwayMinutes !== undefined && runwayMinutes < SHORT_MINUTES;
+    const isEndangered = walStatus === 'unreserved' || (isBehind && (isShort || this.#isEndangered));
     if (isEndangered === this.#isEndangered) return;
     this.#isEndangered = isEndangered;
     const facts = { walStatus, safeWalBytes, runwayMinutes };

@@ -21,8 +21,12 @@ interface SlotRow {
   database: string | null;
   temporary: boolean;
   wal_status: string | null;
+  reason: string | null;
   safe_wal_size: string | null;
+  retained: string | null;
+  unconfirmed: string | null;
   confirmed: string | null;
+  synced: boolean | null;
   active_pid: number | null;
   here: string;
 }
@@ -31,12 +35,18 @@ interface SlotRow {
 export interface Slot {
   /** What Postgres knows to be acknowledged. */
   readonly confirmedLsn: Lsn;
+  /** Postgres itself has copied it from a former primary. */
+  readonly isSynced: boolean;
   /** The walsender that holds it. */
   readonly activePid: number | undefined;
   /** `reserved`, `extended` or `unreserved`: the last loses the slot at the next checkpoint, unless it catches up. */
   readonly walStatus: string;
   /** Bytes of WAL that can still be written before the slot may be lost; undefined without max_slot_wal_keep_size. */
   readonly safeWalBytes: number | undefined;
+  /** Bytes of WAL that it keeps. */
+  readonly retainedBytes: number;
+  /** Those of them that are not acknowledged. The others are kept for transactions that were open when WAL was last looked through. */
+  readonly unconfirmedBytes: number;
 }
 
 interface PublicationRow {
@@ -80,8 +90,12 @@ export async function unsafeSettings(db: Database): Promise<string[]> {
  */
 export async function checkSlot(db: Database, slot: string): Promise<Slot | undefined> {
   const { rows } = await db.query<SlotRow>(
-    `SELECT plugin, database, temporary, wal_status, safe_wal_size, confirmed_flush_lsn AS confirmed, active_pid,
-            current_database() AS here FROM pg_replication_slots WHERE slot_name = $1`,
+    // the columns of reason and synchronisation came with 17
+    `SELECT plugin, database, temporary, wal_status, to_jsonb(s) ->> 'invalidation_reason' AS reason, safe_wal_size,
+            pg_current_wal_lsn() - restart_lsn AS retained, pg_current_wal_lsn() - confirmed_flush_lsn AS unconfirmed,
+            confirmed_flush_lsn AS confirmed, (to_jsonb(s) ->> 'synced')::bool AS synced, active_pid,
+            current_database() AS here
+       FROM pg_replication_slots s WHERE slot_name = $1`,
     [slot],
   );
   const [found] = rows;
@@ -94,15 +108,18 @@ export async function checkSlot(db: Database, slot: string): Promise<Slot | unde
         : found.temporary
           ? 'it is temporary'
           : found.wal_status === 'lost'
-            ? 'it is invalidated: WAL that it needs is gone'
+            ? `it is invalidated (${found.reason ?? 'WAL that it needs is gone'})`
             : undefined;
   if (problem !== undefined)
     throw new OutboxError('OUTBOX_SLOT_INVALID', { detail: `the slot "${slot}" cannot be used: ${problem}` });
   return {
     confirmedLsn: found.confirmed === null ? 0 : parseLsn(found.confirmed),
+    isSynced: found.synced === true,
     activePid: found.active_pid ?? undefined,
     walStatus: found.wal_status ?? 'reserved',
     safeWalBytes: found.safe_wal_size === null ? undefined : Number(found.safe_wal_size),
+    retainedBytes: Number(found.retained ?? 0),
+    unconfirmedBytes: Number(found.unconfirmed ?? 0),
   };
 }
 

@@ -23,6 +23,8 @@ interface Signs {
   backend: number | null;
   replied: string | null;
   asked: string | null;
+  /** A statement of its is under way in the server. */
+  asking: boolean | null;
 }
 
 /**
@@ -50,7 +52,7 @@ export async function untilFree({ db, slot, log, status, signal, stop }: Standby
     if (text !== seen) {
       seen = text;
       seenAt = performance.now();
-    } else if (signs !== undefined && performance.now() - seenAt > SILENT_AFTER_MS) {
+    } else if (signs !== undefined && canJudge(signs) && performance.now() - seenAt > SILENT_AFTER_MS) {
       log.warn(
         { walsender: signs.walsender },
         'the holder of the slot gives no sign of life: terminating its connections',
@@ -66,10 +68,19 @@ export async function untilFree({ db, slot, log, status, signal, stop }: Standby
   }
 }
 
+/**
+ * A statement that hangs in the server (a lock, a synchronous standby that is gone) says nothing about who waits for it. The
+ * walsender's signs would, but only a role with pg_read_all_stats sees them.
+ */
+function canJudge({ replied, asking }: Signs): boolean {
+  return replied !== null || asking !== true;
+}
+
 /** Undefined when this role may see none: another role's connections are not its to judge. */
 async function signsOfLife(db: Database, slot: string): Promise<Signs | undefined> {
   const { rows } = await db.query<Signs>(
-    `SELECT s.active_pid AS walsender, a.pid AS backend, r.reply_time::text AS replied, a.state_change::text AS asked
+    `SELECT s.active_pid AS walsender, a.pid AS backend, r.reply_time::text AS replied, a.state_change::text AS asked,
+            a.state = 'active' AS asking
        FROM pg_replication_slots s
        JOIN outbox.stream l ON l.slot_name = s.slot_name
        LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid

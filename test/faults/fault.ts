@@ -1,0 +1,30 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Dice } from './dice.ts';
+import type { World } from './world.ts';
+
+/** What a fault takes hold of: two that touch the same are never injected at once. */
+export type Part = 'streamer' | 'inserts' | 'Postgres' | 'ClickHouse' | 'link to Postgres' | 'link to ClickHouse';
+
+export interface Fault {
+  readonly name: string;
+  readonly touches: readonly Part[];
+  /**
+   * Does it and undoes it: afterwards one streamer runs, both databases run and everything passes. Returns false when the
+   * moment that it waited for did not come.
+   */
+  readonly inject: (world: World, dice: Dice) => Promise<boolean>;
+}
+
+/** How long a moment is waited for. */
+export const MOMENT_MS = 8000;
+
+/** Whether the moment came before it was given up. */
+export async function inTime(moment: Promise<unknown>): Promise<boolean> {
+  const timer = new AbortController();
+  const late = sleep(MOMENT_MS, false, { signal: timer.signal });
+  try {
+    return await Promise.race([moment.then(() => true), late]);
+  } finally {
+    timer.abort();
+  }
+}

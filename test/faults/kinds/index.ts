@@ -1,0 +1,16 @@
+import type { Fault } from '../fault.ts';
+import { CRASH_POINTS } from './crash-points.ts';
+import { INSERT_FAULTS } from './inserts.ts';
+import { LINK_FAULTS } from './links.ts';
+import { SERVER_FAULTS } from './servers.ts';
+import { STREAMER_FAULTS } from './streamer.ts';
+import { TWO_STREAMERS } from './two-streamers.ts';
+
+export const FAULTS: readonly Fault[] = [
+  ...STREAMER_FAULTS,
+  ...CRASH_POINTS,
+  ...TWO_STREAMERS,
+  ...SERVER_FAULTS,
+  ...LINK_FAULTS,
+  ...INSERT_FAULTS,
+];

@@ -1,0 +1,260 @@
+import { get } from 'node:http';
+import { json } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { onFreePort } from '../../src/embedded/ports.ts';
+import { startPostgres } from '../../src/embedded/postgres.ts';
+import type { ErrorCode } from '../../src/errors.ts';
+import type { Readiness } from '../../src/streamer/operations/status.ts';
+import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import type { Streamer } from '../support/streamer.ts';
+import { eventually } from '../support/wait.ts';
+
+const MIB = 1024 * 1024;
+
+const DROP_AND_MAKE = `SELECT pg_drop_replication_slot($1), pg_create_logical_replication_slot($1, 'pgoutput')`;
+const ADVANCE = 'SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())';
+const CONSUME = `SELECT count(*) FROM pg_logical_slot_get_binary_changes($1, NULL, NULL, 'proto_version', '1', 'publication_names', 'outbox')`;
+const PEEK = CONSUME.replace('_get_', '_peek_');
+
+const MEDDLERS: { title: string; meddle: (outbox: Outbox) => Promise<unknown> }[] = [
+  { title: 'dropped and made again', meddle: async (outbox) => outbox.postgres.query(DROP_AND_MAKE, [outbox.slot]) },
+  { title: 'advanced by hand', meddle: async (outbox) => outbox.postgres.query(ADVANCE, [outbox.slot]) },
+  { title: 'read by another consumer', meddle: async (outbox) => outbox.postgres.query(CONSUME, [outbox.slot]) },
+];
+
+async function slotOf(outbox: Outbox): Promise<Record<string, string | boolean | null> | undefined> {
+  const { rows } = await outbox.postgres.query(
+    `SELECT restart_lsn, confirmed_flush_lsn, wal_status, invalidation_reason, active,
+            pg_current_wal_lsn() - restart_lsn AS retained, pg_current_wal_lsn() - confirmed_flush_lsn AS unconfirmed
+       FROM pg_replication_slots WHERE slot_name = $1`,
+    [outbox.slot],
+  );
+  return rows[0];
+}
+
+/** Nothing is acknowledged and nothing delivered, by this streamer or by the next one. */
+async function expectLoud(outbox: Outbox, streamer: Streamer, code: ErrorCode, events: number): Promise<void> {
+  await streamer.failure(code);
+  const before = await slotOf(outbox);
+  expect(await streamer.stop()).toBe(0);
+  const successor = outbox.stream();
+  await outbox.fill(1, 'test.after');
+  await successor.failure(code);
+  expect(successor.isRunning).toBe(true);
+  expect(await slotOf(outbox)).toMatchObject({ confirmed_flush_lsn: before!['confirmed_flush_lsn'] });
+  expect(await outbox.delivered()).toEqual({ rows: events, events });
+}
+
+test.each(MEDDLERS)(
+  'while nobody streams, the slot is $title: loud, also after a restart (invariant 8)',
+  async ({ meddle }) => {
+    await using outbox = await Outbox.create();
+    const streamer = outbox.stream();
+    await outbox.fill(10);
+    await outbox.untilDelivered(10);
+    expect(await streamer.stop()).toBe(0);
+    await outbox.fill(10, 'test.skipped');
+    await meddle(outbox);
+    await expectLoud(outbox, outbox.stream(), 'OUTBOX_SLOT_CHANGED', 10);
+  },
+);
+
+test('an idle stream, stopped, and nothing committed meanwhile: a new slot is noticed all the same (invariant 8)', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  expect(await streamer.stop()).toBe(0);
+  await outbox.postgres.query(DROP_AND_MAKE, [outbox.slot]);
+  await expectLoud(outbox, outbox.stream(), 'OUTBOX_SLOT_CHANGED', 0);
+});
+
+test.each(MEDDLERS)('while a streamer runs, the slot is $title: loud (invariant 8)', async ({ meddle }) => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
+  const streamer = outbox.stream({ DATABASE_URL: url });
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  // the streamer is away for a moment
+  await proxy.close();
+  await eventually('the slot is free', async () => (await slotOf(outbox))?.['active'] === false);
+  await outbox.fill(10, 'test.skipped');
+  await meddle(outbox);
+  await proxy.listen();
+  await expectLoud(outbox, streamer, 'OUTBOX_SLOT_CHANGED', 10);
+  await proxy.close();
+});
+
+test('who only peeks changes nothing', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.fill(10);
+  await outbox.postgres.query(PEEK, [outbox.slot]);
+  const streamer = outbox.stream();
+  await outbox.untilDelivered(10);
+  expect(await streamer.stop()).toBe(0);
+  await outbox.fill(10);
+  await outbox.postgres.query(PEEK, [outbox.slot]);
+  outbox.stream();
+  await outbox.untilDelivered(20);
+  expect(await outbox.delivered()).toEqual({ rows: 20, events: 20 });
+});
+
+test('a ledger that came with a dump of another cluster', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query("UPDATE outbox.stream SET system_id = '6900000000000000001'");
+  const streamer = outbox.stream();
+  await outbox.fill(1);
+  await expectLoud(outbox, streamer, 'OUTBOX_SYSTEM_CHANGED', 0);
+});
+
+test('Postgres may forget what it has confirmed: said, with what to do; events go on', async () => {
+  await using postgres = await startPostgres({ settings: { fsync: 'off', full_page_writes: 'off' } });
+  await using outbox = await Outbox.create({ postgresUrl: postgres.url });
+  const streamer = outbox.stream();
+  const { err, level } = await streamer.failure('OUTBOX_PG_UNSAFE');
+  expect(level).toBe('warn');
+  expect(err?.problems).toEqual([
+    'fsync is off: ALTER SYSTEM SET fsync = on',
+    'full_page_writes is off: ALTER SYSTEM SET full_page_writes = on',
+  ]);
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+});
+
+/** Writes about so much WAL that concerns nobody. */
+async function writeWal(outbox: Outbox, mebibytes: number): Promise<void> {
+  await outbox.postgres.query(
+    `SELECT pg_logical_emit_message(false, 'test', repeat('x', ${MIB})) FROM generate_series(1, $1::int)`,
+    [mebibytes],
+  );
+}
+
+test('a slot that is invalidated: loud, and never made again (invariant 8)', async () => {
+  await using postgres = await startPostgres({ settings: { max_slot_wal_keep_size: '32MB', max_wal_size: '64MB' } });
+  await using outbox = await Outbox.create({ postgresUrl: postgres.url });
+  await outbox.fill(10);
+  await writeWal(outbox, 128);
+  await outbox.postgres.query('CHECKPOINT');
+  expect(await slotOf(outbox)).toMatchObject({ wal_status: 'lost', invalidation_reason: 'wal_removed' });
+  const streamer = outbox.stream();
+  const { err } = await streamer.failure('OUTBOX_SLOT_INVALID');
+  expect(err?.message).toContain('wal_removed');
+  await expect(outbox.migrate()).rejects.toMatchObject({ code: 'OUTBOX_SLOT_INVALID' });
+  expect(await slotOf(outbox)).toMatchObject({ wal_status: 'lost' });
+  expect(streamer.isRunning).toBe(true);
+});
+
+test('a slot that nobody used for idle_replication_slot_timeout: the reason is said', async () => {
+  await using postgres = await startPostgres({ settings: { idle_replication_slot_timeout: '1s' } });
+  await using outbox = await Outbox.create({ postgresUrl: postgres.url });
+  const streamer = outbox.stream();
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  await sleep(1500);
+  // in use, it stays
+  await outbox.postgres.query('CHECKPOINT');
+  expect(await slotOf(outbox)).toMatchObject({ wal_status: 'reserved', active: true });
+  expect(await streamer.stop()).toBe(0);
+  await outbox.fill(10);
+  await sleep(1500);
+  await eventually('a checkpoint invalidates it', async () => {
+    await outbox.postgres.query('CHECKPOINT');
+    return (await slotOf(outbox))?.['wal_status'] === 'lost';
+  });
+  const { err } = await outbox.stream().failure('OUTBOX_SLOT_INVALID');
+  expect(err?.message).toContain('idle_timeout');
+  expect(await outbox.delivered()).toEqual({ rows: 10, events: 10 });
+});
+
+test(
+  'ClickHouse stands still and WAL runs out: said before the slot is lost, in the log and in /readyz (invariant 8)',
+  { timeout: 180_000 },
+  async () => {
+    await using postgres = await startPostgres({ settings: { max_slot_wal_keep_size: '256MB', max_wal_size: '64MB' } });
+    await using outbox = await Outbox.create({ postgresUrl: postgres.url });
+    const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+    const port = await onFreePort(0, async (free) => free);
+    const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_HEALTH_PORT: String(port) });
+    await outbox.fill(10);
+    await outbox.untilDelivered(10);
+    proxy.holdRequests();
+    await outbox.fill(10);
+    const endangered = eventually(
+      'the danger is said',
+      async () => {
+        await writeWal(outbox, 1);
+        await sleep(300);
+        return streamer.logs.find(({ err }) => err?.code === 'OUTBOX_SLOT_ENDANGERED');
+      },
+      120_000,
+    );
+    const line = await endangered;
+    expect(line.level).toBe('error');
+    expect(line['runwayMinutes']).toBeLessThan(60);
+    expect(await slotOf(outbox)).not.toMatchObject({ wal_status: 'lost' });
+    const { slot } = await readiness(port);
+    expect(slot?.runwayMinutes).toBeLessThan(60);
+    expect(slot?.safeWalBytes).toBeGreaterThan(0);
+    proxy.release();
+    proxy.cut();
+    await outbox.untilDelivered(20);
+    await eventually(
+      'the danger is over',
+      async () => {
+        // the WAL that a slot needs is counted anew when running transactions are logged
+        await outbox.postgres.query('SELECT pg_log_standby_snapshot()');
+        return streamer.logs.some(({ msg }) => msg === 'the slot is out of danger');
+      },
+      90_000,
+    );
+    expect(streamer.logs.filter(({ err }) => err?.code === 'OUTBOX_SLOT_ENDANGERED')).toHaveLength(1);
+    await proxy.close();
+  },
+);
+
+async function readiness(port: number): Promise<Readiness> {
+  return new Promise((resolve, reject) => {
+    get(
+      { host: '127.0.0.1', port, path: '/readyz' },
+      (response) => void json(response).then((body) => resolve(body as Readiness), reject),
+    ).on('error', reject);
+  });
+}
+
+test(
+  'nothing to deliver: an idle stream writes no WAL, and that of other tables is let go (invariant 2)',
+  { timeout: 180_000 },
+  async () => {
+    await using postgres = await startPostgres();
+    await using outbox = await Outbox.create({ postgresUrl: postgres.url });
+    const streamer = outbox.stream();
+    await outbox.fill(1);
+    await outbox.untilDelivered(1);
+    await eventually('it is settled', async () => (await outbox.ledger())['pending_token'] === null);
+    await sleep(3000);
+    const {
+      rows: [before],
+    } = await outbox.postgres.query('SELECT pg_current_wal_lsn() AS lsn');
+    await sleep(5000);
+    const {
+      rows: [idle],
+    } = await outbox.postgres.query('SELECT pg_current_wal_lsn() - $1::pg_lsn AS bytes', [before.lsn]);
+    expect(Number(idle.bytes)).toBeLessThan(64 * 1024);
+    await outbox.postgres.query('CREATE TABLE other (t text)');
+    for (let round = 0; round < 10; round++) {
+      await outbox.postgres.query("INSERT INTO other SELECT repeat('x', 1000) FROM generate_series(1, 10000)");
+      await sleep(100);
+    }
+    await eventually(
+      'its WAL is let go',
+      async () => {
+        const { retained, unconfirmed } = (await slotOf(outbox))!;
+        return Number(unconfirmed) < 2 * MIB && Number(retained) < 18 * MIB;
+      },
+      90_000,
+    );
+    expect(await outbox.delivered()).toEqual({ rows: 1, events: 1 });
+    expect(await streamer.stop()).toBe(0);
+  },
+);

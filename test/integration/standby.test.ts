@@ -1,0 +1,243 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from 'pg';
+import { expect, test } from 'vitest';
+import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import type { Streamer } from '../support/streamer.ts';
+import { eventually } from '../support/wait.ts';
+
+const COUNT = 300;
+const TERMINATES = 'the holder of the slot gives no sign of life: terminating its connections';
+/** Longer than a standby waits for a sign of life, several times. */
+const BUSY_MS = 12_000;
+
+function hasTerminated(standby: Streamer): boolean {
+  return standby.logs.some(({ msg }) => msg === TERMINATES);
+}
+
+/** A view, whose counts show what the table alone might not. */
+async function addView(outbox: Outbox): Promise<void> {
+  await outbox.clickhouse.command({
+    query:
+      'CREATE TABLE counts (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple() SETTINGS non_replicated_deduplication_window = 1000',
+  });
+  await outbox.clickhouse.command({
+    query: 'CREATE MATERIALIZED VIEW counter TO counts AS SELECT count() AS n FROM events',
+  });
+}
+
+async function expectOnce(outbox: Outbox, events: number): Promise<void> {
+  await outbox.untilDelivered(events);
+  const end = await outbox.walEnd();
+  await eventually('all is delivered', async () => outbox.applied(end));
+  expect(await outbox.delivered()).toEqual({ rows: events, events });
+  expect(await outbox.select('SELECT sum(n) AS n FROM counts')).toEqual([{ n: events }]);
+}
+
+interface Cast {
+  readonly holder: Streamer;
+  readonly standby: Streamer;
+  /** Between the holder and Postgres. */
+  readonly postgres: Proxy;
+  /** Between the holder and ClickHouse. */
+  readonly clickhouse: Proxy;
+  readonly close: () => Promise<void>;
+}
+
+async function begin(outbox: Outbox, environment: Record<string, string> = {}): Promise<Cast> {
+  await addView(outbox);
+  const { proxy: postgres, url: databaseUrl } = await Proxy.to(new URL(outbox.databaseUrl));
+  const { proxy: clickhouse, url: clickhouseUrl } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const holder = outbox.stream({ DATABASE_URL: databaseUrl, CLICKHOUSE_URL: clickhouseUrl, ...environment });
+  await holder.attached();
+  const standby = outbox.stream(environment);
+  await standby.failure('OUTBOX_SLOT_BUSY');
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+  await eventually('it is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  return {
+    holder,
+    standby,
+    postgres,
+    clickhouse,
+    close: async () => {
+      await Promise.all([postgres.close(), clickhouse.close()]);
+    },
+  };
+}
+
+/** How the holder stands when it is struck: with nothing to do, or with an insert that is sent and not answered. */
+const MOMENTS = [
+  { moment: 'idle', inserting: false },
+  { moment: 'in the middle of an insert', inserting: true },
+];
+
+async function strikeAt(outbox: Outbox, { clickhouse }: Cast, inserting: boolean): Promise<void> {
+  if (!inserting) return;
+  clickhouse.holdRequests(20_000);
+  await outbox.fill(COUNT);
+  await eventually('an insert is under way', () => clickhouse.isHolding);
+}
+
+test.each(MOMENTS)('SIGKILL of the holder, $moment: the standby goes on (invariant 5)', async ({ inserting }) => {
+  await using outbox = await Outbox.create();
+  const cast = await begin(outbox);
+  await strikeAt(outbox, cast, inserting);
+  await cast.holder.kill();
+  await cast.standby.attached();
+  if (!inserting) await outbox.fill(COUNT);
+  await outbox.fill(COUNT);
+  await expectOnce(outbox, 1 + 2 * COUNT);
+  expect(hasTerminated(cast.standby)).toBe(false);
+  await cast.close();
+});
+
+test.each(MOMENTS)(
+  'SIGSTOP of the holder, $moment: the standby takes over, and who wakes up is fenced (invariant 5)',
+  { timeout: 120_000 },
+  async ({ inserting }) => {
+    await using outbox = await Outbox.create();
+    const cast = await begin(outbox);
+    const { holder, standby, clickhouse } = cast;
+    await strikeAt(outbox, cast, inserting);
+    holder.signal('SIGSTOP');
+    if (!inserting) await outbox.fill(COUNT);
+    await standby.attached();
+    expect(hasTerminated(standby)).toBe(true);
+    await outbox.fill(COUNT);
+    await outbox.untilDelivered(1 + 2 * COUNT);
+    const { epoch } = await outbox.ledger();
+    // what it had half sent goes on its way
+    clickhouse.release();
+    holder.signal('SIGCONT');
+    await holder.log(({ msg }) => msg === 'standing by', 'standing by');
+    await outbox.fill(COUNT);
+    await expectOnce(outbox, 1 + 3 * COUNT);
+    expect(await outbox.ledger()).toMatchObject({ epoch });
+    expect(hasTerminated(holder)).toBe(false);
+    // and it is there when it is needed again
+    await standby.kill();
+    await outbox.fill(COUNT);
+    await expectOnce(outbox, 1 + 4 * COUNT);
+    await cast.close();
+  },
+);
+
+test.each(MOMENTS)(
+  'the network between holder and Postgres is cut, $moment: the standby takes over (invariant 5)',
+  { timeout: 120_000 },
+  async ({ inserting }) => {
+    await using outbox = await Outbox.create();
+    const cast = await begin(outbox);
+    const { holder, standby, postgres, clickhouse } = cast;
+    await strikeAt(outbox, cast, inserting);
+    postgres.holdRequests();
+    postgres.holdAnswers();
+    if (!inserting) await outbox.fill(COUNT);
+    await standby.attached();
+    expect(hasTerminated(standby)).toBe(true);
+    // ClickHouse was within the holder's reach all the time
+    clickhouse.release();
+    await outbox.fill(COUNT);
+    await outbox.untilDelivered(1 + 2 * COUNT);
+    await holder.failure('OUTBOX_PG_UNREACHABLE');
+    postgres.release();
+    postgres.cut();
+    await holder.log(({ msg }) => msg === 'standing by', 'standing by');
+    await outbox.fill(COUNT);
+    await expectOnce(outbox, 1 + 3 * COUNT);
+    await cast.close();
+  },
+);
+
+test('a role with no more than it needs can tell that a holder is dead, and take over', async () => {
+  await using outbox = await Outbox.create();
+  const role = outbox.slot.replace('t_', 'r_');
+  await outbox.postgres.query(`CREATE ROLE ${role} LOGIN REPLICATION PASSWORD 'secret'`);
+  try {
+    await outbox.postgres.query(`GRANT USAGE ON SCHEMA outbox TO ${role}`);
+    await outbox.postgres.query(`GRANT SELECT ON outbox.event TO ${role}`);
+    await outbox.postgres.query(`GRANT SELECT, UPDATE ON outbox.stream TO ${role}`);
+    await outbox.postgres.query(`GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.quarantine TO ${role}`);
+    const DATABASE_URL = Object.assign(new URL(outbox.databaseUrl), { username: role, password: 'secret' }).href;
+    const holder = outbox.stream({ DATABASE_URL });
+    await holder.attached();
+    const standby = outbox.stream({ DATABASE_URL });
+    await standby.failure('OUTBOX_SLOT_BUSY');
+    await sleep(BUSY_MS / 3);
+    expect(hasTerminated(standby)).toBe(false);
+    // a statement that hangs in the server says nothing about who waits for it
+    const client = new Client(outbox.databaseUrl);
+    await client.connect();
+    await client.query('BEGIN');
+    await client.query('SELECT FROM outbox.stream FOR UPDATE');
+    await outbox.fill(COUNT);
+    await sleep(BUSY_MS / 2);
+    await client.query('COMMIT');
+    await client.end();
+    await outbox.untilDelivered(COUNT);
+    expect(hasTerminated(standby)).toBe(false);
+    holder.signal('SIGSTOP');
+    await standby.attached();
+    expect(hasTerminated(standby)).toBe(true);
+    await outbox.fill(COUNT);
+    await outbox.untilDelivered(2 * COUNT);
+    expect(await outbox.delivered()).toEqual({ rows: 2 * COUNT, events: 2 * COUNT });
+    await Promise.all([holder.kill(), standby.kill()]);
+    await eventually('the slot is free', async () => {
+      const { rowCount } = await outbox.postgres.query(
+        'SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active',
+        [outbox.slot],
+      );
+      return rowCount === 0;
+    });
+  } finally {
+    await outbox.postgres.query(`DROP OWNED BY ${role}`);
+    await outbox.postgres.query(`DROP ROLE ${role}`);
+  }
+});
+
+test('ClickHouse stands still: the holder is alive, and is let be', { timeout: 120_000 }, async () => {
+  await using outbox = await Outbox.create();
+  const cast = await begin(outbox);
+  cast.clickhouse.holdRequests();
+  await outbox.fill(COUNT);
+  await eventually('an intent', async () => (await outbox.ledger())['pending_token']);
+  const { epoch } = await outbox.ledger();
+  await sleep(BUSY_MS);
+  expect(hasTerminated(cast.standby)).toBe(false);
+  cast.clickhouse.release();
+  cast.clickhouse.cut();
+  await expectOnce(outbox, 1 + COUNT);
+  expect(await outbox.ledger()).toMatchObject({ epoch });
+  await cast.close();
+});
+
+test.each([
+  {
+    title: 'of another table is decoded',
+    sql: "INSERT INTO other SELECT repeat('x', 200) FROM generate_series(1, 300000)",
+    events: 0,
+  },
+  {
+    title: 'of events is streamed',
+    sql: `INSERT INTO outbox.event (event_type, event_context) SELECT 'test.huge', json_build_object('n', n, 'text', repeat('x', 200)) FROM generate_series(1, 300000) n`,
+    events: 300_000,
+  },
+])('a huge transaction $title: the holder is alive, and is let be', { timeout: 240_000 }, async ({ sql, events }) => {
+  await using outbox = await Outbox.create();
+  const { standby, close } = await begin(outbox);
+  await outbox.postgres.query('CREATE TABLE other (t text)');
+  const { epoch } = await outbox.ledger();
+  const client = new Client(outbox.databaseUrl);
+  await client.connect();
+  // spilled to disk while it runs, decoded at its commit
+  await client.query(sql);
+  await client.end();
+  await outbox.fill(1);
+  await expectOnce(outbox, 2 + events);
+  await sleep(BUSY_MS / 3);
+  expect(hasTerminated(standby)).toBe(false);
+  expect(await outbox.ledger()).toMatchObject({ epoch });
+  await close();
+});
