@@ -135,7 +135,7 @@ export const ERRORS = {
   OUTBOX_RANGE_LOST: {
     happened:
       'The stream does not contain the pending range that the ledger records, so an insert under way cannot be repeated exactly.',
-    next: 'The slot was advanced or made again by hand, or rows of the range are published no more. Run `pg-outbox-clickhouse repair`.',
+    next: 'The slot was advanced or made again by hand, or rows of the range are published no more. Run `pg-outbox-clickhouse repair --new-slot`.',
   },
   OUTBOX_PROTOCOL: {
     happened: 'A message of the replication stream does not have the form that the protocol prescribes.',
@@ -177,6 +177,11 @@ export const ERRORS = {
     happened:
       'Events that ClickHouse refuses, each alone, were set aside in outbox.quarantine; the others were delivered.',
     next: 'See `pg-outbox-clickhouse quarantine list`, mend the table, then `quarantine retry`; or `quarantine discard`.',
+  },
+  OUTBOX_QUARANTINE_DROPPED: {
+    happened:
+      'A retried event was inserted and is not in the table: ClickHouse took it for a repetition of one that was removed.',
+    next: 'Run `pg-outbox-clickhouse quarantine retry` once more: it goes under another token then.',
   },
   OUTBOX_QUARANTINE_FULL: {
     happened:
@@ -221,7 +226,7 @@ export const ERRORS = {
   OUTBOX_VERIFY_NO_STREAMER: {
     happened:
       'Nothing can be proved now: no streamer holds the slot, so what was committed last is not in ClickHouse yet.',
-    next: 'Start the streamer, or give it more time with --wait. `--wait 0` compares what is there; what was not delivered yet then counts as missing.',
+    next: 'Start the streamer, or give it more time with --wait (where it cannot stream: `repair --new-slot`). `--wait 0` compares what is there; what was not delivered yet then counts as missing.',
   },
   OUTBOX_VERIFY_BEHIND: {
     happened:

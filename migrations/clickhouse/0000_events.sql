@@ -1,11 +1,20 @@
 -- One row an event. The first five columns are what analysts ask for; the others make the row trustworthy.
 -- event_context_text is the evidence, byte for byte; event_context is its index: typed by the table, and {} for what JSON refuses.
+-- Arrays nested more than 100 deep are not typed either: inserts of them, and merges, would fail for ever.
 CREATE TABLE IF NOT EXISTS {table:Identifier}
 (
     event_type LowCardinality(String),
     event_date_time DateTime64(6, 'UTC'),
     environment LowCardinality(String),
-    event_context JSON(max_dynamic_paths = 128) DEFAULT JSONExtract(event_context_text, 'JSON(max_dynamic_paths = 128)'),
+    event_context JSON(max_dynamic_paths = 128) DEFAULT JSONExtract(
+        if(
+            countSubstrings(event_context_text, '[') <= 100
+            OR arrayMax(arrayCumSum(arrayMap(
+                bracket -> multiIf(bracket = '[', 1, bracket = ']', -1, 0),
+                extractAll(event_context_text, '"(?:[^"\\\\]|\\\\.)*"|[\\[\\]]')))) <= 100,
+            event_context_text,
+            '{}'),
+        'JSON(max_dynamic_paths = 128)'),
     metadata_version Int32,
     event_id UUID,
     event_context_text String CODEC(ZSTD(1)),

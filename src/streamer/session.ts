@@ -191,7 +191,10 @@ export class Session {
     };
     this.#pulse = new Heartbeat(
       PULSE_MS,
-      async () => ledger.prove(),
+      async () => {
+        ledger.appliedLsn = this.#applyLsn;
+        await ledger.prove();
+      },
       (error) => this.#fail(error),
     );
     this.#look = new Heartbeat(LOOK_MS, look, (error) => this.#fail(error));

@@ -64,7 +64,10 @@ export async function stream(config: Config, log: Logger, status: Status, stop: 
           patient.reset();
         }
         // somebody was faster to take a slot that had become free
-        if (code === 'OUTBOX_SLOT_BUSY') continue;
+        if (code === 'OUTBOX_SLOT_BUSY') {
+          await sleep(RECONNECT_BASE_MS * (0.5 + Math.random()), undefined, { signal: stop }).catch(() => undefined);
+          continue;
+        }
         const pauseMs = (code !== undefined && PATIENT.has(code) ? patient : hasty).next();
         log.error({ err: error, pauseMs }, 'not streaming, will connect again');
         status.notStreaming(code);

@@ -51,6 +51,30 @@ test('garbage in the stream: the streamer says so, connects again and delivers e
   expect(await outbox.delivered()).toEqual({ rows: count, events: count });
 });
 
+test('a length that claims more than ever comes: keepalives inside of it are no sign of life (invariant 9)', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
+  const streamer = outbox.stream({ DATABASE_URL: url, OUTBOX_RETRY_MAX_MS: '100' });
+  await streamer.attached();
+  let spoiled = false;
+  proxy.answers = (chunk, requests) => {
+    if (spoiled || !isStream(requests)) return chunk;
+    spoiled = true;
+    return Buffer.concat([Buffer.from('d\u0008\0\0\0', 'latin1'), chunk]);
+  };
+  await outbox.fill(20);
+  const failure = await eventually(
+    'the streamer gives the server up',
+    () => streamer.logs.find(({ level }) => level === 'error'),
+    60_000,
+  );
+  expect(failure.err?.code).toBe('OUTBOX_PG_UNREACHABLE');
+  await outbox.untilDelivered(20);
+  expect(await streamer.stop()).toBe(0);
+  await proxy.close();
+  expect(await outbox.delivered()).toEqual({ rows: 20, events: 20 });
+}, 120_000);
+
 const ANSWERS: readonly (readonly [string, Buffer])[] = [
   ['an authentication of no known kind', Buffer.from('R\0\0\0\u0008\0\0\0\u0063', 'latin1')],
   ['a row description that ends early', Buffer.from('T\0\0\0\u0006\0\u0003', 'latin1')],

@@ -158,6 +158,76 @@ test('a publication that was dropped: migrate restores it, repair fills the gap 
   expect(await streamer.stop()).toBe(0);
 }, 120_000);
 
+test('a publication that was dropped and restored before the first start is a gap, too (invariant 8)', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.fill(10);
+  await outbox.postgres.query('DROP PUBLICATION outbox');
+  await outbox.fill(20, 'test.unpublished');
+  await outbox.migrate();
+  const streamer = outbox.stream({ OUTBOX_RETRY_MAX_MS: '200' });
+  await streamer.failure('OUTBOX_PUBLICATION_CHANGED');
+  expect(await repaired(outbox)).toMatchObject({ gap: 'the publication was changed', missing: 30, sent: 30 });
+  await outbox.fill(5);
+  await outbox.untilDelivered(35);
+  await expectIdentical(outbox);
+  expect(await streamer.stop()).toBe(0);
+}, 120_000);
+
+test('a stream that stops for a reason of its own is repaired by a new slot', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.fill(30);
+  await outbox.postgres.query(
+    "UPDATE outbox.stream SET pending_lsn = delivered_lsn + 8, pending_seq = 7, pending_rows = 7, pending_token = 'false', pending_at = now() WHERE slot_name = $1",
+    [outbox.slot],
+  );
+  const streamer = outbox.stream({ OUTBOX_RETRY_MAX_MS: '200' });
+  await streamer.failure('OUTBOX_RANGE_LOST');
+  expect(await repaired(outbox, ['--new-slot'])).toMatchObject({
+    gap: 'a new slot was asked for',
+    missing: 30,
+    sent: 30,
+  });
+  await outbox.fill(5);
+  await outbox.untilDelivered(35);
+  await expectIdentical(outbox);
+  expect(await streamer.stop()).toBe(0);
+}, 120_000);
+
+test('repaired twice where nothing else is written: a refused event of the second goes to quarantine', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  const remove = async (where: string): Promise<unknown> =>
+    outbox.clickhouse.command({
+      query: `DELETE FROM events WHERE ${where}`,
+      clickhouse_settings: { mutations_sync: '2', lightweight_deletes_sync: '2' },
+    });
+  await remove('true');
+  expect(await repaired(outbox)).toMatchObject({ missing: 10, sent: 10 });
+  await remove('toUInt32(event_context.n) <= 5');
+  await outbox.clickhouse.command({
+    query:
+      'ALTER TABLE events ADD CONSTRAINT sound CHECK NOT (toUInt32(event_context.n) = 3 AND length(event_type) > 0)',
+  });
+  const { code, stdout } = await command(outbox, ['repair', '--json'], QUICK).done;
+  expect({ code, report: JSON.parse(stdout) as unknown }).toMatchObject({
+    code: 1,
+    report: { missing: 5, sent: 4, quarantined: 1 },
+  });
+  await outbox.clickhouse.command({ query: 'ALTER TABLE events DROP CONSTRAINT sound' });
+  expect(await command(outbox, ['quarantine', 'retry', '--all']).done).toMatchObject({ code: 0 });
+  await expectIdentical(outbox);
+  expect(await streamer.stop()).toBe(0);
+  const successor = outbox.stream();
+  await successor.attached();
+  await outbox.fill(1);
+  await outbox.untilDelivered(11);
+  expect(successor.logs.filter(({ err }) => err !== undefined)).toEqual([]);
+  expect(await successor.stop()).toBe(0);
+}, 120_000);
+
 test('what ClickHouse refuses goes to quarantine, also in a repair; duplicates of an id are two events', async () => {
   await using outbox = await Outbox.create();
   await lostSlot(outbox, 0);

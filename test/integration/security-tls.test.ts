@@ -65,7 +65,7 @@ describe.skipIf(!hasOpenssl)('Postgres by TLS (openssl is needed to make certifi
     const streamer = outbox.stream({ DATABASE_URL: url({ sslmode: 'verify-full', sslrootcert: authority.cert }) });
     await streamer.attached();
     const { rows } = await outbox.postgres.query(
-      "SELECT s.ssl, backend_type FROM pg_stat_ssl s JOIN pg_stat_activity USING (pid) WHERE application_name = 'pg-outbox-clickhouse' ORDER BY 2",
+      "SELECT s.ssl, backend_type FROM pg_stat_ssl s JOIN pg_stat_activity USING (pid) WHERE application_name LIKE 'pg-outbox-clickhouse%' ORDER BY 2",
     );
     expect(rows).toEqual([
       { ssl: true, backend_type: 'client backend' },

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
 import { formatLsn, parseLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
+import { PACKAGE_NAME } from '../../package.ts';
 import type { Database } from '../postgres.ts';
 
 const POLL_MS = 200;
@@ -19,17 +20,19 @@ interface Row {
 }
 
 /**
- * Every one of the three says that what was committed before it is delivered: the slot's confirmed position; what the
- * walsender was told last, which needs pg_read_all_stats to be seen; and the ledger, which is the first to know, but does
- * not move when there is nothing to deliver. Throws OUTBOX_PG_NOT_MIGRATED.
+ * Each of them says that what was committed before it is delivered: the slot's confirmed position; what the walsender was
+ * told last, which needs pg_read_all_stats to be seen; what the streamer calls its other connection, once a second; and the
+ * ledger, which is the first to know, but does not move when there is nothing to deliver. Throws OUTBOX_PG_NOT_MIGRATED.
  */
 export async function deliveredTo(db: Database, slot: string): Promise<Reached> {
   const { rows } = await db.query<Row>(
     `SELECT s.slot_name IS NOT NULL AS exists, coalesce(s.active, false) AS active,
-            greatest(l.delivered_lsn, s.confirmed_flush_lsn, w.replay_lsn) AS reached
+            greatest(l.delivered_lsn, s.confirmed_flush_lsn, w.replay_lsn,
+                     substring(a.application_name FROM '^${PACKAGE_NAME} ([0-9A-F]+/[0-9A-F]+)$')::pg_lsn) AS reached
        FROM outbox.stream l
        LEFT JOIN pg_replication_slots s ON s.slot_name = l.slot_name
        LEFT JOIN pg_stat_replication w ON w.pid = s.active_pid
+       LEFT JOIN pg_stat_activity a ON a.pid = l.holder_pid AND s.active
       WHERE l.slot_name = $1`,
     [slot],
   );

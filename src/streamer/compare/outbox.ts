@@ -7,8 +7,9 @@ import type { Keyed } from './merge.ts';
 import type { Range, Window } from './window.ts';
 
 const FETCH_ROWS = 5000;
-/** Whole events may be large. */
-const FETCH_EVENTS = 20;
+/** Whole events are fetched by the dozen, and large ones one by one. */
+const FETCH_EVENTS = 50;
+const LARGE_BYTES = 65_536;
 /** Run-time parameters of a connection for snapshots: statements take long, and the transaction waits for the streamer. */
 export const SNAPSHOT_PARAMETERS = {
   statement_timeout: '0',
@@ -131,13 +132,19 @@ export class OutboxSnapshot {
   }
 
   /** All events of these ids, whole. */
-  events(ids: readonly string[]): AsyncGenerator<OutboxEvent[], void, undefined> {
+  async *events(ids: readonly string[]): AsyncGenerator<OutboxEvent[], void, undefined> {
+    yield* this.#events(ids, `<= ${LARGE_BYTES}`, FETCH_EVENTS);
+    yield* this.#events(ids, `> ${LARGE_BYTES}`, 1);
+  }
+
+  #events(ids: readonly string[], size: string, atOnce: number): AsyncGenerator<OutboxEvent[], void, undefined> {
     return this.#read<OutboxEvent>(
       `SELECT event_id::text AS id, digest, uuid_send(event_id) AS event_id, type, timestamptz_send(event_date_time) AS date,
               environment, context, int4send(metadata_version) AS version, tp AS traceparent
-         FROM (${OUTBOX_ROWS}) AS e WHERE event_id = ANY($1::uuid[]) ORDER BY event_id, digest`,
+         FROM (${OUTBOX_ROWS}) AS e WHERE event_id = ANY($1::uuid[]) AND length(context) + length(type) + length(environment) ${size}
+        ORDER BY event_id, digest`,
       [ids],
-      FETCH_EVENTS,
+      atOnce,
     );
   }
 

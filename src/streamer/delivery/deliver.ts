@@ -18,14 +18,16 @@ import { TokenProof } from './tokens.ts';
 import type { Target } from './views.ts';
 
 /** An attempt is sent only this shortly after the ledger has proved to be ours: who was away too long may have been replaced. */
-const PROOF_MAX_AGE_MS = 10_000;
+export const PROOF_MAX_AGE_MS = 10_000;
 /** An insert may go on in the server for a while after its time is up. */
-const INSERT_MARGIN_MS = 5000;
+export const INSERT_MARGIN_MS = 5000;
 /**
  * How long a token is trusted to be remembered. After it, others may have filled ClickHouse's window, and what may be there
  * already is looked for instead of sent blindly.
  */
 const TOKEN_TRUST_MS = 5 * 60_000;
+/** Codes of answers that say nothing of the insert: NETWORK_ERROR, SOCKET_TIMEOUT, UNKNOWN_STATUS_OF_INSERT, QUERY_WAS_CANCELLED, Keeper's. */
+const UNKNOWN_OUTCOME: ReadonlySet<number> = new Set([209, 210, 319, 394, 425, 999, 1000]);
 /** Memory and time may be short for a moment; after so many refusals in a row the insert is taken to be too large. */
 const TOO_LARGE_AFTER = 3;
 
@@ -92,7 +94,7 @@ export class Delivery {
   constructor(options: DeliveryOptions) {
     this.#options = options;
     this.#lastAtMs = options.ledger.state.pending?.atMs ?? 0;
-    this.#readBack = new ReadBack(options);
+    this.#readBack = new ReadBack({ ...options, kind: options.origin === 'repair' ? 'repair' : 'stream' });
   }
 
   /** Waits until the target can hold events exactly once. Throws what was wrong with it when a stop is asked for. */
@@ -227,7 +229,7 @@ export class Delivery {
       } catch (error) {
         const { code, clickhouseCode } = error instanceof OutboxError ? error : {};
         if (code === 'OUTBOX_CH_VIEW_FAILED') proof ??= await TokenProof.begin(clickhouse, this.#target, atMs, signal);
-        if (clickhouseCode === undefined) quietAt = performance.now() + livesMs;
+        if (clickhouseCode === undefined || UNKNOWN_OUTCOME.has(clickhouseCode)) quietAt = performance.now() + livesMs;
         const fault = error instanceof OutboxError ? faultOf(error) : undefined;
         tooLarge = fault === 'size' ? tooLarge + 1 : 0;
         const isFinal =

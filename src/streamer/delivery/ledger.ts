@@ -1,6 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import { formatLsn, parseLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
+import { PACKAGE_NAME } from '../../package.ts';
 import type { Database } from '../postgres.ts';
 import type { Position } from './position.ts';
 import { countQuarantined, quarantining } from './quarantine.ts';
@@ -72,6 +73,8 @@ export class Ledger {
   /** Where WAL ended when the ledger was taken. */
   readonly takenAt: Lsn;
   #state: LedgerState;
+  /** Everything before it is delivered, whether the row says so yet or not; a proof tells it to who looks. */
+  appliedLsn: Lsn = 0;
   /** When the epoch was last known to be ours, by performance.now(). */
   #provenAt: number;
 
@@ -223,10 +226,11 @@ export class Ledger {
   /** Throws OUTBOX_EPOCH_LOST when another streamer has taken over. Reads only: an idle stream writes no WAL. */
   async prove(): Promise<void> {
     const asked = performance.now();
-    const { count } = await this.#db.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND epoch = $2', [
-      this.#slot,
-      this.epoch,
-    ]);
+    // pg_stat_activity shows it to everybody; of a walsender only few may see how far it is
+    const { count } = await this.#db.query(
+      "SELECT set_config('application_name', $3, false) FROM outbox.stream WHERE slot_name = $1 AND epoch = $2",
+      [this.#slot, this.epoch, `${PACKAGE_NAME} ${formatLsn(this.appliedLsn)}`],
+    );
     if (count === 0) throw new OutboxError('OUTBOX_EPOCH_LOST');
     this.#provenAt = asked;
   }

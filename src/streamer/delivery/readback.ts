@@ -3,7 +3,7 @@ import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
 import type { Batch } from '../batch/batch.ts';
 import { eventIdOf, positionOf } from '../batch/event.ts';
-import { runsOf } from '../batch/rows.ts';
+import { countRows, runsOf } from '../batch/rows.ts';
 import type { Rows } from '../batch/rows.ts';
 import type { Logger } from '../log.ts';
 import type { ClickHouse } from './clickhouse.ts';
@@ -11,12 +11,16 @@ import type { Pending } from './ledger.ts';
 import type { Position } from './position.ts';
 
 const RUNNING_POLL_MS = 500;
+/** Not a repair's, whose LSNs are no multiples of eight, also where they went through quarantine. */
+const OF_THE_STREAM = 'lsn % 8 = 0';
 
 export interface ReadBackOptions {
   readonly clickhouse: ClickHouse;
   readonly table: string;
   /** System identifier and slot. */
   readonly source: string;
+  /** Whose inserts are waited for. */
+  readonly kind: 'stream' | 'repair' | 'any';
   readonly log: Logger;
   readonly signal: AbortSignal;
   readonly stop: AbortSignal;
@@ -35,7 +39,7 @@ export class ReadBack {
    * has outlived its time, and then for those that a server still shows, because a former holder may have had more time.
    */
   async quiet(quietAt: number): Promise<void> {
-    const { clickhouse, source, log, signal } = this.#options;
+    const { clickhouse, source, kind, log, signal } = this.#options;
     const waitMs = Math.max(0, Math.round(quietAt - performance.now()));
     if (waitMs > 0) {
       log.warn({ waitMs }, 'waiting until no earlier insert can be under way');
@@ -43,8 +47,10 @@ export class ReadBack {
     }
     for (;;) {
       const [running] = await clickhouse.select<{ n: string }>(
-        'SELECT toString(count()) AS n FROM system.processes WHERE startsWith(query_id, {source:String})',
-        { source: `${source}/` },
+        `SELECT toString(count()) AS n FROM system.processes
+          WHERE startsWith(query_id, {source:String}) AND NOT startsWith(query_id, concat({source:String}, 'quarantine/'))
+            AND ({kind:String} = 'any' OR startsWith(query_id, concat({source:String}, 'repair/')) = ({kind:String} = 'repair'))`,
+        { source: `${source}/`, kind },
         signal,
       );
       if (running?.n === '0') return;
@@ -54,13 +60,13 @@ export class ReadBack {
 
   /** How many of some rows of a batch are in the table. */
   async count(batch: Batch, rows: Rows): Promise<number> {
-    const [found] = await this.#select<{ rows: string }>('toString(count()) AS rows', batch, rows);
-    return Number(found!.rows);
+    return rows.to - rows.from - countRows(await this.absent(batch, rows));
   }
 
   /** Which of some rows of a batch are not in the table, by event id and position. */
   async absent(batch: Batch, rows: Rows): Promise<Rows[]> {
-    if ((await this.count(batch, rows)) === 0) return [rows];
+    const [counted] = await this.#select<{ rows: string }>('toString(count()) AS rows', batch, rows);
+    if (counted!.rows === '0') return [rows];
     const key = (id: string, lsn: string | number, seq: string | number): string => `${id} ${lsn} ${seq}`;
     const found = await this.#select<{ id: string; at_lsn: string; at_seq: string }>(
       'toString(event_id) AS id, toString(lsn) AS at_lsn, toString(seq) AS at_seq',
@@ -82,7 +88,7 @@ export class ReadBack {
     const { clickhouse, table, source, signal } = this.#options;
     const [found] = await clickhouse.select<{ rows: string; last: string }>(
       `SELECT toString(count()) AS rows, toString(max(lsn)) AS last FROM {table:Identifier}
-        WHERE source = {source:String} AND origin != 'repair' AND lsn >= {lsn:UInt64} AND (lsn, seq) > ({lsn:UInt64}, {seq:UInt64})
+        WHERE source = {source:String} AND ${OF_THE_STREAM} AND lsn >= {lsn:UInt64} AND (lsn, seq) > ({lsn:UInt64}, {seq:UInt64})
           AND NOT ((lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64}) AND delivered_at = fromUnixTimestamp64Milli({atMs:Int64}, 'UTC'))`,
       { table, source, lsn, seq, toLsn: pending?.to.lsn ?? 0, toSeq: pending?.to.seq ?? 0, atMs: pending?.atMs ?? 0 },
       signal,

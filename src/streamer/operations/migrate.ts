@@ -91,14 +91,16 @@ async function createSlot(db: Database, slot: string, failover: boolean, report:
       );
   }
   await db.query(
-    `INSERT INTO outbox.stream (slot_name, system_id, acked_lsn)
-     SELECT slot_name, system_identifier, confirmed_flush_lsn FROM pg_control_system(), pg_replication_slots WHERE slot_name = $1`,
-    [slot],
+    // records begin at multiples of eight: no commit stands before the slot's begin
+    `INSERT INTO outbox.stream (slot_name, system_id, publication, acked_lsn, delivered_lsn)
+     SELECT slot_name, system_identifier, $2, confirmed_flush_lsn, confirmed_flush_lsn - 1
+       FROM pg_control_system(), pg_replication_slots WHERE slot_name = $1`,
+    [slot, (await checkPublication(db)).identity],
   );
   report(`Postgres: created the ledger row of "${slot}"`);
 }
 
-async function checkFailover(db: Database): Promise<void> {
+export async function checkFailover(db: Database): Promise<void> {
   const { rows } = await db.query<{ version: number }>("SELECT current_setting('server_version_num')::int AS version");
   const { version } = rows[0]!;
   if (version < 170_000)

@@ -150,8 +150,8 @@ async function retryAll(
 
 /**
  * Inserts one event and takes it out of quarantine. Killed anywhere between, it is found in ClickHouse by the next call, or
- * recognised by its token; of two calls at once, one waits for the other. An insert without an answer is not repeated here:
- * the next call looks first.
+ * recognised by its token; of two calls at once, one passes it by. An insert without an answer is not repeated here: the next
+ * call looks first.
  */
 async function retry(
   db: Database,
@@ -161,7 +161,8 @@ async function retry(
 ): Promise<'delivered' | 'there already' | 'gone'> {
   // a repeated insert must carry the same time
   await db.query(
-    "UPDATE outbox.quarantine SET retried_at = coalesce(retried_at, date_trunc('milliseconds', now())) WHERE slot_name = $1 AND id = $2",
+    `UPDATE outbox.quarantine SET retried_at = coalesce(retried_at, date_trunc('milliseconds', now()))
+      WHERE id = (SELECT id FROM outbox.quarantine WHERE slot_name = $1 AND id = $2 FOR UPDATE SKIP LOCKED)`,
     [slot, id],
   );
   await db.query('BEGIN');
@@ -170,7 +171,7 @@ async function retry(
       `SELECT event_type, ${instant('event_date_time')}, environment, event_context AS event_context_text,
               metadata_version::text, event_id::text, source, (lsn - '0/0')::text AS lsn, seq::text,
               ${instant('committed_at')}, ${instant('retried_at', 'delivered_at')}, trace_id, span_id, 'quarantine' AS origin
-         FROM outbox.quarantine WHERE slot_name = $1 AND id = $2 AND discarded_at IS NULL FOR UPDATE`,
+         FROM outbox.quarantine WHERE slot_name = $1 AND id = $2 AND discarded_at IS NULL FOR UPDATE SKIP LOCKED`,
       [slot, id],
     );
     const [row] = rows;
@@ -183,7 +184,7 @@ async function retry(
       await insert(clickhouse, table, row);
       // an insert that ClickHouse takes for a repetition is dropped without a word
       if (!(await find(clickhouse, table, row)))
-        throw new OutboxError('OUTBOX_CH_RANGE_PARTIAL', {
+        throw new OutboxError('OUTBOX_QUARANTINE_DROPPED', {
           detail: `the event ${row.event_id} was inserted, and is not there`,
         });
     }
@@ -192,6 +193,9 @@ async function retry(
     return isThere ? 'there already' : 'delivered';
   } catch (error) {
     await db.query('ROLLBACK').catch(() => undefined);
+    // under another time it has another token
+    if (error instanceof OutboxError && error.code === 'OUTBOX_QUARANTINE_DROPPED')
+      await db.query('UPDATE outbox.quarantine SET retried_at = NULL WHERE slot_name = $1 AND id = $2', [slot, id]);
     throw error;
   }
 }

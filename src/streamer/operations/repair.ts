@@ -7,16 +7,18 @@ import { OutboxSnapshot, SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
 import { readConfig } from '../config.ts';
 import type { Config } from '../config.ts';
 import { ClickHouse } from '../delivery/clickhouse.ts';
+import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS } from '../delivery/deliver.ts';
 import { ReadBack } from '../delivery/readback.ts';
 import { checkTarget } from '../delivery/target.ts';
 import { createLogger } from '../log.ts';
 import { Database } from '../postgres.ts';
 import { examine } from '../repair/gap.ts';
-import type { Patient } from '../repair/gap.ts';
+import type { Examined } from '../repair/gap.ts';
 import { RepairLedger } from '../repair/ledger.ts';
 import { Sender } from '../repair/sender.ts';
 import { beginRepair, createSlot, dropSlot, endRepair } from '../repair/slot.ts';
 import { checkServer } from '../source/slot.ts';
+import { checkFailover } from './migrate.ts';
 import { Status } from './status.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse repair [options]
@@ -30,6 +32,7 @@ What was emptied from the outbox cannot be repaired. Rows in ClickHouse that Pos
 counted and left alone; verify names them.
 
 Options
+  --new-slot  make a new slot although the stream seems to have no gap: for a streamer that stops all the same
   --dry-run   say what would be done, and what is missing where the stream has no gap; change nothing
   --json      one JSON document on stdout
 
@@ -39,15 +42,15 @@ Exit codes
 
 const SILENCE_MS = 10 * 60_000;
 const DELIVERY_WAIT_MS = 60_000;
-/** A streamer that lost its ledger sends no attempt later than this after its last proof, and none outlives its time by more. */
-const STRANGER_MS = 10_000;
-const INSERT_MARGIN_MS = 5000;
+/** A repair is ended by killing it. */
+const NEVER = new AbortController().signal;
 const ADVISORY_LOCK = 0x6f7574726570;
 
 export interface RepairReport {
   /** Why a new slot was made; null when the stream has no gap. */
   readonly gap: string | null;
-  readonly missing: number;
+  /** Null where only a new slot's snapshot could tell. */
+  readonly missing: number | null;
   readonly sent: number;
   readonly quarantined: number;
   /** Found on the way, and left alone. */
@@ -65,10 +68,8 @@ export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Pro
     process[options === undefined ? 'stderr' : 'stdout'].write(HELP);
     return options === undefined ? 2 : 0;
   }
-  const stop = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
   let step = '';
-  const report = await repair(readConfig(env), options.dryRun, stop.signal, (progress) => {
+  const report = await repair(readConfig(env), options, (progress) => {
     if (progress.step !== step && !options.json) process.stderr.write(`${progress.step}\n`);
     step = progress.step;
   });
@@ -76,17 +77,23 @@ export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Pro
   return report.quarantined === 0 ? 0 : 1;
 }
 
-function parse(args: string[]): { dryRun: boolean; json: boolean; help: boolean } | undefined {
+interface RepairOptions {
+  readonly dryRun: boolean;
+  readonly newSlot: boolean;
+}
+
+function parse(args: string[]): (RepairOptions & { json: boolean; help: boolean }) | undefined {
   try {
     const { values } = parseArgs({
       args,
       options: {
         'dry-run': { type: 'boolean', default: false },
+        'new-slot': { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },
     });
-    return { dryRun: values['dry-run'], json: values.json, help: values.help };
+    return { dryRun: values['dry-run'], newSlot: values['new-slot'], json: values.json, help: values.help };
   } catch {
     return undefined;
   }
@@ -99,7 +106,7 @@ function print(report: RepairReport, isDry: boolean): string {
       : `${report.gap}: ${isDry ? 'a new slot would be made' : 'a new slot was made'}`,
     ...(isDry && report.gap !== null
       ? []
-      : [`missing ${report.missing}   sent ${report.sent}   quarantined ${report.quarantined}`]),
+      : [`missing ${report.missing ?? 'unknown'}   sent ${report.sent}   quarantined ${report.quarantined}`]),
   ];
   const { altered, double, extra } = report;
   if (altered + double + extra > 0)
@@ -113,8 +120,7 @@ function print(report: RepairReport, isDry: boolean): string {
  */
 export async function repair(
   config: Config,
-  isDry: boolean,
-  stop: AbortSignal,
+  { dryRun: isDry, newSlot }: RepairOptions,
   onProgress: (progress: RepairProgress) => void = () => undefined,
 ): Promise<RepairReport> {
   const opened: Database[] = [];
@@ -132,10 +138,11 @@ export async function repair(
     await lock(ask, config.slot);
     await checkTarget(clickhouse, config.clickhouseTable);
     const patient = await examine(ask, config.slot);
-    const work: Work = { config, patient, ask, connect, clickhouse, inserting, stop, onProgress };
-    if (patient.gap === undefined) return await fillBeside(work, isDry);
-    if (isDry) return { gap: patient.gap, missing: 0, sent: 0, quarantined: 0, altered: 0, double: 0, extra: 0 };
-    return await fillGap(work, patient.gap);
+    const work: Work = { config, patient, ask, connect, clickhouse, inserting, onProgress };
+    const gap = patient.gap ?? (newSlot ? 'a new slot was asked for' : undefined);
+    if (gap === undefined) return await fillBeside(work, isDry);
+    if (isDry) return { gap, missing: null, sent: 0, quarantined: 0, altered: 0, double: 0, extra: 0 };
+    return await fillGap(work, gap);
   } finally {
     await Promise.all([clickhouse.close(), inserting.close(), ...opened.map(async (db) => db.close())]);
   }
@@ -143,14 +150,25 @@ export async function repair(
 
 interface Work {
   readonly config: Config;
-  readonly patient: Patient;
+  readonly patient: Examined;
   readonly ask: Database;
   readonly connect: (isLong: boolean) => Promise<Database>;
   readonly clickhouse: ClickHouse;
   /** The same, with the patience of an insert. */
   readonly inserting: ClickHouse;
-  readonly stop: AbortSignal;
   readonly onProgress: (progress: RepairProgress) => void;
+}
+
+/** Waits until no insert of that kind can be under way any more. */
+async function inserts(
+  { config, patient, clickhouse, onProgress }: Work,
+  kind: 'repair' | 'any',
+  sentLaterMs: number,
+): Promise<void> {
+  onProgress({ step: 'waiting for inserts under way' });
+  const options = { clickhouse, table: config.clickhouseTable, source: patient.source, kind };
+  const readBack = new ReadBack({ ...options, log: createLogger({ level: 'silent' }), signal: NEVER, stop: NEVER });
+  await readBack.quiet(performance.now() + sentLaterMs + config.insertTimeoutMs + INSERT_MARGIN_MS);
 }
 
 async function lock(db: Database, slot: string): Promise<void> {
@@ -164,6 +182,8 @@ async function lock(db: Database, slot: string): Promise<void> {
 /** What a snapshot shows, and the streamer has delivered, and ClickHouse lacks all the same, the stream will never bring. */
 async function fillBeside(work: Work, isDry: boolean): Promise<RepairReport> {
   const { ask, connect } = work;
+  // a repair that was killed may have an insert under way, of other events than this one will send together
+  await inserts(work, 'repair', 0);
   const comparing = await comparison(work, await connect(true), true);
   const { snapshot } = await deliveredSnapshot(comparing);
   const prove = async (): Promise<void> => void (await ask.query('SELECT 1'));
@@ -173,21 +193,12 @@ async function fillBeside(work: Work, isDry: boolean): Promise<RepairReport> {
 
 /** Takes the stream over, and hands it back behind a new slot's begin. */
 async function fillGap(work: Work, gap: string): Promise<RepairReport> {
-  const { config, patient, ask, connect, clickhouse, stop, onProgress } = work;
+  const { config, patient, ask, connect, onProgress } = work;
   const { slot } = config;
   const epoch = await beginRepair(ask, slot);
-  onProgress({ step: 'waiting for inserts under way' });
-  const { signal } = new AbortController();
-  const readBack = new ReadBack({
-    clickhouse,
-    table: config.clickhouseTable,
-    source: patient.source,
-    log: createLogger({ level: 'silent' }),
-    signal,
-    stop,
-  });
-  await readBack.quiet(performance.now() + STRANGER_MS + config.insertTimeoutMs + INSERT_MARGIN_MS);
+  await inserts(work, 'any', PROOF_MAX_AGE_MS);
   onProgress({ step: 'making the slot' });
+  if (config.slotFailover === 'on') await checkFailover(ask);
   if (patient.slotExists) await dropSlot(ask, slot);
   const made = await createSlot(config.databaseUrl, slot, config.slotFailover === 'on');
   try {
@@ -226,7 +237,7 @@ async function comparison(work: Work, first: Database, looksAgain: boolean): Pro
 
 /** Compares a snapshot with ClickHouse, and sends what is missing. */
 async function fill(
-  { config, patient, ask, inserting, stop }: Work,
+  { config, patient, ask, inserting }: Work,
   comparing: ComparisonOptions,
   snapshot: OutboxSnapshot,
   { lsn, timeline, prove, isDry }: { lsn: number; timeline: number; prove: () => Promise<void>; isDry: boolean },
@@ -239,7 +250,6 @@ async function fill(
     from: { lsn: lsn - 1, seq: 0 },
     prove,
   });
-  const before = await ledger.quarantined();
   const sender = new Sender({
     clickhouse: inserting,
     ledger,
@@ -252,8 +262,8 @@ async function fill(
     maxBytes: config.batchMaxBytes,
     log: createLogger({ level: config.logLevel }, process.stderr),
     status: new Status(),
-    signal: new AbortController().signal,
-    stop,
+    signal: NEVER,
+    stop: NEVER,
   });
   const counts: Record<Kind, number> = {
     missing: 0,
@@ -289,8 +299,8 @@ async function fill(
   await sender.flush();
   await snapshot.end();
   const { missing, altered, double, extra } = counts;
-  const quarantined = (await ledger.quarantined()) - before;
-  return { missing, sent: sender.sent - quarantined, quarantined, altered, double, extra };
+  const { sent, quarantined } = sender;
+  return { missing, sent, quarantined, altered, double, extra };
 }
 
 /** Events that are fetched together. */

@@ -4,7 +4,7 @@ import type { Database } from '../postgres.ts';
 import { checkPublication, checkSlot } from '../source/slot.ts';
 
 /** What is known of a stream before it is repaired. */
-export interface Patient {
+export interface Examined {
   /** `<system identifier>/<slot>`. */
   readonly source: string;
   readonly publication: string;
@@ -31,7 +31,7 @@ interface Row {
  * Looks at ledger, slot and publication. Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_PUBLICATION_MISSING, and
  * OUTBOX_SLOT_INVALID where the slot is somebody else's.
  */
-export async function examine(db: Database, slot: string): Promise<Patient> {
+export async function examine(db: Database, slot: string): Promise<Examined> {
   const { rows } = await db.query<Row>(
     `SELECT l.system_id, c.system_identifier::text AS actual, l.publication, l.acked_lsn AS acked,
             coalesce(l.pending_lsn, l.delivered_lsn) AS reached, pg_current_wal_flush_lsn() AS wal_end,

@@ -38,6 +38,7 @@ export class Sender {
   /** What each row of the batch is, beyond its position. */
   #keys: string[] = [];
   #seq = 0;
+  #quarantined = 0;
 
   constructor(options: SenderOptions) {
     const { ledger, source, maxBytes } = options;
@@ -48,7 +49,9 @@ export class Sender {
       // what a killed repair has still under way is recognised by what it holds: its positions were others
       tokenOf: (_, rows) => `${source}/repair/${this.#digest(rows)}`,
       onTooLarge: () => undefined,
-      onQuarantined: () => undefined,
+      onQuarantined: () => {
+        this.#quarantined++;
+      },
     });
     this.#pool = new ChunkPool(maxBytes + BEGUN_CHUNKS_BYTES);
     this.#batch = new Batch(this.#pool);
@@ -56,8 +59,13 @@ export class Sender {
     this.#extraRowBytes = constantBytes({ source, origin: ORIGIN });
   }
 
+  /** Events that ClickHouse has taken. */
   get sent(): number {
-    return this.#seq - this.#batch.rows;
+    return this.#seq - this.#batch.rows - this.#quarantined;
+  }
+
+  get quarantined(): number {
+    return this.#quarantined;
   }
 
   /** @param copy tells it from other copies of the same event that are sent too */

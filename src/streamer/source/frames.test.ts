@@ -237,4 +237,15 @@ describe('lengths', () => {
       expect(allocate.mock.calls).toEqual([[5_000_005], [65_536]]);
     },
   );
+
+  test('the memory of a large message is given back at once, not only when garbage is collected (invariant 6)', () => {
+    const frames = new FrameReader(() => true);
+    const stream = bytesOf([{ type: 'd', payload: 'x'.repeat(5_000_000) }]);
+    const before = process.memoryUsage().arrayBuffers;
+    for (let i = 0; i < 20; i++) {
+      frames.push(stream.subarray(0, 65_536));
+      frames.push(stream.subarray(65_536));
+    }
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(5_000_000);
+  });
 });

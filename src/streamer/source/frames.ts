@@ -15,6 +15,7 @@ for (const type of [0x63, 0x57, 0x5a, 0x43, 0x53]) LONGEST[type] = 30_000;
 
 /** As large as a claimed length may make the carry at once; beyond it, what has arrived decides. */
 const RESERVE_BYTES = 64 * 1024 * 1024;
+const CARRY_BYTES = 64 * 1024;
 /** A carry that grew for one large event is let go once it is larger than this. */
 const CARRY_KEEP_BYTES = 1024 * 1024;
 
@@ -33,7 +34,7 @@ export type FrameHandler = (type: number, buffer: Buffer, start: number, end: nu
  */
 export class FrameReader {
   readonly #handle: FrameHandler;
-  #carry = Buffer.allocUnsafeSlow(64 * 1024);
+  #carry = Buffer.allocUnsafeSlow(CARRY_BYTES);
   #carried = 0;
   #rest: Buffer | undefined;
   #refused = false;
@@ -100,7 +101,7 @@ export class FrameReader {
       this.#refused = true;
       return false;
     }
-    if (this.#carry.length > CARRY_KEEP_BYTES) this.#carry = Buffer.allocUnsafeSlow(64 * 1024);
+    if (this.#carry.length > CARRY_KEEP_BYTES) this.#replaceCarry(CARRY_BYTES);
     return true;
   }
 
@@ -132,9 +133,15 @@ export class FrameReader {
   #reserve(length: number, arrived: number): void {
     const wanted = Math.min(length, Math.max(RESERVE_BYTES, arrived));
     if (wanted <= this.#carry.length) return;
-    const larger = Buffer.allocUnsafeSlow(Math.min(length, Math.max(wanted, this.#carry.length * 2)));
-    this.#carry.copy(larger, 0, 0, this.#carried);
-    this.#carry = larger;
+    this.#replaceCarry(Math.min(length, Math.max(wanted, this.#carry.length * 2)));
+  }
+
+  /** Gives the memory back at once: for the garbage collector the carries of a few large events are no reason to run. */
+  #replaceCarry(bytes: number): void {
+    const former = this.#carry;
+    this.#carry = Buffer.allocUnsafeSlow(bytes);
+    former.copy(this.#carry, 0, 0, this.#carried);
+    former.buffer.transfer(0);
   }
 }
 

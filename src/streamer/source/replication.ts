@@ -13,6 +13,8 @@ import { message, responseFields, standbyStatus } from './wire.ts';
 const SILENCE_MS = 30_000;
 /** After this long without a word a status asks the server for an answer. */
 const ASK_AFTER_MS = SILENCE_MS / 3;
+/** So much of a message is a sign of life before its end. Less is not: keepalives may be vanishing in a length that is wrong. */
+const PROGRESS_BYTES = 64 * 1024;
 /** A status goes out this often (invariant 9): it is also the sign of life that a standby looks for. */
 const STATUS_EVERY_MS = 1000;
 const START_TIMEOUT_MS = 10_000;
@@ -62,6 +64,10 @@ export class Replication {
   #reads = 0;
   #sentLsn: Lsn = 0;
   #heardAt = performance.now();
+  /** The last read completed a message. */
+  #completed = false;
+  /** Bytes since the last sign of life. */
+  #unheard = 0;
   #started: { resolve: () => void; reject: (reason: unknown) => void } | undefined;
   #ended: (() => void) | undefined;
   #rest: NodeJS.Timeout | undefined;
@@ -134,6 +140,8 @@ export class Replication {
 
   resume(reason: PauseReason): void {
     if (!this.#paused.delete(reason) || this.#closed) return;
+    // a rest is too short to count as silence
+    if (reason !== 'resting') this.#heardAt = performance.now();
     if (this.#ended !== undefined) this.#paused.clear();
     if (this.#paused.size > 0) return;
     try {
@@ -145,7 +153,6 @@ export class Replication {
       this.#fail(unreadable(error));
       return;
     }
-    this.#heardAt = performance.now();
     this.#socket.resume();
   }
 
@@ -199,12 +206,17 @@ export class Replication {
   }
 
   #read(chunk: Buffer): void {
-    this.#heardAt = performance.now();
+    this.#completed = false;
     try {
       this.#frames.push(chunk);
     } catch (error) {
       this.#fail(unreadable(error));
       return;
+    }
+    this.#unheard += chunk.length;
+    if (this.#completed || this.#unheard >= PROGRESS_BYTES) {
+      this.#unheard = 0;
+      this.#heardAt = performance.now();
     }
     if (this.#ended !== undefined) return;
     if (this.#frames.isStopped) this.pause('buffer full');
@@ -217,6 +229,7 @@ export class Replication {
   }
 
   #frame(type: number, buffer: Buffer, start: number, end: number): boolean {
+    this.#completed = true;
     const at = start + FRAME_HEADER_BYTES;
     switch (type) {
       case 0x64: // CopyData

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
+import { PACKAGE_NAME } from '../../package.ts';
 import type { Logger } from '../log.ts';
 import type { Status } from '../operations/status.ts';
 import type { Database } from '../postgres.ts';
@@ -76,17 +77,19 @@ function canJudge({ replied, asking }: Signs): boolean {
   return replied !== null || asking !== true;
 }
 
-/** Undefined when this role may see none: another role's connections are not its to judge. */
+/** Undefined when this role may see none: connections of another role, or of another program, are not its to judge. */
 async function signsOfLife(db: Database, slot: string): Promise<Signs | undefined> {
   const { rows } = await db.query<Signs>(
     `SELECT s.active_pid AS walsender, a.pid AS backend, r.reply_time::text AS replied, a.state_change::text AS asked,
             a.state = 'active' AS asking
        FROM pg_replication_slots s
        JOIN outbox.stream l ON l.slot_name = s.slot_name
+       JOIN pg_stat_activity w ON w.pid = s.active_pid AND w.usename = current_user AND starts_with(w.application_name, $2)
        LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid
        LEFT JOIN pg_stat_activity a ON a.pid = l.holder_pid AND a.usename = current_user AND a.datname = current_database()
+            AND starts_with(a.application_name, $2)
       WHERE s.slot_name = $1 AND s.active_pid IS NOT NULL`,
-    [slot],
+    [slot, PACKAGE_NAME],
   );
   const [signs] = rows;
   return signs?.replied == null && signs?.asked == null ? undefined : signs;

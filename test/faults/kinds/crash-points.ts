@@ -158,7 +158,8 @@ async function expectIntent(world: World, caught: Caught): Promise<void> {
     world.journal.violate(`an insert is sent whose token is not in the ledger: ${caught.token}, but ${pending}`);
 }
 
-async function ledgerOf(world: World): ReturnType<World['ledger']> {
+/** Waits for Postgres where it is away. */
+export async function ledgerOf(world: World): ReturnType<World['ledger']> {
   let ledger: Awaited<ReturnType<World['ledger']>> | undefined;
   await world.within(30_000, async () => {
     ledger = await world.ledger();

@@ -22,7 +22,7 @@ function stopPostgres(mode: StopMode): Fault['inject'] {
 async function terminate(world: World, condition: string): Promise<boolean> {
   return world.within(MOMENT_MS, async () => {
     const terminated = await world.ask(
-      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pg-outbox-clickhouse' AND ${condition}`,
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pg-outbox-clickhouse%' AND ${condition}`,
     );
     return terminated.length > 0;
   });

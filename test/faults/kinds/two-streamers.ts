@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseLsn } from '../../../src/lsn.ts';
 import { isReplication } from '../../support/proxy.ts';
 import type { Dice } from '../dice.ts';
+import { MOMENT_MS } from '../fault.ts';
 import type { Fault } from '../fault.ts';
 import type { World } from '../world.ts';
-import { caughtInsert } from './crash-points.ts';
+import { caughtInsert, ledgerOf } from './crash-points.ts';
 
 /** The server gives up a walsender that is silent after 30 s; here it hears of the loss at once. */
 const TAKEOVER_MS = 20_000;
@@ -50,8 +52,20 @@ export const TWO_STREAMERS: readonly Fault[] = [
     touches: ['streamer', 'link to Postgres', 'inserts'],
     inject: async (world, dice) => {
       const held = await caughtInsert(world, { kind: 'hold its answer' });
+      const { pending_lsn: pending } = await ledgerOf(world);
       world.main.streamer.signal('SIGSTOP');
-      const taken = await replaceFrozen(world, dice, async () => held?.letGo());
+      const isBehind = async (): Promise<boolean> =>
+        pending !== null && parseLsn((await world.ledger()).delivered_lsn) > parseLsn(pending);
+      const taken = await replaceFrozen(
+        world,
+        dice,
+        async () => {
+          // what it will want to settle is no longer the end of what is delivered
+          await world.within(MOMENT_MS, isBehind);
+          held?.letGo();
+        },
+        { keepsLedger: true, cutsAtWaking: false },
+      );
       return taken && held !== undefined;
     },
   },
@@ -61,9 +75,14 @@ export const TWO_STREAMERS: readonly Fault[] = [
  * The frozen streamer loses the slot, in one of two ways: with it the connection to the ledger too, or not, so that only the
  * epoch can stop it. Another one takes over and goes on for a while; then the first wakes, as if nothing had happened.
  */
-async function replaceFrozen(world: World, dice: Dice, beforeItWakes: () => Promise<unknown>): Promise<boolean> {
+async function replaceFrozen(
+  world: World,
+  dice: Dice,
+  beforeItWakes: () => Promise<unknown>,
+  { keepsLedger, cutsAtWaking } = { keepsLedger: dice.chance(0.5), cutsAtWaking: dice.chance(0.4) },
+): Promise<boolean> {
   const zombie = world.main;
-  const [keepsLedger, cutsAtWaking, isKilled] = [dice.chance(0.5), dice.chance(0.4), dice.chance(0.6)];
+  const isKilled = dice.chance(0.6);
   world.spare.start(dice);
   await sleep(dice.between(0, 1000));
   zombie.postgres.loseServers(keepsLedger ? isReplication : undefined);
@@ -74,7 +93,8 @@ async function replaceFrozen(world: World, dice: Dice, beforeItWakes: () => Prom
   await beforeItWakes();
   zombie.streamer.signal('SIGCONT');
   if (cutsAtWaking) zombie.postgres.cut();
-  await sleep(dice.between(500, 2500));
+  // long enough for an answered insert to be settled
+  await sleep(dice.between(1100, 2500));
   if (isKilled) await zombie.kill();
   else await zombie.stop();
   zombie.postgres.cut();

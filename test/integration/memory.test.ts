@@ -1,0 +1,94 @@
+import { describe, expect, test } from 'vitest';
+import { forgetPeak, memory } from '../../bench/processes.ts';
+import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import type { Streamer } from '../support/streamer.ts';
+import { eventually } from '../support/wait.ts';
+
+const MIB = 1024 * 1024;
+/** What the runtime's heap may grow by from an idle streamer to a busy one, MB. */
+const BUSY_MB = 60;
+
+/** How far beyond what it takes now a streamer's memory goes, MB. */
+function growth(streamer: Streamer): () => number {
+  const { residentMb } = memory(streamer.pid);
+  forgetPeak(streamer.pid);
+  return () => memory(streamer.pid).peakMb - residentMb;
+}
+
+interface Walsender {
+  pid: number;
+  replied: Date;
+  sent: string;
+  waits: boolean;
+}
+
+async function walsender(outbox: Outbox): Promise<Walsender> {
+  const { rows } = await outbox.postgres.query<Walsender>(
+    `SELECT r.pid, reply_time AS replied, sent_lsn AS sent, wait_event IS NOT DISTINCT FROM 'WalSenderWriteData' AS waits
+       FROM pg_replication_slots s JOIN pg_stat_replication r ON r.pid = s.active_pid JOIN pg_stat_activity a ON a.pid = r.pid
+      WHERE slot_name = $1`,
+    [outbox.slot],
+  );
+  return rows[0]!;
+}
+
+// what bench/memory.ts shows at length
+describe.skipIf(process.platform !== 'linux')('by the figures of /proc', () => {
+  test('a backlog of a hundred batches waits in Postgres, whose walsender hears of us (invariants 6 and 9)', async () => {
+    await using outbox = await Outbox.create();
+    const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+    try {
+      const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_BATCH_MAX_BYTES: String(MIB) });
+      await streamer.attached();
+      await outbox.fill(1);
+      await outbox.untilDelivered(1);
+      const grown = growth(streamer);
+      proxy.holdRequests();
+      const events = 100_000;
+      const contexts = `SELECT json_build_object('n', n, 'pad', repeat('x', 1500)) FROM generate_series(1, $1::int) n`;
+      await outbox.postgres.query(
+        `INSERT INTO outbox.event (event_type, event_context) SELECT 'test.waits', * FROM (${contexts}) c`,
+        [events],
+      );
+
+      const paused = await eventually('the walsender cannot send', async () => {
+        const [was, now] = [await walsender(outbox), await walsender(outbox)];
+        return now.waits && was.sent === now.sent && now;
+      });
+      for (let last = paused, statuses = 0; statuses < 3; statuses++) {
+        last = await eventually('another status', async () => {
+          const now = await walsender(outbox);
+          return now.replied > last.replied && now;
+        });
+        expect(last).toMatchObject({ pid: paused.pid, sent: paused.sent });
+      }
+      expect(grown()).toBeLessThan(2 + BUSY_MB);
+
+      proxy.release();
+      await outbox.untilDelivered(events + 1);
+      expect(await outbox.delivered()).toEqual({ rows: events + 1, events: events + 1 });
+      expect((await walsender(outbox)).pid).toBe(paused.pid);
+      expect(grown()).toBeLessThan(2 + BUSY_MB);
+    } finally {
+      await proxy.close();
+    }
+  });
+
+  test('events larger than a batch pass one by one: three of them in memory at most (invariant 6)', async () => {
+    await using outbox = await Outbox.create();
+    const streamer = outbox.stream({ OUTBOX_BATCH_MAX_BYTES: '65536' });
+    await streamer.attached();
+    await outbox.fill(1);
+    await outbox.untilDelivered(1);
+    const grown = growth(streamer);
+    const events = 20;
+    await outbox.postgres.query(
+      `INSERT INTO outbox.event (event_type, event_context) SELECT 'test.large', json_build_object('n', n, 'pad', repeat('x', $1)) FROM generate_series(1, $2::int) n`,
+      [16 * MIB, events],
+    );
+    await outbox.untilDelivered(events + 1);
+    expect(await outbox.delivered()).toEqual({ rows: events + 1, events: events + 1 });
+    expect(grown()).toBeLessThan(3 * 16 + BUSY_MB);
+  });
+});
