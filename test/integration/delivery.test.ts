@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { emitEvent } from '../../src/app/index.ts';
+import { startPostgres } from '../../src/embedded/postgres.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
@@ -191,7 +192,9 @@ test('a second signal ends the streamer at once', async () => {
 });
 
 test('an idle outbox retains no WAL of other tables (invariant 2)', async () => {
-  await using outbox = await Outbox.create();
+  // the WAL of other tests would be in it
+  await using postgres = await startPostgres();
+  await using outbox = await Outbox.create({ postgresUrl: postgres.url });
   const streamer = outbox.stream();
   await streamer.attached();
   await outbox.postgres.query('CREATE TABLE busy (n int)');

@@ -13,6 +13,7 @@ import { ClickHouse } from '../../src/streamer/delivery/clickhouse.ts';
 import { verify } from '../../src/streamer/operations/verify.ts';
 import type { VerifyReport } from '../../src/streamer/operations/verify-report.ts';
 import { Database } from '../../src/streamer/postgres.ts';
+import { startPostgres } from '../../src/embedded/postgres.ts';
 import { Outbox } from '../support/outbox.ts';
 
 const CLI = new URL('../../src/streamer/cli.ts', import.meta.url).pathname;
@@ -404,7 +405,12 @@ test('wrong usage and configuration, databases that are not there', async () => 
 });
 
 test('the streamer’s role may verify', async () => {
-  await using outbox = await delivered(10);
+  // roles are the whole server's
+  await using postgres = await startPostgres();
+  await using outbox = await Outbox.create({ postgresUrl: postgres.url });
+  const streamer = outbox.stream();
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
   const roles = await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8');
   await outbox.postgres.query(roles);
   await outbox.postgres.query("ALTER ROLE outbox_streamer PASSWORD 'verify'");
@@ -413,7 +419,7 @@ test('the streamer’s role may verify', async () => {
   expect(stderr).toBe('');
   expect(stdout).toContain('Postgres and ClickHouse hold the same events.');
   expect(code).toBe(0);
-  await outbox.postgres.query('DROP OWNED BY outbox_streamer, outbox_producer');
+  expect(await streamer.stop()).toBe(0);
 });
 
 test('more differences than are held in memory, the first and the last id among them', async () => {

@@ -142,7 +142,7 @@ describe('what is not an event', () => {
     expect(recorder.changes).toEqual(['relation', { begin: 100, time: 0n }, { row: wire.valuesOf(wire.event()) }]);
   });
 
-  test('truncate, logical messages, origins, types, updates and deletes pass unseen, in a transaction and outside', () => {
+  test('truncate, logical messages, origins, types, updates, deletes and aborts pass unseen, in a transaction and outside', () => {
     const passing = [
       wire.truncate(wire.OUTBOX_OID, 7),
       wire.logicalMessage('prefix', Buffer.from('I am no insert')),
@@ -150,6 +150,7 @@ describe('what is not an event', () => {
       wire.typeDescription('public', 'mood'),
       Buffer.from('U'),
       Buffer.from('D'),
+      Buffer.from('A'),
     ];
     const { recorder, decode } = decoderFor(wire.relation());
     for (const message of passing) expect(decode(message)).toBe(true);
