@@ -219,6 +219,11 @@ export const ERRORS = {
   },
 
   // comparing
+  OUTBOX_REPAIR_WINDOW: {
+    happened:
+      'A window was given, but the stream has a gap, which only a new slot and a comparison of everything can fill.',
+    next: 'Run `pg-outbox-clickhouse repair` without --from and --to.',
+  },
   OUTBOX_REPAIR_BUSY: {
     happened: 'Another repair of this slot is under way.',
     next: 'Let it end.',

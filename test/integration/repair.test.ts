@@ -127,6 +127,8 @@ test('rows that are gone in ClickHouse come back beside a running streamer; of t
   });
   expect(await outbox.delivered()).toEqual({ rows: 750, events: 750 });
   expect(await repaired(outbox, ['--dry-run'])).toMatchObject({ gap: null, missing: 250, sent: 0 });
+  expect(await repaired(outbox, ['--dry-run', '--to', '1h'])).toMatchObject({ gap: null, missing: 0 });
+  expect(await command(outbox, ['repair', '--from', 'soon']).done).toMatchObject({ code: 2 });
   const producer = produce(outbox);
   const both = await Promise.all([1, 2].map(async () => command(outbox, ['repair', '--json'], QUICK).done));
   const live = await producer.stop();

@@ -4,6 +4,8 @@ import { Comparison, deliveredSnapshot } from '../compare/comparison.ts';
 import type { ComparisonOptions, Progress } from '../compare/comparison.ts';
 import type { Kind } from '../compare/classify.ts';
 import { OutboxSnapshot, SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
+import { ALL, parseTime } from '../compare/window.ts';
+import type { Window } from '../compare/window.ts';
 import { readConfig } from '../config.ts';
 import type { Config } from '../config.ts';
 import { ClickHouse } from '../delivery/clickhouse.ts';
@@ -32,6 +34,8 @@ What was emptied from the outbox cannot be repaired. Rows in ClickHouse that Pos
 counted and left alone; verify names them.
 
 Options
+  --from <time>, --to <time>
+              events of these dates only (event_date_time), as verify takes them; where the stream has no gap
   --new-slot  make a new slot although the stream seems to have no gap: for a streamer that stops all the same
   --dry-run   say what would be done, and what is missing where the stream has no gap; change nothing
   --json      one JSON document on stdout
@@ -80,6 +84,7 @@ export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Pro
 interface RepairOptions {
   readonly dryRun: boolean;
   readonly newSlot: boolean;
+  readonly window: Window;
 }
 
 function parse(args: string[]): (RepairOptions & { json: boolean; help: boolean }) | undefined {
@@ -89,14 +94,30 @@ function parse(args: string[]): (RepairOptions & { json: boolean; help: boolean 
       options: {
         'dry-run': { type: 'boolean', default: false },
         'new-slot': { type: 'boolean', default: false },
+        from: { type: 'string' },
+        to: { type: 'string' },
         json: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },
     });
-    return { dryRun: values['dry-run'], newSlot: values['new-slot'], json: values.json, help: values.help };
+    return {
+      dryRun: values['dry-run'],
+      newSlot: values['new-slot'],
+      window: { from: time(values.from), to: time(values.to) },
+      json: values.json,
+      help: values.help,
+    };
   } catch {
     return undefined;
   }
+}
+
+/** Throws when it is none: what it means is in the help. */
+function time(text: string | undefined): bigint | undefined {
+  if (text === undefined) return undefined;
+  const us = parseTime(text, Date.now());
+  if (us === undefined) throw new RangeError('no time');
+  return us;
 }
 
 function print(report: RepairReport, isDry: boolean): string {
@@ -120,7 +141,7 @@ function print(report: RepairReport, isDry: boolean): string {
  */
 export async function repair(
   config: Config,
-  { dryRun: isDry, newSlot }: RepairOptions,
+  { dryRun: isDry, newSlot, window }: RepairOptions,
   onProgress: (progress: RepairProgress) => void = () => undefined,
 ): Promise<RepairReport> {
   const opened: Database[] = [];
@@ -140,7 +161,9 @@ export async function repair(
     const patient = await examine(ask, config.slot);
     const work: Work = { config, patient, ask, connect, clickhouse, inserting, onProgress };
     const gap = patient.gap ?? (newSlot ? 'a new slot was asked for' : undefined);
-    if (gap === undefined) return await fillBeside(work, isDry);
+    if (gap === undefined) return await fillBeside(work, window, isDry);
+    if (window.from !== undefined || window.to !== undefined)
+      throw new OutboxError('OUTBOX_REPAIR_WINDOW', { detail: `${gap}: everything must be compared` });
     if (isDry) return { gap, missing: null, sent: 0, quarantined: 0, altered: 0, double: 0, extra: 0 };
     return await fillGap(work, gap);
   } finally {
@@ -180,11 +203,11 @@ async function lock(db: Database, slot: string): Promise<void> {
 }
 
 /** What a snapshot shows, and the streamer has delivered, and ClickHouse lacks all the same, the stream will never bring. */
-async function fillBeside(work: Work, isDry: boolean): Promise<RepairReport> {
+async function fillBeside(work: Work, window: Window, isDry: boolean): Promise<RepairReport> {
   const { ask, connect } = work;
   // a repair that was killed may have an insert under way, of other events than this one will send together
   await inserts(work, 'repair', 0);
-  const comparing = await comparison(work, await connect(true), true);
+  const comparing = await comparison(work, await connect(true), window, true);
   const { snapshot } = await deliveredSnapshot(comparing);
   const prove = async (): Promise<void> => void (await ask.query('SELECT 1'));
   const report = await fill(work, comparing, snapshot, { lsn: snapshot.horizon.lsn, timeline: 0, prove, isDry });
@@ -209,7 +232,7 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
       const { count } = await ask.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND epoch = $2', [slot, epoch]);
       if (count === 0) throw new OutboxError('OUTBOX_EPOCH_LOST');
     };
-    const comparing = await comparison(work, first, false);
+    const comparing = await comparison(work, first, ALL, false);
     const { consistentLsn, timeline } = made;
     const report = await fill(work, comparing, snapshot, { lsn: consistentLsn, timeline, prove, isDry: false });
     await endRepair(ask, slot, { epoch, publication: patient.publication, timeline, consistentLsn });
@@ -219,14 +242,19 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
   }
 }
 
-async function comparison(work: Work, first: Database, looksAgain: boolean): Promise<ComparisonOptions> {
+async function comparison(
+  work: Work,
+  first: Database,
+  window: Window,
+  looksAgain: boolean,
+): Promise<ComparisonOptions> {
   const { config, patient, ask, connect, clickhouse, onProgress } = work;
   return {
     first,
     second: looksAgain ? await connect(true) : undefined,
     ask,
     slot: config.slot,
-    window: { from: undefined, to: undefined },
+    window,
     waitMs: DELIVERY_WAIT_MS,
     onProgress,
     clickhouse,
