@@ -138,26 +138,6 @@ const MUTATIONS: readonly Mutation[] = [
     ],
   },
   {
-    name: 'a refused insert is split although its rows are there',
-    patches: [
-      {
-        file: 'delivery/deliver.ts',
-        find: 'if ((await this.#readBack.count(batch, rows)) > expected) {',
-        replace: 'if ((await this.#readBack.count(batch, rows)) > expected + 2 ** 53) {',
-      },
-    ],
-  },
-  {
-    name: 'acks are not recorded before they are sent',
-    patches: [
-      {
-        file: 'session.ts',
-        find: 'Math.min(this.#applyLsn, this.#ledger?.state.acked ?? 0)',
-        replace: 'this.#applyLsn',
-      },
-    ],
-  },
-  {
     name: 'the ledger is written under any epoch',
     patches: [
       {
