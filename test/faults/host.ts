@@ -26,6 +26,8 @@ const EXPLAINED: ReadonlySet<string> = new Set([
   'OUTBOX_CH_UNAVAILABLE',
   'OUTBOX_CH_ANSWER',
   'OUTBOX_CH_FAILED',
+  // three answers of 241 to an insert that was applied all the same
+  'OUTBOX_CH_VIEW_FAILED',
   'OUTBOX_SHUTDOWN_TIMEOUT',
 ]);
 
