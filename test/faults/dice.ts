@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 /**
  * Randomness from a seed (mulberry32): the same seed, the same throws. What runs beside something else takes dice of its own,
  * so that its throws do not depend on who comes first.
@@ -21,6 +23,14 @@ export class Dice {
   /** A whole number, both ends included. */
   between(least: number, most: number): number {
     return least + Math.floor(this.next() * (most - least + 1));
+  }
+
+  /**
+   * Lets so many ms pass, both ends included. How long a fault lasts and how late a step of it comes are drawn like its kind;
+   * there is nothing that could be waited for instead.
+   */
+  async pause(least: number, most: number): Promise<void> {
+    await sleep(this.between(least, most));
   }
 
   chance(probability: number): boolean {

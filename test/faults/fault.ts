@@ -21,6 +21,7 @@ export const MOMENT_MS = 8000;
 /** Whether the moment came before it was given up. */
 export async function inTime(moment: Promise<unknown>): Promise<boolean> {
   const timer = new AbortController();
+  // a deadline: who comes in time does not wait for it
   const late = sleep(MOMENT_MS, false, { signal: timer.signal });
   try {
     return await Promise.race([moment.then(() => true), late]);

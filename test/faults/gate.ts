@@ -4,6 +4,7 @@ import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, Server, Serve
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer } from './answers.ts';
 
 /** What becomes of an INSERT that is caught. `late` passes it on after its sender has an answer, or is gone. */
@@ -63,6 +64,8 @@ export class Gate {
   readonly #server: Server;
   readonly #agent = new Agent({ keepAlive: false });
   #traps: Caught[] = [];
+  /** Inserts that are passed on after their senders have an answer. */
+  readonly #late = new Set<Promise<void>>();
   /** INSERTs that came. */
   inserts = 0;
 
@@ -92,6 +95,11 @@ export class Gate {
   /** Waits for no INSERT any more. */
   disarm(): void {
     this.#traps = [];
+  }
+
+  /** Resolves when all that was to come late has come. */
+  async quiet(): Promise<void> {
+    await Promise.all(this.#late);
   }
 
   async close(): Promise<void> {
@@ -169,10 +177,17 @@ export class Gate {
         if (treatment.forwarded === 'before') await this.#send(request, body);
         await reply(response, treatment.answer);
         trap.reach(token);
-        if (treatment.forwarded === 'late')
-          setTimeout(() => void this.#send(request, body).catch(ignore), treatment.lateMs);
+        if (treatment.forwarded === 'late') this.#sendLate(request, body, treatment.lateMs);
       }
     }
+  }
+
+  #sendLate(request: IncomingMessage, body: Buffer, lateMs: number): void {
+    const late = sleep(lateMs)
+      .then(async () => this.#send(request, body))
+      .then(ignore, ignore)
+      .finally(() => this.#late.delete(late));
+    this.#late.add(late);
   }
 
   async #send(request: IncomingMessage, body: Buffer): Promise<Answer> {

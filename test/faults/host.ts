@@ -110,6 +110,7 @@ export class Host {
   async stop(): Promise<void> {
     this.#isEnding = true;
     const { streamer } = this;
+    // a deadline: what ends in time does not wait for it
     const overdue = setTimeout(() => {
       this.#options.journal.violate(`SIGTERM did not end the streamer:\n${streamer.output.slice(-2000)}`);
       streamer.signal('SIGKILL');

@@ -54,11 +54,11 @@ export class Producers {
         while (!this.#stopped) {
           while (this.#options.isTooFarAhead() && !this.#stopped) await sleep(50);
           await this.#transact(client, producer, dice);
-          await sleep(dice.between(0, 250));
+          await dice.pause(0, 250);
         }
       } catch {
         // Postgres is away, or the producer itself has dropped the connection
-        await sleep(dice.between(50, 300));
+        await dice.pause(50, 300);
       } finally {
         drop(client);
       }
@@ -81,7 +81,7 @@ export class Producers {
           await client.query('ROLLBACK TO SAVEPOINT here');
           transaction.undo(before);
         }
-        if (isLong) await sleep(dice.between(20, 300));
+        if (isLong) await dice.pause(20, 300);
       }
       await end(client, transaction, ending);
     } catch (error) {

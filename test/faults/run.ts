@@ -95,6 +95,8 @@ export async function run(options: RunOptions): Promise<RunResult> {
   const unknown = oracle.count('unknown').transactions;
   const result = { kinds, faults, unknown, rows: 0, drainSeconds: NaN };
   if (!hasty || journal.violations.length === 0) {
+    // what comes late is to be in what is judged
+    await world.gate.quiet();
     result.drainSeconds = await drain(world, drainMs);
     await watch.stop();
     if (world.main.isRunning) await world.main.stop();

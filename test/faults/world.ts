@@ -7,6 +7,7 @@ import type { EmbeddedClickHouse } from '../../src/embedded/clickhouse.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import type { EmbeddedPostgres } from '../../src/embedded/postgres.ts';
 import { migrateClickHouse, migratePostgres } from '../../src/streamer/operations/migrate.ts';
+import { COUNTING_VIEW } from '../support/view.ts';
 import { Gate } from './gate.ts';
 import { Host } from './host.ts';
 import type { Journal } from './journal.ts';
@@ -84,14 +85,7 @@ export class World implements AsyncDisposable {
     await db.end();
     await migrateClickHouse(clickhouse.url, 'events', quiet);
     const client = createClient({ url: clickhouse.url });
-    await client.command({
-      query:
-        'CREATE TABLE counts (event_type String, n UInt64) ENGINE = SummingMergeTree ORDER BY event_type SETTINGS non_replicated_deduplication_window = 10000',
-    });
-    await client.command({
-      query:
-        'CREATE MATERIALIZED VIEW counter TO counts AS SELECT event_type, count() AS n FROM events GROUP BY event_type',
-    });
+    for (const query of COUNTING_VIEW) await client.command({ query });
     await client.close();
     const { gate, url } = await Gate.to(new URL(clickhouse.url));
     const host = async (name: string): Promise<Host> =>

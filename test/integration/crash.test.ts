@@ -11,14 +11,7 @@ async function begin(
   outbox: Outbox,
   environment: Record<string, string> = {},
 ): Promise<{ proxy: Proxy; streamer: Streamer }> {
-  await outbox.clickhouse.command({
-    query:
-      'CREATE TABLE counts (event_type String, n UInt64) ENGINE = SummingMergeTree ORDER BY event_type SETTINGS non_replicated_deduplication_window = 1000',
-  });
-  await outbox.clickhouse.command({
-    query:
-      'CREATE MATERIALIZED VIEW counter TO counts AS SELECT event_type, count() AS n FROM events GROUP BY event_type',
-  });
+  await outbox.addView();
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
   const streamer = outbox.stream({ CLICKHOUSE_URL: url, ...environment });
   await streamer.attached();

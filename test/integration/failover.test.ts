@@ -163,7 +163,12 @@ test.each([
   sink.holdAnswers();
   await eventually('an insert is pending', async () => (await outbox.ledger())['pending_token']);
   wal.holdAnswers();
-  await sleep(500);
+  const answered = (): number => producers.reduce((sum, producer) => sum + producer.confirmed.length, 0);
+  const held = answered();
+  await eventually('somebody commits what the standby does not get', async () => {
+    const waiting = "SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    return waits ? (await outbox.postgres.query(waiting)).rowCount! > 0 : answered() > held + 10;
+  });
   await primary.kill();
   await wal.close();
   await failOver();

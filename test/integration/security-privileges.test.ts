@@ -46,14 +46,7 @@ beforeAll(async () => {
   outbox = await Outbox.create({ clickhouseUrl: clickhouse.url, database: DATABASE });
   await outbox.postgres.query(await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8'));
   await outbox.postgres.query(`ALTER ROLE outbox_streamer PASSWORD ${escapeLiteral(PASSWORD)}`);
-  await outbox.clickhouse.command({
-    query:
-      'CREATE TABLE counts (event_type String, n UInt64) ENGINE = SummingMergeTree ORDER BY event_type SETTINGS non_replicated_deduplication_window = 1000',
-  });
-  await outbox.clickhouse.command({
-    query:
-      'CREATE MATERIALIZED VIEW counter TO counts AS SELECT event_type, count() AS n FROM events GROUP BY event_type',
-  });
+  await outbox.addView();
 });
 
 afterAll(async () => {
@@ -95,7 +88,7 @@ test('with what roles.sql and SECURITY.md grant, all works: streaming, repeated 
   await eventually('it is ready', async () => (await fetch(`http://127.0.0.1:${port}/readyz`)).ok);
   expect(await streamer.stop()).toBe(0);
   expect(await outbox.delivered()).toEqual({ rows: 10, events: 10 });
-  expect(await outbox.select('SELECT sum(n) AS n FROM counts')).toEqual([{ n: 10 }]);
+  expect(await outbox.viewed()).toBe(10);
   expect(streamer.logs.filter(({ err }) => err?.code === 'OUTBOX_CH_VIEW_FORGETS')).toEqual([]);
   for (const part of [PASSWORD, encodeURIComponent(PASSWORD), JSON.stringify(PASSWORD).slice(1, -1)])
     expect(streamer.output).not.toContain(part);

@@ -1,3 +1,4 @@
+import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import type { EmbeddedPostgres } from '../../src/embedded/postgres.ts';
@@ -6,6 +7,7 @@ import type { Certificate } from '../support/certificates.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import { TlsTerminator } from '../support/tls.ts';
+import { eventually } from '../support/wait.ts';
 
 const HERE = 'IP:127.0.0.1';
 
@@ -53,12 +55,25 @@ describe.skipIf(!hasOpenssl)('Postgres by TLS (openssl is needed to make certifi
   const url = (parameters: Record<string, string>): string =>
     `${proxied}?${new URLSearchParams(parameters).toString()}`;
 
+  /** Returns when new connections find the changed configuration. */
+  async function reload(): Promise<void> {
+    const loadedAt = async (): Promise<string> => {
+      const client = new Client(outbox.databaseUrl);
+      await client.connect();
+      const { rows } = await client.query('SELECT pg_conf_load_time()::text AS at');
+      await client.end();
+      return rows[0].at;
+    };
+    const before = await loadedAt();
+    await outbox.postgres.query('SELECT pg_reload_conf()');
+    await eventually('the configuration is loaded', async () => (await loadedAt()) !== before);
+  }
+
   /** The server's certificate, for connections from now on. */
   async function present({ cert, key }: Certificate): Promise<void> {
     await outbox.postgres.query(`ALTER SYSTEM SET ssl_cert_file = '${cert}'`);
     await outbox.postgres.query(`ALTER SYSTEM SET ssl_key_file = '${key}'`);
-    await outbox.postgres.query('SELECT pg_reload_conf()');
-    await outbox.postgres.query('SELECT pg_sleep(0.2)');
+    await reload();
   }
 
   test('sslmode=verify-full with the right authority: all that streams is encrypted', async () => {
@@ -108,7 +123,7 @@ describe.skipIf(!hasOpenssl)('Postgres by TLS (openssl is needed to make certifi
 
   test('a server without TLS: refused, and nothing is said in the clear', async () => {
     await outbox.postgres.query('ALTER SYSTEM SET ssl = off');
-    await outbox.postgres.query('SELECT pg_reload_conf(), pg_sleep(0.2)');
+    await reload();
     const said: string[] = [];
     proxy.answers = (chunk, requests) => {
       said.push(requests);
@@ -124,7 +139,7 @@ describe.skipIf(!hasOpenssl)('Postgres by TLS (openssl is needed to make certifi
     } finally {
       proxy.answers = undefined;
       await outbox.postgres.query('ALTER SYSTEM SET ssl = on');
-      await outbox.postgres.query('SELECT pg_reload_conf(), pg_sleep(0.2)');
+      await reload();
     }
   });
 

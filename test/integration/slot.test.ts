@@ -151,13 +151,12 @@ test('a slot that nobody used for idle_replication_slot_timeout: the reason is s
   const streamer = outbox.stream();
   await outbox.fill(10);
   await outbox.untilDelivered(10);
+  // in use, it stays: that nothing happens has no signal, so the timeout has to pass
   await sleep(1500);
-  // in use, it stays
   await outbox.postgres.query('CHECKPOINT');
   expect(await slotOf(outbox)).toMatchObject({ wal_status: 'reserved', active: true });
   expect(await streamer.stop()).toBe(0);
   await outbox.fill(10);
-  await sleep(1500);
   await eventually('a checkpoint invalidates it', async () => {
     await outbox.postgres.query('CHECKPOINT');
     return (await slotOf(outbox))?.['wal_status'] === 'lost';
@@ -184,6 +183,7 @@ test(
       'the danger is said',
       async () => {
         await writeWal(outbox, 1);
+        // a rate needs time
         await sleep(300);
         return streamer.logs.find(({ err }) => err?.code === 'OUTBOX_SLOT_ENDANGERED');
       },
@@ -232,10 +232,10 @@ test(
     await outbox.fill(1);
     await outbox.untilDelivered(1);
     await eventually('it is settled', async () => (await outbox.ledger())['pending_token'] === null);
-    await sleep(3000);
     const {
       rows: [before],
     } = await outbox.postgres.query('SELECT pg_current_wal_lsn() AS lsn');
+    // that nothing is written has no signal: time has to pass
     await sleep(5000);
     const {
       rows: [idle],
@@ -244,7 +244,6 @@ test(
     await outbox.postgres.query('CREATE TABLE other (t text)');
     for (let round = 0; round < 10; round++) {
       await outbox.postgres.query("INSERT INTO other SELECT repeat('x', 1000) FROM generate_series(1, 10000)");
-      await sleep(100);
     }
     await eventually(
       'its WAL is let go',

@@ -1,7 +1,4 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { emitEvent } from '../../src/app/index.ts';
 import { formatLsn } from '../../src/lsn.ts';
@@ -14,9 +11,9 @@ import { verify } from '../../src/streamer/operations/verify.ts';
 import type { VerifyReport } from '../../src/streamer/operations/verify-report.ts';
 import { Database } from '../../src/streamer/postgres.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
+import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 
-const CLI = new URL('../../src/streamer/cli.ts', import.meta.url).pathname;
 const KINDS = { missing: 0, double: 0, altered: 0, extra: 0, quarantined: 0, discarded: 0, expired: 0 };
 const NOTHING = { ...KINDS, identical: true };
 
@@ -38,11 +35,7 @@ async function compare(
 }
 
 async function cli(outbox: Outbox, args: string[], more: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [CLI, 'verify', ...args], {
-    env: { PATH: process.env['PATH'] ?? '', ...environment(outbox), ...more },
-  });
-  const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]);
-  return { code: code as number, stdout, stderr };
+  return command(outbox, ['verify', ...args], more).done;
 }
 
 /** An outbox whose streamer has delivered `count` events; the n-th has the id 00000000-0000-0000-0000-<n> and the type n. */

@@ -6,6 +6,7 @@ import type { ClientConfig } from 'pg';
 import { inject } from 'vitest';
 import { migrateClickHouse, migratePostgres } from '../../src/streamer/operations/migrate.ts';
 import { Streamer } from './streamer.ts';
+import { COUNTING_VIEW } from './view.ts';
 import { eventually } from './wait.ts';
 
 const quiet = (): void => undefined;
@@ -66,6 +67,17 @@ export class Outbox implements AsyncDisposable {
   async migrate(): Promise<void> {
     await migratePostgres(this.databaseUrl, this.slot, quiet, this.#options.failover);
     await migrateClickHouse(this.clickhouseUrl, 'events', quiet);
+  }
+
+  /** Adds a view that counts what arrives; see `viewed`. */
+  async addView(): Promise<void> {
+    for (const query of COUNTING_VIEW) await this.clickhouse.command({ query });
+  }
+
+  /** How many events the view has counted. */
+  async viewed(): Promise<number> {
+    const [counted] = await this.select<{ n: number }>('SELECT sum(n) AS n FROM counts');
+    return counted!.n;
   }
 
   /** Starts a streamer process; it ends with the test. */

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isReplication } from '../../support/proxy.ts';
 import { parseLsn } from '../../../src/lsn.ts';
 import type { Dice } from '../dice.ts';
@@ -19,7 +18,7 @@ export const CRASH_POINTS: readonly Fault[] = [
         if (caught === undefined) return false;
         // quicker than SIGKILL, which looks for all children first: others' commits would make the intent durable
         await postgres.stop('immediate');
-        await sleep(dice.between(0, 300));
+        await dice.pause(0, 300);
         await postgres.start();
         caught.letGo();
       }
@@ -42,7 +41,7 @@ export const CRASH_POINTS: readonly Fault[] = [
     inject: async (world, dice) => {
       const caught = await caughtInsert(world, { kind: 'hold it' });
       await replace(world, dice);
-      await sleep(dice.between(0, 2000));
+      await dice.pause(0, 2000);
       caught?.letGo();
       return caught !== undefined;
     },
@@ -80,7 +79,7 @@ export const CRASH_POINTS: readonly Fault[] = [
         (await world.within(MOMENT_MS, () =>
           main.streamer.logs.slice(seen).some(({ msg }) => msg === 'batch inserted'),
         ));
-      await sleep(dice.between(0, 200));
+      await dice.pause(0, 200);
       await main.kill();
       afterDeath(world, dice);
       main.start(dice);
@@ -141,7 +140,7 @@ async function caughtNewInsert(world: World): Promise<Caught | undefined> {
 
 async function replace(world: World, dice: Dice): Promise<void> {
   await world.main.kill();
-  await sleep(dice.between(0, 300));
+  await dice.pause(0, 300);
   world.main.start(dice);
 }
 

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Proxy } from '../../support/proxy.ts';
 import type { Dice } from '../dice.ts';
 import { inTime } from '../fault.ts';
@@ -15,7 +14,7 @@ const ON_EITHER: readonly LinkFault[] = [
     inject: async (link, dice) => {
       for (let left = dice.between(1, 3); left > 0; left--) {
         link.cut();
-        await sleep(dice.between(0, 600));
+        await dice.pause(0, 600);
       }
       return true;
     },
@@ -24,7 +23,7 @@ const ON_EITHER: readonly LinkFault[] = [
     name: 'refuses connections',
     inject: async (link, dice) => {
       await link.close();
-      await sleep(dice.between(100, 2500));
+      await dice.pause(100, 2500);
       await link.listen();
       return true;
     },
@@ -33,7 +32,7 @@ const ON_EITHER: readonly LinkFault[] = [
     name: 'half-open',
     inject: async (link, dice) => {
       link.isolate();
-      await sleep(dice.between(500, 3500));
+      await dice.pause(500, 3500);
       link.release();
       link.cut();
       return true;
@@ -45,7 +44,7 @@ const ON_EITHER: readonly LinkFault[] = [
       const way = dice.pick(['requests', 'answers', 'both']);
       if (way !== 'answers') link.holdRequests();
       if (way !== 'requests') link.holdAnswers();
-      await sleep(dice.between(300, 4000));
+      await dice.pause(300, 4000);
       link.release();
       return true;
     },
@@ -54,7 +53,7 @@ const ON_EITHER: readonly LinkFault[] = [
     name: 'drips',
     inject: async (link, dice) => {
       link.drip(dice.pick([300, 3000, 30_000]));
-      await sleep(dice.between(500, 3500));
+      await dice.pause(500, 3500);
       link.release();
       return true;
     },

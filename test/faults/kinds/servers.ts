@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { StopMode } from '../../../src/embedded/postgres.ts';
 import type { Dice } from '../dice.ts';
 import { MOMENT_MS } from '../fault.ts';
@@ -7,7 +6,7 @@ import type { World } from '../world.ts';
 
 /** Most stay away for a moment only. */
 async function away(dice: Dice): Promise<void> {
-  await sleep(dice.chance(0.7) ? dice.between(0, 300) : dice.between(1000, 3000));
+  await (dice.chance(0.7) ? dice.pause(0, 300) : dice.pause(1000, 3000));
 }
 
 function stopPostgres(mode: StopMode): Fault['inject'] {
@@ -83,7 +82,7 @@ export const SERVER_FAULTS: readonly Fault[] = [
     inject: async ({ clickhouse }, dice) => {
       clickhouse.pause();
       // sometimes longer than an insert may take
-      await sleep(dice.between(300, 6500));
+      await dice.pause(300, 6500);
       clickhouse.resume();
       return true;
     },

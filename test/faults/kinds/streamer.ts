@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Fault } from '../fault.ts';
 
 /** Faults of the streamer's process, at any moment. */
@@ -8,7 +7,7 @@ export const STREAMER_FAULTS: readonly Fault[] = [
     touches: ['streamer'],
     inject: async ({ main }, dice) => {
       await main.kill();
-      await sleep(dice.between(0, 500));
+      await dice.pause(0, 500);
       main.start(dice);
       return true;
     },
@@ -20,7 +19,7 @@ export const STREAMER_FAULTS: readonly Fault[] = [
       for (let i = 0; i < 3; i++) {
         await main.kill();
         main.start(dice);
-        await sleep(dice.between(100, 900));
+        await dice.pause(100, 900);
       }
       return true;
     },
@@ -39,7 +38,7 @@ export const STREAMER_FAULTS: readonly Fault[] = [
     touches: ['streamer'],
     inject: async ({ main: { streamer } }, dice) => {
       streamer.signal('SIGSTOP');
-      await sleep(dice.between(500, 4000));
+      await dice.pause(500, 4000);
       streamer.signal('SIGCONT');
       return true;
     },

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { parseLsn } from '../../../src/lsn.ts';
 import { isReplication } from '../../support/proxy.ts';
 import type { Dice } from '../dice.ts';
@@ -42,7 +41,7 @@ export const TWO_STREAMERS: readonly Fault[] = [
       world.main.streamer.signal('SIGSTOP');
       const taken = await replaceFrozen(world, dice, async () => {
         held?.letGo();
-        await sleep(dice.between(0, 300));
+        await dice.pause(0, 300);
       });
       return taken && held !== undefined;
     },
@@ -84,17 +83,17 @@ async function replaceFrozen(
   const zombie = world.main;
   const isKilled = dice.chance(0.6);
   world.spare.start(dice);
-  await sleep(dice.between(0, 1000));
+  await dice.pause(0, 1000);
   zombie.postgres.loseServers(keepsLedger ? isReplication : undefined);
   world.swap();
   const taken = await hasTakenOver(world);
   // sometimes for longer than a proof of the epoch is trusted
-  await sleep(dice.chance(0.1) ? 11_000 : dice.between(200, 1500));
+  await (dice.chance(0.1) ? dice.pause(11_000, 11_000) : dice.pause(200, 1500));
   await beforeItWakes();
   zombie.streamer.signal('SIGCONT');
   if (cutsAtWaking) zombie.postgres.cut();
   // long enough for an answered insert to be settled
-  await sleep(dice.between(1100, 2500));
+  await dice.pause(1100, 2500);
   if (isKilled) await zombie.kill();
   else await zombie.stop();
   zombie.postgres.cut();
