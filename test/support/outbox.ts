@@ -126,6 +126,15 @@ export class Outbox implements AsyncDisposable {
     return rows[0];
   }
 
+  /** Is an event settled whose transaction committed behind this position? */
+  async settledBeyond(lsn: string): Promise<boolean> {
+    const { rows } = await this.postgres.query(
+      'SELECT delivered_lsn > $2::pg_lsn AS yes FROM outbox.stream WHERE slot_name = $1',
+      [this.slot, lsn],
+    );
+    return rows[0].yes;
+  }
+
   /** Is everything that was written so far acknowledged? */
   async confirmed(lsn: string): Promise<boolean> {
     const { rows } = await this.postgres.query(
