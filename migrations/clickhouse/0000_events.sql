@@ -8,10 +8,12 @@ CREATE TABLE IF NOT EXISTS {table:Identifier}
     environment LowCardinality(String),
     event_context JSON(max_dynamic_paths = 128) DEFAULT JSONExtract(
         if(
-            countSubstrings(event_context_text, '[') <= 100
-            OR arrayMax(arrayCumSum(arrayMap(
+            arrayMax(arrayCumSum(arrayMap(
                 bracket -> multiIf(bracket = '[', 1, bracket = ']', -1, 0),
-                extractAll(event_context_text, '"(?:[^"\\\\]|\\\\.)*"|[\\[\\]]')))) <= 100,
+                extractAll(
+                    -- what has no more than 100 brackets is not looked through: that would cost as much as its typing
+                    if(countSubstrings(event_context_text, '[') <= 100, '', event_context_text),
+                    '"(?:[^"\\\\]|\\\\.)*"|[\\[\\]]')))) <= 100,
             event_context_text,
             '{}'),
         'JSON(max_dynamic_paths = 128)'),
