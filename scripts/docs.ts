@@ -11,7 +11,8 @@ const ROOT = join(import.meta.dirname, '..');
 
 /** Where each code stands in docs/errors.md: the first group whose pattern fits. A code without a group is an error. */
 const ERROR_GROUPS = [
-  { title: 'Emitting', codes: /^OUTBOX_(EVENT|EMIT|NO_TRANSACTION)/ },
+  { title: 'Emitting', codes: /^OUTBOX_(EVENT|DEFINITION|EMIT|NO_TRANSACTION)/ },
+  { title: 'Testing', codes: /^OUTBOX_TEST_/ },
   { title: 'Configuration', codes: /^OUTBOX_CONFIG/ },
   { title: 'Postgres', codes: /^OUTBOX_(PG|PUBLICATION|SYSTEM|TIMELINE|POSITION)/ },
   { title: 'Slot, ledger and stream', codes: /^OUTBOX_(SLOT|LEDGER|EPOCH|RANGE|PROTOCOL)/ },

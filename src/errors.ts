@@ -5,8 +5,13 @@
 export const ERRORS = {
   // the library
   OUTBOX_EVENT_INVALID: {
-    happened: 'An event given to emitEvent or emitEvents breaks the rules of an event. No SQL was sent.',
-    next: 'Mend the event: `problems` names every field at fault, without its value.',
+    happened:
+      'An event given to emitEvent or emitEvents breaks the rules of an event, of its schema or of its outbox. No SQL was sent.',
+    next: 'Mend the event, or the defaults of its outbox: `problems` names every field at fault, without its value.',
+  },
+  OUTBOX_DEFINITION_INVALID: {
+    happened: 'defineEvent or createOutbox was given what it cannot work with.',
+    next: 'Mend the call: `problems` names everything at fault.',
   },
   OUTBOX_NO_TRANSACTION: {
     happened:
@@ -17,6 +22,14 @@ export const ERRORS = {
     happened:
       'Postgres refused the INSERT into outbox.event. The transaction is aborted; neither the event nor the change exists.',
     next: 'Look at `sqlState`: 42P01 means that `pg-outbox-clickhouse migrate` has not run, 42501 that the role lacks INSERT on outbox.event; 40001 and 40P01 want the transaction again.',
+  },
+  OUTBOX_TEST_UNSUPPORTED: {
+    happened: 'A helper of pg-outbox-clickhouse/testing was given what it cannot work with.',
+    next: 'The recorder takes nothing but the INSERTs of events. The helpers that ask Postgres take a pg client or pool, a drizzle database or transaction, or a function `(sql, params) => rows`.',
+  },
+  OUTBOX_TEST_NOT_DELIVERED: {
+    happened: 'What was committed before untilDelivered was called has not been delivered within its time.',
+    next: 'See that a streamer runs with this slot and what its log says, or give `timeoutMs` more time.',
   },
 
   // configuration

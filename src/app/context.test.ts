@@ -36,6 +36,11 @@ describe('a context is written as JSON.stringify writes it', () => {
     ['line ends', { a: '\n\r\u2028\u2029' }],
     ['an own __proto__', JSON.parse('{"__proto__": {"a": 1}, "b": 2}') as object],
     ['an object of another realm', runInNewContext('({ a: [1, { b: new Date(0) }] })') as object],
+    ['numbers as JavaScript prints them', { a: -0, b: 2 ** 60, c: 1e21, d: Number.MIN_VALUE, e: 0.1 + 0.2 }],
+    [
+      'symbol keys and hidden properties left out',
+      Object.defineProperty({ a: 1, [Symbol('b')]: 2 }, 'c', { value: 3 }),
+    ],
     ['the same object twice, which is no cycle', ((same) => ({ a: same, b: [same, same] }))({ x: 1 })],
     ['a toJSON at the top', { toJSON: () => ({ a: 1 }) }],
     ['a toJSON that gives undefined', { a: { toJSON: () => undefined }, b: 1 }],
@@ -53,7 +58,7 @@ describe('a context is written as JSON.stringify writes it', () => {
         expect(text?.isWellFormed()).toBe(true);
       }),
     );
-  });
+  }, 20_000);
 
   test('an own __proto__ beside a Date, for which the holder is copied', () => {
     const context = JSON.parse('{"__proto__": {"a": 1}}') as Record<string, unknown>;

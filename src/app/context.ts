@@ -1,11 +1,19 @@
 import { isDate } from 'node:util/types';
 import { className, isPlainObject, kindOf, pathOf, type Problems } from './problems.ts';
+import { redacted, type RedactPath } from './redact.ts';
 
 /**
  * Deeper than any real event. Postgres would take thousands, but ClickHouse types arrays by their nesting: from 149 levels
  * on it can neither merge nor, beside many other paths, insert them, and mixed ones take it time by the cube of their depth.
  */
 const MAX_DEPTH = 100;
+
+/** What an outbox adds to every context, and takes from it. */
+export interface Amendments {
+  /** Plain JSON data, under the context's own properties. */
+  readonly defaults?: Readonly<Record<string, unknown>> | undefined;
+  readonly redact?: readonly RedactPath[] | undefined;
+}
 
 /** Stands for a value that has already been named as a problem. */
 const FAILED: unknown = Symbol('failed');
@@ -26,6 +34,8 @@ interface Place {
  *
  * The text holds no raw control character and no lone surrogate (both are escaped), which the statement relies on.
  *
+ * Defaults are merged, and values redacted, in what JSON would show: behind every toJSON, and an undefined property is none.
+ *
  * @param path what the problems call the context
  * @param maxBytes the most that the text may have, in UTF-8
  * @returns the text and its bytes, or undefined when a problem was added
@@ -35,12 +45,14 @@ export function serialiseContext(
   path: string,
   maxBytes: number,
   problems: Problems,
+  { defaults, redact = [] }: Amendments = {},
 ): { text: string; bytes: number } | undefined {
   const before = problems.count;
   try {
     const plain = new Walk(path, maxBytes, problems).root(context);
     if (problems.count > before) return undefined;
-    const text = stringify(plain);
+    const whole = defaults === undefined ? plain : { ...defaults, ...present(plain as object) };
+    const text = stringify(redacted(whole, redact));
     const bytes = text === undefined ? Infinity : Buffer.byteLength(text);
     if (text === undefined || bytes > maxBytes) problems.add(path, tooLarge(maxBytes));
     // JSON.rawJSON('1') is an object, but not as text.
@@ -51,6 +63,11 @@ export function serialiseContext(
     problems.add(path, `cannot be read: a getter or proxy threw ${thrownName(error)}`);
   }
   return undefined;
+}
+
+/** Without the properties that JSON would leave out. */
+function present(record: object): object {
+  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined));
 }
 
 /** Undefined when the text is longer than a string can be. */

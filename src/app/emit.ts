@@ -1,27 +1,31 @@
-import { type OutboxEvent, rowOf, rowsOf } from './events.ts';
+import { type AnyEvent, type Policy, rowOf, rowsOf } from './events.ts';
 import { emitFailed } from './failure.ts';
-import { readSettings } from './settings.ts';
+import { readSettings, type Settings } from './settings.ts';
 import { insertMany, insertOne, type Statement } from './statement.ts';
 import { sending } from './trace.ts';
 import { open, type Send, type Transaction } from './transaction.ts';
+
+/** What holds for the events of one call. Asked for at each call, when the transaction is known to be open. */
+export type Rules = (settings: Settings) => { readonly settings: Settings; readonly policy: Policy };
+
+const PLAIN: Rules = (settings) => ({ settings, policy: {} });
 
 /**
  * Writes an event in the transaction that makes the change: it reaches ClickHouse if and only if that transaction commits.
  * One INSERT, in a span `send outbox` whose context goes with the event; without an OpenTelemetry SDK, nothing but the INSERT.
  *
- * The event is read and checked before the call returns its promise, so it may be changed afterwards. Await the promise
- * before COMMIT.
+ * The event is read before the call returns its promise, so it may be changed afterwards. It is checked by then as well,
+ * unless its definition's validator is asynchronous: then the INSERT is sent when the validator has answered, if the
+ * transaction is still open. Await the promise before COMMIT.
  *
+ * @param event made by a definition (`defineEvent`), or written by hand
  * @returns the event's id
  * @throws OutboxError OUTBOX_NO_TRANSACTION, OUTBOX_EVENT_INVALID and OUTBOX_CONFIG_INVALID (OUTBOX_MAX_EVENT_BYTES)
  *   before any SQL, so the transaction can go on; OUTBOX_EMIT_FAILED, with `sqlState`, when Postgres refused the INSERT or
  *   the connection failed: the transaction must be rolled back. None of them holds anything of the event's context.
  */
-export async function emitEvent(tx: Transaction, event: OutboxEvent): Promise<string> {
-  const send = open(tx);
-  const row = rowOf(event, readSettings());
-  await sending(1, async (sender) => insert(send, insertOne(row, sender)));
-  return row.id;
+export async function emitEvent(tx: Transaction, event: AnyEvent): Promise<string> {
+  return emitOne(tx, event, PLAIN);
 }
 
 /**
@@ -31,14 +35,38 @@ export async function emitEvent(tx: Transaction, event: OutboxEvent): Promise<st
  * @returns the events' ids, in the order of `events`
  * @throws OutboxError as `emitEvent`; the problems of all events are named together
  */
-export async function emitEvents(tx: Transaction, events: readonly OutboxEvent[]): Promise<string[]> {
-  const send = open(tx);
-  const rows = rowsOf(events, readSettings());
-  if (rows.length === 0) return [];
-  await sending(rows.length, async (sender) => {
-    for (const statement of insertMany(rows, sender)) await insert(send, statement);
+export async function emitEvents(tx: Transaction, events: readonly AnyEvent[]): Promise<string[]> {
+  return emitMany(tx, events, PLAIN);
+}
+
+export async function emitOne(tx: Transaction, event: AnyEvent, rules: Rules): Promise<string> {
+  let send = open(tx);
+  const { settings, policy } = rules(readSettings());
+  let row = rowOf(event, settings, policy);
+  if (row instanceof Promise) {
+    row = await row;
+    // it may have ended meanwhile
+    send = open(tx);
+  }
+  const statement = row;
+  await sending(1, async (sender) => insert(send, insertOne(statement, sender)));
+  return row.id;
+}
+
+export async function emitMany(tx: Transaction, events: readonly AnyEvent[], rules: Rules): Promise<string[]> {
+  let send = open(tx);
+  const { settings, policy } = rules(readSettings());
+  let rows = rowsOf(events, settings, policy);
+  if (rows instanceof Promise) {
+    rows = await rows;
+    send = open(tx);
+  }
+  const checked = rows;
+  if (checked.length === 0) return [];
+  await sending(checked.length, async (sender) => {
+    for (const statement of insertMany(checked, sender)) await insert(send, statement);
   });
-  return rows.map((row) => row.id);
+  return checked.map((row) => row.id);
 }
 
 async function insert(send: Send, statement: Statement): Promise<void> {

@@ -2,7 +2,8 @@ import * as fc from 'fast-check';
 import { inspect } from 'node:util';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { OutboxError } from '../errors.ts';
-import { type EventContext, type OutboxEvent, rowOf, rowsOf } from './events.ts';
+import type { EventContext } from './define.ts';
+import { type EventRow, type OutboxEvent, rowOf, rowsOf } from './events.ts';
 import { readSettings, type Settings } from './settings.ts';
 
 const SETTINGS: Settings = { environment: 'test', maxEventBytes: 1000, now: '2026-01-02T03:04:05.678Z' };
@@ -15,6 +16,13 @@ function caught(run: () => unknown): OutboxError {
     throw error;
   }
   throw new Error('nothing was thrown');
+}
+
+/** Of an event that is checked at once. */
+function rowNow(event: OutboxEvent): EventRow {
+  const row = rowOf(event, SETTINGS);
+  if (row instanceof Promise) throw new Error('a promise');
+  return row;
 }
 
 /** Whatever JavaScript callers and casts can pass. */
@@ -56,21 +64,21 @@ describe('a valid event', () => {
 
   test('may give undefined for what it leaves out', () => {
     const event = { type: 'a', context: {}, id: undefined, time: undefined, environment: undefined };
-    expect(rowOf({ ...event, metadataVersion: undefined }, SETTINGS).metadataVersion).toBe(1);
+    expect(rowNow({ ...event, metadataVersion: undefined }).metadataVersion).toBe(1);
   });
 
   test.for(['1900-01-01T00:00:00.000Z', '2299-12-31T23:59:59.999Z'])('may be of %s', (time) => {
-    expect(rowOf({ type: 'a', context: {}, time: new Date(time) }, SETTINGS).time).toBe(time);
+    expect(rowNow({ type: 'a', context: {}, time: new Date(time) }).time).toBe(time);
   });
 
   test('any well-formed type of up to 65,535 bytes without NUL', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', minLength: 1 }), (type) => {
         fc.pre(!type.includes('\0') && type.isWellFormed());
-        expect(rowOf({ type, context: {} }, SETTINGS).type).toBe(type);
+        expect(rowNow({ type, context: {} }).type).toBe(type);
       }),
     );
-    expect(rowOf({ type: 'x'.repeat(65_535), context: {} }, SETTINGS).type).toHaveLength(65_535);
+    expect(rowNow({ type: 'x'.repeat(65_535), context: {} }).type).toHaveLength(65_535);
   });
 });
 

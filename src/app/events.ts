@@ -1,34 +1,29 @@
-import { isDate } from 'node:util/types';
 import { OutboxError } from '../errors.ts';
-import { serialiseContext } from './context.ts';
-import { nearest } from './nearest.ts';
+import { type Amendments, serialiseContext } from './context.ts';
+import { DEFINITION, type DefinedEvent, type Definition, type EventContext, type EventOptions } from './define.ts';
+import { eventType, instant, knownOnly, text, uuid, version } from './fields.ts';
 import { kindOf, pathOf, Problems } from './problems.ts';
 import type { Settings } from './settings.ts';
 import { uuidv7 } from './uuid.ts';
-
-/**
- * What happened, as plain data: a JSON object. Arrays, Maps and Sets are refused by this type and at run time.
- *
- * Written as JSON.stringify writes it (a Date as ISO 8601, whatever has a toJSON by it, undefined properties left out),
- * but what JSON.stringify would lose in silence is refused: NaN, the infinities, bigint, functions, symbols, an invalid
- * Date, cycles, more than 100 levels, and class instances without a toJSON (also Error, RegExp and typed arrays).
- */
-export type EventContext = (object | Record<string, unknown>) & { readonly [Symbol.iterator]?: never };
+import { validated } from './validate.ts';
 
 /** An event, as given to `emitEvent`. Fields that are not listed here are refused, so that a typo is not lost. */
-export interface OutboxEvent {
+export interface OutboxEvent extends EventOptions {
   /** What kind of event: not empty, 65,535 bytes of UTF-8 at most, no NUL. By convention `noun.verb`: `order.placed`. */
   readonly type: string;
   /** What happened. Its JSON text may have OUTBOX_MAX_EVENT_BYTES at most (UTF-8 bytes; 16 MiB by default). */
   readonly context: EventContext;
-  /** A UUID of any version, 8-4-4-4-12. Default: a new UUIDv7. Not checked for uniqueness: the same id twice is two events. */
-  readonly id?: string | undefined;
-  /** When it happened, from 1900 to 2299, to the millisecond. Default: now, by this process's clock. */
-  readonly time?: Date | undefined;
-  /** Where it happened: 65,535 bytes of UTF-8 at most, no NUL. Default: OUTBOX_ENVIRONMENT, else ''. */
-  readonly environment?: string | undefined;
   /** The version of this type's context: a whole number from 0 to 2,147,483,647. Default: 1. */
   readonly metadataVersion?: number | undefined;
+}
+
+/** An event written by hand, or made by a definition. */
+export type AnyEvent = OutboxEvent | DefinedEvent;
+
+/** What an outbox asks of its events besides, and does to them. */
+export interface Policy extends Amendments {
+  /** The only definitions whose events are accepted. */
+  readonly accepted?: ReadonlySet<Definition> | undefined;
 }
 
 /** An event that is known to be storable: every value in the form in which it is sent. */
@@ -54,110 +49,106 @@ const FIELDS = [
   'environment',
   'metadataVersion',
 ] as const satisfies (keyof OutboxEvent)[];
-const KNOWN: ReadonlySet<string> = new Set(FIELDS);
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-const MAX_TEXT_BYTES = 65_535;
-const MAX_INT32 = 2_147_483_647;
-/** What ClickHouse's DateTime64 holds without clamping. */
-const FIRST_TIME = Date.UTC(1900, 0, 1);
-const LAST_TIME = Date.UTC(2300, 0, 1) - 1;
+type Checked = EventRow | undefined;
+type Serialised = ReturnType<typeof serialiseContext>;
 
 /**
- * Checks one event and gives its row.
+ * Checks one event and gives its row: at once, or by a promise where its validator gives one. All of the event is read at
+ * once in any case.
  *
  * @throws OutboxError OUTBOX_EVENT_INVALID, with every problem as `event.<path>: <fault>`
  */
-export function rowOf(event: OutboxEvent, settings: Settings): EventRow {
+export function rowOf(event: AnyEvent, settings: Settings, policy: Policy = {}): EventRow | Promise<EventRow> {
   const problems = new Problems();
-  const row = check(event, 'event', settings, problems);
-  if (row === undefined) throw new OutboxError('OUTBOX_EVENT_INVALID', { problems: problems.list() });
-  return row;
+  const told = (row: Checked): EventRow => {
+    if (row === undefined) throw new OutboxError('OUTBOX_EVENT_INVALID', { problems: problems.list() });
+    return row;
+  };
+  const row = check(event, 'event', settings, policy, problems);
+  return row instanceof Promise ? row.then(told) : told(row);
 }
 
 /**
- * Checks all events and gives their rows, in their order.
+ * Checks all events and gives their rows, in their order, as `rowOf` does. Asynchronous validators run side by side.
  *
  * @throws OutboxError OUTBOX_EVENT_INVALID, with the problems of all events as `events[2].<path>: <fault>`; beyond 100
  *   the last one says how many more there are
  */
-export function rowsOf(events: readonly OutboxEvent[], settings: Settings): EventRow[] {
+export function rowsOf(
+  events: readonly AnyEvent[],
+  settings: Settings,
+  policy: Policy = {},
+): EventRow[] | Promise<EventRow[]> {
   const problems = new Problems();
-  const rows: EventRow[] = [];
+  const rows: (Checked | Promise<Checked>)[] = [];
   if (!Array.isArray(events)) problems.add('events', `is ${kindOf(events)}, not an array`);
   else {
     // By index, because forEach and map would step over a hole.
-    for (let index = 0; index < events.length; index += 1) {
-      const row = check(events[index], pathOf('events', index), settings, problems);
-      if (row !== undefined) rows.push(row);
-    }
+    for (let index = 0; index < events.length; index += 1)
+      rows.push(check(events[index], pathOf('events', index), settings, policy, problems));
   }
-  if (problems.count > 0) throw new OutboxError('OUTBOX_EVENT_INVALID', { problems: problems.list() });
-  return rows;
+  const told = (done: Checked[]): EventRow[] => {
+    if (problems.count > 0) throw new OutboxError('OUTBOX_EVENT_INVALID', { problems: problems.list() });
+    return done as EventRow[];
+  };
+  const isPending = rows.some((row) => row instanceof Promise);
+  return isPending ? Promise.all(rows.map(async (row) => row)).then(told) : told(rows as Checked[]);
 }
 
-function check(event: unknown, path: string, settings: Settings, problems: Problems): EventRow | undefined {
+function check(
+  event: unknown,
+  path: string,
+  settings: Settings,
+  policy: Policy,
+  problems: Problems,
+): Checked | Promise<Checked> {
   if (typeof event !== 'object' || event === null || Array.isArray(event)) {
     problems.add(path, `is ${kindOf(event)}, not an event: an object with type and context`);
     return undefined;
   }
   const before = problems.count;
-  const given = event as { readonly [Field in keyof OutboxEvent]?: unknown };
-  for (const name of Object.keys(given)) if (!KNOWN.has(name)) problems.add(pathOf(path, name), unknownField(name));
+  const given = event as { readonly [Field in keyof OutboxEvent]?: unknown } & { readonly [DEFINITION]?: Definition };
+  const definition = given[DEFINITION];
+  if (policy.accepted !== undefined && (definition === undefined || !policy.accepted.has(definition))) {
+    problems.add(path, 'is not made by one of the definitions that this outbox was given as `events`');
+    return undefined;
+  }
+  knownOnly(given, path, FIELDS, 'an event', problems);
 
-  const type = text(given.type, `${path}.type`, problems);
-  if (type === '') problems.add(`${path}.type`, 'is empty');
-  const context = serialiseContext(given.context, `${path}.context`, settings.maxEventBytes, problems);
+  const type = eventType(given.type, `${path}.type`, problems);
+  if (definition !== undefined) {
+    if (type !== definition.type) problems.add(`${path}.type`, 'is not that of its definition');
+    if (given.metadataVersion !== definition.version)
+      problems.add(`${path}.metadataVersion`, 'is not that of its definition');
+  }
+  const context = contextOf(given.context, definition, `${path}.context`, settings, policy, problems);
   const id = given.id === undefined ? uuidv7() : uuid(given.id, `${path}.id`, problems);
   const time = given.time === undefined ? settings.now : instant(given.time, `${path}.time`, problems);
   const environment = text(given.environment ?? settings.environment, `${path}.environment`, problems);
   const metadataVersion = version(given.metadataVersion ?? 1, `${path}.metadataVersion`, problems);
 
-  if (problems.count > before || context === undefined) return undefined;
-  return { id, type, time, environment, context: context.text, metadataVersion, bytes: context.bytes };
+  const isSound = problems.count === before;
+  const row = (serialised: Serialised): Checked => {
+    if (serialised === undefined || !isSound) return undefined;
+    return { id, type, time, environment, context: serialised.text, metadataVersion, bytes: serialised.bytes };
+  };
+  return context instanceof Promise ? context.then(row) : row(context);
 }
 
-function unknownField(name: string): string {
-  const meant = nearest(name, FIELDS);
-  return `is not a field of an event${meant === undefined ? `; the fields are ${FIELDS.join(', ')}` : `: did you mean ${meant}?`}`;
-}
-
-/** A text that Postgres takes in any position of the caller's transaction: it refuses NUL and broken UTF-16 only there. */
-function text(value: unknown, path: string, problems: Problems): string {
-  if (value === undefined) problems.add(path, 'is missing');
-  else if (typeof value !== 'string') problems.add(path, `is ${kindOf(value)}, not a string`);
-  else if (!value.isWellFormed()) problems.add(path, 'holds a lone surrogate, which UTF-8 cannot express');
-  else if (value.includes('\0')) problems.add(path, 'holds a NUL, which Postgres cannot store');
-  else if (value.length > MAX_TEXT_BYTES / 3 && Buffer.byteLength(value) > MAX_TEXT_BYTES)
-    problems.add(path, `is longer than ${MAX_TEXT_BYTES} bytes`);
-  else return value;
-  return 'unusable';
-}
-
-function uuid(value: unknown, path: string, problems: Problems): string {
-  if (typeof value === 'string' && UUID.test(value)) return value.toLowerCase();
-  problems.add(
-    path,
-    typeof value === 'string' ? 'is not a UUID of the form 8-4-4-4-12' : `is ${kindOf(value)}, not a UUID`,
-  );
-  return '';
-}
-
-function instant(value: unknown, path: string, problems: Problems): string {
-  if (!isDate(value)) {
-    problems.add(path, `is ${kindOf(value)}, not a Date`);
-    return '';
-  }
-  const ms = value.getTime();
-  if (ms >= FIRST_TIME && ms <= LAST_TIME) return new Date(ms).toISOString();
-  problems.add(path, Number.isNaN(ms) ? 'is an invalid Date' : 'is outside 1900-01-01 to 2299-12-31');
-  return '';
-}
-
-function version(value: unknown, path: string, problems: Problems): number {
-  if (typeof value !== 'number') problems.add(path, `is ${kindOf(value)}, not a number`);
-  else if (!Number.isInteger(value) || value < 0 || value > MAX_INT32)
-    problems.add(path, `is not a whole number from 0 to ${MAX_INT32}`);
-  else return value;
-  return 0;
+/** What a validator gives is what is serialised, in the same turn: nothing can change in between. */
+function contextOf(
+  context: unknown,
+  definition: Definition | undefined,
+  path: string,
+  { maxEventBytes }: Settings,
+  policy: Policy,
+  problems: Problems,
+): Serialised | Promise<Serialised> {
+  const schema = definition?.schema;
+  if (schema === undefined) return serialiseContext(context, path, maxEventBytes, problems, policy);
+  const serialise = (valid: { readonly output: unknown } | undefined): Serialised =>
+    valid && serialiseContext(valid.output, path, maxEventBytes, problems, policy);
+  const result = validated(schema, context, path, maxEventBytes, problems);
+  return result instanceof Promise ? result.then(serialise) : serialise(result);
 }

@@ -1,5 +1,14 @@
 /** The whole public surface of the library. */
+export {
+  type DefinedEvent,
+  defineEvent,
+  type EventContext,
+  type EventDefinition,
+  type EventOptions,
+} from './define.ts';
 export { emitEvent, emitEvents } from './emit.ts';
-export type { EventContext, OutboxEvent } from './events.ts';
+export type { AnyEvent, OutboxEvent } from './events.ts';
+export { createOutbox, type Outbox, type OutboxOptions } from './outbox.ts';
 export type { DrizzleTransaction, PgTransaction, Transaction } from './transaction.ts';
+export type { StandardSchema } from './standard-schema.ts';
 export { type ErrorCode, type ErrorDetails, ERRORS, OutboxError } from '../errors.ts';

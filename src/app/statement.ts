@@ -104,3 +104,36 @@ function bareArray(values: readonly (string | number)[]): string {
 function textArray(values: readonly string[]): string {
   return `{${values.map((value) => `"${value.replaceAll(/[\\"]/g, '\\$&')}"`).join(',')}}`;
 }
+
+/** A row as a statement carries it. */
+export type StoredRow = Omit<EventRow, 'bytes'> & TraceContext;
+
+/** The rows that a statement inserts, in their order: the way back, for the recorder of tests. Undefined of any other one. */
+export function rowsIn(text: string, values: readonly unknown[]): StoredRow[] | undefined {
+  const plain = values.map((value) => (value instanceof Hidden ? value.toPostgres() : value)) as string[];
+  const [id = '', type = '', time = '', environment = '', context = '', version = ''] = plain;
+  const [traceparent, tracestate] = plain.slice(6) as (string | null)[];
+  const trace: TraceContext = { traceparent: traceparent ?? null, tracestate: tracestate ?? null };
+  if (text === INSERT_ONE)
+    return [{ id, type, time, environment, context, metadataVersion: Number(version), ...trace }];
+  if (text !== INSERT_MANY) return undefined;
+  const [times, versions, contexts] = [bareItems(time), bareItems(version), context.split('\n')];
+  const [types, environments] = [textItems(type), textItems(environment)];
+  return bareItems(id).map((one, n) => ({
+    id: one,
+    type: types[n]!,
+    time: times[n]!,
+    environment: environments[n]!,
+    context: contexts[n]!,
+    metadataVersion: Number(versions[n]),
+    ...trace,
+  }));
+}
+
+function bareItems(literal: string): string[] {
+  return literal.slice(1, -1).split(',');
+}
+
+function textItems(literal: string): string[] {
+  return [...literal.matchAll(/"((?:[^"\\]|\\.)*)"/gs)].map(([, item = '']) => item.replaceAll(/\\(.)/gs, '$1'));
+}

@@ -184,7 +184,8 @@ export const SETTINGS = {
     default: '',
     pattern: /^/,
     form: 'at most 65535 bytes of UTF-8',
-    meaning: 'The environment of events that do not name their own, such as `production`.',
+    meaning:
+      'The environment of events that do not name their own, such as `production`; that of `createOutbox` goes before it.',
   },
   OUTBOX_MAX_EVENT_BYTES: {
     key: 'maxEventBytes',

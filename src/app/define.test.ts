@@ -1,0 +1,97 @@
+import { describe, expect, test } from 'vitest';
+import * as z from 'zod';
+import { OutboxError } from '../errors.ts';
+import { problemsOf, stored } from './define.fixture.ts';
+import { defineEvent } from './define.ts';
+import { emitEvent } from './emit.ts';
+import { createRecorder } from './testing.ts';
+
+/** Whatever JavaScript callers and casts can pass. */
+function refusal(...args: unknown[]): readonly string[] {
+  try {
+    (defineEvent as (...args: unknown[]) => unknown)(...args);
+  } catch (error) {
+    if (error instanceof OutboxError && error.code === 'OUTBOX_DEFINITION_INVALID') return error.problems;
+  }
+  throw new Error('not refused');
+}
+
+describe('a definition', () => {
+  test('tells its type and version, and cannot be changed', () => {
+    const placed = defineEvent('order.placed', { schema: z.object({}), version: 7 });
+    expect([placed.type, placed.version]).toEqual(['order.placed', 7]);
+    expect(defineEvent('a').version).toBe(1);
+    expect(() => Object.assign(placed, { type: 'b' })).toThrow(TypeError);
+  });
+
+  test('makes events of its type and version', async () => {
+    const recorder = createRecorder();
+    const placed = defineEvent('order.placed', { schema: z.object({ n: z.number() }), version: 2 });
+    const id = '0af76519-16cd-43dd-8448-eb211c80319c';
+    const time = new Date(0);
+    await emitEvent(recorder.transaction(), placed({ n: 1 }, { id, time, environment: 'x' }));
+    expect(recorder.events).toEqual([
+      { id, type: 'order.placed', context: { n: 1 }, time, environment: 'x', metadataVersion: 2, traceparent: null },
+    ]);
+  });
+
+  test.for<[string, unknown[]]>([
+    ['type: is missing', []],
+    ['type: is empty', ['']],
+    ['type: is a number, not a string', [1]],
+    ['type: holds a NUL, which Postgres cannot store', ['a\0']],
+    ['type: holds a lone surrogate, which UTF-8 cannot express', ['\ud800']],
+    ['type: is longer than 65535 bytes', ['x'.repeat(65_536)]],
+    ['version: is not a whole number from 0 to 2147483647', ['a', { version: 1.5 }]],
+    ['version: is not a whole number from 0 to 2147483647', ['a', { version: -1 }]],
+    ['version: is a string, not a number', ['a', { version: '1' }]],
+    ['version: is null, not a number', ['a', { version: null }]],
+    ['schema: is null, not a validator of https://standardschema.dev, version 1', ['a', { schema: null }]],
+    ['schema: is an object, not a validator of https://standardschema.dev, version 1', ['a', { schema: {} }]],
+    [
+      'schema: is an object, not a validator of https://standardschema.dev, version 1',
+      ['a', { schema: { '~standard': { version: 2, validate: () => ({}) } } }],
+    ],
+    ['options: is a number, not an object', ['a', 1]],
+    ['options.vesion: is not a field of defineEvent: did you mean version?', ['a', { vesion: 1 }]],
+  ])('is refused at once: %s', ([problem, args]) => {
+    expect(refusal(...args)).toEqual([problem]);
+  });
+
+  test('is refused with all of its problems', () => {
+    expect(refusal('', { version: Number.NaN, schema: 1, payload: 1 })).toHaveLength(4);
+  });
+});
+
+describe('an event and its definition', () => {
+  const placed = defineEvent('order.placed', { schema: z.object({ n: z.number() }), version: 2 });
+
+  test('stay together in a copy', async () => {
+    expect(await stored({ ...placed({ n: 1 }), environment: 'x' })).toEqual({ n: 1 });
+    expect(await problemsOf({ ...placed({ n: 1 }), context: {} })).toHaveLength(1);
+    // a clone is an event by hand
+    expect(await stored({ ...structuredClone(placed({ n: 1 })), context: {} })).toEqual({});
+  });
+
+  test('must agree', async () => {
+    expect(await problemsOf({ ...placed({ n: 1 }), type: 'other', metadataVersion: 3 })).toEqual([
+      'event.type: is not that of its definition',
+      'event.metadataVersion: is not that of its definition',
+    ]);
+    const options = { metadataVersion: undefined, enviroment: 'x' } as object;
+    expect(await problemsOf(placed({ n: 1 }, options))).toEqual([
+      'event.enviroment: is not a field of an event: did you mean environment?',
+      'event.metadataVersion: is not that of its definition',
+    ]);
+  });
+
+  test('a synchronous validator checks before the call returns', () => {
+    const recorder = createRecorder();
+    const context = { n: 1 };
+    const done = emitEvent(recorder.transaction(), placed(context));
+    expect(recorder.events).toHaveLength(1);
+    context.n = 2;
+    expect(recorder.events[0]?.context).toEqual({ n: 1 });
+    return done;
+  });
+});

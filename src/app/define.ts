@@ -1,0 +1,178 @@
+import { OutboxError } from '../errors.ts';
+import { eventType, knownOnly, version as checkVersion } from './fields.ts';
+import { kindOf, Problems } from './problems.ts';
+import type { SchemaInput, SchemaOutput, StandardSchema } from './standard-schema.ts';
+
+/**
+ * By this key an event knows its definition. Copied by a spread; and the same in two copies of this package, so that no
+ * event passes unvalidated because a bundler has doubled it.
+ */
+export const DEFINITION: unique symbol = Symbol.for('pg-outbox-clickhouse.definition') as never;
+
+/** What an event must comply with. */
+export interface Definition {
+  readonly type: string;
+  readonly version: number;
+  readonly schema: StandardSchema | undefined;
+}
+
+/**
+ * What happened, as plain data: a JSON object. Arrays, Maps and Sets are refused by this type and at run time.
+ *
+ * Written as JSON.stringify writes it (a Date as ISO 8601, whatever has a toJSON by it, undefined properties left out),
+ * but what JSON.stringify would lose in silence is refused: NaN, the infinities, bigint, functions, symbols, an invalid
+ * Date, cycles, more than 100 levels, and class instances without a toJSON (also Error, RegExp and typed arrays).
+ */
+export type EventContext = (object | Record<string, unknown>) & { readonly [Symbol.iterator]?: never };
+
+/** What an event may have besides its type, version and context. */
+export interface EventOptions {
+  /** A UUID of any version, 8-4-4-4-12. Default: a new UUIDv7. Not checked for uniqueness: the same id twice is two events. */
+  readonly id?: string | undefined;
+  /** When it happened, from 1900 to 2299, to the millisecond. Default: now, by this process's clock. */
+  readonly time?: Date | undefined;
+  /** Where it happened: 65,535 bytes of UTF-8 at most, no NUL. Default: that of the outbox, else OUTBOX_ENVIRONMENT, else ''. */
+  readonly environment?: string | undefined;
+}
+
+/** An event made by a definition. Its context is what the schema takes; it is validated when the event is emitted. */
+export interface DefinedEvent<
+  Type extends string = string,
+  Context = unknown,
+  Version extends number = number,
+> extends EventOptions {
+  readonly type: Type;
+  readonly context: Context;
+  readonly metadataVersion: Version;
+  readonly [DEFINITION]: Definition;
+}
+
+/** Makes events of one type and version. */
+export interface EventDefinition<Type extends string = string, Context = unknown, Version extends number = number> {
+  (context: Context, options?: EventOptions): DefinedEvent<Type, Context, Version>;
+  readonly type: Type;
+  readonly version: Version;
+  readonly [DEFINITION]: Definition;
+}
+
+/** Any definition, whatever its context. */
+export interface AnyEventDefinition {
+  (context: never, options?: EventOptions): DefinedEvent;
+  readonly type: string;
+  readonly version: number;
+  readonly [DEFINITION]: Definition;
+}
+
+/** What JSON would lose or refuse, as far as types can tell. */
+type Lost =
+  | bigint
+  | symbol
+  | ((...args: never) => unknown)
+  | ReadonlyMap<unknown, unknown>
+  | ReadonlySet<unknown>
+  | WeakMap<WeakKey, unknown>
+  | WeakSet<WeakKey>
+  | PromiseLike<unknown>
+  | RegExp
+  | ArrayBufferLike
+  | ArrayBufferView;
+
+/** T, where all of it can be stored: what cannot is `never` here, so that T does not extend it. */
+type Kept<T> = unknown extends T
+  ? T
+  : T extends string | number | boolean | null | undefined | { toJSON(key: string): unknown }
+    ? T
+    : T extends Lost
+      ? never
+      : T extends object
+        ? { [Key in keyof T]: Kept<T[Key]> }
+        : T;
+
+type Storable<T, Otherwise> = [T] extends [EventContext & Kept<T>] ? unknown : Otherwise;
+
+/** The type of a parameter that TypeScript then refuses, saying why. */
+interface OutputIsNotStorable {
+  readonly "the schema's output is no JSON object, or holds what JSON would lose": never;
+}
+interface ContextIsNotStorable {
+  readonly 'the context holds what JSON would lose': never;
+}
+
+/**
+ * Defines an event by types alone: `defineEvent<{ userId: string }>('user.signed_up')`. Its context is checked by TypeScript,
+ * and at run time as any context is.
+ *
+ * Beside a given type argument TypeScript infers no others: where a registry shall tell the event by its name or version at
+ * compile time, give them too: `defineEvent<{ userId: string }, 'user.signed_up', 2>('user.signed_up', { version: 2 })`.
+ *
+ * @throws OutboxError OUTBOX_DEFINITION_INVALID, with every problem
+ */
+export function defineEvent<
+  Context extends EventContext,
+  const Type extends string = string,
+  const Version extends number = number,
+>(
+  type: Type & Storable<Context, ContextIsNotStorable>,
+  options?: { readonly version?: Version; readonly schema?: never },
+): EventDefinition<Type, Context, Version>;
+/**
+ * Defines an event by a schema: any validator of https://standardschema.dev (zod, valibot, arktype …).
+ *
+ * The context of an event has the schema's input type. It is validated when the event is emitted, before any SQL, and what
+ * is stored is the schema's output, with its defaults and transforms.
+ *
+ * @param type as an event's `type`
+ * @param options `version`: as an event's `metadataVersion`, 1 by default
+ * @returns a function that makes events: `orderPlaced({ orderId }, { time })`
+ * @throws OutboxError OUTBOX_DEFINITION_INVALID, with every problem
+ */
+export function defineEvent<const Type extends string, Schema extends StandardSchema, const Version extends number = 1>(
+  type: Type,
+  options: {
+    readonly schema: Schema & Storable<SchemaOutput<Schema>, OutputIsNotStorable>;
+    readonly version?: Version;
+  },
+): EventDefinition<Type, SchemaInput<Schema>, Version>;
+export function defineEvent(
+  type: string,
+  options: { readonly schema?: StandardSchema; readonly version?: number } = {},
+): EventDefinition {
+  const problems = new Problems();
+  const definition = checked(type, options, problems);
+  if (problems.count > 0) throw new OutboxError('OUTBOX_DEFINITION_INVALID', { problems: problems.list() });
+  // The options come last: what they have no business to give is then seen when the event is checked.
+  const make = (context: unknown, more?: EventOptions): DefinedEvent => ({
+    type: definition.type,
+    context,
+    metadataVersion: definition.version,
+    ...more,
+    [DEFINITION]: definition,
+  });
+  const { type: name, version } = definition;
+  return Object.freeze(Object.assign(make, { type: name, version, [DEFINITION]: definition }));
+}
+
+function checked(type: unknown, options: unknown, problems: Problems): Definition {
+  if (typeof options !== 'object' || options === null) {
+    problems.add('options', `is ${kindOf(options)}, not an object`);
+    return checked(type, {}, problems);
+  }
+  const { schema, version = 1 } = options as { readonly schema?: unknown; readonly version?: unknown };
+  const definition = {
+    type: eventType(type, 'type', problems),
+    version: checkVersion(version, 'version', problems),
+    schema: schema as StandardSchema | undefined,
+  };
+  if (schema !== undefined && !isStandardSchema(schema))
+    problems.add('schema', `is ${kindOf(schema)}, not a validator of https://standardschema.dev, version 1`);
+  knownOnly(options, 'options', ['schema', 'version'], 'defineEvent', problems);
+  return Object.freeze(definition);
+}
+
+/** Some validators are functions. */
+function isStandardSchema(value: unknown): value is StandardSchema {
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false;
+  const props: unknown = Reflect.get(value, '~standard');
+  if (typeof props !== 'object' || props === null) return false;
+  return Reflect.get(props, 'version') === 1 && typeof Reflect.get(props, 'validate') === 'function';
+}

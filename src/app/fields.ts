@@ -1,0 +1,77 @@
+/** The fields of an event, one check each: what is at fault is added to the problems, without its value. */
+import { isDate } from 'node:util/types';
+import { nearest } from './nearest.ts';
+import { kindOf, pathOf, type Problems } from './problems.ts';
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const MAX_TEXT_BYTES = 65_535;
+const MAX_INT32 = 2_147_483_647;
+/** What ClickHouse's DateTime64 holds without clamping. */
+const FIRST_TIME = Date.UTC(1900, 0, 1);
+const LAST_TIME = Date.UTC(2300, 0, 1) - 1;
+
+/** A text that Postgres takes in any position of the caller's transaction: it refuses NUL and broken UTF-16 only there. */
+export function text(value: unknown, path: string, problems: Problems): string {
+  if (value === undefined) problems.add(path, 'is missing');
+  else if (typeof value !== 'string') problems.add(path, `is ${kindOf(value)}, not a string`);
+  else if (!value.isWellFormed()) problems.add(path, 'holds a lone surrogate, which UTF-8 cannot express');
+  else if (value.includes('\0')) problems.add(path, 'holds a NUL, which Postgres cannot store');
+  else if (value.length > MAX_TEXT_BYTES / 3 && Buffer.byteLength(value) > MAX_TEXT_BYTES)
+    problems.add(path, `is longer than ${MAX_TEXT_BYTES} bytes`);
+  else return value;
+  return 'unusable';
+}
+
+export function eventType(value: unknown, path: string, problems: Problems): string {
+  const type = text(value, path, problems);
+  if (type === '') problems.add(path, 'is empty');
+  return type;
+}
+
+export function uuid(value: unknown, path: string, problems: Problems): string {
+  if (typeof value === 'string' && UUID.test(value)) return value.toLowerCase();
+  problems.add(
+    path,
+    typeof value === 'string' ? 'is not a UUID of the form 8-4-4-4-12' : `is ${kindOf(value)}, not a UUID`,
+  );
+  return '';
+}
+
+export function instant(value: unknown, path: string, problems: Problems): string {
+  if (!isDate(value)) {
+    problems.add(path, `is ${kindOf(value)}, not a Date`);
+    return '';
+  }
+  const ms = value.getTime();
+  if (ms >= FIRST_TIME && ms <= LAST_TIME) return new Date(ms).toISOString();
+  problems.add(path, Number.isNaN(ms) ? 'is an invalid Date' : 'is outside 1900-01-01 to 2299-12-31');
+  return '';
+}
+
+export function version(value: unknown, path: string, problems: Problems): number {
+  if (typeof value !== 'number') problems.add(path, `is ${kindOf(value)}, not a number`);
+  else if (!Number.isInteger(value) || value < 0 || value > MAX_INT32)
+    problems.add(path, `is not a whole number from 0 to ${MAX_INT32}`);
+  else return value;
+  return 0;
+}
+
+/**
+ * Adds a problem for every key that is not among the names, so that a typo is not lost.
+ *
+ * @param whose what such names belong to: `an event`
+ */
+export function knownOnly(
+  given: object,
+  path: string,
+  names: readonly string[],
+  whose: string,
+  problems: Problems,
+): void {
+  for (const name of Object.keys(given)) {
+    if (names.includes(name)) continue;
+    const meant = nearest(name, names);
+    const hint = meant === undefined ? `; the fields are ${names.join(', ')}` : `: did you mean ${meant}?`;
+    problems.add(pathOf(path, name), `is not a field of ${whose}${hint}`);
+  }
+}

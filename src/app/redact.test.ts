@@ -1,0 +1,86 @@
+import * as fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { parseRedactPath, REDACTED, redacted } from './redact.ts';
+
+function redact(value: unknown, ...paths: string[]): unknown {
+  return redacted(
+    value,
+    paths.map((path) => parseRedactPath(path)!),
+  );
+}
+
+test.for<[string, unknown, unknown]>([
+  ['email', { email: 'a', b: 1 }, { email: REDACTED, b: 1 }],
+  ['email', { b: 1 }, { b: 1 }],
+  ['email', { email: undefined }, { email: undefined }],
+  ['email', { email: null }, { email: REDACTED }],
+  ['email', { email: { a: [1] } }, { email: REDACTED }],
+  ['payment.card', { payment: { card: 1, cents: 2 } }, { payment: { card: REDACTED, cents: 2 } }],
+  ['payment.card', { payment: 'text' }, { payment: 'text' }],
+  ['payment.card', { payment: null }, { payment: null }],
+  ['items[*].note', { items: [{ note: 'a', n: 1 }, { n: 2 }, 3] }, { items: [{ note: REDACTED, n: 1 }, { n: 2 }, 3] }],
+  ['items.note', { items: [{ note: 'a' }, [{ note: 'b' }]] }, { items: [{ note: REDACTED }, [{ note: REDACTED }]] }],
+  ['items[*]', { items: ['a', null] }, { items: [REDACTED, REDACTED] }],
+  ['users[*].email', { users: { a: { email: 1 }, b: {} } }, { users: { a: { email: REDACTED }, b: {} } }],
+  ['[*]', { a: 1, b: [2] }, { a: REDACTED, b: REDACTED }],
+  ['["odd key"].a', { 'odd key': { a: 1 } }, { 'odd key': { a: REDACTED } }],
+  ['a["b.c"]', { a: { 'b.c': 1, b: { c: 2 } } }, { a: { 'b.c': REDACTED, b: { c: 2 } } }],
+  ['a["\\"\\u00fc"]', { a: { '"ü': 1 } }, { a: { '"ü': REDACTED } }],
+  ['prénom-2', { 'prénom-2': 1 }, { 'prénom-2': REDACTED }],
+  ['toString', { a: 1 }, { a: 1 }],
+])('%s', ([path, value, expected]) => {
+  const before = structuredClone(value);
+  expect(redact(value, path)).toStrictEqual(expected);
+  expect(value).toStrictEqual(before);
+});
+
+test('an own __proto__, whole and inside', () => {
+  const value: unknown = JSON.parse('{"__proto__": {"a": 1}, "b": 2}');
+  expect(JSON.stringify(redact(value, '__proto__'))).toBe('{"__proto__":"[redacted]","b":2}');
+  expect(JSON.stringify(redact(value, '__proto__.a'))).toBe('{"__proto__":{"a":"[redacted]"},"b":2}');
+  expect(JSON.stringify(redact(value, '[*].a'))).toBe('{"__proto__":{"a":"[redacted]"},"b":2}');
+});
+
+test('several paths, one within another', () => {
+  expect(redact({ a: { b: 1 }, c: 2 }, 'a.b', 'a', 'c', 'a.b')).toEqual({ a: REDACTED, c: REDACTED });
+});
+
+test.for([
+  '',
+  '.',
+  'a.',
+  '.a',
+  'a..b',
+  'a b',
+  'a[',
+  'a[]',
+  'a[0]',
+  'a[**]',
+  'a[b]',
+  'a.*',
+  '*',
+  'a["b]',
+  'a[""]',
+  'a["\\x"]',
+  '0',
+  ' a',
+  'a\n',
+  '$.[*]',
+  'a[*]b',
+  1,
+  null,
+  ['a'],
+])('no path: %j', (text) => {
+  expect(parseRedactPath(text)).toBeUndefined();
+});
+
+test('what a path of names leads to is gone, whatever the value', () => {
+  fc.assert(
+    fc.property(fc.dictionary(fc.string(), fc.jsonValue()), fc.string({ minLength: 1 }), (value, key) => {
+      const canary = { 'canary-2b': 1 };
+      const path = `a[${JSON.stringify(key)}]`;
+      const plain = { ...value, a: [{ ...value, [key]: canary }] };
+      expect(JSON.stringify(redact(plain, path))).not.toContain('canary-2b');
+    }),
+  );
+});

@@ -1,0 +1,6 @@
+/** What applications need in their own tests: `pg-outbox-clickhouse/testing`. */
+export { type DeliveredOptions, untilDelivered } from './testing/delivered.ts';
+export { emittedEvents } from './testing/emitted.ts';
+export type { RecordedEvent } from './testing/event.ts';
+export type { Queryable, QueryFunction } from './testing/query.ts';
+export { createRecorder, type Recorder, type RecorderTransaction } from './testing/recorder.ts';

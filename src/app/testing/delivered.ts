@@ -1,0 +1,88 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { OutboxError } from '../../errors.ts';
+import { PACKAGE_NAME } from '../../package.ts';
+import { ask, type Queryable } from './query.ts';
+
+const POLL_MS = 100;
+
+export interface DeliveredOptions {
+  /** The slot of the streamer. Default: all that outbox.stream knows. */
+  readonly slot?: string | undefined;
+  /** Default: 10,000 ms. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/**
+ * The end of the last record in WAL: all that is committed lies before it, flushed or not. The insert position is where the
+ * next record begins; right behind a page's or a segment's header, the last one ended before the header.
+ *
+ * @param position SQL that gives the insert position, as `lsn`
+ */
+export const walEnd = (position = 'SELECT pg_current_wal_insert_lsn() AS lsn'): string => `
+SELECT (CASE WHEN segment = 40 THEN lsn - 40 WHEN segment > page AND mod(segment, page) = 24 THEN lsn - 24 ELSE lsn END)::text AS lsn
+  FROM (SELECT lsn, mod(lsn - '0/0'::pg_lsn, pg_size_bytes(current_setting('wal_segment_size'))) AS segment,
+               current_setting('wal_block_size')::int AS page
+          FROM (${position}) AS inserted) AS wal`;
+
+/**
+ * What `verify` trusts, for each slot: the ledger, the slot, what the walsender was told (seen with pg_read_all_stats
+ * alone), and what the streamer calls its other connection, once a second, which everybody may see.
+ */
+const reachedSql = (lsn: string, where: string): string => `
+SELECT slot, reached::text AS reached, reached >= '${lsn}'::pg_lsn AS delivered, active
+  FROM (SELECT l.slot_name AS slot, coalesce(s.active, false) AS active,
+               greatest(l.delivered_lsn, s.confirmed_flush_lsn, w.replay_lsn,
+                        substring(a.application_name FROM '^${PACKAGE_NAME} ([0-9A-F]+/[0-9A-F]+)$')::pg_lsn) AS reached
+          FROM outbox.stream l
+          LEFT JOIN pg_replication_slots s ON s.slot_name = l.slot_name
+          LEFT JOIN pg_stat_replication w ON w.pid = s.active_pid
+          LEFT JOIN pg_stat_activity a ON a.pid = l.holder_pid AND s.active
+         WHERE ${where}) AS streams`;
+
+interface Reached {
+  readonly slot: string;
+  readonly reached: string;
+  readonly delivered: boolean;
+  readonly active: boolean;
+}
+
+/**
+ * Waits until everything that was committed before the call is in ClickHouse, or in quarantine. It takes up to about two
+ * seconds more than the delivery: a streamer that is idle says how far it is once a second.
+ *
+ * Asks outside the transactions of the test: of an open one nothing is delivered. The role needs SELECT on outbox.stream.
+ *
+ * @param query a client or pool of `pg`, a drizzle database over it, or a function `(sql, params) => rows`
+ * @throws OutboxError OUTBOX_TEST_NOT_DELIVERED, saying how far it is; OUTBOX_PG_NOT_MIGRATED when outbox.stream has no such
+ *   slot, OUTBOX_TEST_UNSUPPORTED; whatever the driver throws
+ */
+export async function untilDelivered(query: Queryable, options: DeliveredOptions = {}): Promise<void> {
+  const { slot, timeoutMs = 10_000 } = options;
+  const end = performance.now() + timeoutMs;
+  if (slot !== undefined && !/^[a-z0-9_]{1,63}$/.test(slot)) throw noSlot(slot);
+  const [wal] = await ask<{ lsn: string }>(query, walEnd());
+  const sql = reachedSql(wal!.lsn, slot === undefined ? 'true' : `l.slot_name = '${slot}'`);
+  for (;;) {
+    const streams = await ask<Reached>(query, sql);
+    if (streams.length === 0) throw noSlot(slot);
+    const behind = streams.filter(({ delivered }) => !delivered);
+    if (behind.length === 0) return;
+    if (performance.now() > end) {
+      const problems = behind.map(
+        ({ slot: name, reached, active }) =>
+          `slot ${name}: delivered up to ${reached}${active ? '' : '; no streamer holds it'}`,
+      );
+      const detail = `What was committed before ${wal!.lsn} was not delivered within ${timeoutMs} ms.`;
+      throw new OutboxError('OUTBOX_TEST_NOT_DELIVERED', { detail, problems });
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+function noSlot(slot: string | undefined): OutboxError {
+  const detail =
+    slot === undefined
+      ? 'outbox.stream knows no slot.'
+      : `outbox.stream has no row for the slot ${JSON.stringify(slot)}.`;
+  return new OutboxError('OUTBOX_PG_NOT_MIGRATED', { detail });
+}

@@ -1,0 +1,39 @@
+import { open, type Transaction } from '../transaction.ts';
+import type { RecordedEvent } from './event.ts';
+import { ask, type Queryable, type QueryFunction } from './query.ts';
+
+/**
+ * Rows of this transaction, and of its savepoints, are those that it sees although their transaction is still in progress.
+ * The rest narrows it down to one partition and this very start of a transaction. An xmin is half a transaction id: the
+ * other half is that of the nearest to our own. Arrays are aggregated in the order of commands.
+ */
+const EMITTED = `
+SELECT json_build_object('id', event_id, 'type', event_type, 'context', event_context, 'environment', environment,
+         'time', to_char(event_date_time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+         'metadataVersion', metadata_version, 'traceparent', traceparent)::text AS event
+  FROM (
+    SELECT e.*, e.cmin AS command, e.ctid AS place,
+           own.id + mod(e.xmin::text::bigint - mod(own.id, 4294967296) + 6442450944, 4294967296) - 2147483648 AS writer
+      FROM outbox.event e, (SELECT pg_current_xact_id_if_assigned()::text::bigint AS id) own
+     WHERE e.recorded_at = now() AND e.bucket = ((extract(epoch FROM now())::bigint / 86400) % 32)
+  ) AS visible
+ WHERE CASE WHEN writer > 0 THEN pg_xact_status(writer::text::xid8) = 'in progress' END
+ ORDER BY command::text::bigint, place`;
+
+/**
+ * The events that a transaction has emitted so far, those of its savepoints included, in their order; asked through that
+ * transaction, while it is open. The role needs SELECT on outbox.event, which producers do not have: for tests.
+ *
+ * @param tx a transaction of `pg` or drizzle, or a function `(sql, params) => rows` that asks within any other one
+ * @throws OutboxError OUTBOX_NO_TRANSACTION, OUTBOX_TEST_UNSUPPORTED; whatever the driver throws
+ */
+export async function emittedEvents(tx: (Transaction & Queryable) | QueryFunction): Promise<RecordedEvent[]> {
+  if (typeof tx !== 'function') open(tx);
+  const rows = await ask<{ event: string }>(tx, EMITTED);
+  return rows.map(({ event }) => {
+    const { id, type, context, time, environment, metadataVersion, traceparent } = JSON.parse(event) as Stored;
+    return { id, type, context, time: new Date(time), environment, metadataVersion, traceparent };
+  });
+}
+
+type Stored = Omit<RecordedEvent, 'time'> & { readonly time: string };

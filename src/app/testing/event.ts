@@ -1,0 +1,12 @@
+/** An event as its row has it. */
+export interface RecordedEvent {
+  readonly id: string;
+  readonly type: string;
+  /** What was stored, parsed: behind validation, defaults and redaction. A Date is the text that JSON has for it. */
+  readonly context: Record<string, unknown>;
+  readonly time: Date;
+  readonly environment: string;
+  readonly metadataVersion: number;
+  /** `00-<trace id>-<span id>-<flags>`, or null outside a span. */
+  readonly traceparent: string | null;
+}
