@@ -5,7 +5,15 @@ export default defineConfig({
     // most of the time tests wait: for a server, a timeout, another process
     maxWorkers: 2,
     projects: [
-      { test: { name: 'unit', include: ['src/**/*.test.ts', 'model/**/*.test.ts'], exclude: ['src/embedded/**'] } },
+      {
+        test: {
+          name: 'unit',
+          include: ['src/**/*.test.ts', 'model/**/*.test.ts', 'test/faults/**/*.test.ts'],
+          exclude: ['src/embedded/**'],
+          // properties try many cases, and the machine may be busy
+          testTimeout: 30_000,
+        },
+      },
       {
         test: {
           name: 'integration',

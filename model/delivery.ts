@@ -7,7 +7,7 @@ import { isolate } from './refusal.ts';
 import { ANSWERED, formatPosition, lsnOf, nameOf, REFUSED, startOf, STREAM, UNSENT } from './state.ts';
 import type { Batch, State, Streamer } from './state.ts';
 
-/** From a range to rows in ClickHouse: src/streamer/delivery/deliver.ts. */
+/** From a range to rows in ClickHouse: src/streamer/loop.ts, delivery/deliver.ts, delivery/send.ts. */
 export function deliverySteps(steps: Steps, i: number): void {
   const { batch } = steps.s.streamers[i]!;
   if (batch === undefined) cutPending(steps, i);
@@ -134,7 +134,7 @@ function insert(steps: Steps, i: number, batch: Batch): void {
   );
 }
 
-/** A window that is off has forgotten its tokens: that is written before anything is waited for (Ledger.doubt). */
+/** A window that is off has forgotten its tokens: that is written before anything is waited for (TargetWatch.look). */
 function doubt(steps: Steps, i: number, batch: Batch): void {
   const { s, world } = steps;
   if (s.window !== 'off') return;

@@ -19,7 +19,7 @@ import {
 } from './state.ts';
 import type { Lsn, Position, State, Streamer } from './state.ts';
 
-/** What one streamer does; the names are those of the code's functions: src/streamer/session.ts. */
+/** What one streamer does; the names are those of the code's functions: src/streamer/session.ts, acks.ts. */
 export function sessionSteps(steps: Steps, i: number): void {
   const { s } = steps;
   const me = s.streamers[i]!;
@@ -125,7 +125,7 @@ function take(steps: Steps, i: number): void {
   });
 }
 
-/** Rows of this source that the ledger cannot have sent mean that it is a restored one: Ledger.distrust. */
+/** Rows of this source that the ledger cannot have sent mean that it is a restored one: delivery/reach.ts, Ledger.distrust. */
 function checkReach(steps: Steps, i: number): void {
   const { s, world } = steps;
   const me = s.streamers[i]!;
@@ -187,7 +187,7 @@ function idleLsn(steps: Steps, me: Streamer): Lsn {
   return keepalive(steps, me) ?? 0;
 }
 
-/** What an idle stream may acknowledge is written first: Ledger.allowAck. */
+/** What an idle stream may acknowledge is written first: Acks.isOwed, Ledger.allowAck. */
 function allowAck(steps: Steps, i: number): void {
   const me = steps.s.streamers[i]!;
   const acked = idleLsn(steps, me);
@@ -196,7 +196,7 @@ function allowAck(steps: Steps, i: number): void {
   write(steps, i, 'allowAck', { delivered, pending, readBackBelow, acked }, () => undefined);
 }
 
-/** The flush LSN: Replication.sendStatus. */
+/** Acks.flushLsn, told by Replication.sendStatus. */
 function sendStatus(steps: Steps, i: number): void {
   const { s, world } = steps;
   const me = s.streamers[i]!;

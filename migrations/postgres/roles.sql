@@ -1,4 +1,5 @@
--- Least privilege, to be run once by an administrator, after `pg-outbox-clickhouse migrate`:
+-- Least privilege, to be run by an administrator after `pg-outbox-clickhouse migrate`, and again after each upgrade, which may
+-- bring tables that need grants. What is there already stays as it is:
 --
 --   psql "$ADMIN_URL" -f migrations/postgres/roles.sql
 --

@@ -54,7 +54,7 @@ describe('secrets in files', () => {
 
   test('only secrets have a _FILE form', () => {
     expect(failure({ ...REQUIRED, OUTBOX_SLOT_FILE: '/x' }).problems).toEqual([
-      'OUTBOX_SLOT_FILE is unknown; the nearest name is OUTBOX_SLOT_FAILOVER',
+      'OUTBOX_SLOT_FILE is unknown; the nearest name is OUTBOX_SLOT',
     ]);
   });
 });

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { OutboxError } from '../errors.ts';
+import { nearest } from '../nearest.ts';
 import { type Config, type Setting, SETTINGS } from './settings.ts';
 
 export type { Config };
@@ -160,7 +161,7 @@ function unknownNames(env: Env): string[] {
   const known = new Set([...names, ...KNOWN_ELSEWHERE]);
   return Object.entries(env)
     .filter(([name, value]) => name.startsWith('OUTBOX_') && value && !known.has(name) && !isServiceLink(name, value))
-    .map(([name]) => `${name} is unknown; the nearest name is ${nearest(name, names)}`);
+    .map(([name]) => `${name} is unknown${hint(name, names)}`);
 }
 
 /** Kubernetes puts OUTBOX_SERVICE_HOST, OUTBOX_PORT and more into every pod beside a service called `outbox…`. */
@@ -169,26 +170,10 @@ function isServiceLink(name: string, value: string): boolean {
   return name.endsWith('_PORT') && /^(tcp|udp|sctp):\/\//.test(value);
 }
 
-function nearest(name: string, candidates: readonly string[]): string {
+function hint(name: string, names: readonly string[]): string {
   // OUTBOX_LOG_LEVEL means LOG_LEVEL: a prefix too many is one slip, not seven
-  const bare = name.slice('OUTBOX_'.length);
-  const ranked = candidates.map((candidate) => ({
-    candidate,
-    distance: Math.min(editDistance(name, candidate), 1 + editDistance(bare, candidate)),
-  }));
-  return ranked.reduce((best, next) => (next.distance < best.distance ? next : best)).candidate;
-}
-
-/** Levenshtein distance: the fewest insertions, deletions and substitutions that turn one text into the other. */
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= from.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= to.length; j++) {
-      const substitution = row[j - 1]! + (from[i - 1] === to[j - 1] ? 0 : 1);
-      next.push(Math.min(substitution, row[j]! + 1, next[j - 1]! + 1));
-    }
-    row = next;
-  }
-  return row[to.length]!;
+  const whole = nearest(name, names);
+  const bare = nearest(name.slice('OUTBOX_'.length), names);
+  const found = bare !== undefined && whole !== undefined && 1 + bare.edits < whole.edits ? bare : whole;
+  return found === undefined ? '' : `; the nearest name is ${found.name}`;
 }

@@ -7,7 +7,7 @@ import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { runMutations } from './mutations.ts';
+import { runMutations } from './mutants.ts';
 import { run } from './run.ts';
 import type { RunResult } from './run.ts';
 

@@ -44,7 +44,9 @@ beforeAll(async () => {
     users: [without(), ...(['insert', 'view', 'target', 'merge_tree_settings'] as const).map(without)],
   });
   outbox = await Outbox.create({ clickhouseUrl: clickhouse.url, database: DATABASE });
-  await outbox.postgres.query(await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8'));
+  const roles = await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8');
+  // the second time as after an upgrade
+  for (let runs = 0; runs < 2; runs++) await outbox.postgres.query(roles);
   await outbox.postgres.query(`ALTER ROLE outbox_streamer PASSWORD ${escapeLiteral(PASSWORD)}`);
   await outbox.addView();
 });

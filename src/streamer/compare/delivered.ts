@@ -3,6 +3,7 @@ import { OutboxError } from '../../errors.ts';
 import { formatLsn, parseLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
 import { PACKAGE_NAME } from '../../package.ts';
+import { noLedger } from '../delivery/ledger-row.ts';
 import type { Database } from '../postgres.ts';
 
 const POLL_MS = 200;
@@ -37,8 +38,7 @@ export async function deliveredTo(db: Database, slot: string): Promise<Reached> 
     [slot],
   );
   const [row] = rows;
-  if (row === undefined)
-    throw new OutboxError('OUTBOX_PG_NOT_MIGRATED', { detail: `outbox.stream has no row for the slot "${slot}"` });
+  if (row === undefined) throw noLedger(slot);
   return { lsn: parseLsn(row.reached), isStreaming: row.exists && row.active };
 }
 

@@ -3,27 +3,11 @@ import { formatLsn, parseLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
 import { PACKAGE_NAME } from '../../package.ts';
 import type { Database } from '../postgres.ts';
-import type { Position } from './position.ts';
+import { serverOf } from '../source/server.ts';
+import { COLUMNS, noLedger, stateOf, valuesOf } from './ledger-row.ts';
+import type { LedgerState, Pending, Row } from './ledger-row.ts';
 import { countQuarantined, quarantining } from './quarantine.ts';
 import type { RefusedEvent } from './quarantine.ts';
-
-/** An insert that may be under way: rows of the range (delivered, to]. */
-export interface Pending {
-  readonly to: Position;
-  readonly rows: number;
-  readonly token: string;
-  /** The intent's time, ms since 1970. */
-  readonly atMs: number;
-}
-
-export interface LedgerState {
-  readonly delivered: Position;
-  readonly pending: Pending | undefined;
-  /** No flush LSN beyond it may be told to Postgres. */
-  readonly acked: Lsn;
-  /** Batches that begin below it may be in ClickHouse already, whatever the rest says: they are read back first. */
-  readonly readBackBelow: Lsn;
-}
 
 /** Who holds the slot, as its walsender says (IDENTIFY_SYSTEM), and how far the slot is confirmed. */
 export interface Holding {
@@ -36,25 +20,10 @@ export interface Holding {
   readonly publication: string;
 }
 
-interface Row {
-  epoch: string;
-  timeline: number;
-  publication: string;
-  delivered_lsn: string;
-  delivered_seq: string;
-  pending_lsn: string | null;
-  pending_seq: string | null;
-  pending_rows: number | null;
-  pending_token: string | null;
-  pending_at: Date | null;
-  read_back_below: string | null;
-  acked_lsn: string;
-  wal_end: string;
+interface Taken extends Row {
+  /** As the row was before; null where it was on none. */
+  is_new_timeline: boolean | null;
 }
-
-const COLUMNS = `epoch, timeline, publication, delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows,
-                 pending_token, pending_at, read_back_below, acked_lsn,
-                 pg_current_wal_flush_lsn() AS wal_end`;
 
 /**
  * The row of outbox.stream that says how far ClickHouse has the events, and which insert may be under way (invariants 3
@@ -78,8 +47,8 @@ export class Ledger {
   /** When the epoch was last known to be ours, by performance.now(). */
   #provenAt: number;
 
-  private constructor(db: Database, slot: string, row: Row, isNewTimeline: boolean, provenAt: number) {
-    this.isNewTimeline = isNewTimeline;
+  private constructor(db: Database, slot: string, row: Taken, provenAt: number) {
+    this.isNewTimeline = row.is_new_timeline === true;
     this.takenAt = parseLsn(row.wal_end);
     this.#provenAt = provenAt;
     this.#db = db;
@@ -110,7 +79,7 @@ export class Ledger {
       });
     }
     const asked = performance.now();
-    const { rows } = await db.query<Row>(
+    const { rows } = await db.query<Taken>(
       `UPDATE outbox.stream
           SET epoch = epoch + 1, holder_pid = pg_backend_pid(),
               timeline = $3, publication = coalesce(publication, $4),
@@ -122,7 +91,8 @@ export class Ledger {
               pending_token = CASE WHEN timeline <> $3 THEN NULL ELSE pending_token END,
               pending_at = CASE WHEN timeline <> $3 THEN NULL ELSE pending_at END
         WHERE slot_name = $1 AND system_id = $2 AND repair_began_at IS NULL
-        RETURNING ${COLUMNS}`,
+        RETURNING ${COLUMNS},
+                  (SELECT was.timeline <> $3 FROM outbox.stream was WHERE was.slot_name = $1) AS is_new_timeline`,
       [
         slot,
         holding.systemId,
@@ -148,7 +118,7 @@ export class Ledger {
         detail: `the slot is confirmed up to ${formatLsn(holding.confirmedLsn)}, but nothing beyond ${formatLsn(acked)} was acknowledged`,
       });
     }
-    return new Ledger(db, slot, row, row.read_back_below === formatLsn(server.walEnd), asked);
+    return new Ledger(db, slot, row, asked);
   }
 
   get state(): LedgerState {
@@ -253,15 +223,7 @@ export class Ledger {
     const values: unknown[] = [
       this.#slot,
       this.epoch,
-      formatLsn(next.delivered.lsn),
-      next.delivered.seq,
-      next.pending === undefined ? null : formatLsn(next.pending.to.lsn),
-      next.pending?.to.seq ?? null,
-      next.pending?.rows ?? null,
-      next.pending?.token ?? null,
-      next.pending === undefined ? null : new Date(next.pending.atMs),
-      formatLsn(next.acked),
-      next.readBackBelow === 0 ? null : formatLsn(next.readBackBelow),
+      ...valuesOf(next),
       formatLsn(was.delivered.lsn),
       was.delivered.seq,
       was.pending === undefined ? null : formatLsn(was.pending.to.lsn),
@@ -284,26 +246,20 @@ export class Ledger {
   }
 }
 
-function stateOf(row: Row): LedgerState {
-  const { pending_lsn: lsn, pending_seq: seq, pending_rows: rows, pending_token: token, pending_at: at } = row;
-  return {
-    delivered: { lsn: parseLsn(row.delivered_lsn), seq: Number(row.delivered_seq) },
-    pending:
-      lsn === null || seq === null || rows === null || token === null || at === null
-        ? undefined
-        : { to: { lsn: parseLsn(lsn), seq: Number(seq) }, rows, token, atMs: at.getTime() },
-    acked: parseLsn(row.acked_lsn),
-    readBackBelow: row.read_back_below === null ? 0 : parseLsn(row.read_back_below),
-  };
-}
-
-async function serverOf(db: Database): Promise<{ timeline: number; walEnd: Lsn }> {
-  // the name of a WAL file begins with the timeline, in hexadecimal
-  const { rows } = await db.query<{ file: string; lsn: string }>(
-    'SELECT pg_walfile_name(pg_current_wal_lsn()) AS file, pg_current_wal_flush_lsn() AS lsn',
-  );
-  return { timeline: Number.parseInt(rows[0]!.file.slice(0, 8), 16), walEnd: parseLsn(rows[0]!.lsn) };
-}
+/** What delivery asks of a ledger. */
+export type DeliveryLedger = Pick<
+  Ledger,
+  | 'epoch'
+  | 'timeline'
+  | 'state'
+  | 'provenAt'
+  | 'prove'
+  | 'intend'
+  | 'recut'
+  | 'quarantine'
+  | 'quarantined'
+  | 'readBackUpTo'
+>;
 
 async function missing(db: Database, slot: string): Promise<OutboxError> {
   const { rows } = await db.query<{ repairing: boolean }>(
@@ -311,7 +267,6 @@ async function missing(db: Database, slot: string): Promise<OutboxError> {
     [slot],
   );
   if (rows[0]?.repairing === true) return new OutboxError('OUTBOX_REPAIR_UNFINISHED');
-  if (rows.length === 0)
-    return new OutboxError('OUTBOX_PG_NOT_MIGRATED', { detail: `outbox.stream has no row for the slot "${slot}"` });
+  if (rows.length === 0) return noLedger(slot);
   return new OutboxError('OUTBOX_SYSTEM_CHANGED');
 }

@@ -1,18 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
-import type { Lsn } from '../../lsn.ts';
 import type { Batch } from '../batch/batch.ts';
 import { eventIdOf, positionOf } from '../batch/event.ts';
 import { countRows, runsOf } from '../batch/rows.ts';
 import type { Rows } from '../batch/rows.ts';
 import type { Logger } from '../log.ts';
 import type { ClickHouse } from './clickhouse.ts';
-import type { Pending } from './ledger.ts';
-import type { Position } from './position.ts';
 
 const RUNNING_POLL_MS = 500;
-/** Not a repair's, whose LSNs are no multiples of eight, also where they went through quarantine. */
-const OF_THE_STREAM = 'lsn % 8 = 0';
 
 export interface ReadBackOptions {
   readonly clickhouse: ClickHouse;
@@ -37,13 +32,14 @@ export class ReadBack {
   /**
    * Waits until no insert of this source can be under way: until `quietAt` (of performance.now()), after which the last one
    * has outlived its time, and then for those that a server still shows, because a former holder may have had more time.
+   * Throws OUTBOX_CH_UNAVAILABLE when a stop is asked for before that, and so before `purpose`.
    */
-  async quiet(quietAt: number): Promise<void> {
+  async quiet(quietAt: number, purpose: string): Promise<void> {
     const { clickhouse, source, kind, log, signal } = this.#options;
     const waitMs = Math.max(0, Math.round(quietAt - performance.now()));
     if (waitMs > 0) {
       log.warn({ waitMs }, 'waiting until no earlier insert can be under way');
-      await this.#pause(waitMs);
+      await this.#pause(waitMs, purpose);
     }
     for (;;) {
       const [running] = await clickhouse.select<{ n: string }>(
@@ -54,7 +50,7 @@ export class ReadBack {
         signal,
       );
       if (running?.n === '0') return;
-      await this.#pause(RUNNING_POLL_MS);
+      await this.#pause(RUNNING_POLL_MS, purpose);
     }
   }
 
@@ -80,22 +76,6 @@ export class ReadBack {
     });
   }
 
-  /**
-   * Rows of this source behind what the ledger has as delivered, other than those of its pending insert, which carry that
-   * intent's time: how many, and the LSN of the last.
-   */
-  async unknown({ lsn, seq }: Position, pending: Pending | undefined): Promise<{ rows: number; lastLsn: Lsn }> {
-    const { clickhouse, table, source, signal } = this.#options;
-    const [found] = await clickhouse.select<{ rows: string; last: string }>(
-      `SELECT toString(count()) AS rows, toString(max(lsn)) AS last FROM {table:Identifier}
-        WHERE source = {source:String} AND ${OF_THE_STREAM} AND lsn >= {lsn:UInt64} AND (lsn, seq) > ({lsn:UInt64}, {seq:UInt64})
-          AND NOT ((lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64}) AND delivered_at = fromUnixTimestamp64Milli({atMs:Int64}, 'UTC'))`,
-      { table, source, lsn, seq, toLsn: pending?.to.lsn ?? 0, toSeq: pending?.to.seq ?? 0, atMs: pending?.atMs ?? 0 },
-      signal,
-    );
-    return { rows: Number(found!.rows), lastLsn: Number(found!.last) };
-  }
-
   async #select<Row>(what: string, batch: Batch, rows: Rows): Promise<Row[]> {
     const { clickhouse, table, source, signal } = this.#options;
     const first = positionOf(batch, rows.from);
@@ -109,11 +89,10 @@ export class ReadBack {
     );
   }
 
-  async #pause(ms: number): Promise<void> {
+  async #pause(ms: number, purpose: string): Promise<void> {
     const { signal, stop } = this.#options;
     await sleep(ms, undefined, { signal: AbortSignal.any([signal, stop]) }).catch(() => undefined);
     signal.throwIfAborted();
-    if (stop.aborted)
-      throw new OutboxError('OUTBOX_CH_UNAVAILABLE', { detail: 'stopped before the pending insert was looked for' });
+    if (stop.aborted) throw new OutboxError('OUTBOX_CH_UNAVAILABLE', { detail: `stopped before ${purpose}` });
   }
 }

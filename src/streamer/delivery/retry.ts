@@ -4,10 +4,15 @@ import type { ErrorCode } from '../../errors.ts';
 import { createBackoff } from '../backoff.ts';
 import type { Logger } from '../log.ts';
 import type { Status } from '../operations/status.ts';
+import type { Ledger } from './ledger.ts';
 
 const RETRY_BASE_MS = 100;
+/** An attempt is sent only this shortly after the ledger has proved to be ours: who was away too long may have been replaced. */
+export const PROOF_MAX_AGE_MS = 10_000;
 
 export interface RetryOptions {
+  /** Whose epoch is proved before each attempt. */
+  readonly ledger: Pick<Ledger, 'provenAt' | 'prove'>;
   readonly retryMaxMs: number;
   readonly log: Logger;
   readonly status: Status;
@@ -18,20 +23,21 @@ export interface RetryOptions {
 }
 
 /**
- * Repeats what ClickHouse does not answer well, for ever, with growing pauses. Throws the last refusal when a stop is asked for,
- * and what is not ClickHouse's at once.
+ * Repeats what ClickHouse does not answer well, for ever, with growing pauses, as long as the epoch is ours. Throws the last
+ * refusal when a stop is asked for, and what is not ClickHouse's at once.
  */
 export async function untilDone(options: RetryOptions, what: string, attempt: () => Promise<void>): Promise<void> {
-  const { retryMaxMs, log, status, signal, stop } = options;
+  const { ledger, retryMaxMs, log, status, signal, stop } = options;
   const pausing = AbortSignal.any([signal, stop]);
   const backoff = createBackoff({ baseMs: RETRY_BASE_MS, maxMs: retryMaxMs });
   let failing: ErrorCode | undefined;
   const began = performance.now();
   for (let attempts = 1; ; attempts++) {
     try {
+      await proveEpoch(ledger);
       await attempt();
       status.clickhouseAnswered();
-      if (failing !== undefined) log.info({ attempts, ms: Math.round(performance.now() - began) }, `${what} succeeded`);
+      if (failing !== undefined) log.info({ attempts, ms: Math.round(performance.now() - began) }, `${what} answered`);
       return;
     } catch (error) {
       signal.throwIfAborted();
@@ -47,4 +53,9 @@ export async function untilDone(options: RetryOptions, what: string, attempt: ()
       if (stop.aborted) throw error;
     }
   }
+}
+
+/** Makes sure that the epoch is still ours, unless that was proved a moment ago. Throws OUTBOX_EPOCH_LOST. */
+export async function proveEpoch(ledger: RetryOptions['ledger']): Promise<void> {
+  if (performance.now() - ledger.provenAt > PROOF_MAX_AGE_MS) await ledger.prove();
 }

@@ -7,7 +7,10 @@ import { ClickHouse } from '../delivery/clickhouse.ts';
 import { checkTarget } from '../delivery/target.ts';
 import { Database, postgresError } from '../postgres.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
-import { checkPublication, checkServer, checkSlot, PUBLICATION } from '../source/slot.ts';
+import { createSlot } from '../source/new-slot.ts';
+import { checkPublication, PUBLICATION } from '../source/publication.ts';
+import { checkFailover, checkServer } from '../source/server.ts';
+import { checkSlot } from '../source/slot.ts';
 
 const MIGRATIONS = new URL('../../../migrations/', import.meta.url);
 /** Any number will do, as long as every version of this program takes the same. */
@@ -41,7 +44,7 @@ export async function migratePostgres(url: string, slot: string, report: Report,
     report('Postgres: schema outbox is up to date');
     await checkServer(db);
     await restorePublication(db, report);
-    await createSlot(db, slot, failover, report);
+    await beginStream(db, url, slot, failover, report);
   } finally {
     await db.close();
   }
@@ -68,7 +71,8 @@ async function restorePublication(db: Database, report: Report): Promise<void> {
   report(`Postgres: restored the publication "${PUBLICATION}"`);
 }
 
-async function createSlot(db: Database, slot: string, failover: boolean, report: Report): Promise<void> {
+/** Makes the slot and its ledger row, where they are not there. */
+async function beginStream(db: Database, url: string, slot: string, failover: boolean, report: Report): Promise<void> {
   const exists = await checkSlot(db, slot);
   const ledger = await db.query('SELECT FROM outbox.stream WHERE slot_name = $1', [slot]);
   if (ledger.count > 0) {
@@ -81,8 +85,8 @@ async function createSlot(db: Database, slot: string, failover: boolean, report:
   }
   if (!exists) {
     if (failover) await checkFailover(db);
-    const options = failover ? ', false, false, true' : '';
-    await db.query(`SELECT pg_create_logical_replication_slot($1, 'pgoutput'${options})`, [slot]);
+    const made = await createSlot(url, slot, failover);
+    await made.release();
     report(`Postgres: created the slot "${slot}"`);
     const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
     if (earlier.count > 0)
@@ -98,15 +102,6 @@ async function createSlot(db: Database, slot: string, failover: boolean, report:
     [slot, (await checkPublication(db)).identity],
   );
   report(`Postgres: created the ledger row of "${slot}"`);
-}
-
-export async function checkFailover(db: Database): Promise<void> {
-  const { rows } = await db.query<{ version: number }>("SELECT current_setting('server_version_num')::int AS version");
-  const { version } = rows[0]!;
-  if (version < 170_000)
-    throw new OutboxError('OUTBOX_PG_VERSION', {
-      detail: `OUTBOX_SLOT_FAILOVER=on needs Postgres 17, the server is of version ${version}`,
-    });
 }
 
 /** Brings ClickHouse to the newest schema. Idempotent. Throws OutboxErrors OUTBOX_CH_*. */

@@ -5,8 +5,9 @@ import { SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
 import { readConfig } from '../config.ts';
 import type { Config } from '../config.ts';
 import { ClickHouse } from '../delivery/clickhouse.ts';
+import { sourceOf } from '../delivery/ledger-row.ts';
 import { Database } from '../postgres.ts';
-import { checkServer } from '../source/slot.ts';
+import { checkServer } from '../source/server.ts';
 import { parseVerifyArgs, VERIFY_HELP } from './verify-args.ts';
 import type { VerifyOptions } from './verify-args.ts';
 import { Findings, printReport, ProgressLine } from './verify-report.ts';
@@ -95,18 +96,4 @@ export async function verify(
   } finally {
     await Promise.all([clickhouse.close(), ...opened.map(async (db) => db.close())]);
   }
-}
-
-/** What ClickHouse's column `source` says of this database's events. */
-async function sourceOf(db: Database, slot: string): Promise<string> {
-  const { rows } = await db.query<{ recorded: string; actual: string }>(
-    `SELECT system_id AS recorded, (SELECT system_identifier FROM pg_control_system())::text AS actual
-       FROM outbox.stream WHERE slot_name = $1`,
-    [slot],
-  );
-  const [row] = rows;
-  if (row === undefined)
-    throw new OutboxError('OUTBOX_PG_NOT_MIGRATED', { detail: `outbox.stream has no row for the slot "${slot}"` });
-  if (row.recorded !== row.actual) throw new OutboxError('OUTBOX_SYSTEM_CHANGED');
-  return `${row.recorded}/${slot}`;
 }

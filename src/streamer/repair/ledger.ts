@@ -1,7 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
-import type { DeliveryLedger } from '../delivery/deliver.ts';
-import type { LedgerState, Pending } from '../delivery/ledger.ts';
+import type { DeliveryLedger } from '../delivery/ledger.ts';
+import type { LedgerState, Pending } from '../delivery/ledger-row.ts';
 import type { Position } from '../delivery/position.ts';
 import { countQuarantined, quarantining } from '../delivery/quarantine.ts';
 import type { RefusedEvent } from '../delivery/quarantine.ts';
@@ -67,10 +67,6 @@ export class RepairLedger implements DeliveryLedger {
 
   async readBackUpTo(lsn: Lsn): Promise<void> {
     this.state = { ...this.state, readBackBelow: Math.max(this.state.readBackBelow, lsn) };
-    return Promise.resolve();
-  }
-
-  async distrust(): Promise<void> {
     return Promise.resolve();
   }
 }

@@ -1,23 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type pg from 'pg';
 import { OutboxError } from '../../errors.ts';
-import { formatLsn, parseLsn } from '../../lsn.ts';
+import { formatLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
-import { connectClient, endClient, postgresError } from '../postgres.ts';
 import type { Database } from '../postgres.ts';
 
 const DROP_POLL_MS = 200;
 const DROP_TIMEOUT_MS = 60_000;
-
-/** A slot that was just made, and the snapshot of exactly what it will not stream. */
-export interface NewSlot {
-  /** What commits at or behind it will be streamed. */
-  readonly consistentLsn: Lsn;
-  /** For SET TRANSACTION SNAPSHOT, as long as `release` was not called. */
-  readonly snapshot: string;
-  readonly timeline: number;
-  release(): Promise<void>;
-}
 
 /**
  * Takes the ledger away from any streamer, for as long as the repair lasts, and returns the new epoch. What was pending is
@@ -71,26 +59,5 @@ export async function dropSlot(db: Database, slot: string): Promise<void> {
       if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_SLOT_BUSY' || performance.now() > end) throw error;
       await sleep(DROP_POLL_MS);
     }
-  }
-}
-
-/** Makes the slot. Waits for transactions that are running. Throws OutboxErrors OUTBOX_PG_*. */
-export async function createSlot(url: string, slot: string, failover: boolean): Promise<NewSlot> {
-  const client = await connectClient(url, { replication: true, queryTimeoutMs: 0 }, () => undefined);
-  try {
-    const { rows: system } = await client.query<{ timeline: string }>('IDENTIFY_SYSTEM');
-    const { rows } = await client.query<{ consistent_point: string; snapshot_name: string } & pg.QueryResultRow>(
-      `CREATE_REPLICATION_SLOT "${slot}" LOGICAL pgoutput (SNAPSHOT 'export'${failover ? ', FAILOVER' : ''})`,
-    );
-    const { consistent_point: lsn, snapshot_name: snapshot } = rows[0]!;
-    return {
-      consistentLsn: parseLsn(lsn),
-      snapshot,
-      timeline: Number(system[0]!.timeline),
-      release: async () => endClient(client),
-    };
-  } catch (error) {
-    await endClient(client);
-    throw postgresError(error);
   }
 }

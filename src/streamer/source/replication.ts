@@ -5,22 +5,16 @@ import { readLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
 import { connectClient, endClient, postgresError } from '../postgres.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
-import { PUBLICATION, streamRefused } from './slot.ts';
+import { Liveness, SILENCE_MS } from './liveness.ts';
+import { Pace } from './pace.ts';
+import { PUBLICATION } from './publication.ts';
+import { streamRefused } from './slot.ts';
 import { ReadSocket } from './socket.ts';
 import { message, responseFields, standbyStatus } from './wire.ts';
 
-/** Walsender and streamer each give the other up after this long without a word. */
-const SILENCE_MS = 30_000;
-/** After this long without a word a status asks the server for an answer. */
-const ASK_AFTER_MS = SILENCE_MS / 3;
-/** So much of a message is a sign of life before its end. Less is not: keepalives may be vanishing in a length that is wrong. */
-const PROGRESS_BYTES = 64 * 1024;
 /** A status goes out this often (invariant 9): it is also the sign of life that a standby looks for. */
 const STATUS_EVERY_MS = 1000;
 const START_TIMEOUT_MS = 10_000;
-/** After so many reads the socket rests for a millisecond: the walsender does one send() a message, and an eager reader makes each of them a wake-up. */
-const READS_PER_TURN = 4;
-const REST_MS = 1;
 /** 'w', start, end and time before the payload of pgoutput. */
 const XLOG_HEADER_BYTES = 25;
 
@@ -58,19 +52,13 @@ export class Replication {
   readonly #socket: Socket;
   readonly #options: ReplicationOptions;
   readonly #frames: FrameReader;
+  readonly #liveness = new Liveness();
   readonly #paused = new Set<PauseReason>();
-  readonly #paced: boolean;
+  readonly #pace: Pace;
   readonly server: ServerIdentity;
-  #reads = 0;
   #sentLsn: Lsn = 0;
-  #heardAt = performance.now();
-  /** The last read completed a message. */
-  #completed = false;
-  /** Bytes since the last sign of life. */
-  #unheard = 0;
   #started: { resolve: () => void; reject: (reason: unknown) => void } | undefined;
   #ended: (() => void) | undefined;
-  #rest: NodeJS.Timeout | undefined;
   #ticker: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -82,8 +70,7 @@ export class Replication {
     this.#frames = new FrameReader((type, buffer, start, end) => this.#frame(type, buffer, start, end));
     const { connection } = client as unknown as { connection: { stream: Socket } };
     this.#socket = connection.stream;
-    // on a Unix socket resting costs more than it saves
-    this.#paced = this.#socket.remoteAddress !== undefined;
+    this.#pace = new Pace(this.#socket, () => this.resume('resting'));
   }
 
   /** Connects and asks the server who it is. Throws OutboxErrors OUTBOX_PG_*. */
@@ -141,7 +128,7 @@ export class Replication {
   resume(reason: PauseReason): void {
     if (!this.#paused.delete(reason) || this.#closed) return;
     // a rest is too short to count as silence
-    if (reason !== 'resting') this.#heardAt = performance.now();
+    if (reason !== 'resting') this.#liveness.listening();
     if (this.#ended !== undefined) this.#paused.clear();
     if (this.#paused.size > 0) return;
     try {
@@ -156,16 +143,12 @@ export class Replication {
     this.#socket.resume();
   }
 
-  get pausedBy(): ReadonlySet<PauseReason> {
-    return this.#paused;
-  }
-
   /** Sends a status now, if it says anything new or `always`. */
   sendStatus(always: boolean): void {
     const flushLsn = Math.max(this.#sentLsn, this.#options.flushLsn());
     if (this.#closed || (!always && flushLsn === this.#sentLsn)) return;
-    const askForReply = performance.now() - this.#heardAt > ASK_AFTER_MS;
-    this.#socket.write(standbyStatus(flushLsn, Math.max(flushLsn, this.#options.applyLsn()), askForReply));
+    const applyLsn = Math.max(flushLsn, this.#options.applyLsn());
+    this.#socket.write(standbyStatus(flushLsn, applyLsn, this.#liveness.shouldAsk));
     this.#sentLsn = flushLsn;
   }
 
@@ -199,37 +182,28 @@ export class Replication {
     if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#ticker);
-    clearTimeout(this.#rest);
+    this.#pace.stop();
     this.#socket.removeAllListeners('data');
     this.#socket.destroy();
     await endClient(this.#client);
   }
 
   #read(chunk: Buffer): void {
-    this.#completed = false;
+    this.#liveness.reading();
     try {
       this.#frames.push(chunk);
     } catch (error) {
       this.#fail(unreadable(error));
       return;
     }
-    this.#unheard += chunk.length;
-    if (this.#completed || this.#unheard >= PROGRESS_BYTES) {
-      this.#unheard = 0;
-      this.#heardAt = performance.now();
-    }
+    this.#liveness.read(chunk.length);
     if (this.#ended !== undefined) return;
     if (this.#frames.isStopped) this.pause('buffer full');
-    else if (this.#paced && ++this.#reads >= READS_PER_TURN) {
-      this.#reads = 0;
-      this.pause('resting');
-      if (this.#rest === undefined) this.#rest = setTimeout(() => this.resume('resting'), REST_MS);
-      else this.#rest.refresh();
-    }
+    else if (this.#pace.rests()) this.pause('resting');
   }
 
   #frame(type: number, buffer: Buffer, start: number, end: number): boolean {
-    this.#completed = true;
+    this.#liveness.completed();
     const at = start + FRAME_HEADER_BYTES;
     switch (type) {
       case 0x64: // CopyData
@@ -238,8 +212,8 @@ export class Replication {
         this.#started?.resolve();
         this.#started = undefined;
         return true;
-      case 0x45: // ErrorResponse
-      {
+      case 0x45: {
+        // ErrorResponse
         const { C: sqlState = '', M: text = '' } = responseFields(buffer, at, end);
         throw streamRefused(sqlState, text);
       }
@@ -250,12 +224,10 @@ export class Replication {
           throw new OutboxError('OUTBOX_PUBLICATION_MISSING', { detail: `Postgres warns: ${text}` });
         return true;
       }
+      case 0x63: // CopyDone
       case 0x5a: // ReadyForQuery
         if (this.#ended === undefined) throw ended();
-        this.#ended();
-        return true;
-      case 0x63: // CopyDone
-        if (this.#ended === undefined) throw ended();
+        if (type === 0x5a) this.#ended();
         return true;
       case 0x43: // CommandComplete
       case 0x53: // ParameterStatus
@@ -278,8 +250,7 @@ export class Replication {
   }
 
   #tick(): void {
-    const now = performance.now();
-    if (this.#paused.size === 0 && now - this.#heardAt > SILENCE_MS) {
+    if (this.#paused.size === 0 && this.#liveness.isSilent) {
       this.#fail(
         new OutboxError('OUTBOX_PG_UNREACHABLE', { detail: `no word from Postgres for ${SILENCE_MS / 1000} s` }),
       );

@@ -1,7 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
 import type { Database } from '../postgres.ts';
-import { checkPublication } from './slot.ts';
+import { checkPublication } from './publication.ts';
 
 /**
  * Keeps an eye on the publication, because Postgres streams past what is not published without a word (invariant 8): it

@@ -1,12 +1,20 @@
-/** The name among `names` that a misspelt one most likely means; undefined when none is near. */
-export function nearest(word: string, names: readonly string[]): string | undefined {
-  // A long key is no typo of a short name, and the table below is quadratic.
-  if (word.length > 64) return undefined;
-  let best: string | undefined;
-  let least = Infinity;
+/** A long key is no typo of a short name, and the table below is quadratic. */
+const MAX_LENGTH = 64;
+
+/**
+ * The name among `names` that a misspelt one most likely means, and how many edits lie between; undefined when each takes
+ * more edits than `share` of its length.
+ */
+export function nearest(
+  word: string,
+  names: readonly string[],
+  share = Infinity,
+): { name: string; edits: number } | undefined {
+  if (word.length > MAX_LENGTH) return undefined;
+  let best: { name: string; edits: number } | undefined;
   for (const name of names) {
     const edits = distance(simple(word), simple(name));
-    if (edits < least && edits <= name.length / 3) [best, least] = [name, edits];
+    if (edits < (best?.edits ?? Infinity) && edits <= name.length * share) best = { name, edits };
   }
   return best;
 }

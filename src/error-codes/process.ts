@@ -1,0 +1,51 @@
+import type { Entries } from './entry.ts';
+
+/** The process: its settings, its commands, and the services that it brings with it. */
+export const PROCESS = {
+  // settings
+  OUTBOX_CONFIG_INVALID: {
+    happened: 'The environment holds settings that are missing, wrong or unknown. Nothing was started.',
+    next: 'Mend every setting named in `problems`; docs/configuration.md lists them all.',
+  },
+
+  // comparing and repairing
+  OUTBOX_REPAIR_WINDOW: {
+    happened:
+      'A window was given, but the stream has a gap, which only a new slot and a comparison of everything can fill.',
+    next: 'Run `pg-outbox-clickhouse repair` without --from and --to.',
+  },
+  OUTBOX_REPAIR_BUSY: {
+    happened: 'Another repair of this slot is under way.',
+    next: 'Let it end.',
+  },
+  OUTBOX_VERIFY_NO_STREAMER: {
+    happened:
+      'Nothing can be proved now: no streamer holds the slot, so what was committed last is not in ClickHouse yet.',
+    next: 'Start the streamer, or give it more time with --wait (where it cannot stream: `repair --new-slot`). `--wait 0` compares what is there; what was not delivered yet then counts as missing.',
+  },
+  OUTBOX_VERIFY_BEHIND: {
+    happened:
+      'Nothing can be proved now: the streamer runs, but did not deliver what the snapshot shows within the time of --wait.',
+    next: 'Look at the streamer’s log for what holds it up, or give it more time with --wait. `--wait 0` compares what is there; what was not delivered yet then counts as missing.',
+  },
+
+  // running
+  OUTBOX_HEALTH_PORT: {
+    happened: 'The port of OUTBOX_HEALTH_PORT cannot be listened on.',
+    next: 'Set OUTBOX_HEALTH_PORT to a free port, or to 0 to serve no health.',
+  },
+  OUTBOX_SHUTDOWN_TIMEOUT: {
+    happened: 'A graceful stop took longer than OUTBOX_SHUTDOWN_TIMEOUT_MS.',
+    next: 'Nothing is lost: what was not settled is delivered again, once, at the next start. Raise the limit if it happens often.',
+  },
+
+  // embedded services
+  OUTBOX_EMBEDDED_PLATFORM: {
+    happened: 'There is no embedded Postgres or ClickHouse for this platform.',
+    next: 'Use the real ones: `docker compose up`, or OUTBOX_TEST_SERVICES=containers for the tests.',
+  },
+  OUTBOX_EMBEDDED_FAILED: {
+    happened: 'An embedded service did not start or ended unexpectedly.',
+    next: 'Look at the log that the message names or quotes.',
+  },
+} as const satisfies Entries;

@@ -1,0 +1,24 @@
+import { expect, test } from 'vitest';
+import { nearest } from './nearest.ts';
+
+const NAMES = ['type', 'context', 'environment', 'metadataVersion'];
+
+test.for([
+  ['enviroment', 'environment'],
+  ['Type', 'type'],
+  ['contxt', 'context'],
+  ['metadata_version', 'metadataVersion'],
+  ['payload', undefined],
+  ['', undefined],
+  ['x'.repeat(100_000), undefined],
+] as const)('within a third of its length, nearest(%s) is %s', ([word, expected]) => {
+  expect(nearest(word, NAMES, 1 / 3)?.name).toBe(expected);
+});
+
+test.for([
+  ['contxt', 'context', 1],
+  ['metadata_version', 'metadataVersion', 0],
+  ['', 'type', 4],
+] as const)('however far, nearest(%s) is %s, %d edits away', ([word, name, edits]) => {
+  expect(nearest(word, NAMES)).toEqual({ name, edits });
+});

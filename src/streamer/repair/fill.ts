@@ -1,0 +1,106 @@
+import type { Lsn } from '../../lsn.ts';
+import { KINDS } from '../compare/classify.ts';
+import type { Kind } from '../compare/classify.ts';
+import { Comparison } from '../compare/comparison.ts';
+import type { ComparisonOptions } from '../compare/comparison.ts';
+import type { OutboxSnapshot } from '../compare/outbox.ts';
+import type { Config } from '../config.ts';
+import type { ClickHouse } from '../delivery/clickhouse.ts';
+import { createLogger } from '../log.ts';
+import { Status } from '../operations/status.ts';
+import { RepairLedger } from './ledger.ts';
+import { Sender } from './sender.ts';
+
+/** Events that are fetched together. */
+const MAX_WANTED = 50_000;
+/** A repair is ended by killing it. */
+export const NEVER: AbortSignal = new AbortController().signal;
+
+export interface FillOptions {
+  readonly config: Config;
+  readonly comparing: ComparisonOptions;
+  readonly snapshot: OutboxSnapshot;
+  /** With the patience of an insert. */
+  readonly inserting: ClickHouse;
+  /** Right before it the repaired events are given their positions. */
+  readonly lsn: Lsn;
+  readonly timeline: number;
+  /** Makes sure that no other repair can be under way. */
+  readonly prove: () => Promise<void>;
+  /** Counts, and sends nothing. */
+  readonly isDry: boolean;
+}
+
+/** What was found, and what was done about it, in events. */
+export interface Filled {
+  readonly missing: number;
+  readonly sent: number;
+  readonly quarantined: number;
+  /** Found on the way, and left alone. */
+  readonly altered: number;
+  readonly double: number;
+  readonly extra: number;
+}
+
+/** Compares a snapshot with ClickHouse, sends what is missing, and ends the snapshot. */
+export async function fill({ comparing, snapshot, isDry, ...options }: FillOptions): Promise<Filled> {
+  const sender = senderOf(options, comparing);
+  const counts = Object.fromEntries(KINDS.map((kind) => [kind, 0])) as Record<Kind, number>;
+  /** How many are missing of each event, by id and digest. */
+  const wanted = new Map<string, number>();
+  const send = async (): Promise<void> => {
+    if (wanted.size === 0) return;
+    const ids = [...new Set([...wanted.keys()].map((key) => key.slice(0, 36)))];
+    for await (const events of snapshot.events(ids)) {
+      for (const event of events) {
+        const key = `${event.id} ${event.digest}`;
+        const copies = wanted.get(key) ?? 0;
+        if (copies === 0) continue;
+        wanted.set(key, copies - 1);
+        await sender.add(event, copies);
+      }
+    }
+    wanted.clear();
+  };
+  for await (const { kind, id, count, outbox } of new Comparison(comparing, snapshot).differences()) {
+    counts[kind] += count;
+    if (kind !== 'missing' || isDry) continue;
+    wanted.set(`${id} ${outbox!.digest}`, count);
+    if (wanted.size >= MAX_WANTED) await send();
+  }
+  await send();
+  await sender.flush();
+  await snapshot.end();
+  const { missing, altered, double, extra } = counts;
+  const { sent, quarantined } = sender;
+  return { missing, sent, quarantined, altered, double, extra };
+}
+
+function senderOf(
+  { config, inserting, lsn, timeline, prove }: Omit<FillOptions, 'comparing' | 'snapshot' | 'isDry'>,
+  { ask, source }: ComparisonOptions,
+): Sender {
+  const ledger = new RepairLedger({
+    db: ask,
+    slot: config.slot,
+    timeline,
+    // records begin at multiples of eight: no event of the stream stands there
+    from: { lsn: lsn - 1, seq: 0 },
+    prove,
+  });
+  return new Sender({
+    clickhouse: inserting,
+    ledger,
+    table: config.clickhouseTable,
+    source,
+    insertTimeoutMs: config.insertTimeoutMs,
+    quarantineMaxRows: config.quarantineMaxRows,
+    retryMaxMs: config.retryMaxMs,
+    maxRows: config.batchMaxRows,
+    maxBytes: config.batchMaxBytes,
+    log: createLogger({ level: config.logLevel }, process.stderr),
+    status: new Status(),
+    signal: NEVER,
+    stop: NEVER,
+  });
+}

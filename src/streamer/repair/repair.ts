@@ -1,0 +1,177 @@
+import { OutboxError } from '../../errors.ts';
+import { deliveredSnapshot } from '../compare/comparison.ts';
+import type { ComparisonOptions, Progress } from '../compare/comparison.ts';
+import { OutboxSnapshot, SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
+import { ALL } from '../compare/window.ts';
+import type { Window } from '../compare/window.ts';
+import type { Config } from '../config.ts';
+import { ClickHouse } from '../delivery/clickhouse.ts';
+import { ReadBack } from '../delivery/readback.ts';
+import { PROOF_MAX_AGE_MS } from '../delivery/retry.ts';
+import { INSERT_MARGIN_MS } from '../delivery/send.ts';
+import { checkTarget } from '../delivery/target.ts';
+import { createLogger } from '../log.ts';
+import { Database } from '../postgres.ts';
+import { createSlot } from '../source/new-slot.ts';
+import { checkFailover, checkServer } from '../source/server.ts';
+import { fill, NEVER } from './fill.ts';
+import type { Filled } from './fill.ts';
+import { examine } from './gap.ts';
+import type { Examined } from './gap.ts';
+import { beginRepair, dropSlot, endRepair } from './slot.ts';
+
+/** The longest silence of ClickHouse; while it works on a statement it gives signs of life more often. */
+const SILENCE_MS = 10 * 60_000;
+const DELIVERY_WAIT_MS = 60_000;
+/** Any number will do, as long as every version of this program takes the same. */
+const ADVISORY_LOCK = 0x6f7574726570;
+
+export interface RepairOptions {
+  readonly dryRun: boolean;
+  readonly newSlot: boolean;
+  readonly window: Window;
+}
+
+export interface RepairReport extends Omit<Filled, 'missing'> {
+  /** Why a new slot was made; null when the stream has no gap. */
+  readonly gap: string | null;
+  /** Null where only a new slot's snapshot could tell. */
+  readonly missing: number | null;
+}
+
+export type RepairProgress = Progress | { readonly step: 'waiting for inserts under way' | 'making the slot' };
+
+interface Work {
+  readonly config: Config;
+  readonly patient: Examined;
+  readonly ask: Database;
+  readonly connect: (isLong: boolean) => Promise<Database>;
+  readonly clickhouse: ClickHouse;
+  /** The same, with the patience of an insert. */
+  readonly inserting: ClickHouse;
+  readonly onProgress: (progress: RepairProgress) => void;
+}
+
+/**
+ * Delivers what is missing. Throws OUTBOX_REPAIR_BUSY, OUTBOX_PG_*, OUTBOX_SLOT_*, OUTBOX_PUBLICATION_MISSING, OUTBOX_VERIFY_* and
+ * OUTBOX_CH_*.
+ */
+export async function repair(
+  config: Config,
+  { dryRun: isDry, newSlot, window }: RepairOptions,
+  onProgress: (progress: RepairProgress) => void = () => undefined,
+): Promise<RepairReport> {
+  const opened: Database[] = [];
+  const connect = async (isLong: boolean): Promise<Database> => {
+    const long = { queryTimeoutMs: 0, parameters: SNAPSHOT_PARAMETERS };
+    // the streamer's too: a quarantined event, and a repair that has ended, outlive a crash
+    const durable = { parameters: { synchronous_commit: 'on' } };
+    const db = await Database.connect(config.databaseUrl, isLong ? long : durable, () => undefined);
+    opened.push(db);
+    return db;
+  };
+  const clickhouse = new ClickHouse(config.clickhouseUrl, SILENCE_MS);
+  const inserting = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs);
+  try {
+    const ask = await connect(false);
+    await checkServer(ask);
+    await lock(ask, config.slot);
+    await checkTarget(clickhouse, config.clickhouseTable);
+    const patient = await examine(ask, config.slot);
+    const work: Work = { config, patient, ask, connect, clickhouse, inserting, onProgress };
+    const gap = patient.gap ?? (newSlot ? 'a new slot was asked for' : undefined);
+    if (gap === undefined) return await fillBeside(work, window, isDry);
+    if (window.from !== undefined || window.to !== undefined)
+      throw new OutboxError('OUTBOX_REPAIR_WINDOW', { detail: `${gap}: everything must be compared` });
+    if (isDry) return { gap, missing: null, sent: 0, quarantined: 0, altered: 0, double: 0, extra: 0 };
+    return await fillGap(work, gap);
+  } finally {
+    await Promise.all([clickhouse.close(), inserting.close(), ...opened.map(async (db) => db.close())]);
+  }
+}
+
+/** Waits until no insert of that kind can be under way any more. */
+async function outlastInserts(
+  { config, patient, clickhouse, onProgress }: Work,
+  kind: 'repair' | 'any',
+  sentLaterMs: number,
+): Promise<void> {
+  onProgress({ step: 'waiting for inserts under way' });
+  const options = { clickhouse, table: config.clickhouseTable, source: patient.source, kind };
+  const readBack = new ReadBack({ ...options, log: createLogger({ level: 'silent' }), signal: NEVER, stop: NEVER });
+  await readBack.quiet(performance.now() + sentLaterMs + config.insertTimeoutMs + INSERT_MARGIN_MS, 'it was quiet');
+}
+
+async function lock(db: Database, slot: string): Promise<void> {
+  const { rows } = await db.query<{ mine: boolean }>('SELECT pg_try_advisory_lock($1::bigint # hashtext($2)) AS mine', [
+    ADVISORY_LOCK,
+    slot,
+  ]);
+  if (rows[0]?.mine !== true) throw new OutboxError('OUTBOX_REPAIR_BUSY');
+}
+
+/** What a snapshot shows, and the streamer has delivered, and ClickHouse lacks all the same, the stream will never bring. */
+async function fillBeside(work: Work, window: Window, isDry: boolean): Promise<RepairReport> {
+  const { ask, connect } = work;
+  // a repair that was killed may have an insert under way, of other events than this one will send together
+  await outlastInserts(work, 'repair', 0);
+  const comparing = await comparison(work, await connect(true), window, true);
+  const { snapshot } = await deliveredSnapshot(comparing);
+  const prove = async (): Promise<void> => void (await ask.query('SELECT 1'));
+  const { lsn } = snapshot.horizon;
+  const { config, inserting } = work;
+  const filled = await fill({ config, comparing, snapshot, inserting, lsn, timeline: 0, prove, isDry });
+  return { gap: null, ...filled };
+}
+
+/** Takes the stream over, and hands it back behind a new slot's begin. */
+async function fillGap(work: Work, gap: string): Promise<RepairReport> {
+  const { config, patient, ask, connect, inserting, onProgress } = work;
+  const { slot } = config;
+  const isFailover = config.slotFailover === 'on';
+  // what refuses comes first: from then on no streamer delivers until a repair has ended
+  if (isFailover) await checkFailover(ask);
+  const epoch = await beginRepair(ask, slot);
+  await outlastInserts(work, 'any', PROOF_MAX_AGE_MS);
+  onProgress({ step: 'making the slot' });
+  if (patient.slotExists) await dropSlot(ask, slot);
+  const made = await createSlot(config.databaseUrl, slot, isFailover);
+  try {
+    const first = await connect(true);
+    const snapshot = await OutboxSnapshot.import(first, made.snapshot, made.consistentLsn);
+    await made.release();
+    const prove = async (): Promise<void> => {
+      const { count } = await ask.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND epoch = $2', [slot, epoch]);
+      if (count === 0) throw new OutboxError('OUTBOX_EPOCH_LOST');
+    };
+    const comparing = await comparison(work, first, ALL, false);
+    const { consistentLsn, timeline } = made;
+    const lsn = consistentLsn;
+    const filled = await fill({ config, comparing, snapshot, inserting, lsn, timeline, prove, isDry: false });
+    await endRepair(ask, slot, { epoch, publication: patient.publication, timeline, consistentLsn });
+    return { gap, ...filled };
+  } finally {
+    await made.release();
+  }
+}
+
+async function comparison(
+  work: Work,
+  first: Database,
+  window: Window,
+  looksAgain: boolean,
+): Promise<ComparisonOptions> {
+  const { config, patient, ask, connect, clickhouse, onProgress } = work;
+  return {
+    first,
+    second: looksAgain ? await connect(true) : undefined,
+    ask,
+    slot: config.slot,
+    window,
+    waitMs: DELIVERY_WAIT_MS,
+    onProgress,
+    clickhouse,
+    source: patient.source,
+    table: config.clickhouseTable,
+  };
+}

@@ -1,0 +1,61 @@
+import { OutboxError } from '../../errors.ts';
+import { parseLsn } from '../../lsn.ts';
+import type { Lsn } from '../../lsn.ts';
+import type { Database } from '../postgres.ts';
+import { EVENT_COLUMNS } from './pgoutput.ts';
+
+export const PUBLICATION = 'outbox';
+
+interface PublicationRow {
+  identity: string;
+  pubinsert: boolean;
+  pubviaroot: boolean;
+  columns: string[] | null;
+  rowfilter: string | null;
+}
+
+/** What one look at the publication showed. */
+export interface PublicationCheck {
+  /** Changes whenever the publication is altered, or dropped and made again. */
+  readonly identity: string;
+  /** WAL up to here was written before the look: what it holds was published as seen. */
+  readonly flushedLsn: Lsn;
+}
+
+/**
+ * Makes sure that inserts of outbox.event are published, whole. Since Postgres 18 a missing publication is only a warning
+ * to who streams from it, and events pass by unseen, so it is looked at again and again, and nothing beyond the last good
+ * look is acknowledged (invariant 8). Throws OUTBOX_PUBLICATION_MISSING.
+ */
+export async function checkPublication(db: Database): Promise<PublicationCheck> {
+  // a statement of its own: within one, the position might be read after the snapshot that sees the publication
+  const wal = await db.query<{ lsn: string }>('SELECT pg_current_wal_flush_lsn() AS lsn');
+  const { rows } = await db.query<PublicationRow>(
+    `SELECT concat_ws('/', p.oid || '.' || p.xmin, r.oid || '.' || r.xmin) AS identity,
+            p.pubinsert, p.pubviaroot, t.attnames::text[] AS columns, t.rowfilter
+       FROM pg_publication p
+       LEFT JOIN pg_publication_tables t ON t.pubname = p.pubname AND t.schemaname = 'outbox' AND t.tablename = 'event'
+       LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = to_regclass('outbox.event')
+      WHERE p.pubname = $1`,
+    [PUBLICATION],
+  );
+  const [found] = rows;
+  const problems: string[] = [];
+  if (found === undefined) problems.push(`the publication "${PUBLICATION}" does not exist`);
+  else {
+    if (!found.pubinsert) problems.push('it does not publish INSERT');
+    if (!found.pubviaroot) problems.push('publish_via_partition_root is off');
+    if (found.rowfilter !== null) problems.push('it has a row filter');
+    const { columns } = found;
+    if (columns === null) problems.push('outbox.event is not in it');
+    else
+      for (const { name } of EVENT_COLUMNS)
+        if (!columns.includes(name)) problems.push(`the column ${name} is not in it`);
+  }
+  if (problems.length > 0)
+    throw new OutboxError('OUTBOX_PUBLICATION_MISSING', {
+      detail: 'the publication does not carry the events',
+      problems,
+    });
+  return { identity: found!.identity, flushedLsn: parseLsn(wal.rows[0]!.lsn) };
+}
