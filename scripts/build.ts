@@ -1,24 +1,52 @@
-/** Builds dist/ from nothing: a file that was renamed in src/ must not live on in the package. */
+/**
+ * Builds both packages out of src/: the library here, the streamer in packages/streamer. From nothing, because a file that
+ * was renamed must not live on in a package. No source maps: the JavaScript is the source without its types.
+ */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, copyFileSync, globSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '..');
-const CLI = join(ROOT, 'dist/streamer/cli.js');
+const STREAMER = join(ROOT, 'packages/streamer');
+const CLI = join(STREAMER, 'dist/streamer/cli.js');
+/** What `migrate` reads, and roles.sql; the snapshots beside it are drizzle-kit's. */
+const MIGRATIONS = ['migrations/**/*.sql', 'migrations/postgres/meta/_journal.json'];
 
-rmSync(join(ROOT, 'dist'), { recursive: true, force: true });
+for (const built of [join(ROOT, 'dist'), join(STREAMER, 'dist'), join(STREAMER, 'migrations')])
+  rmSync(built, { recursive: true, force: true });
 
-const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
-const { status, error } = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], {
-  cwd: ROOT,
-  stdio: 'inherit',
-});
-if (error) throw error;
-if (status !== 0) process.exit(status ?? 1);
+compile('-p', 'tsconfig.build.json');
+compile('-p', 'packages/streamer/tsconfig.json');
 
-if (existsSync(CLI)) {
-  // a line put in here would shift every position of the source map, so the source has to bring it
-  if (!readFileSync(CLI, 'utf8').startsWith('#!'))
-    throw new Error('src/streamer/cli.ts must begin with #!/usr/bin/env node');
-  chmodSync(CLI, 0o755);
+// drizzle has types of its own for CommonJS, which do not fit those for ES modules: a table has to be of the caller's kind
+const SCHEMA = 'dist/app/schema.cts';
+copyFileSync(join(ROOT, 'src/app/schema.ts'), join(ROOT, SCHEMA));
+compile(
+  SCHEMA,
+  '--ignoreConfig',
+  '--module',
+  'nodenext',
+  '--target',
+  'es2024',
+  '--declaration',
+  '--skipLibCheck',
+  '--strict',
+);
+rmSync(join(ROOT, SCHEMA));
+
+if (!readFileSync(CLI, 'utf8').startsWith('#!'))
+  throw new Error('src/streamer/cli.ts must begin with #!/usr/bin/env node');
+chmodSync(CLI, 0o755);
+
+for (const file of globSync(MIGRATIONS, { cwd: ROOT })) {
+  mkdirSync(dirname(join(STREAMER, file)), { recursive: true });
+  copyFileSync(join(ROOT, file), join(STREAMER, file));
+}
+copyFileSync(join(ROOT, 'LICENSE'), join(STREAMER, 'LICENSE'));
+
+function compile(...args: string[]): void {
+  const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
+  const { status, error } = spawnSync(process.execPath, [tsc, ...args], { cwd: ROOT, stdio: 'inherit' });
+  if (error) throw error;
+  if (status !== 0) process.exit(status ?? 1);
 }

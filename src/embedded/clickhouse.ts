@@ -3,6 +3,7 @@ import { extname, join } from 'node:path';
 import { writeConfiguration, type ClickHouseUser } from './clickhouse-config.ts';
 import { Guard } from './guard.ts';
 import { Lifecycle } from './lifecycle.ts';
+import { resolvePackage } from './packages.ts';
 import { requirePlatform, unsupported } from './platform.ts';
 import { onFreePort } from './ports.ts';
 import { HOST, connectionUrl } from './url.ts';
@@ -46,11 +47,13 @@ export interface EmbeddedClickHouse extends AsyncDisposable {
 
 async function findLibrary(): Promise<string> {
   requirePlatform('ClickHouse');
+  resolvePackage('ffi-rs');
+  resolvePackage('chdb/libchdb');
   try {
     const { libchdbPath } = await import('chdb/libchdb');
     return libchdbPath();
   } catch (error) {
-    throw unsupported('ClickHouse', 'the package chdb or its library is not installed', error);
+    throw unsupported('ClickHouse', 'the library of the package chdb is not installed', error);
   }
 }
 
@@ -111,8 +114,8 @@ function serverOf({ library, guard, config, database }: Engine, port: number): L
  * Starts a real ClickHouse 26.7 HTTP server on 127.0.0.1, in 0.1 to 0.5 s. It dies with this process. Beside the given
  * user there is the engine's own `default`, without a password, which this host alone may use.
  *
- * Throws OUTBOX_EMBEDDED_PLATFORM where there is no library for this platform, OUTBOX_EMBEDDED_FAILED with the end of the
- * server's log when it does not start.
+ * Throws OUTBOX_EMBEDDED_PLATFORM where there is no library for this platform, OUTBOX_EMBEDDED_MISSING where a package is not
+ * installed, OUTBOX_EMBEDDED_FAILED with the end of the server's log when it does not start.
  */
 export async function startClickHouse(options: EmbeddedClickHouseOptions = {}): Promise<EmbeddedClickHouse> {
   const { user = 'outbox', password = 'outbox', database = 'default', settings = {}, users = [] } = options;

