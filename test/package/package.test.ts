@@ -8,7 +8,9 @@ import { Streamer } from '../support/streamer.ts';
 import { brought, NODES, pack, Project, readManifest, ROOT } from './packages.ts';
 import type { Packed } from './packages.ts';
 
-const SHARED = globSync('src/*.ts', { cwd: ROOT }).map((file) => file.slice('src/'.length, -'.ts'.length));
+const SHARED = globSync(['src/*.ts', 'src/error-codes/*.ts'], { cwd: ROOT }).map((file) =>
+  file.slice('src/'.length, -'.ts'.length),
+);
 const ALWAYS = ['LICENSE', 'README.md', 'package.json'];
 
 let tarballs: string;
