@@ -17,8 +17,8 @@ export default defineConfig({
       {
         test: {
           name: 'integration',
-          include: ['test/{integration,package}/**/*.test.ts', 'src/embedded/**/*.test.ts'],
-          globalSetup: ['test/support/services.setup.ts'],
+          include: ['test/{clients,integration,package}/**/*.test.ts', 'src/embedded/**/*.test.ts'],
+          globalSetup: ['test/support/services.setup.ts', 'test/clients/prisma.setup.ts'],
           testTimeout: 90_000,
           hookTimeout: 120_000,
         },

@@ -3,7 +3,7 @@
 --
 --   psql "$ADMIN_URL" -f migrations/postgres/roles.sql
 --
--- outbox_producer   what an application needs: INSERT into the outbox, nothing else. Grant it to the role of your application:
+-- outbox_producer   what an application needs: INSERT into the outbox, also by outbox.emit(…), nothing else. Grant it to the role of your application:
 --                   GRANT outbox_producer TO my_app;
 -- outbox_streamer   what the streamer logs in as. Give it a password:  \password outbox_streamer
 --
@@ -22,6 +22,7 @@ BEGIN
 
 	GRANT USAGE ON SCHEMA outbox TO outbox_producer, outbox_streamer;
 	GRANT INSERT ON outbox.event TO outbox_producer;
+	GRANT EXECUTE ON FUNCTION outbox.emit TO outbox_producer;
 	GRANT SELECT ON outbox.event TO outbox_streamer;
 	GRANT SELECT, UPDATE ON outbox.stream TO outbox_streamer;
 	GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.quarantine TO outbox_streamer;

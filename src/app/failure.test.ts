@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import type { OutboxError } from '../errors.ts';
-import { emitFailed } from './failure.ts';
+import { OutboxError } from '../errors.ts';
+import { emitFailed, scrub } from './failure.ts';
 import { Hidden } from './hidden.ts';
 
 const CANARY = 'canary-5f1d';
@@ -81,6 +81,72 @@ describe('an error of the server', () => {
 
   test('raised by a trigger keeps its message to itself, whatever its SQLSTATE', () => {
     expect(printed(emitFailed(serverError('42501', { routine: 'exec_stmt_raise' })))).not.toContain(CANARY);
+  });
+});
+
+describe('an error of another client', () => {
+  /** As Prisma wraps it: its own code has the form of a SQLSTATE, the server's is in a plain object. */
+  function prismaError(originalCode: string, severity?: string): Error {
+    const adapterError = Object.assign(new Error(CANARY), {
+      cause: { originalCode, originalMessage: CANARY, message: CANARY, detail: CANARY, severity, table: CANARY },
+    });
+    return Object.assign(new Error(CANARY), {
+      code: 'P2010',
+      clientVersion: '7',
+      meta: { driverAdapterError: adapterError },
+    });
+  }
+
+  test('of Prisma tells the SQLSTATE and nothing else', () => {
+    for (const code of ['23514', '42501', '42P01']) {
+      const error = emitFailed(prismaError(code, 'ERROR'));
+      expect(error.sqlState).toBe(code);
+      expect(causeOf(error)).toEqual({ code });
+      expect(printed(error)).not.toContain(CANARY);
+    }
+  });
+
+  test('of Prisma without one of the server tells its own code', () => {
+    const error = emitFailed(Object.assign(new Error(CANARY), { code: 'P1017', clientVersion: '7' }));
+    expect(error.sqlState).toBeUndefined();
+    expect(causeOf(error)).toEqual({ code: 'P1017' });
+    expect(printed(error)).not.toContain(CANARY);
+  });
+
+  test('of postgres.js keeps a message about the statement, and its names', () => {
+    const message = 'relation "outbox.event" does not exist';
+    const fields = { name: 'PostgresError', message, query: 'INSERT', parameters: [CANARY], constraint: undefined };
+    const error = emitFailed(
+      serverError('42P01', { ...fields, constraint_name: 'no_a', table: undefined, table_name: 'event' }),
+    );
+    expect(error.message).toContain(message);
+    expect(causeOf(error)).toMatchObject({ constraint: 'no_a', table: 'event' });
+    expect(printed(error)).not.toContain(CANARY);
+  });
+
+  test('that quotes the statement in its message is told without it', () => {
+    const message = `INSERT INTO outbox.event VALUES ('${CANARY}') - relation does not exist`;
+    expect(printed(emitFailed(serverError('42P01', { message })))).not.toContain(CANARY);
+    expect(printed(emitFailed(new Error(message)))).not.toContain(CANARY);
+  });
+
+  test('whose server says nothing of where it comes from is taken for one of a trigger', () => {
+    expect(printed(emitFailed(serverError('42501', { routine: undefined, table: CANARY })))).not.toContain(CANARY);
+  });
+
+  test('that is one of ours stays as it is', () => {
+    const ours = new OutboxError('OUTBOX_NO_TRANSACTION');
+    expect(emitFailed(ours)).toBe(ours);
+  });
+
+  test('is left without values where its driver may throw it again', () => {
+    const parameters = [CANARY];
+    const error = serverError('23514', { parameters, args: parameters, query: 'INSERT' });
+    scrub(error);
+    expect(parameters).toEqual([]);
+    expect(error).toMatchObject({ code: '23514', severity: 'ERROR' });
+    expect(printed(error)).not.toContain(CANARY);
+    scrub(undefined);
   });
 });
 

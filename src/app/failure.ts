@@ -1,9 +1,6 @@
 import { isNativeError } from 'node:util/types';
 import { ERRORS, OutboxError } from '../errors.ts';
 
-/** What may be told of a server's error: facts about statement and schema, none about values. */
-const TOLD = ['code', 'constraint', 'table', 'routine'] as const;
-
 /**
  * SQLSTATE classes whose messages are written by the server about the statement, the session or the schema: connection,
  * transaction state, authorisation, catalog, rollback, access rule, resources, limits, state, operator, system, internal.
@@ -31,13 +28,18 @@ const MESSAGE_CLASSES: ReadonlySet<string> = new Set([
   'XX',
 ]);
 
-interface DriverError extends Error {
-  readonly code?: unknown;
-  readonly severity?: unknown;
-  readonly constraint?: unknown;
-  readonly table?: unknown;
-  readonly routine?: unknown;
+/** What is looked at of whatever a driver threw; none of it can be relied on. */
+type Fields = Readonly<Record<string, unknown>>;
+
+/** What may be told of an error: facts about statement, session and schema, none about values. */
+interface Facts {
+  readonly sqlState: string | undefined;
+  readonly message: string | undefined;
+  /** For the fields of the cause; of the server's, or the code of a socket's error. */
+  readonly fields: Readonly<Record<string, string>>;
 }
+
+const WITHHELD = 'message withheld: it may quote values';
 
 /**
  * Wraps whatever a driver threw, so that nothing of an event can leave through it: drizzle's message holds all parameters,
@@ -45,14 +47,10 @@ interface DriverError extends Error {
  * known to be harmless.
  */
 export function emitFailed(thrown: unknown): OutboxError {
-  const error = innermost(thrown);
-  const sqlState = sqlStateOf(error);
-  const message = tellable(error, sqlState);
-  const cause = new Error(message ?? 'message withheld: it may quote values');
-  for (const field of TOLD) {
-    const value = error?.[field];
-    if (typeof value === 'string') Object.assign(cause, { [field]: value });
-  }
+  // a client that tells only when it is asked to send that there is no transaction
+  if (thrown instanceof OutboxError) return thrown;
+  const { sqlState, message, fields } = factsOf(innermost(thrown));
+  const cause = Object.assign(new Error(message ?? WITHHELD), fields);
   const known = [sqlState === undefined ? undefined : `SQLSTATE ${sqlState}`, message].filter(
     (part) => part !== undefined,
   );
@@ -63,31 +61,96 @@ export function emitFailed(thrown: unknown): OutboxError {
   return new OutboxError('OUTBOX_EMIT_FAILED', { detail, sqlState, cause });
 }
 
+/** Takes what may quote values out of an error that its driver keeps, and may throw to the caller by itself. */
+export function scrub(thrown: unknown): void {
+  if (!isNativeError(thrown)) return;
+  const { sqlState, message = WITHHELD } = factsOf(fieldsOf(thrown));
+  for (const name of ['parameters', 'args']) {
+    const values: unknown = Reflect.get(thrown, name);
+    if (Array.isArray(values)) values.length = 0;
+  }
+  // an error of the connection may be that of other queries too, and tells nothing of them
+  if (sqlState === undefined) return;
+  for (const name of Object.getOwnPropertyNames(thrown)) if (!KEPT.has(name)) Reflect.deleteProperty(thrown, name);
+  Object.defineProperty(thrown, 'message', { value: message, configurable: true, writable: true });
+  Object.defineProperty(thrown, 'stack', { value: `${thrown.name}: ${message}`, configurable: true, writable: true });
+}
+
+/** Of an error that is scrubbed: none of these quotes a value. */
+const KEPT: ReadonlySet<string> = new Set([
+  'name',
+  'code',
+  'errno',
+  'severity',
+  'severity_local',
+  'routine',
+  'file',
+  'line',
+]);
+
 /** The server's error, or failing that the last of the chain: wrappers such as drizzle's quote what they wrap. */
-function innermost(thrown: unknown): DriverError | undefined {
-  let found: DriverError | undefined;
+function innermost(thrown: unknown): Fields | undefined {
+  let found: Fields | undefined;
   let next = thrown;
-  // A bound, because a chain of causes may be a ring; not instanceof, because jest's realm is not that of node's errors.
-  for (let depth = 0; depth < 16 && isNativeError(next); depth += 1) {
-    found = next;
-    if (sqlStateOf(found) !== undefined) return found;
-    next = next.cause;
+  // A bound, because a chain of causes may be a ring.
+  for (let depth = 0; depth < 16; depth += 1) {
+    // Not instanceof, because jest's realm is not that of node's errors. Prisma's adapters end the chain with a plain object.
+    if (!isNativeError(next) && !isAdapterCause(next)) break;
+    found = fieldsOf(next);
+    if (sqlStateOf(found) !== undefined) break;
+    next = (found['meta'] as Fields | undefined)?.['driverAdapterError'] ?? found['cause'];
   }
   return found;
 }
 
-/** `EPIPE` has the form of a SQLSTATE, but no digit; only the server's errors have a severity. */
-function sqlStateOf(error: DriverError | undefined): string | undefined {
-  if (typeof error?.code !== 'string' || !/^[0-9A-Z]{5}$/.test(error.code)) return undefined;
-  return typeof error.severity === 'string' || /\d/.test(error.code) ? error.code : undefined;
+function isAdapterCause(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && 'originalCode' in value;
 }
 
-function tellable(error: DriverError | undefined, sqlState: string | undefined): string | undefined {
-  if (error === undefined) return undefined;
-  // An error that carries the query or its parameters has put them into its message as well.
-  if ('query' in error || 'params' in error || 'parameters' in error) return undefined;
-  if (sqlState === undefined) return error.message;
-  // A trigger may RAISE with any SQLSTATE and any text.
-  if (error.routine === 'exec_stmt_raise') return undefined;
-  return MESSAGE_CLASSES.has(sqlState.slice(0, 2)) ? error.message : undefined;
+function fieldsOf(error: object): Fields {
+  return error as Fields;
+}
+
+/** `EPIPE` has the form of a SQLSTATE, but no digit; `P2010` of Prisma has one; only the server's errors have a severity. */
+function sqlStateOf(error: Fields): string | undefined {
+  if ('clientVersion' in error) return undefined;
+  const code = error['originalCode'] ?? error['code'];
+  if (typeof code !== 'string' || !/^[0-9A-Z]{5}$/.test(code)) return undefined;
+  return typeof error['severity'] === 'string' || /\d/.test(code) ? code : undefined;
+}
+
+function factsOf(error: Fields | undefined): Facts {
+  if (error === undefined) return { sqlState: undefined, message: undefined, fields: {} };
+  const sqlState = sqlStateOf(error);
+  const fields: Record<string, string> = {};
+  const tell = (name: string, value: unknown): void => {
+    if (typeof value === 'string') fields[name] = value;
+  };
+  tell('code', sqlState ?? error['code']);
+  if (ofTheServer(error)) {
+    tell('constraint', error['constraint'] ?? error['constraint_name']);
+    tell('table', error['table'] ?? error['table_name']);
+    tell('routine', error['routine']);
+  }
+  return { sqlState, message: tellable(error, sqlState), fields };
+}
+
+/** Not raised by a trigger, which may do so with any SQLSTATE, any text and any names. */
+function ofTheServer({ routine, severity }: Fields): boolean {
+  return typeof routine === 'string' ? routine !== 'exec_stmt_raise' : severity === 'FATAL';
+}
+
+function tellable(error: Fields, sqlState: string | undefined): string | undefined {
+  const { message } = error;
+  if (typeof message !== 'string' || quotesStatement(error, message)) return undefined;
+  if (sqlState === undefined) return message;
+  return MESSAGE_CLASSES.has(sqlState.slice(0, 2)) && ofTheServer(error) ? message : undefined;
+}
+
+/** An error that carries the statement, its parameters or Prisma's call has put them into its message as well. */
+function quotesStatement(error: Fields, message: string): boolean {
+  if (message.includes('INSERT INTO outbox.event') || 'clientVersion' in error) return true;
+  // but the message of postgres.js' is the server's or the socket's own
+  if (error['name'] === 'PostgresError' || 'errno' in error) return false;
+  return 'query' in error || 'params' in error || 'parameters' in error;
 }

@@ -9,6 +9,18 @@ export {
 export { emitEvent, emitEvents } from './emit.ts';
 export type { AnyEvent, OutboxEvent } from './events.ts';
 export { createOutbox, type Outbox, type OutboxOptions } from './outbox.ts';
-export type { DrizzleTransaction, PgTransaction, Transaction } from './transaction.ts';
 export type { StandardSchema } from './standard-schema.ts';
+export type {
+  DrizzleTransaction,
+  KnexTransaction,
+  KyselyTransaction,
+  MikroOrmTransaction,
+  PgTransaction,
+  PostgresJsTransaction,
+  PrismaTransaction,
+  QueryTransaction,
+  Transaction,
+  TypeOrmQueryRunner,
+  TypeOrmTransaction,
+} from './transaction.ts';
 export { type ErrorCode, type ErrorDetails, ERRORS, OutboxError } from '../errors.ts';

@@ -25,7 +25,7 @@ function revealed(statement: Statement): unknown[] {
 
 test('one event has a statement of its own, which shows no context', () => {
   const statement = insertOne(row(1), TRACE);
-  expect(revealed(statement)).toEqual(['id-1', 'a', 'time', '', '{"index":1}', 1, 'parent', null]);
+  expect(revealed(statement)).toEqual(['id-1', 'a', 'time', '', '{"index":1}', '1', 'parent', null]);
   expect(JSON.stringify(statement.values)).not.toContain('index');
 });
 

@@ -2,10 +2,15 @@ import type { EventRow } from './events.ts';
 import { Hidden } from './hidden.ts';
 import type { TraceContext } from './trace.ts';
 
-/** A value that a driver sends as text. */
-export type Parameter = string | number | null | Hidden;
+/** A text, or what stands for one until the driver asks. */
+export type Parameter = string | null | Hidden;
 
-/** One INSERT: its text is one of two constants, so that a server, a proxy or a statistics view sees one statement. */
+/**
+ * One INSERT: its text is one of two constants, so that a server, a proxy or a statistics view sees one statement.
+ *
+ * Every parameter is a text to the server, and cast there: some clients would otherwise ask for its type and serialise it
+ * by that (postgres.js makes a JSON string of what goes into a json column).
+ */
 export interface Statement {
   readonly text: string;
   readonly values: readonly Parameter[];
@@ -14,7 +19,9 @@ export interface Statement {
 const COLUMNS =
   'event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, tracestate';
 
-const INSERT_ONE = `INSERT INTO outbox.event (${COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`;
+const INSERT_ONE =
+  `INSERT INTO outbox.event (${COLUMNS}) ` +
+  'VALUES ($1::text::uuid, $2::text, $3::text::timestamptz, $4::text, $5::text::json, $6::text::integer, $7::text, $8::text)';
 
 /**
  * The columns as arrays, joined by position. Contexts come as lines: JSON text holds no line feed, so nothing has to be
@@ -23,9 +30,9 @@ const INSERT_ONE = `INSERT INTO outbox.event (${COLUMNS}) VALUES ($1, $2, $3, $4
  */
 const INSERT_MANY =
   `INSERT INTO outbox.event (${COLUMNS}) ` +
-  'SELECT e.id, e.type, e.time, e.environment, e.context::json, e.version, $7, $8 ' +
-  'FROM ROWS FROM (unnest($1::uuid[]), unnest($2::text[]), unnest($3::timestamptz[]), unnest($4::text[]), ' +
-  "string_to_table($5, E'\\n'), unnest($6::integer[])) " +
+  'SELECT e.id, e.type, e.time, e.environment, e.context::json, e.version, $7::text, $8::text ' +
+  'FROM ROWS FROM (unnest($1::text::uuid[]), unnest($2::text::text[]), unnest($3::text::timestamptz[]), unnest($4::text::text[]), ' +
+  "string_to_table($5::text, E'\\n'), unnest($6::text::integer[])) " +
   'WITH ORDINALITY AS e (id, type, time, environment, context, version, n) ORDER BY e.n';
 
 /** Keeps a message, and what client and server hold of it at once, far below the 1 GiB where Postgres ends it. */
@@ -44,7 +51,7 @@ export function insertOne(row: EventRow, trace: TraceContext): Statement {
       row.time,
       row.environment,
       new Hidden(row.context, 'event context'),
-      row.metadataVersion,
+      String(row.metadataVersion),
       trace.traceparent,
       trace.tracestate,
     ],

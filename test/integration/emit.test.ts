@@ -10,10 +10,19 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { inspect } from 'node:util';
 import { Client, Pool } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { emitEvent, emitEvents, type OutboxEvent, type Transaction } from '../../src/app/index.ts';
+import {
+  type DrizzleTransaction,
+  emitEvent,
+  emitEvents,
+  type OutboxEvent,
+  type PgTransaction,
+} from '../../src/app/index.ts';
 import { Outbox } from '../support/outbox.ts';
 
 const CANARY = 'canary-7c1e9a';
+
+/** What also runs statements of the tests' own; test/clients has the other clients. */
+type Transaction = DrizzleTransaction | PgTransaction;
 
 let outbox: Outbox;
 let pool: Pool;

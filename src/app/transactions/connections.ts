@@ -1,0 +1,19 @@
+import { kindOf } from '../problems.ts';
+import { refused, type Send } from './client.ts';
+import { isPg, requireOpen, sendByPg } from './pg.ts';
+
+/**
+ * Sends through the client of node-postgres that a query builder or ORM lends: its own way would put the parameters into its
+ * events, logs and error messages.
+ *
+ * @param client what tells the name of the one that lends
+ */
+export function sendByLent(connection: () => PromiseLike<unknown>, client: string): Send {
+  return async (statement) => {
+    const lent = await connection();
+    if (!isPg(lent))
+      throw refused(`a transaction of ${client} over ${kindOf(lent)}, not over node-postgres (pg ≥ 8.21)`);
+    requireOpen(lent);
+    return sendByPg(lent)(statement);
+  };
+}

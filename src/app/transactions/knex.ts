@@ -1,0 +1,18 @@
+import { sendByLent } from './connections.ts';
+import { hasMethods, notOpen, refused, type Send } from './client.ts';
+
+/** The `trx` of Knex' `knex.transaction((trx) => …)`, its client pg, also a nested one. `knex` has no `isCompleted`. */
+export interface KnexTransaction {
+  isCompleted(): boolean;
+  raw(sql: string): PromiseLike<unknown>;
+  readonly client: { acquireConnection(): PromiseLike<unknown> };
+}
+
+export function openKnex(tx: unknown): Send | undefined {
+  if (!hasMethods(tx, 'raw', 'transaction') || !('client' in tx)) return undefined;
+  if (!hasMethods(tx, 'isCompleted')) throw refused('knex: pass the trx of its transaction((trx) => …)');
+  const trx = tx as unknown as KnexTransaction;
+  if (trx.isCompleted()) throw notOpen();
+  // the client of a transaction always lends the same connection
+  return sendByLent(() => trx.client.acquireConnection(), 'Knex');
+}

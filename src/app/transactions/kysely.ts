@@ -1,0 +1,46 @@
+import { hasMethods, notOpen, plain, refused, type Send } from './client.ts';
+
+/** As much of Kysely's CompiledQuery as its drivers and plugins look at. */
+interface CompiledQuery {
+  readonly query: {
+    readonly kind: 'RawNode';
+    readonly sqlFragments: readonly string[];
+    readonly parameters: readonly never[];
+  };
+  readonly queryId: { readonly queryId: string };
+  readonly sql: string;
+  readonly parameters: readonly unknown[];
+}
+
+/** The `trx` of Kysely's `db.transaction().execute((trx) => …)`, or a controlled one. A database is not one. */
+export interface KyselyTransaction {
+  readonly isTransaction: true;
+  executeQuery(query: CompiledQuery): Promise<unknown>;
+}
+
+/** Not hidden: Kysely does not show which driver is beneath, and only node-postgres asks `toPostgres`. */
+export function openKysely(tx: unknown): Send | undefined {
+  if (!hasMethods(tx, 'executeQuery', 'getExecutor') || !('isTransaction' in tx)) return undefined;
+  if (tx.isTransaction !== true)
+    throw refused('a database of Kysely: pass the trx of its transaction().execute((trx) => …)');
+  const { isCommitted, isRolledBack } = tx as { isCommitted?: boolean; isRolledBack?: boolean };
+  if (isCommitted === true || isRolledBack === true) throw notOpen();
+  return sendByKysely(tx as unknown as KyselyTransaction);
+}
+
+function sendByKysely(tx: KyselyTransaction): Send {
+  return async (statement) => {
+    try {
+      return await tx.executeQuery({
+        query: { kind: 'RawNode', sqlFragments: [statement.text], parameters: [] },
+        queryId: { queryId: 'outbox' },
+        sql: statement.text,
+        parameters: plain(statement),
+      });
+    } catch (error) {
+      // thrown before anything is sent, by a transaction that is over
+      if (error instanceof Error && error.message.startsWith('Transaction is already ')) throw notOpen();
+      throw error;
+    }
+  };
+}

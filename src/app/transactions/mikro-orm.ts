@@ -1,0 +1,25 @@
+import { hasMethods, notOpen, refused, type Send } from './client.ts';
+import { openKysely } from './kysely.ts';
+
+/**
+ * The `em` of MikroORM's `em.transactional((em) => …)`, or one between `begin` and `commit`, its driver PostgreSQL.
+ * `orm.em` has the same type and no transaction: it is refused at run time.
+ */
+export interface MikroOrmTransaction {
+  isInTransaction(): boolean;
+  getTransactionContext(): unknown;
+}
+
+export function openMikroOrm(tx: unknown): Send | undefined {
+  if (!hasMethods(tx, 'isInTransaction', 'getTransactionContext')) {
+    if (hasMethods(tx, 'getMetadata', 'isConnected') && 'em' in tx)
+      throw refused('MikroORM: pass the em of its em.transactional((em) => …)');
+    return undefined;
+  }
+  const em = tx as unknown as MikroOrmTransaction;
+  if (!em.isInTransaction()) throw notOpen();
+  // from version 7 on it is one of Kysely
+  const send = openKysely(em.getTransactionContext());
+  if (send === undefined) throw refused('a transaction of MikroORM that is none of Kysely: 7 and newer are known');
+  return send;
+}

@@ -1,0 +1,27 @@
+import { hasMethods, notOpen, plain, refused, type Send } from './client.ts';
+
+/** The `tx` of Prisma's `prisma.$transaction(async (tx) => …)`, its provider postgresql. The client itself has `$connect`. */
+export interface PrismaTransaction {
+  $executeRawUnsafe(query: string, ...values: unknown[]): PromiseLike<number>;
+  readonly $connect?: never;
+}
+
+/** "Transaction API error": it has ended, or its `timeout` has. */
+const TRANSACTION_OVER = 'P2028';
+
+export function openPrisma(tx: unknown): Send | undefined {
+  if (!hasMethods(tx, '$executeRawUnsafe')) return undefined;
+  if (hasMethods(tx, '$connect')) throw refused("Prisma's client: pass the tx of its $transaction(async (tx) => …)");
+  return sendByPrisma(tx as unknown as PrismaTransaction);
+}
+
+function sendByPrisma(tx: PrismaTransaction): Send {
+  return async (statement) => {
+    try {
+      return await tx.$executeRawUnsafe(statement.text, ...plain(statement));
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === TRANSACTION_OVER) throw notOpen();
+      throw error;
+    }
+  };
+}

@@ -1,0 +1,36 @@
+import { sendByLent } from './connections.ts';
+import { hasMethods, notOpen, refused, type Send } from './client.ts';
+
+/** A QueryRunner of TypeORM between `startTransaction()` and its end, its driver postgres. */
+export interface TypeOrmQueryRunner {
+  readonly isTransactionActive: boolean;
+  connect(): Promise<unknown>;
+  startTransaction(): Promise<void>;
+}
+
+/**
+ * The `manager` of TypeORM's `dataSource.transaction((manager) => …)`, its driver postgres, also a nested one.
+ * `dataSource.manager` has the same type and no transaction: it is refused at run time. A DataSource is refused by its type.
+ */
+export interface TypeOrmTransaction {
+  readonly queryRunner?: TypeOrmQueryRunner;
+  release(): Promise<void>;
+  save(entity: never): Promise<unknown>;
+}
+
+export function openTypeOrm(tx: unknown): Send | undefined {
+  if (hasMethods(tx, 'startTransaction', 'connect') && 'isTransactionActive' in tx)
+    return sendByRunner(tx as unknown as TypeOrmQueryRunner);
+  if (hasMethods(tx, 'createQueryRunner'))
+    throw refused('a DataSource of TypeORM: pass the manager of its transaction((manager) => …)');
+  if (!hasMethods(tx, 'release', 'save', 'transaction')) return undefined;
+  const { queryRunner } = tx as TypeOrmTransaction;
+  if (queryRunner === undefined)
+    throw refused('the EntityManager of a DataSource: pass the manager of its transaction((manager) => …)');
+  return sendByRunner(queryRunner);
+}
+
+function sendByRunner(runner: TypeOrmQueryRunner): Send {
+  if (!runner.isTransactionActive) throw notOpen();
+  return sendByLent(() => runner.connect(), 'TypeORM');
+}

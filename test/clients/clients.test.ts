@@ -1,0 +1,166 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { emitEvent, emitEvents } from '../../src/app/index.ts';
+import { Outbox } from '../support/outbox.ts';
+import { rejection, type Stored, storedIn } from './looking.ts';
+import { CLIENTS } from './subjects/all.ts';
+import type { Subject } from './subjects/subject.ts';
+
+/** Texts that a client which quotes, counts placeholders or guesses types would change. */
+const ODD = [
+  `'; DROP TABLE orders; --`,
+  `\\ \\\\ \\n \\' "`,
+  '$1 $8 $9 ? ?? \\? :name @p1 %s {0} $$ $tag$',
+  '\u0000 \u0001 \u2028 \ud800',
+  'ü€😀 e\u0301 ﬃ',
+  '2026-01-02T03:04:05.678Z',
+  '{"a":[1,"x"]}',
+  '[1,2]',
+  'NULL',
+  '',
+  '\\x00ff',
+];
+
+let outbox: Outbox;
+
+beforeAll(async () => {
+  outbox = await Outbox.create();
+  await outbox.postgres.query('CREATE TABLE orders (id uuid PRIMARY KEY, amount integer NOT NULL)');
+});
+
+afterAll(async () => {
+  await outbox[Symbol.asyncDispose]();
+});
+
+async function stored(): Promise<Stored[]> {
+  return storedIn(outbox.postgres);
+}
+
+async function types(): Promise<string[]> {
+  return (await stored()).map(({ type }) => type);
+}
+
+/** Without what Postgres cannot store in a text. */
+function storable(text: string): string {
+  return text.replaceAll('\0', '').toWellFormed();
+}
+
+function eventsOf(count: number): { type: string; context: { index: number } }[] {
+  return Array.from({ length: count }, (_, index) => ({ type: 'many', context: { index } }));
+}
+
+describe.for(CLIENTS.map((client) => [client.name, client] as const))('%s', ([, { connect }]) => {
+  let subject: Subject;
+
+  beforeAll(async () => {
+    subject = await connect(outbox.databaseUrl);
+  });
+
+  afterEach(async () => {
+    await outbox.postgres.query('TRUNCATE outbox.event, orders');
+  });
+
+  afterAll(async () => {
+    await subject.close();
+  });
+
+  test('the recipe: an order and its event', async () => {
+    const id = randomUUID();
+    await subject.placeOrder({ id, amount: 3 });
+    expect(await stored()).toMatchObject([{ type: 'order.placed', context: JSON.stringify({ orderId: id }) }]);
+    expect((await outbox.postgres.query('SELECT id, amount FROM orders')).rows).toEqual([{ id, amount: 3 }]);
+  });
+
+  test('the recipe: neither, where the order cannot be stored', async () => {
+    const order = { id: randomUUID(), amount: 3 };
+    await outbox.postgres.query('INSERT INTO orders VALUES ($1, $2)', [order.id, order.amount]);
+    await rejection(subject.placeOrder(order));
+    expect(await stored()).toEqual([]);
+  });
+
+  test('commit: odd contents, byte for byte, also where backslashes escape', async () => {
+    const events = ODD.map((text, index) => ({
+      type: `type ${storable(text)}`,
+      context: { [text]: text, list: [text, null, 1.5, true] },
+      environment: storable(text),
+      time: new Date(Date.UTC(1900 + index * 30, 1, 2, 3, 4, 5, 678)),
+      metadataVersion: index,
+      id: randomUUID(),
+    }));
+    await subject.transaction(async ({ tx, run }) => {
+      await run('SET LOCAL standard_conforming_strings = off');
+      await run("SET LOCAL TimeZone = 'Asia/Kathmandu'");
+      await run("SET LOCAL DateStyle = 'SQL, DMY'");
+      for (const event of events) await emitEvent(tx, event);
+      await emitEvents(tx, events);
+    });
+    const expected = events.map(({ metadataVersion: version, ...event }) => ({
+      ...event,
+      version,
+      context: JSON.stringify(event.context),
+    }));
+    expect(await stored()).toEqual([...expected, ...expected]);
+  });
+
+  test('rollback: nothing', async () => {
+    const undone = subject.transaction(async ({ tx }) => {
+      await emitEvent(tx, { type: 'a', context: {} });
+      await emitEvents(tx, eventsOf(3));
+      throw new Error('on purpose');
+    });
+    await expect(undone).rejects.toThrow('on purpose');
+    expect(await stored()).toEqual([]);
+  });
+
+  test('savepoint: what a nested transaction undoes leaves nothing, the rest is kept', async () => {
+    await subject.transaction(async ({ tx, nested }) => {
+      await emitEvent(tx, { type: 'before', context: {} });
+      const undone = nested(async (inner) => {
+        await emitEvent(inner.tx, { type: 'undone', context: {} });
+        await emitEvents(inner.tx, eventsOf(3));
+        throw new Error('on purpose');
+      });
+      await expect(undone).rejects.toThrow('on purpose');
+      await nested(async (inner) => {
+        await emitEvent(inner.tx, { type: 'nested', context: {} });
+      });
+      await emitEvent(tx, { type: 'after', context: {} });
+    });
+    expect(await types()).toEqual(['before', 'nested', 'after']);
+  });
+
+  test('concurrent: two interleaved transactions, one undone; many calls at once in each', async () => {
+    const { promise: bothHaveEmitted, resolve } = Promise.withResolvers<void>();
+    let emitted = 0;
+    const one = (type: string, fail: boolean): Promise<unknown> =>
+      Promise.resolve(
+        subject.transaction(async ({ tx }) => {
+          await Promise.all([
+            ...Array.from({ length: 5 }, async () => emitEvent(tx, { type, context: {} })),
+            emitEvents(tx, [
+              { type, context: {} },
+              { type, context: {} },
+            ]),
+          ]);
+          emitted += 1;
+          if (emitted === 2) resolve();
+          await bothHaveEmitted;
+          if (fail) throw new Error('on purpose');
+        }),
+      );
+    const [kept, undone] = await Promise.allSettled([one('kept', false), one('undone', true)]);
+    expect([kept.status, undone.status]).toEqual(['fulfilled', 'rejected']);
+    expect(await types()).toEqual(Array(7).fill('kept'));
+  });
+
+  test.for([1000, 10_000])('%i events by one call, in their order', async (count) => {
+    const events = eventsOf(count);
+    let ids: string[] = [];
+    await subject.transaction(async ({ tx }) => {
+      ids = await emitEvents(tx, events);
+    });
+    const rows = await stored();
+    expect(rows.map(({ id }) => id)).toEqual(ids);
+    expect(rows.map(({ context }) => context)).toEqual(events.map(({ context }) => JSON.stringify(context)));
+  });
+});

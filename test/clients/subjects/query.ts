@@ -1,0 +1,42 @@
+import type { Pool } from 'pg';
+import { emitEvent, type QueryTransaction } from '../../../src/app/index.ts';
+import { inTransaction, quietPool } from './pg.ts';
+import { type Client, type Order, withSavepoints } from './subject.ts';
+
+export async function placeOrder(pool: Pool, order: Order): Promise<void> {
+  await inTransaction(pool, async (client) => {
+    const tx: QueryTransaction = { query: (sql, params) => client.query(sql, params) };
+    await client.query('INSERT INTO orders VALUES ($1, $2)', [order.id, order.amount]);
+    await emitEvent(tx, { type: 'order.placed', context: { orderId: order.id } });
+  });
+}
+
+class Database {
+  query(): void {}
+}
+
+/** Whatever the library knows nothing of. */
+export const contract: Client = {
+  name: '{ query } of anything',
+  tells: { failed: false, over: false },
+  connect: async (url) => {
+    const pool = quietPool(url);
+    return {
+      placeOrder: (order) => placeOrder(pool, order),
+      transaction: (work) =>
+        inTransaction(pool, (client) =>
+          work(withSavepoints({ query: (sql, params) => client.query(sql, params) }, (sql) => client.query(sql))),
+        ),
+      refused: [
+        ['an instance with query', new Database(), /an instance of Database/],
+        [
+          'a plain object that is a client',
+          { query: () => 1, connect: () => 1, end: () => 1 },
+          /a client that can't tell/,
+        ],
+        ['a plain object that begins', { query: () => 1, transaction: () => 1 }, /an object/],
+      ],
+      close: () => pool.end(),
+    };
+  },
+};
