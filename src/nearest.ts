@@ -1,5 +1,7 @@
 /** A long key is no typo of a short name, and the table below is quadratic. */
 const MAX_LENGTH = 64;
+/** More edits than this part of a name are no typo of it. */
+export const TYPO_SHARE = 1 / 3;
 
 /**
  * The name among `names` that a misspelt one most likely means, and how many edits lie between; undefined when each takes

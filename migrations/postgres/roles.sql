@@ -26,6 +26,8 @@ BEGIN
 	GRANT SELECT ON outbox.event TO outbox_streamer;
 	GRANT SELECT, UPDATE ON outbox.stream TO outbox_streamer;
 	GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.quarantine TO outbox_streamer;
+	-- what doctor compares with this version's migrations
+	GRANT SELECT ON outbox.migration TO outbox_streamer;
 	-- an old bucket is emptied by TRUNCATE, which is granted a partition at a time
 	FOR partition IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'outbox.event'::regclass LOOP
 		EXECUTE format('GRANT SELECT, TRUNCATE ON %s TO outbox_streamer', partition);

@@ -1,13 +1,11 @@
 /** The fields of an event, one check each: what is at fault is added to the problems, without its value. */
 import { isDate } from 'node:util/types';
-import { nearest } from '../nearest.ts';
+import { nearest, TYPO_SHARE } from '../nearest.ts';
 import { kindOf, pathOf, type Problems } from './problems.ts';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const MAX_TEXT_BYTES = 65_535;
 const MAX_INT32 = 2_147_483_647;
-/** More edits than this part of a field's name are no typo of it. */
-const TYPO_SHARE = 1 / 3;
 /** What ClickHouse's DateTime64 holds without clamping. */
 const FIRST_TIME = Date.UTC(1900, 0, 1);
 const LAST_TIME = Date.UTC(2300, 0, 1) - 1;

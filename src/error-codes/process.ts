@@ -34,6 +34,26 @@ export const PROCESS = {
     happened: 'The port of OUTBOX_HEALTH_PORT cannot be listened on.',
     next: 'Set OUTBOX_HEALTH_PORT to a free port, or to 0 to serve no health.',
   },
+  OUTBOX_FLOW_STARTING: {
+    happened: 'The streamer has begun, and has not attached to its slot or not heard of ClickHouse yet.',
+    next: 'Nothing, for some seconds. If it lasts, look at its log.',
+  },
+  OUTBOX_FLOW_NO_STREAMER: {
+    happened: 'No streamer holds the slot, so nothing is delivered; events wait in Postgres.',
+    next: 'Start it: `pg-outbox-clickhouse run`. If it runs, its log and `pg-outbox-clickhouse doctor` say what keeps it from attaching.',
+  },
+  OUTBOX_FLOW_STALLED: {
+    happened: 'A streamer holds the slot, but events wait and none has been delivered for some time.',
+    next: 'Look at ClickHouse (is it busy, does a materialized view hang?), at the streamer’s log and at `pg-outbox-clickhouse doctor`. Nothing is lost: events wait in Postgres.',
+  },
+  OUTBOX_FLOW_LATE: {
+    happened: 'Events are delivered, but later than OUTBOX_READY_MAX_LAG_MS.',
+    next: 'After an outage, wait: `pg-outbox-clickhouse status --watch` shows whether it catches up. Otherwise look at how long inserts take in ClickHouse.',
+  },
+  OUTBOX_FLOW_FAILED: {
+    happened: 'The streamer met an error that has no code: a fault of this program.',
+    next: 'Report it with the lines of the log. It starts again by itself, from the ledger.',
+  },
   OUTBOX_SHUTDOWN_TIMEOUT: {
     happened: 'A graceful stop took longer than OUTBOX_SHUTDOWN_TIMEOUT_MS.',
     next: 'Nothing is lost: what was not settled is delivered again, once, at the next start. Raise the limit if it happens often.',

@@ -39,6 +39,7 @@ describe('a good environment', () => {
       retryMaxMs: 30_000,
       shutdownTimeoutMs: 25_000,
       healthPort: 8080,
+      readyMaxLagMs: 900_000,
       logLevel: 'info',
     });
   });

@@ -49,6 +49,33 @@ export function readConfig(env: Env, readFile: (path: string) => string = readTe
   return Object.freeze(values);
 }
 
+/** The value of one setting, for who needs no other. Throws OUTBOX_CONFIG_INVALID. */
+export function readSetting(name: keyof typeof SETTINGS, env: Env): string | number {
+  const setting: Setting = SETTINGS[name];
+  const outcome = setting.kind === 'url' ? readUrl(name, setting, env, readText) : readPlain(setting, env[name]);
+  if ('fault' in outcome) throw new OutboxError('OUTBOX_CONFIG_INVALID', { problems: [`${name} ${outcome.fault}`] });
+  return outcome.value;
+}
+
+/** What the streamer would run with. */
+export interface Effective {
+  readonly name: string;
+  /** Without passwords. */
+  readonly value: string | number;
+  readonly from: 'environment' | 'file' | 'default';
+}
+
+/** All settings of the streamer, in the order of the table. Throws OUTBOX_CONFIG_INVALID with every problem found. */
+export function effectiveSettings(env: Env, readFile: (path: string) => string = readText): Effective[] {
+  const config = redact(readConfig(env, readFile));
+  return entries()
+    .filter(([, { readBy }]) => readBy === 'streamer')
+    .map(([name, { key, kind }]) => {
+      const from = kind === 'url' && env[`${name}_FILE`] ? 'file' : env[name] ? 'environment' : 'default';
+      return { name, value: config[key]!, from };
+    });
+}
+
 /** A copy that may be printed: the URLs keep user, host, port and database, and lose the password. */
 export function redact(config: Config): Readonly<Record<string, string | number>> {
   const copy: Record<string, string | number> = { ...config };

@@ -33,8 +33,8 @@ export async function main(config: Config): Promise<number> {
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);
   });
-  const status = new Status();
-  if (config.healthPort > 0) await serveHealth(config.healthPort, status);
+  const status = new Status({ maxLagMs: config.readyMaxLagMs });
+  const health = config.healthPort > 0 ? await serveHealth(config, status) : undefined;
   log.info({ slot: config.slot, table: config.clickhouseTable, node: process.version }, 'starting');
   const done = stream(config, log, status, stop.signal).then(() => {
     log.info('stopped');
@@ -42,5 +42,6 @@ export async function main(config: Config): Promise<number> {
   });
   const code = await Promise.race([done, late]);
   clearTimeout(overdue);
+  health?.stop();
   return code;
 }

@@ -167,7 +167,18 @@ export const SETTINGS = {
     default: 8080,
     min: 0,
     max: 65_535,
-    meaning: 'Where `/livez` and `/readyz` are served, and where `healthcheck` asks. 0 serves nothing.',
+    meaning:
+      'Where `/livez` and `/readyz` are served, and where `healthcheck` asks. 0 serves nothing, and `healthcheck` is content with that.',
+  },
+  OUTBOX_READY_MAX_LAG_MS: {
+    key: 'readyMaxLagMs',
+    readBy: 'streamer',
+    kind: 'integer',
+    unit: 'ms',
+    default: 15 * 60_000,
+    min: 0,
+    max: 7 * 24 * 3_600_000,
+    meaning: '`/readyz` and `status` say that events are late when the oldest that waits is older. 0 for never.',
   },
   LOG_LEVEL: {
     key: 'logLevel',

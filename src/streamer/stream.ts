@@ -6,6 +6,7 @@ import { BEGUN_CHUNKS_BYTES } from './batch/batch.ts';
 import { ChunkPool } from './batch/column.ts';
 import type { Config } from './config.ts';
 import { ClickHouse } from './delivery/clickhouse.ts';
+import type { Insert } from './delivery/clickhouse.ts';
 import type { Logger } from './log.ts';
 import type { Status } from './operations/status.ts';
 import { Session } from './session.ts';
@@ -39,7 +40,7 @@ const PATIENCE_MS = 5000;
  * fail. No fault ends it: what an operator mends, it notices by itself. Returns when what was buffered is delivered.
  */
 export async function stream(config: Config, log: Logger, status: Status, stop: AbortSignal): Promise<void> {
-  const clickhouse = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs);
+  const clickhouse = new WatchedClickHouse(config.clickhouseUrl, config.insertTimeoutMs, status);
   const pool = new ChunkPool(config.batchMaxBytes + BEGUN_CHUNKS_BYTES);
   const hasty = createBackoff({ baseMs: RECONNECT_BASE_MS, maxMs: config.retryMaxMs });
   const patient = createBackoff({ baseMs: Math.min(PATIENCE_MS, config.retryMaxMs), maxMs: config.retryMaxMs });
@@ -70,11 +71,30 @@ export async function stream(config: Config, log: Logger, status: Status, stop: 
         }
         const pauseMs = (code !== undefined && PATIENT.has(code) ? patient : hasty).next();
         log.error({ err: error, pauseMs }, 'not streaming, will connect again');
-        status.notStreaming(code);
+        status.notStreaming(error);
         await sleep(pauseMs, undefined, { signal: stop }).catch(() => undefined);
       }
     }
   } finally {
     await clickhouse.close();
+  }
+}
+
+/** Tells how long an insert has been waiting for its answer. */
+class WatchedClickHouse extends ClickHouse {
+  readonly #status: Status;
+
+  constructor(url: string, timeoutMs: number, status: Status) {
+    super(url, timeoutMs);
+    this.#status = status;
+  }
+
+  override async insert(insert: Insert, signal: AbortSignal): Promise<void> {
+    this.#status.inserting(true);
+    try {
+      await super.insert(insert, signal);
+    } finally {
+      this.#status.inserting(false);
+    }
   }
 }

@@ -1,16 +1,26 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import type { Outbox } from './outbox.ts';
 
 const CLI = new URL('../../src/streamer/cli.ts', import.meta.url).pathname;
 
-/** Runs a command of the CLI; `kill` ends it with SIGKILL. */
+export interface Running {
+  readonly done: Promise<{ code: number | null; stdout: string; stderr: string }>;
+  /** Ends it with SIGKILL. */
+  readonly kill: () => void;
+  readonly signal: (signal: NodeJS.Signals) => void;
+  /** Each line of stdout, as it comes. */
+  readonly lines: (onLine: (line: string) => void) => void;
+}
+
+/** Runs a command of the CLI. */
 export function command(
-  outbox: Outbox,
+  outbox: Pick<Outbox, 'databaseUrl' | 'clickhouseUrl' | 'slot'>,
   args: string[],
   environment: Record<string, string> = {},
-): { done: Promise<{ code: number | null; stdout: string; stderr: string }>; kill: () => void } {
+): Running {
   const child = spawn(process.execPath, [CLI, ...args], {
     env: {
       PATH: process.env['PATH'] ?? '',
@@ -23,5 +33,10 @@ export function command(
   const done = Promise.all([once(child, 'exit'), text(child.stdout), text(child.stderr)]).then(
     ([[code], stdout, stderr]) => ({ code: code as number | null, stdout, stderr }),
   );
-  return { done, kill: () => void child.kill('SIGKILL') };
+  return {
+    done,
+    kill: () => void child.kill('SIGKILL'),
+    signal: (signal) => void child.kill(signal),
+    lines: (onLine) => void createInterface(child.stdout).on('line', onLine),
+  };
 }

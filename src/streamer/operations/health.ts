@@ -1,17 +1,30 @@
 import { once } from 'node:events';
 import { createServer, get } from 'node:http';
-import type { IncomingMessage, Server } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { OutboxError } from '../../errors.ts';
+import type { Config } from '../config.ts';
+import { ClickHouse } from '../delivery/clickhouse.ts';
+import { checkTarget } from '../delivery/target.ts';
+import { Heartbeat } from '../heartbeat.ts';
+import { reasonOf } from './status.ts';
 import type { Readiness, Status } from './status.ts';
 
 const CHECK_TIMEOUT_MS = 3000;
+/** An insert may wait a minute for a server that hangs, and an idle streamer asks it nothing: it is asked beside them. */
+const PROBE_EVERY_MS = 5000;
+const PROBE_TIMEOUT_MS = 1000;
 
 /**
- * Serves `/livez`, which says that the process answers, and `/readyz`, which says whether this process streams, or stands by for another, and if not, why.
+ * Serves `/livez`, which says that the process answers, and `/readyz`, which says whether this process streams, or stands by for
+ * another, and if not, why. Asks ClickHouse now and then whether it would take an insert, until `stop` is called.
+ *
  * Throws OUTBOX_HEALTH_PORT when it cannot listen.
  */
-export async function serveHealth(port: number, status: Status): Promise<Server> {
+export async function serveHealth(
+  { healthPort: port, clickhouseUrl, clickhouseTable }: Config,
+  status: Status,
+): Promise<{ stop: () => void }> {
   const server = createServer(({ url }, response) => {
     const answer = (code: number, body: unknown): void => {
       response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
@@ -28,7 +41,18 @@ export async function serveHealth(port: number, status: Status): Promise<Server>
     throw new OutboxError('OUTBOX_HEALTH_PORT', { detail: `cannot listen on port ${port}: ${code}` });
   }
   // what is asked here must not keep the process alive
-  return server.unref();
+  server.unref();
+  const clickhouse = new ClickHouse(clickhouseUrl, PROBE_TIMEOUT_MS);
+  const probe = new Heartbeat(
+    PROBE_EVERY_MS,
+    async () => {
+      await checkTarget(clickhouse, clickhouseTable);
+      status.clickhouseProbed(undefined);
+    },
+    (error) => status.clickhouseProbed(reasonOf(error)),
+  );
+  void probe.beat();
+  return { stop: () => probe.stop() };
 }
 
 /** Asks the streamer of this host whether it is ready; undefined when it does not answer. */

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator';
 import { OutboxError } from '../../errors.ts';
+import { readConfig } from '../config.ts';
 import { ClickHouse } from '../delivery/clickhouse.ts';
 import { checkTarget } from '../delivery/target.ts';
 import { Database, postgresError } from '../postgres.ts';
@@ -11,14 +12,43 @@ import { createSlot } from '../source/new-slot.ts';
 import { checkPublication, PUBLICATION } from '../source/publication.ts';
 import { checkFailover, checkServer } from '../source/server.ts';
 import { checkSlot } from '../source/slot.ts';
+import { parseUsage } from '../usage.ts';
 
-const MIGRATIONS = new URL('../../../migrations/', import.meta.url);
+export const MIGRATIONS = new URL('../../../migrations/', import.meta.url);
 /** Any number will do, as long as every version of this program takes the same. */
 const ADVISORY_LOCK = 0x6f7574626f78;
 const CLICKHOUSE_TIMEOUT_MS = 60_000;
 
+const HELP = `Usage: pg-outbox-clickhouse migrate [--json]
+
+Brings both databases to the newest schema, restores the publication, and makes the slot where there never was one. Changes
+nothing that is right already; may be run while streamers run.
+
+Options
+  --json   one JSON document on stdout: { "done": [ … ] }
+
+Exit codes
+  0 up to date   1 failed   2 wrong usage or configuration
+`;
+
 /** Says what was done, a line at a time. */
 export type Report = (line: string) => void;
+
+/** `pg-outbox-clickhouse migrate`: returns the exit code. Throws what the two migrations throw, and OUTBOX_CONFIG_INVALID. */
+export async function migrateCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const usage = parseUsage(args, { options: { json: { type: 'boolean', default: false } }, help: HELP });
+  if (typeof usage === 'number') return usage;
+  const { databaseUrl, clickhouseUrl, clickhouseTable, slot, slotFailover } = readConfig(env);
+  const done: string[] = [];
+  const report: Report = (line) => {
+    done.push(line);
+    if (!usage.values.json) process.stdout.write(`${line}\n`);
+  };
+  await migratePostgres(databaseUrl, slot, report, slotFailover === 'on');
+  await migrateClickHouse(clickhouseUrl, clickhouseTable, report);
+  if (usage.values.json) process.stdout.write(`${JSON.stringify({ done }, null, 2)}\n`);
+  return 0;
+}
 
 /**
  * Brings Postgres to the newest schema, then makes the slot and its ledger row, in this order: what is emitted after this

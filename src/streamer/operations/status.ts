@@ -1,4 +1,10 @@
+import { ERRORS, OutboxError } from '../../errors.ts';
 import type { ErrorCode } from '../../errors.ts';
+
+/** A holder looks at its slot every two seconds, a standby twice a second. */
+const SILENT_AFTER_MS = 5000;
+/** Inserts take a second or two; who waits for a server that hangs, waits for longer. */
+export const STALLED_AFTER_MS = 15_000;
 
 /** How much WAL the slot has left. */
 export interface SlotStatus {
@@ -8,55 +14,158 @@ export interface SlotStatus {
   readonly safeWalBytes: number | undefined;
   /** Minutes until then at the present rate; undefined when there is no end to be seen. */
   readonly runwayMinutes: number | undefined;
+  /** It is about to be lost (OUTBOX_SLOT_ENDANGERED). */
+  readonly endangered: boolean;
+}
+
+/** What of WAL is not acknowledged. */
+export interface Lag {
+  readonly bytes: number;
+  /** How long ago the oldest of it was written, at least: what was before this process began is not known. 0 while only a little is. */
+  readonly ms: number;
+}
+
+/** Why events do not flow. */
+export interface Reason {
+  readonly code: ErrorCode;
+  /** What exactly, without payloads, passwords or URLs. */
+  readonly detail: string;
 }
 
 /** What `/readyz` answers. */
 export interface Readiness {
+  /** This process delivers, or would take over at once from the one that does. */
   readonly ready: boolean;
-  readonly stream: string;
-  readonly clickhouse: string;
+  readonly state: 'starting' | 'streaming' | 'standing by' | 'not streaming';
+  /** Empty when ready. */
+  readonly reasons: readonly Reason[];
+  readonly lag?: Lag;
   readonly slot?: SlotStatus;
+}
+
+export interface StatusOptions {
+  /** 0 for no limit. */
+  readonly maxLagMs?: number;
+  /** Monotonic, ms. */
+  readonly now?: () => number;
 }
 
 /** Where the streamer stands: written by who knows, read by who is asked. */
 export class Status {
-  #stream: 'starting' | 'streaming' | 'standing by' | 'failed' | ErrorCode = 'starting';
-  #clickhouse: 'unknown' | 'writable' | ErrorCode = 'unknown';
+  readonly #maxLagMs: number;
+  readonly #now: () => number;
+  #state: Readiness['state'] = 'starting';
+  /** Why it does not stream. */
+  #ended: Reason | undefined;
+  /** The last sign of life of Postgres. */
+  #heardAt = 0;
+  /** What the last insert, or check of the table before it, met; undefined before the first. */
+  #delivering: 'well' | ErrorCode | undefined;
+  #insertingSince: number | undefined;
+  #probed: Reason | undefined;
   #slot: SlotStatus | undefined;
+  #lag: Lag | undefined;
+
+  constructor({ maxLagMs = 0, now = () => performance.now() }: StatusOptions = {}) {
+    this.#maxLagMs = maxLagMs;
+    this.#now = now;
+  }
 
   streaming(): void {
-    this.#stream = 'streaming';
+    this.#state = 'streaming';
+    this.#heardAt = this.#now();
   }
 
-  /** Another streamer holds the slot; this one would take over. */
+  /** Another streamer holds the slot; this one would take over. To be said as often as that is seen. */
   standingBy(): void {
-    this.#stream = 'standing by';
+    this.#state = 'standing by';
+    this.#delivering = undefined;
+    this.#heardAt = this.#now();
   }
 
-  notStreaming(code: ErrorCode | undefined): void {
-    this.#stream = code ?? 'failed';
+  notStreaming(error: unknown): void {
+    this.#state = 'not streaming';
+    this.#slot = undefined;
+    this.#lag = undefined;
+    this.#ended = reasonOf(error);
   }
 
   clickhouseAnswered(): void {
-    this.#clickhouse = 'writable';
+    this.#delivering = 'well';
   }
 
   clickhouseFailed(code: ErrorCode): void {
-    this.#clickhouse = code;
+    this.#delivering = code;
   }
 
-  slotSeen(slot: SlotStatus): void {
+  /** An insert is sent, or has ended. */
+  inserting(isUnderWay: boolean): void {
+    this.#insertingSince = isUnderWay ? this.#now() : undefined;
+  }
+
+  /** Whether ClickHouse would take an insert now, asked beside those that are under way. */
+  clickhouseProbed(fault: Reason | undefined): void {
+    this.#probed = fault;
+  }
+
+  slotSeen(slot: SlotStatus, lag: Lag): void {
     this.#slot = slot;
+    this.#lag = lag;
+    this.#heardAt = this.#now();
   }
 
-  /** Ready is who streams and can write, or who would take over. */
   get readiness(): Readiness {
-    const isStreaming = this.#stream === 'streaming' && this.#clickhouse === 'writable';
+    const reasons = this.#reasons();
     return {
-      ready: isStreaming || this.#stream === 'standing by',
-      stream: this.#stream,
-      clickhouse: this.#clickhouse,
+      ready: reasons.length === 0,
+      state: this.#state,
+      reasons,
+      ...(this.#lag === undefined ? {} : { lag: this.#lag }),
       ...(this.#slot === undefined ? {} : { slot: this.#slot }),
     };
   }
+
+  #reasons(): Reason[] {
+    const found = [...this.#postgresReasons(), ...this.#clickhouseReasons()];
+    const { ms = 0 } = this.#lag ?? {};
+    if (this.#maxLagMs > 0 && ms > this.#maxLagMs)
+      found.push({
+        code: 'OUTBOX_FLOW_LATE',
+        detail: `the oldest WAL that is not acknowledged is ${Math.round(ms / 1000)} s old`,
+      });
+    // the probe and the insert mostly meet the same
+    return found.filter(({ code }, index) => found.findIndex((other) => other.code === code) === index);
+  }
+
+  #postgresReasons(): Reason[] {
+    if (this.#state === 'starting')
+      return [{ code: 'OUTBOX_FLOW_STARTING', detail: 'the slot has not been attached to yet' }];
+    if (this.#state === 'not streaming') return this.#ended === undefined ? [] : [this.#ended];
+    const silentMs = this.#now() - this.#heardAt;
+    if (silentMs <= SILENT_AFTER_MS) return [];
+    return [{ code: 'OUTBOX_PG_UNREACHABLE', detail: `no answer from Postgres for ${Math.round(silentMs / 1000)} s` }];
+  }
+
+  #clickhouseReasons(): Reason[] {
+    const found: Reason[] = this.#probed === undefined ? [] : [this.#probed];
+    if (this.#state !== 'streaming') return found;
+    if (this.#delivering === undefined)
+      found.push({ code: 'OUTBOX_FLOW_STARTING', detail: 'ClickHouse has not answered yet' });
+    else if (this.#delivering !== 'well')
+      found.push({ code: this.#delivering, detail: ERRORS[this.#delivering].happened });
+    const insertingMs = this.#insertingSince === undefined ? 0 : this.#now() - this.#insertingSince;
+    if (insertingMs > STALLED_AFTER_MS)
+      found.push({
+        code: 'OUTBOX_FLOW_STALLED',
+        detail: `an insert has had no answer for ${Math.round(insertingMs / 1000)} s`,
+      });
+    return found;
+  }
+}
+
+/** An error as a reason. What has no code is a fault of this program, and its words are for the log alone. */
+export function reasonOf(error: unknown): Reason {
+  if (!(error instanceof OutboxError))
+    return { code: 'OUTBOX_FLOW_FAILED', detail: 'an error without a code, which the log has' };
+  return { code: error.code, detail: error.message };
 }

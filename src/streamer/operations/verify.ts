@@ -1,4 +1,3 @@
-import { OutboxError } from '../../errors.ts';
 import { Comparison, deliveredSnapshot } from '../compare/comparison.ts';
 import type { ComparisonOptions, Progress } from '../compare/comparison.ts';
 import { SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
@@ -17,7 +16,7 @@ import type { VerifyReport } from './verify-report.ts';
 const SILENCE_MS = 10 * 60_000;
 const TICK_MS = 1000;
 
-/** `pg-outbox-clickhouse verify`: returns the exit code. Throws OutboxErrors, after they went to stdout under `--json`. */
+/** `pg-outbox-clickhouse verify`: returns the exit code. Throws OutboxErrors. */
 export async function verifyCommand(
   args: string[],
   env: Readonly<Record<string, string | undefined>>,
@@ -42,14 +41,8 @@ export async function verifyCommand(
     line.clear();
     process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report));
     return report.identical ? 0 : 1;
-  } catch (error) {
-    line.clear();
-    if (options.json && error instanceof OutboxError) {
-      const { code, message, next } = error;
-      process.stdout.write(`${JSON.stringify({ error: { code, message, next } }, null, 2)}\n`);
-    }
-    throw error;
   } finally {
+    line.clear();
     clearInterval(ticker);
   }
 }

@@ -1,11 +1,12 @@
 import { OutboxError } from '../../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Status } from '../operations/status.ts';
+import { AckLag } from './lag.ts';
 import type { Slot } from './slot.ts';
 
 /** The rate is that of the last so many ms. */
 const WINDOW_MS = 60_000;
-const SHORT_MINUTES = 60;
+export const SHORT_MINUTES = 60;
 /** A slot keeps up while it has less than this part of its WAL unacknowledged, or kept: a short runway is then a burst. */
 const BEHIND = 0.1;
 const FULL = 0.5;
@@ -13,6 +14,12 @@ const FULL = 0.5;
 interface Sample {
   readonly atMs: number;
   readonly safeWalBytes: number;
+}
+
+/** Whether it keeps so much WAL that a short runway would be more than a burst. */
+export function isBehind({ safeWalBytes, retainedBytes, unconfirmedBytes }: Slot): boolean {
+  const limit = safeWalBytes === undefined ? Infinity : safeWalBytes + retainedBytes;
+  return unconfirmedBytes > BEHIND * limit || retainedBytes > FULL * limit;
 }
 
 /** How long the slot will live if the WAL that may still be written goes on shrinking as it does. */
@@ -38,6 +45,7 @@ export class SlotWatch {
   readonly #log: Logger;
   readonly #status: Status;
   readonly #runway = new Runway();
+  readonly #lag = new AckLag();
   #isEndangered = false;
 
   constructor(log: Logger, status: Status) {
@@ -46,14 +54,17 @@ export class SlotWatch {
   }
 
   /** @param atMs monotonic, ms */
-  look({ walStatus, safeWalBytes, retainedBytes, unconfirmedBytes }: Slot, atMs: number): void {
+  look(slot: Slot, atMs: number): void {
+    const { walStatus, safeWalBytes, confirmedLsn, unconfirmedBytes } = slot;
     const minutes = safeWalBytes === undefined ? undefined : this.#runway.add({ atMs, safeWalBytes });
     const runwayMinutes = minutes === undefined ? undefined : Math.floor(minutes);
-    this.#status.slotSeen({ walStatus, safeWalBytes, runwayMinutes });
-    const limit = safeWalBytes === undefined ? Infinity : safeWalBytes + retainedBytes;
-    const isBehind = unconfirmedBytes > BEHIND * limit || retainedBytes > FULL * limit;
     const isShort = runwayMinutes !== undefined && runwayMinutes < SHORT_MINUTES;
-    const isEndangered = walStatus === 'unreserved' || (isBehind && (isShort || this.#isEndangered));
+    const isEndangered = walStatus === 'unreserved' || (isBehind(slot) && (isShort || this.#isEndangered));
+    const lagMs = this.#lag.add({ atMs, confirmedLsn, walEnd: confirmedLsn + unconfirmedBytes });
+    this.#status.slotSeen(
+      { walStatus, safeWalBytes, runwayMinutes, endangered: isEndangered },
+      { bytes: unconfirmedBytes, ms: lagMs },
+    );
     if (isEndangered === this.#isEndangered) return;
     this.#isEndangered = isEndangered;
     const facts = { walStatus, safeWalBytes, runwayMinutes };

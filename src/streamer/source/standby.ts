@@ -44,8 +44,8 @@ export async function untilFree({ db, slot, log, status, signal, stop }: Standby
     const found = await checkSlot(db, slot);
     if (found === undefined) throw slotMissing(slot);
     if (found.activePid === undefined) return;
+    status.standingBy();
     if (!waits) {
-      status.standingBy();
       log.info({ err: new OutboxError('OUTBOX_SLOT_BUSY'), walsender: found.activePid }, 'standing by');
     }
     const signs = await signsOfLife(db, slot);

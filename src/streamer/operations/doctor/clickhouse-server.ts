@@ -1,0 +1,57 @@
+import { bad, ok, query, shell } from './finding.ts';
+import type { Finding } from './finding.ts';
+import type { Sink, SinkCheck } from './clickhouse.ts';
+import { clockFinding, isLocal } from './host.ts';
+
+/** The type JSON is settled since then. */
+const OLDEST = [25, 3] as const;
+const FULL = 0.1;
+const NEARLY_FULL = 0.2;
+
+/** What the server must be like. */
+export const CLICKHOUSE_SERVER_CHECKS: readonly SinkCheck[] = [
+  { id: 'clickhouse.version', look: version },
+  { id: 'clickhouse.tls', look: async (sink) => [tls(sink)] },
+  { id: 'clickhouse.clock', look: clock },
+  { id: 'clickhouse.disk', look: disk },
+];
+
+async function version({ clickhouse }: Sink): Promise<Finding[]> {
+  const [row] = await clickhouse.select<{ version: string }>('SELECT version() AS version');
+  const text = row!.version;
+  const [major = 0, minor = 0] = text.split('.').map(Number);
+  if (major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])) return [ok('clickhouse.version', text)];
+  const why = `Before ${OLDEST.join('.')} the type JSON is an experiment, and \`migrate\` cannot make the table: upgrade ClickHouse.`;
+  return [bad('warning', 'clickhouse.version', text, why)];
+}
+
+function tls({ config }: Sink): Finding {
+  const id = 'clickhouse.tls';
+  const { protocol, hostname } = new URL(config.clickhouseUrl);
+  if (protocol === 'https:') return ok(id, 'in use');
+  if (isLocal(hostname)) return ok(id, 'not in use, on this host');
+  const why = 'Events and the password cross the network in plain text. The port of https is another, usually 8443.';
+  const fix = shell(`export CLICKHOUSE_URL="$(echo "$CLICKHOUSE_URL" | sed 's/^http:/https:/; s/:8123/:8443/')"`);
+  return bad('warning', id, 'not in use, to another host', why, fix);
+}
+
+async function clock({ clickhouse }: Sink): Promise<Finding[]> {
+  const began = Date.now();
+  const [row] = await clickhouse.select<{ ms: string }>('SELECT toString(toUnixTimestamp64Milli(now64(3))) AS ms');
+  return [clockFinding('clickhouse.clock', 'ClickHouse', { began, ended: Date.now(), theirs: Number(row!.ms) })];
+}
+
+async function disk({ clickhouse }: Sink): Promise<Finding[]> {
+  const id = 'clickhouse.disk';
+  const disks = await clickhouse.select<{ name: string; free: number; gigabytes: number }>(
+    `SELECT name, free_space / total_space AS free, floor(free_space / 1e9) AS gigabytes FROM system.disks
+      WHERE total_space > 0 AND lower(type) = 'local'`,
+  );
+  return disks.map(({ name, free, gigabytes }) => {
+    const found = `${gigabytes} GB free on the disk "${name}" (${Math.floor(free * 100)} %)`;
+    if (free >= NEARLY_FULL) return ok(id, found);
+    const why = 'On a full disk nothing is inserted nor merged; events wait in Postgres.';
+    const largest = `SELECT database, table, formatReadableSize(sum(bytes_on_disk)) AS size FROM system.parts WHERE disk_name = '${name.replaceAll("'", "\\'")}' GROUP BY ALL ORDER BY sum(bytes_on_disk) DESC LIMIT 10`;
+    return bad(free < FULL ? 'error' : 'warning', id, found, why, query(largest));
+  });
+}

@@ -1,0 +1,78 @@
+import { OutboxError } from '../../../errors.ts';
+import type { ErrorCode } from '../../../errors.ts';
+
+/** `error`: events do not flow, or may be lost or doubled. `warning`: they flow, but not as they should, or not for long. */
+export type Level = 'ok' | 'warning' | 'error';
+
+/** One statement or command, as it can be pasted. Those of Postgres want an administrator, outside a transaction block. */
+export interface Fix {
+  readonly in: 'postgres' | 'clickhouse' | 'shell';
+  readonly run: string;
+}
+
+/** What one look at one thing showed. */
+export interface Finding {
+  /** Stable, such as `postgres.wal_level`. */
+  readonly id: string;
+  readonly level: Level;
+  /** What is there; no payload, password or URL. */
+  readonly found: string;
+  /** Why it matters; not of what is in order. */
+  readonly why?: string;
+  /** In this order. Empty where nobody but the operator can know what is right. */
+  readonly fix: readonly Fix[];
+}
+
+/** Looks at one thing. What it throws becomes a finding under its id. */
+export interface Check<Context> {
+  readonly id: string;
+  readonly look: (context: Context) => Promise<Finding[]>;
+}
+
+export function ok(id: string, found: string): Finding {
+  return { id, level: 'ok', found, fix: [] };
+}
+
+export function bad(level: 'warning' | 'error', id: string, found: string, why: string, ...fix: Fix[]): Finding {
+  return { id, level, found, why, fix };
+}
+
+/** A statement for Postgres. */
+export const sql = (run: string): Fix => ({ in: 'postgres', run });
+/** A statement for ClickHouse. */
+export const query = (run: string): Fix => ({ in: 'clickhouse', run });
+export const shell = (run: string): Fix => ({ in: 'shell', run });
+/** A command of this program. */
+export const command = (args: string): Fix => shell(`pg-outbox-clickhouse ${args}`);
+
+/** `ALTER SYSTEM SET`, which needs a reload to be seen. */
+export function setting(name: string, value: string): Fix[] {
+  return [sql(`ALTER SYSTEM SET ${name} = '${value}'`), sql('SELECT pg_reload_conf()')];
+}
+
+/** An error as a finding. Throws what is not an OutboxError. */
+export function findingOf(id: string, error: unknown, ...fix: Fix[]): Finding {
+  if (!(error instanceof OutboxError)) throw error;
+  return bad('error', id, `${error.code}: ${error.message}`, error.next, ...fix);
+}
+
+/** What this role may not see is said, and not guessed. */
+const NOT_SEEN: ReadonlySet<ErrorCode> = new Set(['OUTBOX_PG_PRIVILEGE', 'OUTBOX_CH_AUTH']);
+
+function unseen(id: string, error: unknown): Finding | undefined {
+  if (!(error instanceof OutboxError) || !NOT_SEEN.has(error.code)) return undefined;
+  return bad('warning', id, `cannot be looked at: ${error.message}`, 'What is not seen is not known to be in order.');
+}
+
+/** One check after the other: what one of them throws does not keep the next from being made. */
+export async function lookAt<Context>(checks: readonly Check<Context>[], context: Context): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const { id, look } of checks) {
+    try {
+      findings.push(...(await look(context)));
+    } catch (error) {
+      findings.push(unseen(id, error) ?? findingOf(id, error));
+    }
+  }
+  return findings;
+}

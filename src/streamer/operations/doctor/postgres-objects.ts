@@ -1,0 +1,171 @@
+import { readFile } from 'node:fs/promises';
+import { OutboxError } from '../../../errors.ts';
+import { checkPublication } from '../../source/publication.ts';
+import { MIGRATIONS } from '../migrate.ts';
+import { bad, command, findingOf, ok, sql } from './finding.ts';
+import type { Finding } from './finding.ts';
+import type { Postgres, PostgresCheck } from './postgres.ts';
+
+const BUCKETS = 32;
+const OLD_DAYS = 20;
+
+/** What a streamer asks of each object, as migrations/postgres/roles.sql grants it. */
+const NEEDED: readonly (readonly [table: string, privileges: readonly string[]])[] = [
+  ['event', ['SELECT']],
+  ['stream', ['SELECT', 'UPDATE']],
+  ['quarantine', ['SELECT', 'INSERT', 'UPDATE', 'DELETE']],
+];
+
+/** What `migrate` and roles.sql make. */
+export const OBJECT_CHECKS: readonly PostgresCheck[] = [
+  { id: 'postgres.replication', look: replication },
+  { id: 'postgres.privileges', look: privileges },
+  { id: 'postgres.migrations', look: migrations },
+  { id: 'postgres.publication', look: publication },
+  { id: 'postgres.partitions', look: partitions },
+];
+
+async function replication({ db, role }: Postgres): Promise<Finding[]> {
+  const { rows } = await db.query<{ may: boolean; through: boolean }>(
+    `SELECT rolreplication OR rolsuper AS may,
+            EXISTS (SELECT FROM pg_roles g WHERE g.rolname = 'rds_replication' AND pg_has_role(g.oid, 'MEMBER')) AS through
+       FROM pg_roles WHERE rolname = current_user`,
+  );
+  const { may, through } = rows[0]!;
+  if (may || through) return [ok('postgres.replication', `${role} may replicate`)];
+  const why = 'Without the attribute nothing can be streamed.';
+  const fix = sql(`ALTER ROLE ${role} REPLICATION`);
+  return [bad('error', 'postgres.replication', `${role} has no REPLICATION attribute`, why, fix)];
+}
+
+async function privileges({ db, role, missing }: Postgres): Promise<Finding[]> {
+  const id = 'postgres.privileges';
+  const { rows: schema } = await db.query<{ usage: boolean }>(
+    `SELECT has_schema_privilege(oid, 'USAGE') AS usage FROM pg_namespace WHERE nspname = 'outbox'`,
+  );
+  if (schema.length === 0) return [];
+  const lacking = schema[0]!.usage ? [] : [`USAGE ON SCHEMA outbox`];
+  const wanted = NEEDED.filter(([table]) => !missing.includes(table)).flatMap(([table, names]) =>
+    names.map((privilege) => ({ table, privilege })),
+  );
+  const { rows } = await db.query<{ table: string; privilege: string }>(
+    `SELECT w.table, w.privilege FROM jsonb_to_recordset($1) AS w("table" text, privilege text)
+       JOIN pg_class c ON c.relname = w.table AND c.relnamespace = 'outbox'::regnamespace
+      WHERE NOT has_table_privilege(c.oid, w.privilege)`,
+    [JSON.stringify(wanted)],
+  );
+  lacking.push(...rows.map(({ table, privilege }) => `${privilege} ON outbox.${table}`));
+  if (lacking.length === 0) return [ok(id, `${role} has what it needs`)];
+  const why = 'The streamer stops with OUTBOX_PG_PRIVILEGE where it needs them.';
+  return lacking.map((what) => bad('error', id, `${role} lacks ${what}`, why, sql(`GRANT ${what} TO ${role}`)));
+}
+
+async function migrations({ db, missing, role }: Postgres): Promise<Finding[]> {
+  const id = 'postgres.migrations';
+  if (missing.length > 0) {
+    const found = `missing: ${missing.map((name) => `outbox.${name}`).join(', ')}`;
+    return [bad('error', id, found, 'Applications cannot emit, or nothing is delivered.', command('migrate'))];
+  }
+  const { rows: access } = await db.query<{ may: boolean }>(
+    `SELECT has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege('outbox', 'USAGE') AS may FROM pg_class c
+      WHERE c.relname = 'migration' AND c.relnamespace = 'outbox'::regnamespace`,
+  );
+  if (access[0]?.may === false) {
+    const fix = sql(`GRANT SELECT ON outbox.migration TO ${role}`);
+    const why = 'Whether the schema is of this version is not known.';
+    return [bad('warning', id, 'outbox.migration cannot be read', why, fix)];
+  }
+  const { rows } = await db.query<{ last: string | null }>('SELECT max(created_at) AS last FROM outbox.migration');
+  const journal = JSON.parse(await readFile(new URL('postgres/meta/_journal.json', MIGRATIONS), 'utf8')) as {
+    entries: { when: number; tag: string }[];
+  };
+  const unapplied = journal.entries.filter(({ when }) => when > Number(rows[0]?.last ?? 0));
+  if (unapplied.length === 0) return [ok(id, `${journal.entries.length} applied`)];
+  const found = `not applied: ${unapplied.map(({ tag }) => tag).join(', ')}`;
+  return [bad('error', id, found, 'The streamer asks for what they make.', command('migrate'))];
+}
+
+async function publication({ db, missing }: Postgres): Promise<Finding[]> {
+  const id = 'postgres.publication';
+  if (missing.includes('event')) return [];
+  try {
+    await checkPublication(db);
+    return [ok(id, 'inserts of outbox.event, through the root')];
+  } catch (error) {
+    if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_PUBLICATION_MISSING') throw error;
+    return [findingOf(id, error, command('migrate'), command('repair'))];
+  }
+}
+
+interface Partition {
+  name: string;
+  bound: string;
+}
+
+async function partitions(postgres: Postgres): Promise<Finding[]> {
+  const { db, missing } = postgres;
+  if (missing.includes('event')) return [];
+  const { rows } = await db.query<Partition>(
+    `SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bound
+       FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
+      WHERE p.relname = 'event' AND p.relnamespace = 'outbox'::regnamespace`,
+  );
+  const ring = new Map(rows.flatMap(({ name, bound }) => numbersIn(bound).map((bucket) => [bucket, name] as const)));
+  const gaps = Array.from({ length: BUCKETS }, (_, bucket) => bucket).filter((bucket) => !ring.has(bucket));
+  const found = gaps.length === 0 ? [ok('postgres.partitions', `${BUCKETS} of ${BUCKETS}`)] : [];
+  for (const bucket of gaps) found.push(await gap(postgres, bucket));
+  return [...found, ...(await nextBucket(postgres, ring))];
+}
+
+function numbersIn(bound: string): number[] {
+  return (bound.match(/\d+/g) ?? []).map(Number);
+}
+
+async function gap({ db, role }: Postgres, bucket: number): Promise<Finding> {
+  const table = `outbox.event_${String(bucket).padStart(2, '0')}`;
+  const { rows } = await db.query<{ exists: boolean }>(
+    `SELECT EXISTS (SELECT FROM pg_class WHERE relname = $1 AND relnamespace = 'outbox'::regnamespace) AS exists`,
+    [table.slice('outbox.'.length)],
+  );
+  const make = rows[0]!.exists
+    ? `ALTER TABLE outbox.event ATTACH PARTITION ${table} FOR VALUES IN (${bucket})`
+    : `CREATE TABLE ${table} PARTITION OF outbox.event FOR VALUES IN (${bucket})`;
+  const why = 'On its day, every emit fails and takes the application’s transaction with it.';
+  return bad(
+    'error',
+    'postgres.partitions',
+    `no partition for the bucket ${bucket}`,
+    why,
+    sql(make),
+    sql(`GRANT SELECT, TRUNCATE ON ${table} TO ${role}`),
+  );
+}
+
+/** Tomorrow's partition should have been emptied of what was put into it 31 days ago. */
+async function nextBucket({ db }: Postgres, ring: ReadonlyMap<number, string>): Promise<Finding[]> {
+  const id = 'postgres.ring';
+  const { rows: today } = await db.query<{ bucket: number }>(
+    `SELECT ((extract(epoch FROM now())::bigint / 86400 + 1) % ${BUCKETS})::int AS bucket`,
+  );
+  const name = ring.get(today[0]!.bucket);
+  if (name === undefined) return [];
+  // the name comes from the catalog, and might be anybody's
+  const { rows: quoted } = await db.query<{ table: string }>("SELECT format('outbox.%I', $1::text) AS table", [name]);
+  const { table } = quoted[0]!;
+  const { rows } = await db.query<{ day: string; old: boolean }>(
+    `SELECT to_char(recorded_at, 'YYYY-MM-DD') AS day, recorded_at < now() - interval '${OLD_DAYS} days' AS old FROM ${table} LIMIT 1`,
+  );
+  if (rows[0]?.old !== true) return [ok(id, `${table}, the next one, is empty`)];
+  const why =
+    'Old events are never removed, and the next day’s go between them. Prove that they are delivered, then empty it.';
+  return [
+    bad(
+      'warning',
+      id,
+      `${table}, the next one, still holds events of ${rows[0].day}`,
+      why,
+      command(`verify --to ${OLD_DAYS}d`),
+      sql(`TRUNCATE ${table}`),
+    ),
+  ];
+}

@@ -1,0 +1,229 @@
+import { readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startClickHouse } from '../../src/embedded/clickhouse.ts';
+import type { EmbeddedClickHouse } from '../../src/embedded/clickhouse.ts';
+import { startPostgres } from '../../src/embedded/postgres.ts';
+import type { EmbeddedPostgres } from '../../src/embedded/postgres.ts';
+import type { Finding } from '../../src/streamer/operations/doctor/finding.ts';
+import { command } from '../support/command.ts';
+import { apply, examine, findingOf } from '../support/doctor.ts';
+import { Outbox } from '../support/outbox.ts';
+import { eventually } from '../support/wait.ts';
+
+const PASSWORD = 'least-of-all';
+const DATABASE = 'examined';
+
+let postgres: EmbeddedPostgres;
+let clickhouse: EmbeddedClickHouse;
+let outbox: Outbox;
+
+beforeAll(async () => {
+  [postgres, clickhouse] = await Promise.all([
+    startPostgres({ settings: { max_slot_wal_keep_size: '1GB' } }),
+    startClickHouse({
+      users: [
+        {
+          user: 'least',
+          password: PASSWORD,
+          // what SECURITY.md lists
+          grants: [
+            `GRANT INSERT, SELECT ON ${DATABASE}.events`,
+            ...['tables', 'columns', 'settings', 'merge_tree_settings', 'processes', 'parts', 'disks'].map(
+              (name) => `GRANT SELECT ON system.${name}`,
+            ),
+          ],
+        },
+        { user: 'reader', password: PASSWORD, grants: [`GRANT SELECT ON ${DATABASE}.events`] },
+      ],
+    }),
+  ]);
+  outbox = await Outbox.create({ postgresUrl: postgres.url, clickhouseUrl: clickhouse.url, database: DATABASE });
+  await outbox.postgres.query(await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8'));
+  await outbox.postgres.query(`ALTER ROLE outbox_streamer PASSWORD '${PASSWORD}'`);
+});
+
+afterAll(async () => {
+  await outbox?.[Symbol.asyncDispose]();
+  await Promise.all([postgres?.dispose(), clickhouse?.dispose()]);
+});
+
+function loginTo(url: string, username: string): string {
+  return Object.assign(new URL(url), { username, password: PASSWORD }).href;
+}
+
+/** With the least privileges that a streamer has, unless others are named. */
+async function look({ user = 'least', ...environment }: Record<string, string> = {}): Promise<Finding[]> {
+  return examine({
+    DATABASE_URL: loginTo(outbox.databaseUrl, 'outbox_streamer'),
+    CLICKHOUSE_URL: loginTo(outbox.clickhouseUrl, user),
+    OUTBOX_SLOT: outbox.slot,
+    ...environment,
+  });
+}
+
+test('before the first start: an empty outbox is made by the fixes that are named', async () => {
+  await using bare = await Outbox.create({ migrated: false });
+  const { code, stdout } = await command(bare, ['doctor', '--json']).done;
+  expect(code).toBe(1);
+  const { findings, errors } = JSON.parse(stdout) as { findings: Finding[]; errors: number };
+  const wrong = findings.filter(({ level }) => level === 'error');
+  expect(wrong.map(({ id }) => id)).toEqual(['postgres.migrations', 'clickhouse.table']);
+  expect(errors).toBe(2);
+  for (const { fix } of wrong) expect(fix).toEqual([{ in: 'shell', run: 'pg-outbox-clickhouse migrate' }]);
+  expect(await command(bare, ['migrate']).done).toMatchObject({ code: 0 });
+  const again = await command(bare, ['doctor']).done;
+  expect(again.code).toBe(0);
+  expect(again.stdout).toMatch(
+    /warning {2}postgres\.streamer {2}no streamer holds the slot\n {9}It was never started\./,
+  );
+  expect(again.stdout).toMatch(/0 errors, \d warnings?, \d+ in order\n$/);
+  expect(again.stdout).not.toContain('\u001B');
+});
+
+test('a sound set-up, with the least privileges: no finding', async () => {
+  const streamer = outbox.stream();
+  await outbox.fill(3);
+  await outbox.untilDelivered(3);
+  expect(await look()).toEqual([]);
+  const { code, stdout } = await command(outbox, ['doctor', '--all'], {
+    DATABASE_URL: loginTo(outbox.databaseUrl, 'outbox_streamer'),
+    CLICKHOUSE_URL: loginTo(outbox.clickhouseUrl, 'least'),
+  }).done;
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/ok {6} postgres\.streamer {2}attached \(walsender \d+\), 0 standing by/);
+  expect(stdout).toMatch(/^(ok|warning|error) +clickhouse\.disk {2}\d+ GB free/m);
+  expect(stdout).not.toContain(PASSWORD);
+  await streamer.stop();
+});
+
+test.for<readonly [id: string, statement: string]>([
+  ['postgres.privileges', 'REVOKE USAGE ON SCHEMA outbox FROM outbox_streamer'],
+  ['postgres.privileges', 'REVOKE UPDATE ON outbox.stream FROM outbox_streamer'],
+  ['postgres.privileges', 'REVOKE DELETE ON outbox.quarantine FROM outbox_streamer'],
+  ['postgres.migrations', 'REVOKE SELECT ON outbox.migration FROM outbox_streamer'],
+  ['postgres.replication', 'ALTER ROLE outbox_streamer NOREPLICATION'],
+  ['postgres.partitions', 'ALTER TABLE outbox.event DETACH PARTITION outbox.event_07'],
+  ['postgres.partitions', 'DROP TABLE outbox.event_31'],
+  [
+    'postgres.ring',
+    `INSERT INTO outbox.event (event_type, event_context, recorded_at, bucket)
+     SELECT 'old', '{}', now() - interval '31 days', (extract(epoch FROM now())::bigint / 86400 + 1) % 32`,
+  ],
+  ['postgres.slot_wal_limit', 'ALTER SYSTEM SET max_slot_wal_keep_size = -1'],
+  ['postgres.durability', 'ALTER SYSTEM SET full_page_writes = off'],
+  ['postgres.durability', 'ALTER SYSTEM SET fsync = off'],
+  ['postgres.idle_slot_timeout', "ALTER SYSTEM SET idle_replication_slot_timeout = '1h'"],
+  ['postgres.synchronous_standbys', "ALTER SYSTEM SET synchronous_standby_names = '*'"],
+])('Postgres: %s after %s, and gone after its fix', async ([id, statement]) => {
+  await outbox.postgres.query(statement);
+  await outbox.postgres.query('SELECT pg_reload_conf()');
+  const finding = await eventually(id, async () => findingOf(await look(), id));
+  expect(finding.why).not.toBe('');
+  expect(finding.fix.length).toBeGreaterThan(0);
+  for (const fix of finding.fix) if (fix.in === 'postgres') await apply(fix, outbox);
+  await eventually(`${id} is gone`, async () => findingOf(await look(), id) === undefined);
+});
+
+test.for<readonly [id: string, statement: string]>([
+  ['clickhouse.table', 'ALTER TABLE events MODIFY SETTING non_replicated_deduplication_window = 10'],
+  ['clickhouse.table', 'ALTER TABLE events MODIFY SETTING fsync_after_insert = 0'],
+  ['clickhouse.table', 'ALTER TABLE events DROP COLUMN span_id'],
+  ['clickhouse.table', 'ALTER TABLE events DROP COLUMN delivered_at'],
+  ['clickhouse.typed_context', 'ALTER TABLE events DROP COLUMN event_context'],
+  ['clickhouse.table', 'DROP TABLE events SYNC'],
+])('ClickHouse: %s after %s, and gone after its fix', async ([id, statement]) => {
+  await outbox.clickhouse.command({ query: statement });
+  // a user who may see everything, as a view's target is not granted to the least
+  const environment = { CLICKHOUSE_URL: outbox.clickhouseUrl };
+  const finding = findingOf(await look(environment), id);
+  expect(finding?.why).not.toBe('');
+  expect(finding?.fix.length).toBeGreaterThan(0);
+  for (const fix of finding!.fix) await apply(fix, outbox);
+  const left = await look(environment);
+  expect(left.filter((other) => other.id.startsWith('clickhouse.'))).toEqual([]);
+});
+
+test('views into tables, too many parts, missing grants: said by name', async () => {
+  const environment = { CLICKHOUSE_URL: outbox.clickhouseUrl };
+  const run = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
+  await run('CREATE TABLE `to tal` (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple()');
+  await run('CREATE MATERIALIZED VIEW adder TO `to tal` AS SELECT count() AS n FROM events');
+  const view = findingOf(await look(environment), 'clickhouse.views');
+  expect(view?.fix).toEqual([
+    {
+      in: 'clickhouse',
+      run: 'ALTER TABLE `examined`.`to tal` MODIFY SETTING non_replicated_deduplication_window = 10000',
+    },
+  ]);
+  await apply(view!.fix[0]!, outbox);
+  expect(findingOf(await look(environment), 'clickhouse.views')).toBeUndefined();
+  await run('DROP VIEW adder SYNC');
+  await run('CREATE MATERIALIZED VIEW inner_view ENGINE = MergeTree ORDER BY t AS SELECT event_type AS t FROM events');
+  expect(findingOf(await look(environment), 'clickhouse.views')).toMatchObject({ level: 'warning', fix: [] });
+  await run('DROP VIEW inner_view SYNC');
+
+  await run('ALTER TABLE events MODIFY SETTING parts_to_throw_insert = 4');
+  await run('SYSTEM STOP MERGES events');
+  for (const n of [1, 2, 3]) await run(`INSERT INTO events (event_type, lsn) VALUES ('part', ${n})`);
+  const parts = findingOf(await look(environment), 'clickhouse.parts');
+  expect(parts).toMatchObject({ level: 'warning', found: '3 of 4 parts in the fullest partition' });
+  for (const fix of parts!.fix) await apply(fix, outbox);
+  await eventually('they are merged', async () => findingOf(await look(environment), 'clickhouse.parts') === undefined);
+  await run('ALTER TABLE events RESET SETTING parts_to_throw_insert');
+
+  const limited = await look({ user: 'reader' });
+  expect(findingOf(limited, 'clickhouse.privileges')).toMatchObject({
+    level: 'error',
+    fix: [{ run: 'GRANT INSERT ON `examined`.`events` TO `reader`' }],
+  });
+});
+
+test('no streamer, events in quarantine, a slot that runs out: what an operator does about each works', async () => {
+  const constraint = async (what: string): Promise<unknown> =>
+    outbox.clickhouse.command({ query: `ALTER TABLE events ${what}` });
+  await constraint("ADD CONSTRAINT good CHECK event_type != 'bad'");
+  const streamer = outbox.stream();
+  await outbox.fill(1, 'bad');
+  const aside = await eventually('it is set aside', async () => findingOf(await look(), 'postgres.quarantine'));
+  expect(aside).toMatchObject({ level: 'warning', found: '1 events' });
+  await constraint('DROP CONSTRAINT good');
+  for (const fix of aside.fix) await apply(fix, outbox);
+  expect(findingOf(await look(), 'postgres.quarantine')).toBeUndefined();
+
+  expect(await streamer.stop()).toBe(0);
+  expect(findingOf(await look(), 'postgres.streamer')).toMatchObject({
+    level: 'error',
+    fix: [{ in: 'shell', run: 'pg-outbox-clickhouse run' }],
+  });
+  await outbox.postgres.query("ALTER SYSTEM SET max_slot_wal_keep_size = '40MB'");
+  await outbox.postgres.query('SELECT pg_reload_conf()');
+  await outbox.postgres.query('CREATE TABLE other (t text)');
+  await outbox.postgres.query("INSERT INTO other SELECT repeat('x', 1000) FROM generate_series(1, 20000)");
+  const short = await eventually('the slot runs out', async () => findingOf(await look(), 'postgres.slot'));
+  expect(short).toMatchObject({ level: 'error', found: expect.stringContaining('OUTBOX_SLOT_ENDANGERED') });
+  for (const fix of short.fix) await apply(fix, outbox);
+  await outbox.stream().attached();
+  await eventually('it has room', async () => findingOf(await look(), 'postgres.slot') === undefined);
+  await eventually('it streams', async () => findingOf(await look(), 'postgres.streamer') === undefined);
+});
+
+test('one database away: the other is looked at; what nobody should know is not printed', async () => {
+  const url = 'http://someone:canary@127.0.0.1:9/none';
+  const { code, stdout, stderr } = await command(outbox, ['doctor', '--json'], {
+    CLICKHOUSE_URL: url,
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9',
+  }).done;
+  expect({ code, stderr }).toEqual({ code: 1, stderr: '' });
+  const { findings } = JSON.parse(stdout) as { findings: Finding[] };
+  expect(findingOf(findings, 'clickhouse.connection')).toMatchObject({ level: 'error' });
+  expect(findingOf(findings, 'otel.endpoint')).toMatchObject({ level: 'warning' });
+  expect(findingOf(findings, 'postgres.slot')).toMatchObject({ level: 'ok' });
+  expect(stdout).not.toContain('canary');
+  const other = await look({ DATABASE_URL: 'postgres://someone:canary@127.0.0.1:9/none' });
+  expect(other.map(({ id }) => id)).toEqual(['postgres.connection']);
+  expect(JSON.stringify(other)).not.toContain('canary');
+  const wrong = Object.assign(new URL(outbox.clickhouseUrl), { password: 'canary' }).href;
+  const refused = findingOf(await look({ CLICKHOUSE_URL: wrong }), 'clickhouse.connection');
+  expect(refused).toMatchObject({ level: 'error', found: expect.stringMatching(/^OUTBOX_CH_AUTH/) });
+  expect(JSON.stringify(refused)).not.toContain('canary');
+});

@@ -1,0 +1,162 @@
+import { expect, test } from 'vitest';
+import { onFreePort } from '../../src/embedded/ports.ts';
+import type { Readiness } from '../../src/streamer/operations/status.ts';
+import { askHealth } from '../../src/streamer/operations/health.ts';
+import { command } from '../support/command.ts';
+import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import type { Streamer } from '../support/streamer.ts';
+import { eventually } from '../support/wait.ts';
+
+// the tests wait for faults to be noticed, and need nothing of each other
+
+interface Served {
+  readonly streamer: Streamer;
+  readonly port: number;
+  /** Waits until `/readyz` is `ready`, or is not for this reason. */
+  readonly says: (code: string) => Promise<Readiness>;
+}
+
+async function serve(outbox: Outbox, environment: Record<string, string> = {}): Promise<Served> {
+  const port = await onFreePort(0, async (free) => free);
+  const streamer = outbox.stream({ OUTBOX_HEALTH_PORT: String(port), ...environment });
+  const says = async (code: string): Promise<Readiness> => {
+    let last: Readiness | undefined;
+    return eventually(`${code} on /readyz`, async () => {
+      last = await askHealth(port);
+      if (last === undefined) return undefined;
+      const isSaid = code === 'ready' ? last.ready : last.reasons.some((reason) => reason.code === code);
+      return isSaid ? last : undefined;
+    }).catch((error: unknown) => {
+      throw new Error(`${String(error)}, but ${JSON.stringify(last)}\n${streamer.output}`);
+    });
+  };
+  return { streamer, port, says };
+}
+
+test.concurrent('half-open to Postgres: not ready within seconds, and ready again by itself', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
+  const { says, port } = await serve(outbox, { DATABASE_URL: url });
+  await says('ready');
+  proxy.isolate();
+  const { ready, state } = await says('OUTBOX_PG_UNREACHABLE');
+  expect({ ready, state }).toEqual({ ready: false, state: 'streaming' });
+  expect(await (await fetch(`http://127.0.0.1:${port}/livez`)).json()).toEqual({ live: true });
+  expect((await fetch(`http://127.0.0.1:${port}/readyz`)).status).toBe(503);
+  proxy.release();
+  proxy.cut();
+  expect(await says('ready')).toMatchObject({ state: 'streaming', reasons: [] });
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+  await proxy.close();
+});
+
+test.concurrent('half-open to ClickHouse, while nothing is to be delivered: not ready within seconds, and ready again', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const { says } = await serve(outbox, { CLICKHOUSE_URL: url });
+  await says('ready');
+  proxy.isolate();
+  expect(await says('OUTBOX_CH_UNREACHABLE')).toMatchObject({ ready: false, state: 'streaming' });
+  proxy.release();
+  proxy.cut();
+  await says('ready');
+  await proxy.close();
+});
+
+test.concurrent('ClickHouse answers questions but not the insert, and WAL piles up: stalled and late', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const { says } = await serve(outbox, { CLICKHOUSE_URL: url, OUTBOX_READY_MAX_LAG_MS: '3000' });
+  await says('ready');
+  // only an insert says so much on one connection
+  proxy.holdAnswers(1_000_000);
+  await outbox.postgres.query(
+    `INSERT INTO outbox.event (event_type, event_context) SELECT 'large', json_build_object('text', (SELECT string_agg(md5(random()::text || n || m), '') FROM generate_series(1, 100) m)) FROM generate_series(1, 1500) n`,
+  );
+  const late = await says('OUTBOX_FLOW_LATE');
+  expect(late.lag?.ms).toBeGreaterThan(3000);
+  expect(late.lag?.bytes).toBeGreaterThan(2_000_000);
+  const { reasons } = await says('OUTBOX_FLOW_STALLED');
+  expect(reasons.map(({ code }) => code)).not.toContain('OUTBOX_CH_UNREACHABLE');
+  proxy.release();
+  expect(await says('ready')).toMatchObject({ lag: { ms: 0 } });
+  expect(await outbox.delivered()).toEqual({ rows: 1500, events: 1500 });
+  await proxy.close();
+});
+
+test.concurrent('a table that would double events is said before the next event, and when it is mended', async () => {
+  await using outbox = await Outbox.create();
+  const { says } = await serve(outbox);
+  await says('ready');
+  const window = async (blocks: number): Promise<unknown> =>
+    outbox.clickhouse.command({
+      query: `ALTER TABLE events MODIFY SETTING non_replicated_deduplication_window = ${blocks}`,
+    });
+  await window(0);
+  expect(await says('OUTBOX_CH_TABLE_UNSUITABLE')).toMatchObject({ ready: false });
+  await window(10_000);
+  await says('ready');
+});
+
+test.concurrent('a lost slot is named until it is repaired', async () => {
+  await using outbox = await Outbox.create();
+  // a repair waits for inserts that may be under way
+  const quick = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
+  const { says } = await serve(outbox, quick);
+  await says('ready');
+  await eventually('the slot is dropped', async () => {
+    await outbox.postgres.query(
+      'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active',
+      [outbox.slot],
+    );
+    return outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [outbox.slot]).then(
+      () => true,
+      () => false,
+    );
+  });
+  await outbox.fill(3);
+  expect(await says('OUTBOX_SLOT_MISSING')).toMatchObject({ ready: false, state: 'not streaming' });
+  expect(await command(outbox, ['repair'], quick).done).toMatchObject({ code: 0 });
+  expect(await says('ready')).toMatchObject({ state: 'streaming', reasons: [] });
+  expect(await outbox.delivered()).toEqual({ rows: 3, events: 3 });
+});
+
+test.concurrent('a standby is ready, but not where it could not deliver; it takes over', async () => {
+  await using outbox = await Outbox.create();
+  const holder = await serve(outbox);
+  await holder.says('ready');
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const standby = await serve(outbox, { CLICKHOUSE_URL: url });
+  expect(await standby.says('ready')).toMatchObject({ state: 'standing by', reasons: [] });
+  await proxy.close();
+  expect(await standby.says('OUTBOX_CH_UNREACHABLE')).toMatchObject({ state: 'standing by' });
+  await proxy.listen();
+  await standby.says('ready');
+  expect(await holder.streamer.stop()).toBe(0);
+  await eventually('it streams', async () => (await askHealth(standby.port))?.state === 'streaming');
+  await standby.says('ready');
+  await standby.streamer.kill();
+  await proxy.close();
+});
+
+test.concurrent('healthcheck needs the port alone', async () => {
+  await using outbox = await Outbox.create();
+  const { says, port, streamer } = await serve(outbox);
+  const without = { DATABASE_URL: '', CLICKHOUSE_URL: '' };
+  const check = async (healthPort: string) =>
+    command(outbox, ['healthcheck'], { ...without, OUTBOX_HEALTH_PORT: healthPort }).done;
+  await says('ready');
+  const good = await check(String(port));
+  expect(good.code).toBe(0);
+  expect(JSON.parse(good.stdout)).toMatchObject({ ready: true, state: 'streaming' });
+  await streamer.stop();
+  const gone = await check(String(port));
+  expect(gone.code).toBe(1);
+  expect(JSON.parse(gone.stdout)).toEqual({ ready: false, detail: `no answer on port ${port}` });
+  const off = await check('0');
+  expect(off.code).toBe(0);
+  expect(JSON.parse(off.stdout)).toMatchObject({ served: false });
+  expect(await check('http')).toMatchObject({ code: 2, stderr: expect.stringContaining('OUTBOX_HEALTH_PORT must be') });
+});

@@ -1,0 +1,153 @@
+import { expect, test } from 'vitest';
+import type { FlowReport } from '../../src/streamer/operations/flow-report.ts';
+import { command } from '../support/command.ts';
+import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import { eventually } from '../support/wait.ts';
+
+async function status(
+  outbox: Outbox,
+  environment: Record<string, string> = {},
+): Promise<{ code: number | null; report: FlowReport }> {
+  const { code, stdout, stderr } = await command(outbox, ['status', '--json'], environment).done;
+  expect(stderr).toBe('');
+  return { code, report: JSON.parse(stdout) as FlowReport };
+}
+
+const codes = ({ reasons }: FlowReport): string[] => reasons.map(({ code }) => code);
+
+test('events flow, and stop with ClickHouse; what waits and since when is said', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  outbox.stream({ CLICKHOUSE_URL: url });
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  await eventually('it is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  const flowing = await status(outbox, { CLICKHOUSE_URL: url });
+  expect(flowing).toMatchObject({
+    code: 0,
+    report: {
+      flowing: true,
+      reasons: [],
+      warnings: [],
+      streamer: { standbys: 0 },
+      waiting: { events: 0, seconds: 0 },
+      pending: null,
+      quarantined: 0,
+      clickhouse: { version: expect.stringMatching(/^\d+\./), lastPartAt: expect.stringContaining('T') },
+    },
+  });
+  expect(flowing.report.delivered?.position).toMatch(/^[0-9A-F]+\/[0-9A-F]+:10$/);
+  expect(Date.parse(flowing.report.delivered!.committedAt!)).toBeLessThanOrEqual(Date.parse(flowing.report.at));
+
+  proxy.isolate();
+  await outbox.fill(5);
+  await eventually('an insert is pending', async () => (await outbox.ledger())['pending_token'] !== null);
+  await outbox.fill(7);
+  const stopped = await status(outbox, { CLICKHOUSE_URL: url });
+  expect(stopped).toMatchObject({
+    code: 1,
+    report: {
+      flowing: false,
+      clickhouse: null,
+      pending: { rows: 5 },
+      waiting: { events: 12, atLeast: true },
+    },
+  });
+  expect(codes(stopped.report)).toContain('OUTBOX_CH_UNREACHABLE');
+  const { stdout: screen } = await command(outbox, ['status'], { CLICKHOUSE_URL: url }).done;
+  expect(screen).toContain('Events do not flow');
+  expect(screen).toMatch(/waiting +at least 12 events, the oldest for/);
+  expect(screen).toMatch(
+    /OUTBOX_CH_UNREACHABLE: no answer from ClickHouse within 1000 ms\n {2}Next: Check CLICKHOUSE_URL/,
+  );
+  // no colours where no terminal reads
+  expect(screen).not.toContain('\u001B');
+
+  proxy.release();
+  proxy.cut();
+  await outbox.untilDelivered(22);
+  await eventually('it flows again', async () => (await status(outbox, { CLICKHOUSE_URL: url })).code === 0);
+  await proxy.close();
+});
+
+test('without a streamer: not flowing, and how many wait', { timeout: 60_000 }, async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await outbox.fill(3);
+  await outbox.untilDelivered(3);
+  expect(await streamer.stop()).toBe(0);
+  expect(await status(outbox)).toMatchObject({ code: 1, report: { streamer: null, waiting: { events: 0 } } });
+  await outbox.fill(20);
+  const few = await status(outbox);
+  expect(codes(few.report)).toEqual(['OUTBOX_FLOW_NO_STREAMER']);
+  expect(few.report.waiting).toMatchObject({ events: 20, atLeast: false });
+  // more blocks than are counted
+  await outbox.fill(60_000);
+  const { waiting, walBytes } = (await status(outbox)).report;
+  expect(waiting?.events).toBeGreaterThan(54_000);
+  expect(waiting?.events).toBeLessThan(66_000);
+  expect(walBytes).toBeGreaterThan(1_000_000);
+});
+
+test('what a standby, the quarantine and a lost slot look like', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.clickhouse.command({ query: "ALTER TABLE events ADD CONSTRAINT good CHECK event_type != 'bad'" });
+  const streamer = outbox.stream();
+  await streamer.attached();
+  const standby = outbox.stream();
+  await standby.log(({ msg }) => msg === 'standing by');
+  await outbox.fill(1, 'bad');
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+  const { code, report } = await status(outbox);
+  expect(code).toBe(0);
+  expect(report).toMatchObject({
+    streamer: { standbys: 1 },
+    quarantined: 1,
+    warnings: [{ code: 'OUTBOX_QUARANTINED' }],
+  });
+  await Promise.all([streamer.stop(), standby.stop()]);
+  await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [outbox.slot]);
+  const lost = await status(outbox);
+  expect(lost).toMatchObject({ code: 1, report: { slot: null } });
+  expect(codes(lost.report)).toEqual(['OUTBOX_SLOT_MISSING']);
+});
+
+test('either database may be away; all of it may be missing', async () => {
+  await using outbox = await Outbox.create({ migrated: false });
+  const bare = await status(outbox);
+  expect(bare.code).toBe(1);
+  expect(codes(bare.report)).toEqual(['OUTBOX_PG_NOT_MIGRATED']);
+  expect(bare.report.clickhouse).not.toBeNull();
+  const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
+  proxy.isolate();
+  const held = await status(outbox, { DATABASE_URL: url });
+  expect(held).toMatchObject({ code: 1, report: { streamer: null, delivered: null, waiting: null } });
+  expect(codes(held.report)).toEqual(['OUTBOX_PG_UNREACHABLE']);
+  expect(held.report.clickhouse).not.toBeNull();
+  await proxy.close();
+  const both = await status(outbox, { DATABASE_URL: url, CLICKHOUSE_URL: 'http://nobody:x@127.0.0.1:9/none' });
+  expect(codes(both.report)).toEqual(['OUTBOX_PG_UNREACHABLE', 'OUTBOX_CH_UNREACHABLE']);
+});
+
+test('--watch appends a line a look where no terminal reads, with the rate', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  const watching = command(outbox, ['status', '--watch', '1', '--json']);
+  const lines: FlowReport[] = [];
+  watching.lines((line) => lines.push(JSON.parse(line) as FlowReport));
+  await eventually('the first look', () => lines.length > 0);
+  await outbox.fill(500);
+  await eventually('a rate', () => lines.some(({ eventsPerSecond }) => (eventsPerSecond ?? 0) > 0));
+  expect(lines[0]?.eventsPerSecond).toBeNull();
+  watching.signal('SIGINT');
+  expect(await watching.done).toMatchObject({ code: 0 });
+
+  const text = command(outbox, ['status', '--watch', '1']);
+  text.lines((line) => {
+    if (/^\S+Z {2}flows {2}waiting 0 {2}late 0 s {2}rate \d+\/s/.test(line)) text.signal('SIGTERM');
+  });
+  expect(await text.done).toMatchObject({ code: 0 });
+});
