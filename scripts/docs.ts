@@ -19,6 +19,7 @@ const ERROR_GROUPS = [
   { title: 'ClickHouse', codes: /^OUTBOX_(CH_|QUARANTINE)/ },
   { title: 'Comparing and repairing', codes: /^OUTBOX_(VERIFY|REPAIR)/ },
   { title: 'The process', codes: /^OUTBOX_(SHUTDOWN|HEALTH|FLOW)/ },
+  { title: 'Retention', codes: /^OUTBOX_RETENTION/ },
   { title: 'Embedded services', codes: /^OUTBOX_EMBEDDED/ },
 ];
 

@@ -28,8 +28,12 @@ BEGIN
 	GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.quarantine TO outbox_streamer;
 	-- what doctor compares with this version's migrations
 	GRANT SELECT ON outbox.migration TO outbox_streamer;
-	-- an old bucket is emptied by TRUNCATE, which is granted a partition at a time
-	FOR partition IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'outbox.event'::regclass LOOP
-		EXECUTE format('GRANT SELECT, TRUNCATE ON %s TO outbox_streamer', partition);
+	-- expired rows are removed by TRUNCATE, or DELETE, from the tables that hold them: the partitions, or a table without any;
+	-- run this again after partitions were added
+	FOR partition IN
+		SELECT relid FROM pg_partition_tree('outbox.event') WHERE isleaf
+		UNION SELECT oid FROM pg_class WHERE oid = 'outbox.event'::regclass AND relkind = 'r'
+	LOOP
+		EXECUTE format('GRANT SELECT, TRUNCATE, DELETE ON %s TO outbox_streamer', partition);
 	END LOOP;
 END $$;

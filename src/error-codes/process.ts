@@ -29,6 +29,22 @@ export const PROCESS = {
     next: 'Look at the streamer’s log for what holds it up, or give it more time with --wait. `--wait 0` compares what is there; what was not delivered yet then counts as missing.',
   },
 
+  // retention
+  OUTBOX_RETENTION_HELD: {
+    happened:
+      'Rows of outbox.event are older than OUTBOX_RETENTION_DAYS and stay: not everything is known to be delivered by every slot of outbox.stream, or somebody holds a lock on them. Nothing is lost and no producer waits; the table grows.',
+    next: 'Mend what the message names: start the streamer of that slot, let it catch up, run `pg-outbox-clickhouse repair`, or end the transaction that holds the lock. Retention then goes on by itself. A slot that is given up for good holds nothing any more once its row of outbox.stream is deleted.',
+  },
+  OUTBOX_RETENTION_RING: {
+    happened:
+      'The ring of outbox.event has come round to a bucket that still held rows of its last round. New rows go into it all the same, and nothing is lost; the old ones can no longer be removed by TRUNCATE.',
+    next: 'Nothing for the rows: once delivered, the old ones are deleted in small batches. Find out why they were not removed in time: OUTBOX_RETENTION_HELD, or no retention has run for weeks.',
+  },
+  OUTBOX_RETENTION_BUSY: {
+    happened: 'Another retention of this database is under way.',
+    next: 'Let it end. The streamer runs one each hour; with OUTBOX_RETENTION_DAYS=0 it leaves that to the command `retention`.',
+  },
+
   // running
   OUTBOX_HEALTH_PORT: {
     happened: 'The port of OUTBOX_HEALTH_PORT cannot be listened on.',

@@ -64,6 +64,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     ],
     run: async (args, env) => (await import('./operations/quarantine.ts')).quarantineCommand(args, env),
   },
+  retention: {
+    summary: 'remove delivered events that are older than OUTBOX_RETENTION_DAYS, which `run` does by itself',
+    examples: [
+      ['retention --dry-run', 'what would be removed'],
+      ['retention', 'once, from a scheduler'],
+    ],
+    run: async (args, env) => (await import('./operations/retention.ts')).retentionCommand(args, env),
+  },
   config: {
     summary: 'print the effective configuration, without passwords',
     examples: [

@@ -37,6 +37,7 @@ describe('a good environment', () => {
       insertTimeoutMs: 60_000,
       quarantineMaxRows: 1000,
       retryMaxMs: 30_000,
+      retentionDays: 7,
       shutdownTimeoutMs: 25_000,
       healthPort: 8080,
       readyMaxLagMs: 900_000,

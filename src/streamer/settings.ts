@@ -23,7 +23,7 @@ interface TextSetting extends Described {
 
 interface IntegerSetting extends Described {
   readonly kind: 'integer';
-  readonly unit: 'rows' | 'bytes' | 'ms' | 'port';
+  readonly unit: 'rows' | 'bytes' | 'ms' | 'days' | 'port';
   readonly default: number;
   readonly min: number;
   readonly max: number;
@@ -147,6 +147,18 @@ export const SETTINGS = {
     min: 100,
     max: 300_000,
     meaning: 'Longest pause between two attempts, to connect or to insert. Pauses double up to it.',
+  },
+  OUTBOX_RETENTION_DAYS: {
+    key: 'retentionDays',
+    readBy: 'streamer',
+    kind: 'integer',
+    unit: 'days',
+    default: 7,
+    min: 0,
+    // a bucket is used again after 32 days, and holds the rows of a whole one
+    max: 30,
+    meaning:
+      'How long outbox.event keeps delivered events, for `verify` and `repair`; a day longer at most. Nothing is removed that is not delivered. 0 removes nothing.',
   },
   OUTBOX_SHUTDOWN_TIMEOUT_MS: {
     key: 'shutdownTimeoutMs',

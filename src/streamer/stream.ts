@@ -9,6 +9,7 @@ import { ClickHouse } from './delivery/clickhouse.ts';
 import type { Insert } from './delivery/clickhouse.ts';
 import type { Logger } from './log.ts';
 import type { Status } from './operations/status.ts';
+import { RetentionJob } from './retention/job.ts';
 import { Session } from './session.ts';
 import { SlotWatch } from './source/runway.ts';
 
@@ -45,14 +46,16 @@ export async function stream(config: Config, log: Logger, status: Status, stop: 
   const hasty = createBackoff({ baseMs: RECONNECT_BASE_MS, maxMs: config.retryMaxMs });
   const patient = createBackoff({ baseMs: Math.min(PATIENCE_MS, config.retryMaxMs), maxMs: config.retryMaxMs });
   const slotWatch = new SlotWatch(log, status);
+  const retention = new RetentionJob(config, log, status);
   const onAttached = (): void => {
     status.streaming();
+    retention.start();
   };
   try {
     while (!stop.aborted) {
       const session = new Session({ config, clickhouse, pool, log, status, slotWatch, stop, onAttached });
       try {
-        await session.run();
+        await session.run().finally(() => retention.stop());
       } catch (error) {
         const code = error instanceof OutboxError ? error.code : undefined;
         if (stop.aborted) {

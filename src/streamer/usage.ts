@@ -37,6 +37,7 @@ export function parseUsage<const O extends ParseArgsOptionsConfig>(
   return 2;
 }
 
-function refusePositionals({ positionals }: { positionals: string[] }): string | undefined {
+/** For commands that take options alone. */
+export function refusePositionals({ positionals }: { positionals: string[] }): string | undefined {
   return positionals.length === 0 ? undefined : `Unexpected argument ${JSON.stringify(positionals[0])}`;
 }

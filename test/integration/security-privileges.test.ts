@@ -7,6 +7,9 @@ import type { EmbeddedClickHouse } from '../../src/embedded/clickhouse.ts';
 import type { ClickHouseUser } from '../../src/embedded/clickhouse-config.ts';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import { emitEvent } from '../../src/app/index.ts';
+import { readConfig } from '../../src/streamer/config.ts';
+import { Retention } from '../../src/streamer/retention/retention.ts';
+import type { RetentionReport } from '../../src/streamer/retention/run.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
@@ -32,6 +35,7 @@ const without = (missing?: keyof typeof GRANTS): ClickHouseUser => ({
   grants: Object.entries(GRANTS).flatMap(([name, grant]) => (name === missing ? [] : [grant])),
 });
 
+const ROLES = await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8');
 let clickhouse: EmbeddedClickHouse;
 let outbox: Outbox;
 
@@ -44,9 +48,8 @@ beforeAll(async () => {
     users: [without(), ...(['insert', 'view', 'target', 'merge_tree_settings'] as const).map(without)],
   });
   outbox = await Outbox.create({ clickhouseUrl: clickhouse.url, database: DATABASE });
-  const roles = await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8');
   // the second time as after an upgrade
-  for (let runs = 0; runs < 2; runs++) await outbox.postgres.query(roles);
+  for (let runs = 0; runs < 2; runs++) await outbox.postgres.query(ROLES);
   await outbox.postgres.query(`ALTER ROLE outbox_streamer PASSWORD ${escapeLiteral(PASSWORD)}`);
   await outbox.addView();
 });
@@ -189,4 +192,39 @@ test('the streamer’s role can neither change nor add events, nor alter what it
     'ALTER PUBLICATION outbox DROP TABLE outbox.event',
     'CREATE TABLE outbox.mine (n int)',
   ]);
+});
+
+test('the streamer’s role can remove expired events, and says which grant it lacks', async () => {
+  // of its own: in the other one a killed streamer's rows are still looked for
+  await using other = await Outbox.create();
+  await other.postgres.query(ROLES);
+  const retain = async (): Promise<RetentionReport> =>
+    new Retention(
+      readConfig({
+        DATABASE_URL: login(other.databaseUrl, 'outbox_streamer'),
+        CLICKHOUSE_URL: other.clickhouseUrl,
+        OUTBOX_SLOT: other.slot,
+      }),
+    ).run({ signal: new AbortController().signal });
+  const streamer = other.stream({ OUTBOX_RETENTION_DAYS: '0' });
+  await streamer.attached();
+  // a bucket of one round alone, and one with a younger row
+  await other.postgres.query(`
+    INSERT INTO outbox.event (event_type, event_context, recorded_at, bucket)
+    SELECT 'old', '{}'::json, now() - make_interval(days => 40), bucket FROM unnest('{30,31}'::int[]) bucket
+    UNION ALL SELECT 'young', '{}', now(), 31`);
+  await other.postgres.query('REVOKE TRUNCATE ON outbox.event_30 FROM outbox_streamer');
+  await expect(retain()).rejects.toMatchObject({
+    code: 'OUTBOX_PG_PRIVILEGE',
+    problems: [expect.stringContaining('TRUNCATE, DELETE ON outbox.event_30')],
+  });
+  await other.postgres.query('GRANT TRUNCATE ON outbox.event_30 TO outbox_streamer');
+  const removed = await eventually('both are freed', async () => {
+    const { emptied } = await retain();
+    return emptied.some(({ by }) => by === 'DELETE') && emptied;
+  });
+  expect(removed.at(-1)).toMatchObject({ table: 'outbox.event_31', rows: 1 });
+  const { rows } = await other.postgres.query('SELECT event_type FROM outbox.event WHERE bucket IN (30, 31)');
+  expect(rows).toEqual([{ event_type: 'young' }]);
+  expect(await streamer.stop()).toBe(0);
 });

@@ -70,15 +70,8 @@ export class OutboxSnapshot {
     await db.query('LOCK TABLE outbox.event IN ACCESS SHARE MODE');
     const begun = await db.query<{ us: string }>('SELECT (extract(epoch FROM now()) * 1000000)::bigint AS us');
     // after the snapshot: the commit record of all that it shows lies before
-    const { rows } = await db.query<{ lsn: string; page: number; segment: string }>(
-      `SELECT pg_current_wal_insert_lsn() AS lsn, current_setting('wal_block_size')::int AS page,
-              pg_size_bytes(current_setting('wal_segment_size')) AS segment`,
-    );
-    const { lsn, page, segment } = rows[0]!;
-    return new OutboxSnapshot(db, {
-      lsn: recordEnd(parseLsn(lsn), page, Number(segment)),
-      us: BigInt(begun.rows[0]!.us),
-    });
+    const lsn = await writtenTo(db);
+    return new OutboxSnapshot(db, { lsn, us: BigInt(begun.rows[0]!.us) });
   }
 
   /** The same with a snapshot that another session exports, of all that was committed before a position. */
@@ -174,6 +167,16 @@ async function begin(db: Database): Promise<void> {
     "SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL",
   );
   await db.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+}
+
+/** The commit records of all that was committed so far lie before it, and a stream that has delivered all of it gets there. */
+export async function writtenTo(db: Database): Promise<Lsn> {
+  const { rows } = await db.query<{ lsn: string; page: number; segment: string }>(
+    `SELECT pg_current_wal_insert_lsn() AS lsn, current_setting('wal_block_size')::int AS page,
+            pg_size_bytes(current_setting('wal_segment_size')) AS segment`,
+  );
+  const { lsn, page, segment } = rows[0]!;
+  return recordEnd(parseLsn(lsn), page, Number(segment));
 }
 
 /**

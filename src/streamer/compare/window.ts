@@ -86,3 +86,23 @@ export function formatTime(us: bigint): string {
   const bound = us === FIRST_US ? ' or earlier' : us === LAST_US ? ' or later' : '';
   return `${seconds}.${String(fraction).padStart(6, '0')}Z${bound}`;
 }
+
+/** The window of `--from` and `--to`, and every problem with them. */
+export function readWindow(
+  texts: { readonly from?: string | undefined; readonly to?: string | undefined },
+  nowMs: number,
+): { window: Window; problems: string[] } {
+  const problems: string[] = [];
+  const time = (name: 'from' | 'to'): bigint | undefined => {
+    const text = texts[name];
+    if (text === undefined) return undefined;
+    const us = parseTime(text, nowMs);
+    if (us === undefined) problems.push(`--${name} must be an ISO time or a duration such as 24h`);
+    else if (us < FIRST_US || us > LAST_US) problems.push(`--${name} must lie between 1900 and 2299`);
+    return us;
+  };
+  const window = { from: time('from'), to: time('to') };
+  if (window.from !== undefined && window.to !== undefined && window.from >= window.to)
+    problems.push('--from must be earlier than --to');
+  return { window, problems };
+}

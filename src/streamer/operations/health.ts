@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, get } from 'node:http';
 import type { IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { OutboxError } from '../../errors.ts';
 import type { Config } from '../config.ts';
@@ -24,7 +25,7 @@ const PROBE_TIMEOUT_MS = 1000;
 export async function serveHealth(
   { healthPort: port, clickhouseUrl, clickhouseTable }: Config,
   status: Status,
-): Promise<{ stop: () => void }> {
+): Promise<{ port: number; stop: () => void }> {
   const server = createServer(({ url }, response) => {
     const answer = (code: number, body: unknown): void => {
       response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
@@ -52,7 +53,13 @@ export async function serveHealth(
     (error) => status.clickhouseProbed(reasonOf(error)),
   );
   void probe.beat();
-  return { stop: () => probe.stop() };
+  return {
+    port: (server.address() as AddressInfo).port,
+    stop: () => {
+      probe.stop();
+      server.close();
+    },
+  };
 }
 
 /** Asks the streamer of this host whether it is ready; undefined when it does not answer. */

@@ -1,4 +1,3 @@
-import { parseArgs } from 'node:util';
 import { OutboxError } from '../../errors.ts';
 import { readConfig } from '../config.ts';
 import type { Config } from '../config.ts';
@@ -6,6 +5,7 @@ import { INSERT_COLUMNS } from '../batch/native.ts';
 import { ClickHouse } from '../delivery/clickhouse.ts';
 import { checkTarget } from '../delivery/target.ts';
 import { Database } from '../postgres.ts';
+import { parseUsage } from '../usage.ts';
 import type { Report } from './migrate.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse quarantine <list | retry | discard> [id …] [options]
@@ -24,6 +24,8 @@ Exit codes
   0 done   1 some were refused again, or failed   2 wrong usage or configuration
 `;
 
+const ACTIONS = ['list', 'retry', 'discard'];
+
 interface Listed {
   id: string;
   lsn: string;
@@ -40,15 +42,14 @@ type Row = Record<(typeof INSERT_COLUMNS)[number], string>;
 
 /** Runs the command. Returns the exit code; throws OutboxErrors OUTBOX_CONFIG_INVALID, OUTBOX_PG_* and OUTBOX_CH_*. */
 export async function quarantineCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const { action, ids, all, json, help } = parse(args);
-  if (help) {
-    process.stdout.write(HELP);
-    return 0;
-  }
-  if (action === undefined || (action !== 'list' && ids.length === 0 && !all)) {
-    process.stderr.write(HELP);
-    return 2;
-  }
+  const usage = parseUsage(args, {
+    options: { all: { type: 'boolean', default: false }, json: { type: 'boolean', default: false } },
+    help: HELP,
+    check: ({ positionals, values }) => mistake(positionals, values.all),
+  });
+  if (typeof usage === 'number') return usage;
+  const [action, ...ids] = usage.positionals;
+  const { all, json } = usage.values;
   const config = readConfig(env);
   const say: Report = (text) => void process.stdout.write(`${text}\n`);
   const db = await Database.connect(config.databaseUrl, {}, () => undefined);
@@ -71,24 +72,11 @@ export async function quarantineCommand(args: string[], env: NodeJS.ProcessEnv):
   }
 }
 
-function parse(args: string[]): { action?: string; ids: string[]; all: boolean; json: boolean; help: boolean } {
-  try {
-    const { values, positionals } = parseArgs({
-      args,
-      allowPositionals: true,
-      options: {
-        all: { type: 'boolean', default: false },
-        json: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    });
-    const [action, ...ids] = positionals;
-    if (!['list', 'retry', 'discard'].includes(action ?? '') || !ids.every((id) => /^\d{1,18}$/.test(id)))
-      return { ids: [], ...values };
-    return { action: action!, ids, ...values };
-  } catch {
-    return { ids: [], all: false, json: false, help: false };
-  }
+function mistake([action, ...ids]: string[], all: boolean): string | undefined {
+  if (action === undefined || !ACTIONS.includes(action)) return `An action is needed: ${ACTIONS.join(', ')}`;
+  const odd = ids.find((id) => !/^\d{1,18}$/.test(id));
+  if (odd !== undefined) return `${JSON.stringify(odd)} is no id of the quarantine`;
+  return action !== 'list' && ids.length === 0 && !all ? 'Give ids, or --all' : undefined;
 }
 
 async function list(db: Database, slot: string, all: boolean): Promise<Listed[]> {

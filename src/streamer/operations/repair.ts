@@ -1,8 +1,8 @@
-import { parseArgs } from 'node:util';
-import { parseTime } from '../compare/window.ts';
+import { readWindow } from '../compare/window.ts';
 import { readConfig } from '../config.ts';
 import { repair } from '../repair/repair.ts';
-import type { RepairOptions, RepairReport } from '../repair/repair.ts';
+import type { RepairReport } from '../repair/repair.ts';
+import { parseUsage, refusePositionals } from '../usage.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse repair [options]
 
@@ -27,51 +27,29 @@ Exit codes
 
 /** `pg-outbox-clickhouse repair`: returns the exit code. Throws OutboxErrors. */
 export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const options = parse(args);
-  if (options === undefined || options.help) {
-    process[options === undefined ? 'stderr' : 'stdout'].write(HELP);
-    return options === undefined ? 2 : 0;
-  }
+  const nowMs = Date.now();
+  const usage = parseUsage(args, {
+    options: {
+      'dry-run': { type: 'boolean', default: false },
+      'new-slot': { type: 'boolean', default: false },
+      from: { type: 'string' },
+      to: { type: 'string' },
+      json: { type: 'boolean', default: false },
+    },
+    help: HELP,
+    check: ({ positionals, values }) =>
+      refusePositionals({ positionals }) ?? (readWindow(values, nowMs).problems.join('\n') || undefined),
+  });
+  if (typeof usage === 'number') return usage;
+  const { 'dry-run': dryRun, 'new-slot': newSlot, json } = usage.values;
+  const { window } = readWindow(usage.values, nowMs);
   let step = '';
-  const report = await repair(readConfig(env), options, (progress) => {
-    if (progress.step !== step && !options.json) process.stderr.write(`${progress.step}\n`);
+  const report = await repair(readConfig(env), { dryRun, newSlot, window }, (progress) => {
+    if (progress.step !== step && !json) process.stderr.write(`${progress.step}\n`);
     step = progress.step;
   });
-  process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : print(report, options.dryRun));
+  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : print(report, dryRun));
   return report.quarantined === 0 ? 0 : 1;
-}
-
-function parse(args: string[]): (RepairOptions & { json: boolean; help: boolean }) | undefined {
-  try {
-    const { values } = parseArgs({
-      args,
-      options: {
-        'dry-run': { type: 'boolean', default: false },
-        'new-slot': { type: 'boolean', default: false },
-        from: { type: 'string' },
-        to: { type: 'string' },
-        json: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    });
-    return {
-      dryRun: values['dry-run'],
-      newSlot: values['new-slot'],
-      window: { from: time(values.from), to: time(values.to) },
-      json: values.json,
-      help: values.help,
-    };
-  } catch {
-    return undefined;
-  }
-}
-
-/** Throws when it is none: what it means is in the help. */
-function time(text: string | undefined): bigint | undefined {
-  if (text === undefined) return undefined;
-  const us = parseTime(text, Date.now());
-  if (us === undefined) throw new RangeError('no time');
-  return us;
 }
 
 function print(report: RepairReport, isDry: boolean): string {

@@ -32,6 +32,21 @@ export interface Reason {
   readonly detail: string;
 }
 
+/** What the last retention found. Times are ms since 1970. */
+export interface RetentionStatus {
+  readonly ranAt: number;
+  /** How often a table was emptied, or freed of expired rows, since this process began. */
+  readonly emptied: number;
+  /** Rows of outbox.event, as Postgres estimates. */
+  readonly rows: number;
+  /** Bytes of outbox.event, with indexes. */
+  readonly bytes: number;
+  /** When the oldest row was recorded; undefined without rows. */
+  readonly oldestAt: number | undefined;
+  /** Why expired rows stay, or stayed too long. */
+  readonly problem: ErrorCode | undefined;
+}
+
 /** What `/readyz` answers. */
 export interface Readiness {
   /** This process delivers, or would take over at once from the one that does. */
@@ -41,6 +56,7 @@ export interface Readiness {
   readonly reasons: readonly Reason[];
   readonly lag?: Lag;
   readonly slot?: SlotStatus;
+  readonly retention?: RetentionStatus;
 }
 
 export interface StatusOptions {
@@ -70,6 +86,7 @@ export class Status {
     this.#maxLagMs = maxLagMs;
     this.#now = now;
   }
+  #retention: RetentionStatus | undefined;
 
   streaming(): void {
     this.#state = 'streaming';
@@ -114,6 +131,11 @@ export class Status {
     this.#heardAt = this.#now();
   }
 
+  retained(retention: RetentionStatus): void {
+    this.#retention = retention;
+  }
+
+  /** Ready is who streams and can write, or who would take over. */
   get readiness(): Readiness {
     const reasons = this.#reasons();
     return {
@@ -122,6 +144,7 @@ export class Status {
       reasons,
       ...(this.#lag === undefined ? {} : { lag: this.#lag }),
       ...(this.#slot === undefined ? {} : { slot: this.#slot }),
+      ...(this.#retention === undefined ? {} : { retention: this.#retention }),
     };
   }
 

@@ -1,6 +1,5 @@
 import { parseArgs } from 'node:util';
-import { FIRST_US, LAST_US } from '../batch/time.ts';
-import { parseDuration, parseTime } from '../compare/window.ts';
+import { parseDuration, readWindow } from '../compare/window.ts';
 import type { Window } from '../compare/window.ts';
 
 export const VERIFY_HELP = `Usage: pg-outbox-clickhouse verify [options]
@@ -58,18 +57,7 @@ export function parseVerifyArgs(args: string[], nowMs: number): VerifyOptions | 
   }
   if (values.help) return 'help';
 
-  const problems: string[] = [];
-  const time = (name: 'from' | 'to'): bigint | undefined => {
-    const text = values[name];
-    if (text === undefined) return undefined;
-    const us = parseTime(text, nowMs);
-    if (us === undefined) problems.push(`--${name} must be an ISO time or a duration such as 24h`);
-    else if (us < FIRST_US || us > LAST_US) problems.push(`--${name} must lie between 1900 and 2299`);
-    return us;
-  };
-  const window = { from: time('from'), to: time('to') };
-  if (window.from !== undefined && window.to !== undefined && window.from >= window.to)
-    problems.push('--from must be earlier than --to');
+  const { window, problems } = readWindow(values, nowMs);
   const waitMs = parseDuration(values.wait) ?? Infinity;
   if (waitMs > MAX_WAIT_MS) problems.push('--wait must be a duration such as 60s, of a day at most');
   const limit = /^\d{1,6}$/.test(values.limit) ? Number(values.limit) : Infinity;
