@@ -104,11 +104,7 @@ test.for<readonly [id: string, statement: string]>([
   ['postgres.replication', 'ALTER ROLE outbox_streamer NOREPLICATION'],
   ['postgres.partitions', 'ALTER TABLE outbox.event DETACH PARTITION outbox.event_07'],
   ['postgres.partitions', 'DROP TABLE outbox.event_31'],
-  [
-    'postgres.ring',
-    `INSERT INTO outbox.event (event_type, event_context, recorded_at, bucket)
-     SELECT 'old', '{}', now() - interval '31 days', (extract(epoch FROM now())::bigint / 86400 + 1) % 32`,
-  ],
+  ['postgres.retention', 'REVOKE DELETE ON outbox.event_03 FROM outbox_streamer'],
   ['postgres.slot_wal_limit', 'ALTER SYSTEM SET max_slot_wal_keep_size = -1'],
   ['postgres.durability', 'ALTER SYSTEM SET full_page_writes = off'],
   ['postgres.durability', 'ALTER SYSTEM SET fsync = off'],
@@ -122,6 +118,20 @@ test.for<readonly [id: string, statement: string]>([
   expect(finding.fix.length).toBeGreaterThan(0);
   for (const fix of finding.fix) if (fix.in === 'postgres') await apply(fix, outbox);
   await eventually(`${id} is gone`, async () => findingOf(await look(), id) === undefined);
+});
+
+test('Postgres: the next bucket of the ring still holds old events, and is empty after its fix', async () => {
+  const streamer = outbox.stream({ OUTBOX_RETENTION_DAYS: '0' });
+  await streamer.attached();
+  await outbox.postgres.query(
+    `INSERT INTO outbox.event (event_type, event_context, recorded_at, bucket)
+     SELECT 'old', '{}', now() - interval '31 days', (extract(epoch FROM now())::bigint / 86400 + 1) % 32`,
+  );
+  const finding = findingOf(await look(), 'postgres.ring');
+  expect(finding?.fix).toEqual([{ in: 'shell', run: 'pg-outbox-clickhouse retention' }]);
+  await eventually('it is removed', async () => (await command(outbox, ['retention']).done).code === 0);
+  expect(findingOf(await look(), 'postgres.ring')).toBeUndefined();
+  await streamer.stop();
 });
 
 test.for<readonly [id: string, statement: string]>([
