@@ -8,7 +8,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['src/**/*.test.ts', 'model/**/*.test.ts', 'test/faults/**/*.test.ts'],
+          include: ['src/**/*.test.ts', 'model/**/*.test.ts', 'bench/**/*.test.ts', 'test/faults/**/*.test.ts'],
           exclude: ['src/embedded/**'],
           // properties try many cases, and the machine may be busy
           testTimeout: 30_000,

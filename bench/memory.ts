@@ -9,8 +9,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Client } from 'pg';
 import { Servers } from './servers.ts';
-import type { Streamer } from './servers.ts';
+import type { Source } from './source.ts';
 import { Watch } from './watch.ts';
+import type { Worker } from './worker.ts';
 
 const MIB = 1024 * 1024;
 /** The promise: this, two batches and three times the largest event. */
@@ -20,6 +21,7 @@ const DEFAULT_BATCH_BYTES = 64 * MIB;
 const LONGEST_SILENCE_S = 30;
 /** Of what producers commit at once. */
 const PRODUCED_TOGETHER = 100;
+const CONTEXT_BYTES = 320;
 
 const { values } = parseArgs({
   options: {
@@ -53,8 +55,8 @@ const SCENARIOS: readonly Scenario[] = [
     largestEvent: 400,
     play: async (run) =>
       outage(run, {
-        begin: () => run.servers.clickhouse.pause(),
-        end: () => run.servers.clickhouse.resume(),
+        begin: () => run.servers.warehouse.server.pause(),
+        end: () => run.servers.warehouse.server.resume(),
       }),
   },
   {
@@ -62,8 +64,8 @@ const SCENARIOS: readonly Scenario[] = [
     largestEvent: 400,
     play: async (run) =>
       outage(run, {
-        begin: async () => run.servers.clickhouse.kill(),
-        end: async () => run.servers.clickhouse.start(),
+        begin: async () => run.servers.warehouse.server.kill(),
+        end: async () => run.servers.warehouse.server.start(),
       }),
   },
   { name: 'one transaction', largestEvent: 400, play: oneTransaction },
@@ -97,11 +99,10 @@ async function measure({ name, batchBytes = DEFAULT_BATCH_BYTES, largestEvent, p
   console.log(`\n== ${name}`);
   const environment = { OUTBOX_BATCH_MAX_BYTES: String(batchBytes), OUTBOX_RETRY_MAX_MS: '5000' };
   await using servers = await Servers.start();
-  await servers.prepareFill();
-  let streamer: Streamer = await servers.stream(environment);
+  let streamer: Worker = await servers.stream(environment);
   let streamers = 1;
   try {
-    await using watch = await Watch.begin(servers.postgres.url, streamer.pid);
+    await using watch = await Watch.begin(servers.source.url, streamer.pid);
     const restart = async (): Promise<void> => {
       await streamer.end('SIGKILL');
       streamer = await servers.stream(environment);
@@ -151,7 +152,7 @@ async function outage(
   { begin, end }: { begin: () => void | Promise<void>; end: () => void | Promise<void> },
 ): Promise<number> {
   const over = new AbortController();
-  const producers = produce(servers.postgres.url, Number(values.rate), over.signal);
+  const producers = produce(servers.source, Number(values.rate), over.signal);
   await sleep(10_000);
   await begin();
   watch.mark('ClickHouse away');
@@ -170,16 +171,16 @@ async function outage(
 
 async function oneTransaction({ servers, watch, restart }: Run): Promise<number> {
   const events = Number(values.events);
-  await servers.db.query(`CALL fill(1, ${events})`);
+  await servers.source.commit(1, events, CONTEXT_BYTES);
   watch.mark('committed');
-  while ((await servers.count()) < events / 2) await sleep(200);
+  while ((await servers.warehouse.count()) < events / 2) await sleep(200);
   await restart();
   watch.mark('killed, started again');
   return events;
 }
 
 /** @param size SQL: bytes of the context of event i */
-async function putSizes({ db }: Servers, events: number, size: string): Promise<number> {
+async function putSizes({ source: { db } }: Servers, events: number, size: string): Promise<number> {
   const together = 20;
   for (let from = 1; from <= events; from += together) {
     await db.query(
@@ -192,15 +193,19 @@ async function putSizes({ db }: Servers, events: number, size: string): Promise<
   return events;
 }
 
-async function produce(url: string, rate: number, over: AbortSignal): Promise<{ events: number; slowestMs: number }> {
-  const db = new Client(url);
+async function produce(
+  source: Source,
+  rate: number,
+  over: AbortSignal,
+): Promise<{ events: number; slowestMs: number }> {
+  const db = new Client(source.url);
   await db.connect();
   const began = performance.now();
   let events = 0;
   let slowestMs = 0;
   while (!over.aborted) {
     const asked = performance.now();
-    await db.query(`CALL fill(1, ${PRODUCED_TOGETHER})`);
+    await source.commit(1, PRODUCED_TOGETHER, CONTEXT_BYTES, 'outbox.event', db);
     slowestMs = Math.max(slowestMs, performance.now() - asked);
     events += PRODUCED_TOGETHER;
     await sleep(Math.max(0, began + (events / rate) * 1000 - performance.now()));
@@ -210,16 +215,16 @@ async function produce(url: string, rate: number, over: AbortSignal): Promise<{ 
 }
 
 async function untilDelivered(servers: Servers, events: number): Promise<void> {
-  while ((await servers.count()) < events) await sleep(500);
+  while ((await servers.warehouse.count()) < events) await sleep(500);
 }
 
 /** What the servers disagree about: rows, different events, bytes of contexts. */
 async function differing(servers: Servers): Promise<string | undefined> {
-  const { rows } = await servers.db.query<Record<string, number>>(
+  const { rows } = await servers.source.db.query<Record<string, number>>(
     `SELECT count(*)::float8 AS rows, count(DISTINCT event_id)::float8 AS events, sum(octet_length(event_context::text))::float8 AS bytes
        FROM outbox.event`,
   );
-  const there = await servers.select<Record<string, number>>(
+  const there = await servers.warehouse.select<Record<string, number>>(
     'SELECT count() AS rows, uniqExact(event_id) AS events, sum(length(event_context_text)) AS bytes FROM events',
   );
   const [wanted, got] = [JSON.stringify(rows[0]), JSON.stringify(there[0])];
@@ -227,7 +232,7 @@ async function differing(servers: Servers): Promise<string | undefined> {
 }
 
 async function insertsOf(servers: Servers): Promise<string> {
-  const inserts = await servers.inserts();
+  const inserts = await servers.warehouse.inserts();
   const rows = inserts.map((insert) => insert.rows).toSorted((a, b) => a - b);
   const largestMb = Math.max(...inserts.map(({ bytes }) => bytes)) / MIB;
   return `${inserts.length} inserts, the median one of ${rows[rows.length >> 1]} rows, the largest of ${rows.at(-1)} rows or ${largestMb.toFixed(1)} MB of contexts`;

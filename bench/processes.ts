@@ -1,12 +1,44 @@
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { childrenOf } from '../src/embedded/children.ts';
+
+/** utime and stime, or those of the children that were waited for, are in hundredths of a second on every Linux. */
+const TICKS = 100;
 
 /** CPU seconds that a process has used, of its own threads (user and system). Linux. */
 export function cpuSeconds(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
-  // utime and stime, in hundredths of a second on every Linux
-  return (Number(fields[11]) + Number(fields[12])) / 100;
+  const fields = statOf(pid);
+  return (Number(fields[11]) + Number(fields[12])) / TICKS;
+}
+
+/** The same of a process, of the children that it has and of those that it has had. */
+export async function treeCpuSeconds(pid: number): Promise<number> {
+  for (;;) {
+    const ended = endedCpuSeconds(pid);
+    let living = 0;
+    for (const child of await childrenOf(pid)) {
+      try {
+        living += cpuSeconds(child);
+      } catch {
+        // it has ended in this moment
+      }
+    }
+    // otherwise one would be counted among both, or among neither
+    if (endedCpuSeconds(pid) === ended) return cpuSeconds(pid) + ended + living;
+  }
+}
+
+/** Of the children that were waited for. */
+function endedCpuSeconds(pid: number): number {
+  const fields = statOf(pid);
+  return (Number(fields[13]) + Number(fields[14])) / TICKS;
+}
+
+function statOf(pid: number): string[] {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // the name in parentheses may hold spaces and parentheses
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
 
 export interface Memory {

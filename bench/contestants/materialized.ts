@@ -1,0 +1,66 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Contestant } from '../contestant.ts';
+import type { Figures } from '../figures.ts';
+import { Meter } from '../meter.ts';
+import { Warehouse } from '../warehouse.ts';
+import type { Source } from '../source.ts';
+
+/** As its documentation says: the table has a primary key, the user may replicate, the database names its tables. */
+export const MATERIALIZED: Contestant = {
+  name: 'MaterializedPostgreSQL',
+  about:
+    'the database engine of ClickHouse, which copies the table and keeps it as ReplacingMergeTree; set up before the backlog, stopped while it is committed; contexts are String',
+  readsPeerTable: true,
+  prepare: async (source, { events }) => {
+    const directory = await mkdtemp(join(tmpdir(), 'bench-materialized-'));
+    const others = await source.slots();
+    await setUp(source, directory);
+    const slot = (await source.slots()).find((name) => !others.includes(name))!;
+    return {
+      measure: async () => measure(source, directory, events),
+      [Symbol.asyncDispose]: async () => {
+        await rm(directory, { recursive: true, force: true });
+        await source.dropSlot(slot);
+      },
+    };
+  },
+};
+
+async function setUp(source: Source, directory: string): Promise<void> {
+  await using warehouse = await Warehouse.attach(directory);
+  const { host, port } = source.server;
+  const { username, password, pathname } = new URL(source.url);
+  await warehouse.command(
+    `CREATE DATABASE peer ENGINE = MaterializedPostgreSQL('${host}:${port}', '${pathname.slice(1)}', '${username}', '${password}')
+       SETTINGS materialized_postgresql_schema = 'peer', materialized_postgresql_tables_list = 'event'`,
+    { allow_experimental_database_materialized_postgresql: 1 },
+  );
+  while (
+    (await warehouse.select("SELECT 1 AS there FROM system.tables WHERE database = 'peer' AND name = 'event'"))
+      .length === 0
+  )
+    await sleep(100);
+}
+
+/** The clock runs from the start of the server, which is itself a few tenths of a second. */
+async function measure(source: Source, directory: string, events: number): Promise<Figures> {
+  using meter = await Meter.begin(source.pid);
+  const began = performance.now();
+  await using warehouse = await Warehouse.attach(directory);
+  meter.watch('ClickHouse', warehouse.pid, 'its birth');
+  // the engine's own table would have to be read whole, with FINAL, at each look
+  const there = async (): Promise<number> => {
+    const [found] = await warehouse.select<{ n: number }>(
+      "SELECT sum(rows) AS n FROM system.parts WHERE active AND database = 'peer'",
+    );
+    return found!.n;
+  };
+  await warehouse.until(events, undefined, there);
+  const seconds = (performance.now() - began) / 1000;
+  const costs = await meter.read();
+  const { parts } = await warehouse.written();
+  return { events, seconds, ...costs, parts, ...(await warehouse.verify('peer.event')) };
+}

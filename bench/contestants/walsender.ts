@@ -1,0 +1,37 @@
+import { slotTurn } from '../contestant.ts';
+import type { Contestant } from '../contestant.ts';
+import { Meter } from '../meter.ts';
+import { Worker } from '../worker.ts';
+
+export const WALSENDER_PACED = walsender(
+  'walsender alone (paced)',
+  'a reader of the slot (binary, TCP) that counts the rows and discards them; rests for 1 ms after four reads, as the streamer does',
+  true,
+);
+export const WALSENDER_EAGER = walsender(
+  'walsender alone (eager)',
+  'the same, reading as soon as there is anything',
+  false,
+);
+
+function walsender(name: string, about: string, paced: boolean): Contestant {
+  return {
+    name,
+    about,
+    prepare: async (source, { events }) =>
+      slotTurn(source, async (slot) => {
+        using meter = await Meter.begin(source.pid);
+        await using reader = await Worker.start('raw-reader.ts', {
+          DATABASE_URL: source.url,
+          SLOT: slot,
+          EVENTS: String(events),
+          PACED: paced ? 'yes' : 'no',
+        });
+        const began = performance.now();
+        meter.watch('client', reader.pid);
+        meter.watch('walsender', await source.walsender(slot), 'its birth');
+        await reader.said('done');
+        return { events, seconds: (performance.now() - began) / 1000, ...(await meter.read()) };
+      }),
+  };
+}

@@ -1,0 +1,62 @@
+import { emitEvent, emitEvents } from '../../src/app/index.ts';
+import type { Client } from 'pg';
+import { spreadOf } from '../figures.ts';
+import { bareRow, contextOf } from './variants.ts';
+
+const CALLS = 100_000;
+const ROUNDS = 5;
+
+/** A transaction whose server is nowhere: what remains is the library. */
+const nowhere = {
+  query: async (_text: string, values: unknown[]): Promise<void> => {
+    for (const value of values) (value as { toPostgres?: () => unknown } | null)?.toPostgres?.();
+  },
+  getTransactionStatus: () => 'T',
+};
+
+/** CPU of `emitEvent`, and of making the same row by hand, µs a call; nothing is sent. */
+export async function cpuMicroseconds(): Promise<{ emit: number; bare: number }> {
+  const emit: number[] = [];
+  const bare: number[] = [];
+  for (let round = 0; round <= ROUNDS; round++) {
+    const emitted = await cost(async (i) =>
+      emitEvent(nowhere, { type: 'order.placed', environment: 'production', context: contextOf(i) }),
+    );
+    const byHand = await cost(async (i) => nowhere.query('', bareRow(i)));
+    // the first round warms up
+    if (round === 0) continue;
+    emit.push(emitted);
+    bare.push(byHand);
+  }
+  return { emit: spreadOf(emit)!.median, bare: spreadOf(bare)!.median };
+}
+
+async function cost(call: (i: number) => Promise<unknown>): Promise<number> {
+  const before = process.cpuUsage();
+  for (let i = 0; i < CALLS; i++) await call(i);
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / CALLS;
+}
+
+/** One `emitEvents` of so many events in an open transaction: median ms, and how often the server was asked. */
+export async function many(db: Client, count: number, times: number): Promise<{ ms: number; roundTrips: number }> {
+  const events = Array.from({ length: count }, (_, i) => ({ type: 'order.placed', context: contextOf(i) }));
+  const took: number[] = [];
+  let roundTrips = 0;
+  const tx = {
+    query: async (text: string, values: unknown[]) => {
+      roundTrips++;
+      return db.query(text, values);
+    },
+    getTransactionStatus: () => db.getTransactionStatus(),
+  };
+  for (let time = 0; time < times; time++) {
+    roundTrips = 0;
+    await db.query('BEGIN');
+    const began = performance.now();
+    await emitEvents(tx, events);
+    took.push(performance.now() - began);
+    await db.query('COMMIT');
+  }
+  return { ms: spreadOf(took)!.median, roundTrips };
+}

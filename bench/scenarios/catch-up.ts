@@ -1,0 +1,116 @@
+import type { Contestant, Turn } from '../contestant.ts';
+import { CLICKHOUSE_JSON, CLICKHOUSE_TEXT } from '../contestants/clickhouse-alone.ts';
+import { DIRECT } from '../contestants/direct.ts';
+import { MATERIALIZED } from '../contestants/materialized.ts';
+import { NAIVE_JSON, NAIVE_TEXT } from '../contestants/naive.ts';
+import { QUEUE } from '../contestants/queue.ts';
+import { POLLING_JSON, POLLING_TEXT } from '../contestants/polling.ts';
+import { STREAMER_JSON, STREAMER_TEXT } from '../contestants/streamer.ts';
+import { WALSENDER_EAGER, WALSENDER_PACED } from '../contestants/walsender.ts';
+import type { Run } from '../figures.ts';
+import { attempt } from '../scenario.ts';
+import type { Scale, Scenario } from '../scenario.ts';
+import { Source } from '../source.ts';
+import type { Shape } from '../source.ts';
+
+const STREAMERS = [STREAMER_JSON, STREAMER_TEXT, WALSENDER_PACED];
+const ALL = [
+  ...STREAMERS,
+  WALSENDER_EAGER,
+  CLICKHOUSE_JSON,
+  CLICKHOUSE_TEXT,
+  MATERIALIZED,
+  POLLING_JSON,
+  POLLING_TEXT,
+  NAIVE_JSON,
+  NAIVE_TEXT,
+  QUEUE,
+  DIRECT,
+];
+
+/** Where limits and peers are. */
+export const MAIN = 'catch-up';
+export const LARGE = 'large catch-up';
+
+export const CATCH_UPS: readonly Scenario[] = [
+  catchUp(MAIN, '100 events a transaction, contexts of about 300 bytes', ALL, (events) => ({
+    events,
+    perTransaction: 100,
+    bytes: 300,
+  })),
+  catchUp('catch-up of single events', 'one event a transaction, 300 bytes', STREAMERS, (events) => ({
+    events,
+    perTransaction: 1,
+    bytes: 300,
+  })),
+  catchUp('catch-up of one transaction', 'all events in one transaction, 300 bytes', STREAMERS, (events) => ({
+    events,
+    perTransaction: events,
+    bytes: 300,
+  })),
+  catchUp('catch-up of 100 bytes', '100 events a transaction, contexts of about 100 bytes', STREAMERS, (events) => ({
+    events,
+    perTransaction: 100,
+    bytes: 100,
+  })),
+  catchUp('catch-up of 3 kB', '100 events a transaction, contexts of about 3,000 bytes', STREAMERS, (events) => ({
+    events,
+    perTransaction: 100,
+    bytes: 3000,
+  })),
+  catchUp(LARGE, 'ten times as many events, otherwise as the first', [STREAMER_JSON], (events) => ({
+    events: events * 10,
+    perTransaction: 100,
+    bytes: 300,
+  })),
+];
+
+function catchUp(
+  name: string,
+  about: string,
+  contestants: readonly Contestant[],
+  shapeOf: (events: number) => Shape,
+): Scenario {
+  return {
+    name,
+    about,
+    contestants,
+    run: (scale) => race(name, contestants, shapeOf(scale.events), scale),
+  };
+}
+
+/** All read the same WAL: a slot for each repetition of each is there before the backlog is committed. */
+async function* race(
+  name: string,
+  contestants: readonly Contestant[],
+  shape: Shape,
+  scale: Scale,
+): AsyncGenerator<Run> {
+  const chosen = contestants.filter((contestant) => scale.wants(name, contestant.name));
+  if (chosen.length === 0) return;
+  await using source = await Source.start();
+  await using turns = new AsyncDisposableStack();
+  const order: { contestant: Contestant; repetition: number; turn: Turn }[] = [];
+  // who reads the other table must not have to pass over this one's WAL
+  for (const readsPeerTable of [false, true]) {
+    const here = chosen.filter((contestant) => isPeerReader(contestant) === readsPeerTable);
+    if (here.length === 0) continue;
+    for (const contestant of here) {
+      for (let repetition = 1; repetition <= scale.repeat; repetition++) {
+        order.push({ contestant, repetition, turn: turns.use(await contestant.prepare(source, shape)) });
+      }
+    }
+    await source.addBacklog(shape, readsPeerTable ? 'peer.event' : 'outbox.event');
+  }
+  const bytes = await source.averageBytes(chosen.every(isPeerReader) ? 'peer.event' : 'outbox.event');
+  for (const { contestant, repetition, turn } of order.toSorted((a, b) => a.repetition - b.repetition)) {
+    yield* attempt({ scenario: name, contestant: contestant.name, repetition }, async () => ({
+      ...(await turn.measure()),
+      more: { 'bytes of a context': bytes },
+    }));
+  }
+}
+
+function isPeerReader({ readsPeerTable = false }: Contestant): boolean {
+  return readsPeerTable;
+}

@@ -1,0 +1,155 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from 'pg';
+import { startPostgres } from '../src/embedded/postgres.ts';
+import type { EmbeddedPostgres } from '../src/embedded/postgres.ts';
+import { migratePostgres } from '../src/streamer/operations/migrate.ts';
+import { notes } from './notes.ts';
+
+/** What waits, and how it was committed. */
+export interface Shape {
+  readonly events: number;
+  readonly perTransaction: number;
+  /** About so many bytes of JSON an event. */
+  readonly bytes: number;
+}
+
+export type SourceTable = 'outbox.event' | 'peer.event';
+
+const SETTINGS = {
+  max_wal_size: '16GB',
+  max_replication_slots: 100,
+  // it would look at the tables that were just filled, in the middle of a measurement
+  autovacuum: 'off',
+};
+
+/**
+ * A Postgres with fsync on, migrated, and what a benchmark asks of it. `peer.event` is the outbox as those want it who need a
+ * primary key: the same columns behind an identity.
+ */
+export class Source implements AsyncDisposable {
+  readonly server: EmbeddedPostgres;
+  readonly db: Client;
+  #slots = 0;
+
+  private constructor(server: EmbeddedPostgres) {
+    this.server = server;
+    this.db = new Client(server.url);
+  }
+
+  static async start(): Promise<Source> {
+    const source = new Source(await startPostgres({ settings: SETTINGS }));
+    await source.db.connect();
+    await migratePostgres(source.url, 'outbox', () => undefined);
+    await source.db.query(`
+      CREATE SCHEMA peer;
+      CREATE TABLE peer.event (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, LIKE outbox.event INCLUDING DEFAULTS);
+      CREATE TABLE peer.note (long text, short text GENERATED ALWAYS AS (left(long, 400)) STORED)`);
+    await source.db.query('INSERT INTO peer.note (long) SELECT unnest($1::text[])', [notes()]);
+    for (const table of ['outbox.event', 'peer.event'] as const) await source.db.query(fillProcedure(table));
+    return source;
+  }
+
+  get url(): string {
+    return this.server.url;
+  }
+
+  get pid(): number {
+    return this.server.pid;
+  }
+
+  /** Makes a slot with its ledger row: whoever takes it reads what is committed from now on. */
+  async addSlot(): Promise<string> {
+    const slot = `bench_${++this.#slots}`;
+    await migratePostgres(this.url, slot, () => undefined);
+    return slot;
+  }
+
+  /** Waits until nobody holds the slot, and drops it, so that it keeps no WAL. */
+  async dropSlot(slot: string): Promise<void> {
+    const free = 'SELECT FROM pg_replication_slots WHERE slot_name = $1 AND NOT active';
+    while ((await this.db.query(free, [slot])).rowCount === 0) await sleep(20);
+    await this.db.query('SELECT pg_drop_replication_slot($1)', [slot]);
+  }
+
+  async slots(): Promise<string[]> {
+    const { rows } = await this.db.query<{ name: string }>('SELECT slot_name AS name FROM pg_replication_slots');
+    return rows.map(({ name }) => name);
+  }
+
+  /** The process that serves the slot, once there is one. */
+  async walsender(slot: string): Promise<number> {
+    for (;;) {
+      const { rows } = await this.db.query<{ pid: number | null }>(
+        'SELECT active_pid AS pid FROM pg_replication_slots WHERE slot_name = $1',
+        [slot],
+      );
+      const pid = rows[0]?.pid;
+      if (typeof pid === 'number') return pid;
+      await sleep(5);
+    }
+  }
+
+  /** Commits a backlog, without waiting for the disk at each commit: only who reads it is measured. */
+  async addBacklog({ events, perTransaction, bytes }: Shape, table: SourceTable = 'outbox.event'): Promise<void> {
+    await this.db.query('SET synchronous_commit = off');
+    await this.commit(Math.ceil(events / perTransaction), perTransaction, bytes, table);
+    await this.db.query('RESET synchronous_commit');
+    await this.db.query('CHECKPOINT');
+  }
+
+  async commit(
+    transactions: number,
+    size: number,
+    bytes: number,
+    table: SourceTable = 'outbox.event',
+    db = this.db,
+  ): Promise<void> {
+    await db.query(`CALL ${procedureOf(table)}(${transactions}, ${size}, ${bytes})`);
+  }
+
+  /** Average bytes of the contexts that are there. */
+  async averageBytes(table: SourceTable): Promise<number> {
+    const { rows } = await this.db.query<{ bytes: number }>(
+      `SELECT avg(octet_length(event_context::text))::float8 AS bytes FROM (SELECT event_context FROM ${table} LIMIT 10000) sample`,
+    );
+    return rows[0]!.bytes;
+  }
+
+  async empty(): Promise<void> {
+    await this.db.query('TRUNCATE outbox.event, peer.event');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.db.end();
+    await this.server.dispose();
+  }
+}
+
+function procedureOf(table: SourceTable): string {
+  return `${table}_fill`.replace('outbox.', 'peer.outbox_');
+}
+
+/** Commits `transactions` × `size` events. Contexts below 200 bytes have neither note nor nested object. */
+function fillProcedure(table: SourceTable): string {
+  return `
+    CREATE PROCEDURE ${procedureOf(table)}(transactions int, size int, bytes int) LANGUAGE plpgsql AS $$
+    DECLARE
+      notes text[] := (SELECT array_agg(left(CASE WHEN bytes < 500 THEN short ELSE long END, bytes - 165)) FROM peer.note WHERE bytes >= 200);
+    BEGIN
+      FOR t IN 1..transactions LOOP
+        INSERT INTO ${table} (event_type, environment, event_context, traceparent)
+        SELECT 'order.' || (i % 12), 'production',
+               CASE WHEN notes IS NULL
+                 THEN json_build_object('orderId', t::bigint * size + i, 'customer', 'c-' || (i::bigint * 7919 % 100000),
+                                        'amount', (i % 1000) / 10.0, 'currency', 'EUR', 'items', i % 7)
+                 ELSE json_build_object('orderId', t::bigint * size + i, 'customer', 'c-' || (i::bigint * 7919 % 100000),
+                                        'amount', (i % 1000) / 10.0, 'currency', 'EUR', 'items', i % 7,
+                                        'note', notes[(t::bigint * size + i) % cardinality(notes) + 1],
+                                        'nested', json_build_object('a', i, 'b', 'text', 'c', true))
+               END,
+               '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+          FROM generate_series(1, size) i;
+        COMMIT;
+      END LOOP;
+    END $$`;
+}

@@ -1,0 +1,63 @@
+/** Writes what the streamer would send to ClickHouse for a backlog into files, one for each INSERT: <number>-<rows>. */
+import { closeSync, openSync, writevSync } from 'node:fs';
+import { join } from 'node:path';
+import { ChunkPool } from '../../src/streamer/batch/column.ts';
+import { Intake } from '../../src/streamer/batch/intake.ts';
+import { constantBytes, encode } from '../../src/streamer/batch/native.ts';
+import { SETTINGS } from '../../src/streamer/settings.ts';
+import { PgoutputDecoder } from '../../src/streamer/source/pgoutput.ts';
+import { Replication } from '../../src/streamer/source/replication.ts';
+import { given, say } from '../worker.ts';
+
+const slot = given('SLOT');
+const directory = given('DIRECTORY');
+const events = Number(given('EVENTS'));
+const source = `bench/${slot}`;
+let files = 0;
+let recorded = 0;
+
+const intake: Intake = new Intake({
+  pool: new ChunkPool(2 * SETTINGS.OUTBOX_BATCH_MAX_BYTES.default),
+  now: () => performance.now(),
+  maxRows: SETTINGS.OUTBOX_BATCH_MAX_ROWS.default,
+  maxBytes: SETTINGS.OUTBOX_BATCH_MAX_BYTES.default,
+  maxAgeMs: Infinity,
+  extraRowBytes: constantBytes({ source, origin: 'stream' }),
+  delivered: { lsn: 0, seq: 0 },
+  pending: undefined,
+  onProgress: () => {
+    if (intake.dueIn() === 0) setImmediate(record);
+  },
+  onRelation: () => undefined,
+});
+const decoder = new PgoutputDecoder(intake);
+const replication = await Replication.connect({
+  url: given('DATABASE_URL'),
+  slot,
+  onMessage: (buffer, start, end) => {
+    const isTaken = decoder.decode(buffer, start, end);
+    if (recorded + intake.rows === events) setImmediate(record);
+    return isTaken;
+  },
+  onKeepalive: () => undefined,
+  flushLsn: () => 0,
+  applyLsn: () => 0,
+  onFailure: (error) => {
+    throw error;
+  },
+});
+await replication.start();
+say('attached');
+
+function record(): void {
+  if (intake.rows === 0 || (intake.dueIn() !== 0 && recorded + intake.rows < events)) return;
+  const batch = intake.cut();
+  const path = join(directory, `${String(files++).padStart(6, '0')}-${batch.rows}`);
+  const file = openSync(path, 'w');
+  for (const part of encode(batch, { source, deliveredAtMs: Date.now(), origin: 'stream' })) writevSync(file, [part]);
+  closeSync(file);
+  recorded += batch.rows;
+  batch.release();
+  replication.resume('buffer full');
+  if (recorded === events) say('done');
+}
