@@ -102,6 +102,7 @@ export class Session {
       this.#attached?.pulse.stop();
       this.#attached?.look.stop();
       await this.#replication?.close();
+      this.#attached?.intake.release();
       await this.#db?.close();
     }
   }

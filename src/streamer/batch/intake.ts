@@ -199,6 +199,11 @@ export class Intake implements ChangeHandler {
     }
   }
 
+  /** Gives back the memory of what was filled and never cut. The intake must not be used after. */
+  release(): void {
+    this.#filling.release();
+  }
+
   /** ClickHouse has no room for batches of this size: the next ones will be half as large, for a while. */
   shrink(): void {
     this.#divideLimits(Math.min(MAX_DIVISOR, this.#divisor * 2));

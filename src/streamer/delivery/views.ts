@@ -28,6 +28,9 @@ const TO = new RegExp(
   `^CREATE MATERIALIZED VIEW ${IDENTIFIER}\\.${IDENTIFIER} (?:UUID '[^']*' )?TO ${IDENTIFIER}\\.${IDENTIFIER}`,
 );
 
+/** In databases whose engine is not Atomic. */
+const NO_UUID = '00000000-0000-0000-0000-000000000000';
+
 /** All views that an insert feeds, also those on what other views fill. */
 export async function viewsOn(
   clickhouse: ClickHouse,
@@ -46,11 +49,10 @@ export async function viewsOn(
       const name = `${view.database}.${view.name}`;
       if (seen.has(name)) continue;
       seen.add(name);
-      const own = await definitionOf(clickhouse, view, signal);
-      const target = filledBy(own);
-      const definition = target === undefined ? own : await definitionOf(clickhouse, target, signal);
-      // what it stores itself is in a table without a name of ours: its blocks cannot be counted
-      seconds = target === undefined ? 0 : Math.min(seconds, forgetsAfter(definition, setting));
+      const target = await filledBy(clickhouse, view, signal);
+      const definition = target === undefined ? '' : await definitionOf(clickhouse, target, signal);
+      // blocks of what cannot be seen cannot be counted
+      seconds = definition === '' ? 0 : Math.min(seconds, forgetsAfter(definition, setting));
       if (definition === '') doubtful.push(`${name} cannot be checked: GRANT SHOW TABLES on it and on its target`);
       else if (!remembers(definition, setting))
         doubtful.push(`${name} fills a table that does not remember ${MIN_WINDOW_BLOCKS} tokens`);
@@ -89,11 +91,23 @@ async function definitionOf(
   return found?.definition ?? '';
 }
 
-function filledBy(definition: string): TableName | undefined {
-  const [, , , database, name] = TO.exec(definition) ?? [];
-  return database === undefined || name === undefined
-    ? undefined
-    : { database: unquoted(database), name: unquoted(name) };
+/** The table that a view names, or the one that it stores into by itself; undefined when the view may not be seen. */
+async function filledBy(
+  clickhouse: ClickHouse,
+  { database, name }: TableName,
+  signal: AbortSignal | undefined,
+): Promise<TableName | undefined> {
+  const [view] = await clickhouse.select<{ definition: string; uuid: string }>(
+    `SELECT create_table_query AS definition, toString(uuid) AS uuid FROM system.tables
+      WHERE database = {database:String} AND name = {name:String}`,
+    { database, name },
+    signal,
+  );
+  if (view === undefined || view.definition === '') return undefined;
+  const [, , , toDatabase, toName] = TO.exec(view.definition) ?? [];
+  if (toDatabase !== undefined && toName !== undefined)
+    return { database: unquoted(toDatabase), name: unquoted(toName) };
+  return { database, name: view.uuid === NO_UUID ? `.inner.${name}` : `.inner_id.${view.uuid}` };
 }
 
 function unquoted(identifier: string): string {
