@@ -160,7 +160,8 @@ test('the streamer has the memory that docs/operations.md asks for, and the time
 });
 
 test('probes ask for what the health server serves, where it serves it', async () => {
-  const { port, stop } = await serveHealth({ ...configOf(pods[0]!), healthPort: 0 }, new Status());
+  const config = { ...configOf(pods[0]!), healthPort: 0 };
+  const { port, stop } = await serveHealth(config, new Status(), async () => '');
   const answer = async (path: string): Promise<number> => {
     const [response] = (await once(get({ port, path }), 'response')) as [IncomingMessage];
     response.resume();

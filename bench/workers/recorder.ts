@@ -6,6 +6,7 @@ import { Intake } from '../../src/streamer/batch/intake.ts';
 import { constantBytes, encode } from '../../src/streamer/batch/native.ts';
 import { SETTINGS } from '../../src/streamer/settings.ts';
 import { PgoutputDecoder } from '../../src/streamer/source/pgoutput.ts';
+import { Measures } from '../../src/streamer/measures.ts';
 import { Replication } from '../../src/streamer/source/replication.ts';
 import { given, say } from '../worker.ts';
 
@@ -42,6 +43,7 @@ const replication = await Replication.connect({
   onKeepalive: () => undefined,
   flushLsn: () => 0,
   applyLsn: () => 0,
+  measures: new Measures(),
   onFailure: (error) => {
     throw error;
   },

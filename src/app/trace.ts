@@ -33,6 +33,7 @@ export async function sending(events: number, send: (sender: TraceContext) => Pr
   } catch (error) {
     // the message of an error may be the server's; its code says enough here
     const code = error instanceof OutboxError ? error.code : 'unexpected error';
+    span.setAttribute('error.type', error instanceof OutboxError ? code : '_OTHER');
     span.setStatus({ code: SpanStatusCode.ERROR, message: code });
     throw error;
   } finally {

@@ -3,6 +3,10 @@ import { Client } from 'pg';
 
 const ROLES = new URL('../../migrations/postgres/roles.sql', import.meta.url);
 
+export const SHOP_TABLES = `
+  CREATE TABLE IF NOT EXISTS users (id uuid PRIMARY KEY, name text NOT NULL);
+  CREATE TABLE IF NOT EXISTS orders (id uuid PRIMARY KEY, user_id uuid NOT NULL, amount numeric NOT NULL, status text NOT NULL);`;
+
 /** The shop's own tables, and roles with no more rights than they need. Idempotent. */
 export async function prepareShop(adminUrl: string, password: string): Promise<void> {
   const admin = new Client(adminUrl);
@@ -13,8 +17,7 @@ export async function prepareShop(adminUrl: string, password: string): Promise<v
       DO $$ BEGIN
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'shop') THEN CREATE ROLE shop LOGIN IN ROLE outbox_producer; END IF;
       END $$;
-      CREATE TABLE IF NOT EXISTS users (id uuid PRIMARY KEY, name text NOT NULL);
-      CREATE TABLE IF NOT EXISTS orders (id uuid PRIMARY KEY, user_id uuid NOT NULL, amount numeric NOT NULL, status text NOT NULL);
+      ${SHOP_TABLES}
       GRANT SELECT, INSERT, UPDATE ON users, orders TO shop;`);
     for (const role of ['shop', 'outbox_streamer']) {
       await admin.query(`ALTER ROLE ${role} PASSWORD ${admin.escapeLiteral(password)}`);

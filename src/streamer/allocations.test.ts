@@ -1,7 +1,9 @@
-import { TRACEPARENT_BYTES } from './batch/producers.ts';
 import { afterEach, expect, test, vi } from 'vitest';
+import { addAges } from './batch/age.ts';
 import { ChunkPool } from './batch/column.ts';
 import { Intake } from './batch/intake.ts';
+import { TRACEPARENT_BYTES } from './batch/producers.ts';
+import { Histogram } from './histogram.ts';
 import { START } from './delivery/position.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './source/frames.ts';
 import * as wire from './source/messages.fixture.ts';
@@ -126,6 +128,22 @@ function copied(chunks: readonly Buffer[]): number {
   expect(intake.rows).toBe(EVENTS);
   return bytes;
 }
+
+test('the ages of events are counted without anything left for the garbage collector', () => {
+  const { frames, intake } = path();
+  for (let i = 0; i < 15; i++) frames.push(nextChunk());
+  const batch = intake.cut();
+  const ages = new Histogram([1, 10, 100]);
+  const rows = { from: 0, to: batch.rows };
+  const grown = Array.from({ length: 50 }, () => {
+    const before = process.memoryUsage().heapUsed;
+    addAges(batch, rows, Date.now(), ages);
+    return process.memoryUsage().heapUsed - before;
+  });
+  expect(ages.count).toBe(50 * 15 * EVENTS);
+  // a number for each event would be 240 kB; there is a view for each chunk of the column, and what asking costs
+  expect(grown.toSorted((a, b) => a - b)[25]).toBeLessThan(15 * EVENTS);
+});
 
 const TRACE_ID_BYTES = 32;
 const PAYLOAD_BYTES = EVENTS * (CONTEXT.length + TRACE_ID_BYTES);

@@ -41,6 +41,7 @@ describe('a good environment', () => {
       shutdownTimeoutMs: 25_000,
       healthPort: 8080,
       readyMaxLagMs: 900_000,
+      traceDeliverSpans: 32,
       logLevel: 'info',
     });
   });

@@ -1,4 +1,3 @@
-import { SpanKind } from '@opentelemetry/api';
 import type { Acks } from './acks.ts';
 import type { Batch } from './batch/batch.ts';
 import type { Intake } from './batch/intake.ts';
@@ -48,6 +47,7 @@ export class DeliveryLoop {
   readonly #delivery: Delivery;
   #draining = false;
   #hasSettled = false;
+  #inFlight: Batch | undefined;
   #wake: (() => void) | undefined;
 
   constructor(options: LoopOptions) {
@@ -75,6 +75,11 @@ export class DeliveryLoop {
   drain(): void {
     this.#draining = true;
     this.wake();
+  }
+
+  /** The batch that was cut and that ClickHouse may not have yet. */
+  get inFlight(): Batch | undefined {
+    return this.#inFlight;
   }
 
   get hasSettled(): boolean {
@@ -109,38 +114,40 @@ export class DeliveryLoop {
         } else return;
       }
     } finally {
-      answered?.trace.end();
+      answered?.trace.abandon();
     }
   }
 
   #cut(): Cut {
-    const { intake, replication, source } = this.#options;
-    const batch = intake.cut();
+    const { intake, replication, config, source } = this.#options;
+    const batch = (this.#inFlight = intake.cut());
     replication.resume('buffer full');
-    return { batch, trace: new BatchTrace(batch, source) };
+    const trace = new BatchTrace(batch, {
+      source,
+      clickhouseUrl: config.clickhouseUrl,
+      table: config.clickhouseTable,
+      deliverSpans: config.traceDeliverSpans,
+    });
+    return { batch, trace };
   }
 
   /** Records the intent, which settles what was answered. */
   async #intend({ batch, trace }: Cut, answered: Cut | undefined): Promise<Pending> {
     const ackable = this.#options.intake.ackableAfter(answered?.batch);
     const intend = async (): Promise<Pending> =>
-      trace.step('intend', SpanKind.INTERNAL, async () =>
-        this.#delivery.intend(batch, { from: 0, to: batch.rows }, ackable),
-      );
+      trace.intend(async () => this.#delivery.intend(batch, { from: 0, to: batch.rows }, ackable));
     return answered === undefined ? intend() : this.#settle(answered, intend);
   }
 
   async #insert({ batch, trace }: Cut, intent: Pending, isRecorded: boolean): Promise<void> {
-    await trace.step('clickhouse.insert', SpanKind.CLIENT, async () =>
-      this.#delivery.insert(batch, intent, isRecorded),
-    );
+    await trace.insert(async () => this.#delivery.insert(batch, intent, isRecorded));
+    this.#inFlight = undefined;
     batch.release();
   }
 
   /** The write that settles the batch may be the next one's intent. */
   async #settle<T>({ batch, trace }: Cut, write: () => Promise<T>): Promise<T> {
-    const written = await trace.step('settle', SpanKind.INTERNAL, write);
-    trace.end();
+    const written = await trace.settle(write);
     this.#options.intake.settled(batch);
     this.#hasSettled = true;
     this.#options.replication.sendStatus(false);

@@ -3,13 +3,15 @@ import type { Config } from './config.ts';
 import { createLogger } from './log.ts';
 import { serveHealth } from './operations/health.ts';
 import { Status } from './operations/status.ts';
+import { startTelemetry } from './operations/telemetry.ts';
 import { stream } from './stream.ts';
 
 /**
  * Runs the streamer as a process: SIGTERM or SIGINT asks for a graceful stop, a second one ends it at once. Resolves with the
- * exit code: 0 after a graceful stop, 1 when it took too long. Throws OUTBOX_HEALTH_PORT.
+ * exit code: 0 after a graceful stop, 1 when it took too long. Throws OUTBOX_HEALTH_PORT, and OUTBOX_CONFIG_INVALID for
+ * OTEL_* variables of `env` that ask for what cannot be done.
  */
-export async function main(config: Config): Promise<number> {
+export async function main(config: Config, env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const log = createLogger({ level: config.logLevel });
   const stop = new AbortController();
   let overdue: NodeJS.Timeout | undefined;
@@ -34,14 +36,21 @@ export async function main(config: Config): Promise<number> {
     process.on('SIGINT', onSignal);
   });
   const status = new Status({ maxLagMs: config.readyMaxLagMs });
-  const health = config.healthPort > 0 ? await serveHealth(config, status) : undefined;
-  log.info({ slot: config.slot, table: config.clickhouseTable, node: process.version }, 'starting');
-  const done = stream(config, log, status, stop.signal).then(() => {
-    log.info('stopped');
-    return 0;
-  });
-  const code = await Promise.race([done, late]);
-  clearTimeout(overdue);
-  health?.stop();
-  return code;
+  const { slot, healthPort } = config;
+  const telemetry = await startTelemetry(env, { status, slot, isServed: healthPort > 0 });
+  try {
+    const { metrics } = telemetry;
+    const health = metrics !== undefined && healthPort > 0 ? await serveHealth(config, status, metrics) : undefined;
+    log.info({ slot, table: config.clickhouseTable, node: process.version }, 'starting');
+    const done = stream(config, log, status, stop.signal).then(() => {
+      log.info('stopped');
+      return 0;
+    });
+    const code = await Promise.race([done, late]);
+    clearTimeout(overdue);
+    health?.stop();
+    return code;
+  } finally {
+    await telemetry.stop();
+  }
 }

@@ -14,13 +14,16 @@ import type { Logger } from './log.ts';
 import { DeliveryLoop } from './loop.ts';
 import type { Status } from './operations/status.ts';
 import { Database } from './postgres.ts';
+import { progressOf } from './progress.ts';
 import { PgoutputDecoder } from './source/pgoutput.ts';
 import { Replication } from './source/replication.ts';
 import type { SlotWatch } from './source/runway.ts';
 import { checkServer, unsafeSettings } from './source/server.ts';
 import { checkSlot, slotMissing } from './source/slot.ts';
+import type { Slot } from './source/slot.ts';
 import { untilFree } from './source/standby.ts';
 import { PublicationWatch } from './source/watch.ts';
+import { beginSurvey } from './survey.ts';
 
 /** How often it is proved that the epoch is still ours, which a standby takes for a sign of life. */
 const PULSE_MS = 1000;
@@ -55,6 +58,7 @@ interface Attached {
   readonly loop: DeliveryLoop;
   readonly pulse: Heartbeat;
   readonly look: Heartbeat;
+  readonly survey: Heartbeat;
 }
 
 /**
@@ -101,6 +105,8 @@ export class Session {
       this.#over.abort();
       this.#attached?.pulse.stop();
       this.#attached?.look.stop();
+      this.#attached?.survey.stop();
+      this.#options.status.measures.detached();
       await this.#replication?.close();
       this.#attached?.intake.release();
       await this.#db?.close();
@@ -128,7 +134,7 @@ export class Session {
     const ledger = await Ledger.take(db, config.slot, holding);
     // who set it aside may have ended before the stream had passed that write
     const isHeld = await ledger.isQuarantined(confirmedLsn);
-    const attached = (this.#attached = this.#wire(db, replication, ledger, watch));
+    const attached = (this.#attached = this.#wire(db, replication, ledger, watch, held));
     if (isHeld) attached.acks.holdUntil(ledger.takenAt);
     const { epoch, timeline } = ledger;
     if (ledger.isNewTimeline)
@@ -175,6 +181,7 @@ export class Session {
       onKeepalive: (walEnd, replyRequested) => this.#keepalive(walEnd, replyRequested),
       flushLsn: () => this.#attached?.acks.flushLsn ?? 0,
       applyLsn: () => this.#attached?.acks.applyLsn ?? 0,
+      measures: this.#options.status.measures,
       onFailure: (error) => this.#fail(error),
     }));
     this.#signal.throwIfAborted();
@@ -182,7 +189,7 @@ export class Session {
     return replication;
   }
 
-  #wire(db: Database, replication: Replication, ledger: Ledger, watch: PublicationWatch): Attached {
+  #wire(db: Database, replication: Replication, ledger: Ledger, watch: PublicationWatch, held: Slot): Attached {
     const { config, clickhouse, pool, log, status, slotWatch, stop } = this.#options;
     const source = `${replication.server.systemId}/${config.slot}`;
     const fail = (error: unknown): void => this.#fail(error);
@@ -221,17 +228,26 @@ export class Session {
       ledger.appliedLsn = acks.applyLsn;
       await ledger.prove();
     };
+    let walEnd: Lsn = 0;
+    const lookAt = (slot: Slot): void => {
+      walEnd = slot.confirmedLsn + slot.unconfirmedBytes;
+      slotWatch.look(slot, performance.now());
+    };
+    lookAt(held);
     const lookAround = async (): Promise<void> => {
       await watch.look();
       const slot = await checkSlot(db, config.slot);
       if (slot === undefined) return;
-      slotWatch.look(slot, performance.now());
+      lookAt(slot);
       acks.retained(slot.retainedBytes);
       if (acks.isOwed) loop.wake();
     };
     const pulse = new Heartbeat(PULSE_MS, prove, fail);
     const look = new Heartbeat(LOOK_MS, lookAround, fail);
-    return { ledger, intake, decoder: new PgoutputDecoder(intake), acks, loop, pulse, look };
+    const { measures } = status;
+    measures.attached(() => progressOf(intake, ledger, loop, walEnd));
+    const survey = beginSurvey({ ledger, clickhouse, table: config.clickhouseTable, measures, signal });
+    return { ledger, intake, decoder: new PgoutputDecoder(intake), acks, loop, pulse, look, survey };
   }
 
   #keepalive(walEnd: Lsn, replyRequested: boolean): void {

@@ -1,3 +1,5 @@
+import { MAX_PRODUCERS } from './batch/producers.ts';
+
 interface Described {
   /** The name in `Config`. */
   readonly key: string;
@@ -23,7 +25,7 @@ interface TextSetting extends Described {
 
 interface IntegerSetting extends Described {
   readonly kind: 'integer';
-  readonly unit: 'rows' | 'bytes' | 'ms' | 'days' | 'port';
+  readonly unit: 'rows' | 'bytes' | 'ms' | 'days' | 'port' | 'spans';
   readonly default: number;
   readonly min: number;
   readonly max: number;
@@ -180,7 +182,7 @@ export const SETTINGS = {
     min: 0,
     max: 65_535,
     meaning:
-      'Where `/livez` and `/readyz` are served, and where `healthcheck` asks. 0 serves nothing, and `healthcheck` is content with that.',
+      'Where `/livez`, `/readyz` and `/metrics` are served, and where `healthcheck` asks. 0 serves nothing, and `healthcheck` is content with that.',
   },
   OUTBOX_READY_MAX_LAG_MS: {
     key: 'readyMaxLagMs',
@@ -191,6 +193,17 @@ export const SETTINGS = {
     min: 0,
     max: 7 * 24 * 3_600_000,
     meaning: '`/readyz` and `status` say that events are late when the oldest that waits is older. 0 for never.',
+  },
+  OUTBOX_TRACE_DELIVER_SPANS: {
+    key: 'traceDeliverSpans',
+    readBy: 'streamer',
+    kind: 'integer',
+    unit: 'spans',
+    default: 32,
+    min: 0,
+    max: MAX_PRODUCERS,
+    meaning:
+      'Most requests of a batch whose traces show the delivery, as a span `deliver` below the one that sent the events. Only sampled ones, and only where the streamer sends traces.',
   },
   LOG_LEVEL: {
     key: 'logLevel',

@@ -9,6 +9,7 @@ import { ClickHouse } from './delivery/clickhouse.ts';
 import type { Insert } from './delivery/clickhouse.ts';
 import type { Logger } from './log.ts';
 import type { Status } from './operations/status.ts';
+import { Repeats } from './repeats.ts';
 import { RetentionJob } from './retention/job.ts';
 import { Session } from './session.ts';
 import { SlotWatch } from './source/runway.ts';
@@ -47,7 +48,9 @@ export async function stream(config: Config, log: Logger, status: Status, stop: 
   const patient = createBackoff({ baseMs: Math.min(PATIENCE_MS, config.retryMaxMs), maxMs: config.retryMaxMs });
   const slotWatch = new SlotWatch(log, status);
   const retention = new RetentionJob(config, log, status);
+  const repeats = new Repeats();
   const onAttached = (): void => {
+    repeats.end();
     status.streaming();
     retention.start();
   };
@@ -73,7 +76,7 @@ export async function stream(config: Config, log: Logger, status: Status, stop: 
           continue;
         }
         const pauseMs = (code !== undefined && PATIENT.has(code) ? patient : hasty).next();
-        log.error({ err: error, pauseMs }, 'not streaming, will connect again');
+        log[repeats.level(code ?? String(error))]({ err: error, pauseMs }, 'not streaming, will connect again');
         status.notStreaming(error);
         await sleep(pauseMs, undefined, { signal: stop }).catch(() => undefined);
       }

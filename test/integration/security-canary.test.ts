@@ -17,7 +17,7 @@ async function emitCanaries(outbox: Outbox, count = 3): Promise<void> {
   );
 }
 
-test('no canary of an event in logs, spans and health, in whatever way its delivery fails (invariant 10)', async () => {
+test('no canary of an event in logs, spans, metrics and health, in whatever way its delivery fails (invariant 10)', async () => {
   await using outbox = await Outbox.create();
   await using collector = await Collector.start();
   const { proxy: postgres, url: databaseUrl } = await Proxy.to(new URL(outbox.databaseUrl));
@@ -27,7 +27,8 @@ test('no canary of an event in logs, spans and health, in whatever way its deliv
     DATABASE_URL: databaseUrl,
     CLICKHOUSE_URL: clickhouseUrl,
     LOG_LEVEL: 'trace',
-    OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+    ...collector.environment,
+    OTEL_METRIC_EXPORT_INTERVAL: '1000',
     OTEL_BSP_SCHEDULE_DELAY: '100',
     OUTBOX_HEALTH_PORT: String(port),
     OUTBOX_RETRY_MAX_MS: '100',
@@ -53,7 +54,7 @@ test('no canary of an event in logs, spans and health, in whatever way its deliv
       ({ err }) => err?.code === code && streamer.logs.slice(from).some((line) => line.err === err),
       code,
     );
-    for (const path of ['readyz', 'livez', CANARY])
+    for (const path of ['readyz', 'livez', 'metrics', CANARY])
       answers.push(await (await fetch(`http://127.0.0.1:${port}/${path}`)).text());
     await mend();
     await outbox.untilDelivered(count);
@@ -119,7 +120,8 @@ test('no canary of an event in logs, spans and health, in whatever way its deliv
 
   expect(collector.spans.some(({ status }) => status?.message === 'OUTBOX_PG_FAILED')).toBe(true);
   expect(streamer.output).not.toContain(CANARY);
-  expect(JSON.stringify(collector.spans)).not.toContain(CANARY);
+  expect(new Set(collector.exports.map(({ path }) => path))).toEqual(new Set(['/v1/traces', '/v1/metrics']));
+  expect(collector.exports.filter(({ body }) => body.includes(CANARY))).toEqual([]);
   expect(answers.length).toBeGreaterThan(20);
   expect(answers.join()).not.toContain(CANARY);
   expect(await outbox.delivered()).toEqual({ rows: count, events: count });

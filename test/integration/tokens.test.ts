@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
 import { ClickHouse } from '../../src/streamer/delivery/clickhouse.ts';
+import { onFreePort } from '../../src/embedded/ports.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import type { Streamer } from '../support/streamer.ts';
+import { Scrape } from '../support/scrape.ts';
 import { eventually } from '../support/wait.ts';
 
 const COUNT = 500;
@@ -92,7 +94,8 @@ test('a view throws and the tokens are forgotten: the table stays exact, and the
     'CREATE TABLE totals (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple() SETTINGS non_replicated_deduplication_window = 1000',
   );
   await sql('CREATE MATERIALIZED VIEW throwing TO totals AS SELECT throwIf(1) + count() AS n FROM events');
-  const streamer = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  const port = await onFreePort(0, async (free) => free);
+  const streamer = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000', OUTBOX_HEALTH_PORT: String(port) });
   await streamer.attached();
   await outbox.fill(COUNT);
   await streamer.failure('OUTBOX_CH_VIEW_FAILED');
@@ -101,6 +104,7 @@ test('a view throws and the tokens are forgotten: the table stays exact, and the
   await outbox.clickhouse.command({ query: `${SETTING} = 10000` });
   await streamer.failure('OUTBOX_CH_VIEWS_UNPROVEN');
   await settled(outbox);
+  expect((await Scrape.of(port)).value('outbox_views_unproven_total')).toBe(COUNT);
   expect(await streamer.stop()).toBe(0);
   expect(await outbox.delivered()).toEqual({ rows: COUNT, events: COUNT });
 });

@@ -2,7 +2,15 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { json } from 'node:stream/consumers';
+import { buffer } from 'node:stream/consumers';
+import { createGunzip } from 'node:zlib';
+
+type Value = Readonly<Record<string, unknown>>;
+
+interface Attribute {
+  readonly key: string;
+  readonly value: Value;
+}
 
 export interface CollectedSpan {
   readonly traceId: string;
@@ -10,17 +18,51 @@ export interface CollectedSpan {
   readonly parentSpanId?: string;
   readonly name: string;
   readonly kind: number;
+  readonly startTimeUnixNano: string;
+  readonly endTimeUnixNano: string;
+  readonly attributes?: readonly Attribute[];
+  readonly events?: readonly { readonly name: string; readonly attributes?: readonly Attribute[] }[];
   readonly links?: readonly { readonly traceId: string; readonly spanId: string }[];
   readonly status?: { readonly code?: number; readonly message?: string };
 }
 
-interface Export {
-  readonly resourceSpans?: readonly { readonly scopeSpans: readonly { readonly spans: readonly CollectedSpan[] }[] }[];
+export interface CollectedMetric {
+  readonly name: string;
+  readonly sum?: { readonly dataPoints: readonly CollectedPoint[] };
+  readonly gauge?: { readonly dataPoints: readonly CollectedPoint[] };
+  readonly histogram?: { readonly dataPoints: readonly { readonly count: number | string }[] };
 }
 
-/** Takes traces by OTLP/HTTP in JSON and keeps their spans. */
+interface CollectedPoint {
+  readonly attributes: readonly Attribute[];
+  readonly asDouble?: number;
+}
+
+interface Export {
+  readonly resourceSpans?: readonly { readonly scopeSpans: readonly { readonly spans: readonly CollectedSpan[] }[] }[];
+  readonly resourceMetrics?: readonly {
+    readonly resource: { readonly attributes: readonly Attribute[] };
+    readonly scopeMetrics: readonly { readonly metrics: readonly CollectedMetric[] }[];
+  }[];
+}
+
+/** What an attribute's value is, whatever its type. */
+export function attributesOf({
+  attributes = [],
+}: {
+  readonly attributes?: readonly Attribute[];
+}): Record<string, unknown> {
+  return Object.fromEntries(attributes.map(({ key, value }) => [key, Object.values(value)[0]]));
+}
+
+/** Takes traces and metrics by OTLP/HTTP. Spans, and the metrics of the last export, are kept of what comes as JSON. */
 export class Collector implements AsyncDisposable {
   readonly spans: CollectedSpan[] = [];
+  metrics: CollectedMetric[] = [];
+  /** Of the last export of metrics. */
+  resource: Record<string, unknown> = {};
+  /** Each export as it came. */
+  readonly exports: { readonly path: string; readonly type: string; readonly body: Buffer }[] = [];
   readonly #server: Server;
 
   private constructor() {
@@ -34,14 +76,30 @@ export class Collector implements AsyncDisposable {
     return collector;
   }
 
+  /** What makes a streamer send everything here, in JSON. */
+  get environment(): Record<string, string> {
+    return { OTEL_EXPORTER_OTLP_ENDPOINT: this.url, OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json' };
+  }
+
   get url(): string {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
   async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { resourceSpans = [] } = (await json(request)) as Export;
-    for (const { scopeSpans } of resourceSpans) for (const { spans } of scopeSpans) this.spans.push(...spans);
+    const { url: path = '', headers } = request;
+    const { 'content-type': type = '', 'content-encoding': encoding } = headers;
+    const body = await buffer(encoding === 'gzip' ? request.pipe(createGunzip()) : request);
+    this.exports.push({ path, type, body });
+    if (type === 'application/json') this.#keep(JSON.parse(body.toString()) as Export);
     response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+  }
+
+  #keep({ resourceSpans = [], resourceMetrics = [] }: Export): void {
+    for (const { scopeSpans } of resourceSpans) for (const { spans } of scopeSpans) this.spans.push(...spans);
+    for (const { resource, scopeMetrics } of resourceMetrics) {
+      this.resource = attributesOf(resource);
+      this.metrics = scopeMetrics.flatMap(({ metrics }) => metrics);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

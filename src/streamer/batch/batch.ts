@@ -141,7 +141,7 @@ export class Batch {
     ) {
       this.traceId.string(buffer, start + 3, start + 35);
       this.spanId.string(buffer, start + 36, start + 52);
-      this.producers.add(buffer, start);
+      this.producers.add(buffer, start, this.rows);
     } else {
       this.traceId.empty();
       this.spanId.empty();

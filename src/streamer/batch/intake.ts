@@ -4,6 +4,7 @@ import type { Lsn } from '../../lsn.ts';
 import { comparePositions, formatPosition } from '../delivery/position.ts';
 import type { Position } from '../delivery/position.ts';
 import type { ChangeHandler, Tuple } from '../source/pgoutput.ts';
+import { committedSecondsOf } from './age.ts';
 import { Batch, rowBytes } from './batch.ts';
 import type { TransactionStamp } from './batch.ts';
 import type { ChunkPool } from './column.ts';
@@ -84,6 +85,11 @@ export class Intake implements ChangeHandler {
   /** What will be ackable once a batch is settled, or now. */
   ackableAfter(batch: Batch | undefined): Lsn {
     return Math.max(this.#ackable, batch?.ackLsn ?? 0);
+  }
+
+  /** When the first event of the filling batch was committed, in seconds since 1970; undefined while it is empty. */
+  get oldestSeconds(): number | undefined {
+    return this.#filling.rows > 0 ? committedSecondsOf(this.#filling, 0) : undefined;
   }
 
   get rows(): number {

@@ -9,15 +9,21 @@ const traceparent = fc
 
 function remember(traceparents: readonly string[]): Producers {
   const producers = new Producers();
-  for (const text of traceparents) producers.add(Buffer.from(`..${text}`), 2);
+  traceparents.forEach((text, row) => producers.add(Buffer.from(`..${text}`), 2, row));
   return producers;
 }
 
-test('every sampled producer is remembered once, in the order of the first event', () => {
+test('every sampled producer is remembered once, in the order of its first event, with its events', () => {
   fc.assert(
     fc.property(fc.array(traceparent, { maxLength: 60 }), (list) => {
       const sampled = list.filter((text) => ['01', '03', 'ff'].includes(text.slice(-2)));
-      expect(remember([...list, ...list]).list()).toEqual([...new Set(sampled)]);
+      expect(remember([...list, ...list]).list()).toEqual(
+        [...new Set(sampled)].map((text) => ({
+          traceparent: text,
+          row: list.indexOf(text),
+          events: 2 * sampled.filter((other) => other === text).length,
+        })),
+      );
     }),
   );
 });
@@ -28,6 +34,6 @@ test('what is beyond the limit is counted, not remembered', () => {
     (_, i) => `00-${'a'.repeat(32)}-${String(i).padStart(16, '0')}-01`,
   );
   const producers = remember([...list, ...list]);
-  expect(producers.list()).toEqual(list.slice(0, MAX_PRODUCERS));
+  expect(producers.list().map(({ traceparent: text }) => text)).toEqual(list.slice(0, MAX_PRODUCERS));
   expect(producers.unremembered).toBe(60);
 });

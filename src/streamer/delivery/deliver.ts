@@ -3,6 +3,7 @@ import type { Lsn } from '../../lsn.ts';
 import type { Batch } from '../batch/batch.ts';
 import { eventOf, positionOf } from '../batch/event.ts';
 import type { Rows } from '../batch/rows.ts';
+import { Repeats } from '../repeats.ts';
 import type { Pending } from './ledger-row.ts';
 import { formatPosition } from './position.ts';
 import type { Intent } from './position.ts';
@@ -29,6 +30,8 @@ export interface DeliveryOptions extends SendOptions {
 export class Delivery {
   readonly #options: DeliveryOptions;
   readonly #surroundings: Surroundings;
+  /** An application that sends such dates does it in every batch. */
+  readonly #clamping = new Repeats();
   /** The time of the last intent. */
   #lastAtMs: number;
 
@@ -68,7 +71,7 @@ export class Delivery {
    * under way. Throws the last refusal when a stop is asked for.
    */
   async insert(batch: Batch, intent: Pending, isRecorded: boolean): Promise<void> {
-    const { ledger, source, onTooLarge, onQuarantined, log } = this.#options;
+    const { ledger, source, onTooLarge, onQuarantined, log, status } = this.#options;
     const began = performance.now();
     const later: Rows[] = [];
     let rows: Rows = { from: 0, to: batch.rows };
@@ -93,6 +96,7 @@ export class Delivery {
         const { message: reason, clickhouseCode } = refusal.error;
         const walEnd = await ledger.quarantine({ event: eventOf(batch, rows.from), source, reason, clickhouseCode });
         onQuarantined(walEnd);
+        status.measures.setAside();
         quarantined++;
       }
       const next = later.pop();
@@ -100,9 +104,13 @@ export class Delivery {
       rows = next;
       pending = await this.intend(batch, rows, 0);
     }
+    status.measures.batchDone(batch);
     const to = formatPosition({ lsn: batch.lastLsn, seq: batch.lastSeq });
     const ms = Math.round(performance.now() - began);
-    if (batch.clamped > 0) log.warn({ rows: batch.clamped, to }, 'dates beyond DateTime64(6) were clamped');
+    if (batch.clamped > 0) {
+      const level = this.#clamping.level('clamped') === 'debug' ? 'debug' : 'warn';
+      log[level]({ rows: batch.clamped, to }, 'dates beyond DateTime64(6) were clamped');
+    }
     if (quarantined > 0)
       log.error({ err: new OutboxError('OUTBOX_QUARANTINED'), rows: quarantined, to }, 'events are in quarantine');
     log.debug({ rows: batch.rows, bytes: batch.bytes, to, ms }, 'batch inserted');

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
-import type { ErrorCode } from '../../errors.ts';
 import { createBackoff } from '../backoff.ts';
 import type { Logger } from '../log.ts';
 import type { Status } from '../operations/status.ts';
+import { Repeats } from '../repeats.ts';
 import type { Ledger } from './ledger.ts';
+import { traceRetry } from './trace.ts';
 
 const RETRY_BASE_MS = 100;
 /** An attempt is sent only this shortly after the ledger has proved to be ours: who was away too long may have been replaced. */
@@ -30,24 +31,22 @@ export async function untilDone(options: RetryOptions, what: string, attempt: ()
   const { ledger, retryMaxMs, log, status, signal, stop } = options;
   const pausing = AbortSignal.any([signal, stop]);
   const backoff = createBackoff({ baseMs: RETRY_BASE_MS, maxMs: retryMaxMs });
-  let failing: ErrorCode | undefined;
+  const repeats = new Repeats();
   const began = performance.now();
   for (let attempts = 1; ; attempts++) {
     try {
       await proveEpoch(ledger);
       await attempt();
       status.clickhouseAnswered();
-      if (failing !== undefined) log.info({ attempts, ms: Math.round(performance.now() - began) }, `${what} answered`);
+      if (repeats.isFailing) log.info({ attempts, ms: Math.round(performance.now() - began) }, `${what} answered`);
       return;
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof OutboxError) || !/^OUTBOX_(CH_|QUARANTINE_)/.test(error.code) || stop.aborted) throw error;
       status.clickhouseFailed(error.code);
+      traceRetry(error, attempts);
       const pauseMs = backoff.next();
-      // on transitions, and then as often as the pauses are long
-      const level = failing === error.code ? 'warn' : 'error';
-      log[level]({ err: error, attempts, pauseMs }, `${what} failed, will be repeated`);
-      failing = error.code;
+      log[repeats.level(error.code)]({ err: error, attempts, pauseMs }, `${what} failed, will be repeated`);
       await sleep(pauseMs, undefined, { signal: pausing }).catch(() => undefined);
       signal.throwIfAborted();
       if (stop.aborted) throw error;

@@ -5,6 +5,7 @@ import { encode, INSERT_COLUMNS } from '../batch/native.ts';
 import { countRows } from '../batch/rows.ts';
 import type { Rows } from '../batch/rows.ts';
 import type { ClickHouse } from './clickhouse.ts';
+import type { InsertOutcome } from '../measures.ts';
 import type { DeliveryLedger } from './ledger.ts';
 import type { Pending } from './ledger-row.ts';
 import type { ReadBack } from './readback.ts';
@@ -100,12 +101,14 @@ export class Send {
     await untilDone(this.#options, 'insert', async () => {
       refusal = await this.#attempt();
     });
+    const { batch, rows } = this.#intended;
+    if (refusal === undefined) this.#options.status.measures.delivered(batch, rows, Date.now());
     return refusal;
   }
 
   /** Returns when all rows are there, or a refusal for good; throws what is worth another attempt. */
   async #attempt(): Promise<Refusal | undefined> {
-    const { ledger, watch } = this.#options;
+    const { ledger, watch, status } = this.#options;
     if (this.#mayBeThere) await watch.look();
     if (await this.#mustLookFor()) {
       await this.#lookFor();
@@ -114,10 +117,16 @@ export class Send {
     await proveEpoch(ledger);
     this.#mayBeThere = true;
     const sentAt = performance.now();
+    let outcome: InsertOutcome = 'failed';
     try {
       await this.#insert();
+      outcome = 'done';
     } catch (error) {
-      return this.#judge(error, sentAt);
+      const refusal = await this.#judge(error, sentAt);
+      outcome = 'refused';
+      return refusal;
+    } finally {
+      status.measures.inserted(outcome, performance.now() - sentAt);
     }
     if (this.#absent !== undefined) await this.#checkWhole();
     return undefined;
@@ -220,16 +229,17 @@ export class Send {
   }
 
   #say(absent: readonly Rows[]): void {
-    const { log, watch } = this.#options;
+    const { log, watch, status } = this.#options;
     const { rows } = this.#intended;
     const all = rows.to - rows.from;
     const there = all - countRows(absent);
     log[there > 0 ? 'warn' : 'debug']({ rows: all, there }, 'the pending insert was looked for');
-    if (there > 0 && watch.target.views > 0)
-      log.error(
-        { err: new OutboxError('OUTBOX_CH_VIEWS_UNPROVEN'), rows: there },
-        'rows of the pending insert are in the table',
-      );
+    if (there === 0 || watch.target.views === 0) return;
+    status.measures.unproven += there;
+    log.error(
+      { err: new OutboxError('OUTBOX_CH_VIEWS_UNPROVEN'), rows: there },
+      'rows of the pending insert are in the table',
+    );
   }
 
   /** Until then an attempt may be under way that a former holder sent before it noticed. */

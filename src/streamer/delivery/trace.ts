@@ -1,40 +1,104 @@
 import { context, isSpanContextValid, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
-import type { Context, Link, Span } from '@opentelemetry/api';
+import type { Attributes, Context, HrTime, Span, SpanContext } from '@opentelemetry/api';
 import { OutboxError } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
 import { formatTraceparent } from '../../traceparent.ts';
+import { committedSecondsOf } from '../batch/age.ts';
 import type { Batch } from '../batch/batch.ts';
+import { eventIdOf } from '../batch/event.ts';
+import type { Producer } from '../batch/producers.ts';
+
+/** https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/ */
+const MESSAGING = { 'messaging.system': 'pg_outbox', 'messaging.destination.name': 'outbox' };
+
+export interface TraceOptions {
+  /** System identifier and slot. */
+  readonly source: string;
+  readonly clickhouseUrl: string;
+  readonly table: string;
+  /** Most spans `deliver` a batch. */
+  readonly deliverSpans: number;
+}
 
 /**
- * The trace of a batch: `process outbox`, linked to the spans that sent its events, and a child for each step. Without an
- * OpenTelemetry SDK it costs nothing.
- *
- * https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
+ * The trace of a batch: `process outbox`, linked to the spans that sent its events, and a child for each step. And in the
+ * traces of those that sent them, as far as the limit goes, a span `deliver`, from commit to settled. Without an OpenTelemetry
+ * SDK it costs nothing.
  */
 export class BatchTrace {
+  readonly #options: TraceOptions;
   readonly #span: Span;
   readonly #context: Context;
+  readonly #deliveries: readonly Delivery[];
 
-  constructor(batch: Batch, source: string) {
+  constructor(batch: Batch, options: TraceOptions) {
+    this.#options = options;
     const tracer = trace.getTracer(PACKAGE_NAME);
     const attributes = {
-      'messaging.system': 'pg_outbox',
+      ...MESSAGING,
       'messaging.operation.name': 'process',
       'messaging.operation.type': 'process',
-      'messaging.destination.name': 'outbox',
       'messaging.batch.message_count': batch.rows,
       'messaging.message.body.size': batch.bytes,
-      'outbox.source': source,
+      'outbox.source': options.source,
       'outbox.unlinked_events': batch.producers.unremembered,
     };
     this.#span = tracer.startSpan('process outbox', { kind: SpanKind.CONSUMER, attributes }, ROOT_CONTEXT);
-    if (this.#span.isRecording()) this.#span.addLinks(batch.producers.list().flatMap(linkTo));
+    // without an SDK the span has no valid context, and nobody asks who sent what
+    const isTraced = isSpanContextValid(this.#span.spanContext());
+    const producers = isTraced ? batch.producers.list() : [];
+    if (this.#span.isRecording()) {
+      this.#span.setAttribute('outbox.oldest_event.age', Math.max(0, Date.now() / 1000 - committedSecondsOf(batch, 0)));
+      this.#span.addLinks(
+        producers
+          .map(senderOf)
+          .filter(isSpanContextValid)
+          .map((sender) => ({ context: sender })),
+      );
+    }
+    // the batch's memory is gone when it is settled
+    this.#deliveries = producers
+      .slice(0, options.deliverSpans)
+      .map((producer) => deliveryOf(batch, producer, options.source));
     this.#context = trace.setSpan(ROOT_CONTEXT, this.#span);
   }
 
+  async intend<T>(work: () => Promise<T>): Promise<T> {
+    return this.#step('intend', SpanKind.INTERNAL, {}, work);
+  }
+
+  /** https://opentelemetry.io/docs/specs/semconv/db/database-spans/ */
+  async insert<T>(work: () => Promise<T>): Promise<T> {
+    const { hostname, port, protocol, pathname } = new URL(this.#options.clickhouseUrl);
+    const attributes = {
+      'db.system.name': 'clickhouse',
+      'db.namespace': decodeURIComponent(pathname.slice(1)),
+      'db.collection.name': this.#options.table,
+      'db.operation.name': 'INSERT',
+      // an IPv6 address stands in brackets in a URL
+      'server.address': hostname.replaceAll(/[[\]]/g, ''),
+      'server.port': Number(port || (protocol === 'https:' ? 443 : 80)),
+    };
+    return this.#step('clickhouse.insert', SpanKind.CLIENT, attributes, work);
+  }
+
+  /** The step that settles the batch. After it the trace is complete. */
+  async settle<T>(work: () => Promise<T>): Promise<T> {
+    const attributes = { ...MESSAGING, 'messaging.operation.name': 'settle', 'messaging.operation.type': 'settle' };
+    const written = await this.#step('settle', SpanKind.CLIENT, attributes, work);
+    for (const delivery of this.#deliveries) this.#tell(delivery);
+    this.#span.end();
+    return written;
+  }
+
+  /** The batch will not be settled here: the next session does it. */
+  abandon(): void {
+    this.#span.end();
+  }
+
   /** Runs a step in a span of its own, which is active meanwhile. */
-  async step<T>(name: string, kind: SpanKind, work: () => Promise<T>): Promise<T> {
-    const span = trace.getTracer(PACKAGE_NAME).startSpan(name, { kind }, this.#context);
+  async #step<T>(name: string, kind: SpanKind, attributes: Attributes, work: () => Promise<T>): Promise<T> {
+    const span = trace.getTracer(PACKAGE_NAME).startSpan(name, { kind, attributes }, this.#context);
     try {
       return await context.with(trace.setSpan(this.#context, span), work);
     } catch (error) {
@@ -48,9 +112,52 @@ export class BatchTrace {
     }
   }
 
-  end(): void {
-    this.#span.end();
+  /** Shows the delivery to who opens the trace of the request: sampled as that one is, and linked to what was done for it. */
+  #tell({ sender, startTime, attributes }: Delivery): void {
+    if (!isSpanContextValid(sender)) return;
+    const parent = trace.setSpanContext(ROOT_CONTEXT, sender);
+    const links = [{ context: this.#span.spanContext() }];
+    const options = { kind: SpanKind.CONSUMER, startTime, links, attributes };
+    trace
+      .getTracer(PACKAGE_NAME)
+      .startSpan(
+        'deliver',
+        { ...options, attributes: { ...attributes, 'outbox.source': this.#options.source } },
+        parent,
+      )
+      .end();
   }
+}
+
+/** A span `deliver` to be made once the batch is settled. */
+interface Delivery {
+  readonly sender: SpanContext;
+  readonly startTime: HrTime;
+  readonly attributes: Attributes;
+}
+
+function deliveryOf(batch: Batch, producer: Producer, source: string): Delivery {
+  // the server's clock may be ahead
+  const seconds = Math.min(committedSecondsOf(batch, producer.row), Date.now() / 1000);
+  return {
+    sender: senderOf(producer),
+    startTime: [Math.floor(seconds), Math.round((seconds % 1) * 1e9)],
+    attributes: {
+      ...MESSAGING,
+      'messaging.operation.name': 'deliver',
+      'messaging.operation.type': 'process',
+      'outbox.source': source,
+      ...(producer.events === 1
+        ? { 'messaging.message.id': eventIdOf(batch, producer.row) }
+        : { 'messaging.batch.message_count': producer.events }),
+    },
+  };
+}
+
+/** What stands in a row is not ours: a traceparent that is none gives no valid context. */
+function senderOf({ traceparent }: Producer): SpanContext {
+  const [, traceId = '', spanId = '', flags = ''] = traceparent.split('-');
+  return { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true };
 }
 
 /** Headers that carry the active span to another service; none without one. */
@@ -60,14 +167,24 @@ export function traceHeaders(): Record<string, string> {
   return traceparent === undefined ? {} : { traceparent };
 }
 
-function markFailed(span: Span, error: unknown): void {
-  const message = error instanceof OutboxError ? error.code : 'unexpected error';
-  span.setStatus({ code: SpanStatusCode.ERROR, message });
+/** Notes on the active span that its work failed and will be repeated. */
+export function traceRetry(error: OutboxError, attempts: number): void {
+  const span = trace.getActiveSpan();
+  span?.addEvent('retry', { ...errorAttributes(error), 'outbox.attempt': attempts });
+  span?.setAttribute('outbox.attempts', attempts + 1);
 }
 
-/** What stands in a row is not ours: a traceparent that is none links to nothing. */
-function linkTo(traceparent: string): Link[] {
-  const [, traceId = '', spanId = '', flags = ''] = traceparent.split('-');
-  const spanContext = { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true };
-  return isSpanContextValid(spanContext) ? [{ context: spanContext }] : [];
+function markFailed(span: Span, error: unknown): void {
+  span.setAttributes(errorAttributes(error));
+  span.setStatus({
+    code: SpanStatusCode.ERROR,
+    message: error instanceof OutboxError ? error.code : 'unexpected error',
+  });
+}
+
+/** https://opentelemetry.io/docs/specs/semconv/general/recording-errors/ */
+function errorAttributes(error: unknown): Attributes {
+  if (!(error instanceof OutboxError)) return { 'error.type': '_OTHER' };
+  const status = error.clickhouseCode ?? error.sqlState;
+  return { 'error.type': error.code, ...(status === undefined ? {} : { 'db.response.status_code': String(status) }) };
 }

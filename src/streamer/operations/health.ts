@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, get } from 'node:http';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { OutboxError } from '../../errors.ts';
@@ -18,13 +18,14 @@ const PROBE_TIMEOUT_MS = 1000;
 
 /**
  * Serves `/livez`, which says that the process answers, and `/readyz`, which says whether this process streams, or stands by for
- * another, and if not, why. Asks ClickHouse now and then whether it would take an insert, until `stop` is called.
+ * another, and if not, why, and `/metrics`, for Prometheus. Asks ClickHouse now and then whether it would take an insert, until `stop` is called.
  *
  * Throws OUTBOX_HEALTH_PORT when it cannot listen.
  */
 export async function serveHealth(
   { healthPort: port, clickhouseUrl, clickhouseTable }: Config,
   status: Status,
+  metrics: () => Promise<string>,
 ): Promise<{ port: number; stop: () => void }> {
   const server = createServer(({ url }, response) => {
     const answer = (code: number, body: unknown): void => {
@@ -32,7 +33,8 @@ export async function serveHealth(
     };
     if (url === '/livez') answer(200, { live: true });
     else if (url === '/readyz') answer(status.readiness.ready ? 200 : 503, status.readiness);
-    else answer(404, { paths: ['/livez', '/readyz'] });
+    else if (url === '/metrics') void serveMetrics(response, metrics);
+    else answer(404, { paths: ['/livez', '/readyz', '/metrics'] });
   });
   server.listen(port);
   try {
@@ -60,6 +62,16 @@ export async function serveHealth(
       server.close();
     },
   };
+}
+
+async function serveMetrics(response: ServerResponse, metrics: () => Promise<string>): Promise<void> {
+  try {
+    const text = await metrics();
+    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(text);
+  } catch {
+    // the process stops
+    response.writeHead(503).end();
+  }
 }
 
 /** Asks the streamer of this host whether it is ready; undefined when it does not answer. */

@@ -1,7 +1,6 @@
 import { readConfig } from '../config.ts';
 import { main } from '../main.ts';
 import { parseUsage } from '../usage.ts';
-import { startTelemetry } from './telemetry.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse run
 
@@ -16,11 +15,5 @@ Exit codes
 export async function runCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const usage = parseUsage(args, { options: {}, help: HELP });
   if (typeof usage === 'number') return usage;
-  const config = readConfig(env);
-  const telemetry = await startTelemetry(env);
-  try {
-    return await main(config);
-  } finally {
-    await telemetry.stop();
-  }
+  return main(readConfig(env), env);
 }

@@ -1,5 +1,6 @@
 import { ERRORS, OutboxError } from '../../errors.ts';
 import type { ErrorCode } from '../../errors.ts';
+import { Measures } from '../measures.ts';
 
 /** A holder looks at its slot every two seconds, a standby twice a second. */
 const SILENT_AFTER_MS = 5000;
@@ -66,8 +67,9 @@ export interface StatusOptions {
   readonly now?: () => number;
 }
 
-/** Where the streamer stands: written by who knows, read by who is asked. */
+/** Where the streamer stands and what it has done: written by who knows, read by who is asked, for readiness and for metrics. */
 export class Status {
+  readonly measures = new Measures();
   readonly #maxLagMs: number;
   readonly #now: () => number;
   #state: Readiness['state'] = 'starting';
@@ -105,6 +107,7 @@ export class Status {
     this.#slot = undefined;
     this.#lag = undefined;
     this.#ended = reasonOf(error);
+    this.measures.sessionFailed(error instanceof OutboxError ? error.code : undefined);
   }
 
   clickhouseAnswered(): void {
@@ -113,6 +116,7 @@ export class Status {
 
   clickhouseFailed(code: ErrorCode): void {
     this.#delivering = code;
+    this.measures.retried(code);
   }
 
   /** An insert is sent, or has ended. */
@@ -133,6 +137,23 @@ export class Status {
 
   retained(retention: RetentionStatus): void {
     this.#retention = retention;
+  }
+
+  get state(): Readiness['state'] {
+    return this.#state;
+  }
+
+  /** Undefined before the first answer, and for who does not stream. */
+  get isClickHouseWritable(): boolean | undefined {
+    if (this.#state !== 'streaming' || this.#delivering === undefined) return undefined;
+    return this.#clickhouseReasons().length === 0;
+  }
+
+  /** As in pg_replication_slots, as long as it can be used; undefined before the first look. */
+  get slotState(): string | undefined {
+    const code = this.#state === 'not streaming' ? this.#ended?.code : undefined;
+    if (code === 'OUTBOX_SLOT_MISSING') return 'missing';
+    return code === 'OUTBOX_SLOT_INVALID' ? 'invalid' : this.measures.slot?.walStatus;
   }
 
   /** Ready is who streams and can write, or who would take over. */

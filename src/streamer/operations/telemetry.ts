@@ -1,12 +1,20 @@
-import { PACKAGE_NAME } from '../../package.ts';
 import { MAX_PRODUCERS } from '../batch/producers.ts';
-
-/** Any of these says that somebody wants traces; without them the SDK is not even loaded. */
-const WANTED = ['OTEL_EXPORTER_OTLP_ENDPOINT', 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'];
+import { otlpProtocol } from './otlp.ts';
+import type { Env, OtlpProtocol } from './otlp.ts';
+import type { Status } from './status.ts';
 
 export interface Telemetry {
+  /** All metrics in Prometheus' text format; undefined when nobody can ask for them. */
+  readonly metrics: (() => Promise<string>) | undefined;
   /** Sends what is buffered. Never throws, and returns soon also when no collector answers. */
   stop(): Promise<void>;
+}
+
+export interface TelemetryOptions {
+  readonly status: Status;
+  readonly slot: string;
+  /** Whether `metrics` will be asked for. */
+  readonly isServed: boolean;
 }
 
 const EXPORT_TIMEOUT_MS = 3000;
@@ -14,20 +22,34 @@ const EXPORT_TIMEOUT_MS = 3000;
 const QUEUE = { maxQueueSize: 128, maxExportBatchSize: 32 };
 
 /**
- * Starts the OpenTelemetry SDK, which sends traces by OTLP/HTTP in JSON, when the standard OTEL_* variables name an endpoint. To
- * be called before anything that makes spans.
- *
- * https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+ * Starts what of the OpenTelemetry SDK is wanted, by the standard OTEL_* variables or for the health port; the rest is not even
+ * loaded. To be called before anything that makes spans. Throws OUTBOX_CONFIG_INVALID.
  */
-export async function startTelemetry(env: Readonly<Record<string, string | undefined>>): Promise<Telemetry> {
-  if (env['OTEL_SDK_DISABLED'] === 'true' || !WANTED.some((name) => env[name])) return { stop: async () => undefined };
-  const [{ NodeSDK }, { BatchSpanProcessor }, { OTLPTraceExporter }] = await Promise.all([
+export async function startTelemetry(env: Env, { status, slot, isServed }: TelemetryOptions): Promise<Telemetry> {
+  const protocols = { traces: otlpProtocol(env, 'TRACES'), metrics: otlpProtocol(env, 'METRICS') };
+  const stopTracing = protocols.traces === undefined ? undefined : await startTracing(protocols.traces, slot);
+  const metering =
+    isServed || protocols.metrics !== undefined
+      ? await (await import('./meter.ts')).startMetering(status, slot, protocols.metrics, env)
+      : undefined;
+  return {
+    metrics: metering === undefined ? undefined : async () => metering.text(),
+    stop: async () => soon(Promise.allSettled([stopTracing?.(), metering?.stop()])),
+  };
+}
+
+async function startTracing(protocol: OtlpProtocol, slot: string): Promise<() => Promise<void>> {
+  const [{ NodeSDK }, { BatchSpanProcessor }, { OTLPTraceExporter }, { streamerResource }] = await Promise.all([
     import('@opentelemetry/sdk-node'),
     import('@opentelemetry/sdk-trace'),
-    import('@opentelemetry/exporter-trace-otlp-http'),
+    protocol === 'http/json'
+      ? import('@opentelemetry/exporter-trace-otlp-http')
+      : import('@opentelemetry/exporter-trace-otlp-proto'),
+    import('./resource.ts'),
   ]);
   const sdk = new NodeSDK({
-    ...(env['OTEL_SERVICE_NAME'] ? {} : { serviceName: PACKAGE_NAME }),
+    resource: streamerResource(slot),
+    autoDetectResources: false,
     spanProcessors: [new BatchSpanProcessor({ exporter: new OTLPTraceExporter(), ...QUEUE })],
     // what is beyond the limit would be dropped without a word
     spanLimits: { linkCountLimit: MAX_PRODUCERS },
@@ -35,12 +57,15 @@ export async function startTelemetry(env: Readonly<Record<string, string | undef
     logRecordProcessors: [],
   });
   sdk.start();
-  return {
-    async stop() {
-      const late = new Promise<void>((resolve) => {
-        setTimeout(resolve, EXPORT_TIMEOUT_MS).unref();
-      });
-      await Promise.race([sdk.shutdown().catch(() => undefined), late]);
-    },
-  };
+  return async () => sdk.shutdown();
+}
+
+/** Waits for an export, but not long: a collector that is gone must not hold up a stop. */
+async function soon(exported: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, EXPORT_TIMEOUT_MS);
+  });
+  await Promise.race([exported, late]);
+  clearTimeout(timer);
 }

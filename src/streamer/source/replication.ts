@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { OutboxError } from '../../errors.ts';
 import { readLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
+import type { Measures, PauseReason } from '../measures.ts';
 import { connectClient, endClient, postgresError } from '../postgres.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
 import { Liveness, SILENCE_MS } from './liveness.ts';
@@ -18,8 +19,6 @@ const START_TIMEOUT_MS = 10_000;
 /** 'w', start, end and time before the payload of pgoutput. */
 const XLOG_HEADER_BYTES = 25;
 
-export type PauseReason = 'resting' | 'buffer full' | 'draining';
-
 export interface ReplicationOptions {
   readonly url: string;
   readonly slot: string;
@@ -31,6 +30,8 @@ export interface ReplicationOptions {
   readonly flushLsn: () => Lsn;
   /** Everything before it is delivered, whether Postgres may forget it yet or not: pg_stat_replication.replay_lsn. */
   readonly applyLsn: () => Lsn;
+  /** Is told of pauses. */
+  readonly measures: Pick<Measures, 'paused' | 'resumed'>;
   /** The stream has ended or cannot go on. */
   readonly onFailure: (error: OutboxError) => void;
 }
@@ -121,12 +122,14 @@ export class Replication {
 
   /** Stops reading for a reason; it goes on when no reason is left. Statuses are sent all the same. */
   pause(reason: PauseReason): void {
+    if (!this.#paused.has(reason)) this.#options.measures.paused(reason);
     this.#paused.add(reason);
     this.#socket.pause();
   }
 
   resume(reason: PauseReason): void {
     if (!this.#paused.delete(reason) || this.#closed) return;
+    this.#options.measures.resumed(reason);
     // a rest is too short to count as silence
     if (reason !== 'resting') this.#liveness.listening();
     if (this.#ended !== undefined) this.#paused.clear();

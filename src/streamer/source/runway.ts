@@ -61,6 +61,7 @@ export class SlotWatch {
     const isShort = runwayMinutes !== undefined && runwayMinutes < SHORT_MINUTES;
     const isEndangered = walStatus === 'unreserved' || (isBehind(slot) && (isShort || this.#isEndangered));
     const lagMs = this.#lag.add({ atMs, confirmedLsn, walEnd: confirmedLsn + unconfirmedBytes });
+    this.#status.measures.slot = slot;
     this.#status.slotSeen(
       { walStatus, safeWalBytes, runwayMinutes, endangered: isEndangered },
       { bytes: unconfirmedBytes, ms: lagMs },

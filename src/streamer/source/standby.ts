@@ -45,6 +45,7 @@ export async function untilFree({ db, slot, log, status, signal, stop }: Standby
     if (found === undefined) throw slotMissing(slot);
     if (found.activePid === undefined) return;
     status.standingBy();
+    status.measures.slot = found;
     if (!waits) {
       log.info({ err: new OutboxError('OUTBOX_SLOT_BUSY'), walsender: found.activePid }, 'standing by');
     }

@@ -1,0 +1,66 @@
+import { expect, test, vi } from 'vitest';
+import { Measures } from './measures.ts';
+import type { Progress } from './measures.ts';
+
+const PROGRESS: Progress = {
+  bufferedEvents: 5,
+  bufferedBytes: 500,
+  oldestSeconds: 1000,
+  lagBytes: 77,
+  deliveredLsn: 10,
+  ackedLsn: 8,
+  epoch: 3,
+};
+
+test('progress is asked for when somebody wants to know; what an attachment knew last outlives it, what it held does not', () => {
+  const measures = new Measures();
+  expect(measures.progress).toBeUndefined();
+  measures.detached();
+  expect(measures.progress).toBeUndefined();
+  let lagBytes = 77;
+  measures.attached(() => ({ ...PROGRESS, lagBytes }));
+  lagBytes = 78;
+  expect(measures.progress).toEqual({ ...PROGRESS, lagBytes: 78 });
+  measures.detached();
+  lagBytes = 79;
+  expect(measures.progress).toEqual({ ...PROGRESS, lagBytes: 78, bufferedEvents: 0, bufferedBytes: 0 });
+  measures.attached(() => PROGRESS);
+  expect(measures.progress).toEqual(PROGRESS);
+});
+
+test('time without room counts while it lasts, once, and ends with the attachment', () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  try {
+    const measures = new Measures();
+    measures.paused('buffer full');
+    vi.advanceTimersByTime(2000);
+    measures.paused('buffer full');
+    expect(measures.fullSeconds).toBe(2);
+    measures.resumed('resting');
+    vi.advanceTimersByTime(1000);
+    measures.resumed('buffer full');
+    vi.advanceTimersByTime(1000);
+    expect(measures.fullSeconds).toBe(3);
+    measures.paused('buffer full');
+    vi.advanceTimersByTime(500);
+    measures.detached();
+    vi.advanceTimersByTime(500);
+    expect(measures.fullSeconds).toBe(3.5);
+    expect(measures.pauses).toEqual({ resting: 0, 'buffer full': 3, draining: 0 });
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test('what goes wrong is counted by its code', () => {
+  const measures = new Measures();
+  measures.retried('OUTBOX_CH_UNREACHABLE');
+  measures.retried('OUTBOX_CH_UNREACHABLE');
+  measures.sessionFailed('OUTBOX_PG_UNREACHABLE');
+  measures.sessionFailed(undefined);
+  expect([...measures.retries]).toEqual([['OUTBOX_CH_UNREACHABLE', 2]]);
+  expect([...measures.failures]).toEqual([
+    ['OUTBOX_PG_UNREACHABLE', 1],
+    [undefined, 1],
+  ]);
+});

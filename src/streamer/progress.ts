@@ -1,0 +1,21 @@
+import type { Lsn } from '../lsn.ts';
+import { committedSecondsOf } from './batch/age.ts';
+import type { Intake } from './batch/intake.ts';
+import type { Ledger } from './delivery/ledger.ts';
+import type { DeliveryLoop } from './loop.ts';
+import type { Progress } from './measures.ts';
+
+/** What an attachment holds and how far it is. `walEnd` is where WAL ended at the last look. */
+export function progressOf(intake: Intake, ledger: Ledger, loop: DeliveryLoop, walEnd: Lsn): Progress {
+  const { inFlight } = loop;
+  const { delivered, acked } = ledger.state;
+  return {
+    bufferedEvents: intake.rows + (inFlight?.rows ?? 0),
+    bufferedBytes: intake.bytes + (inFlight?.bytes ?? 0),
+    oldestSeconds: inFlight === undefined ? intake.oldestSeconds : committedSecondsOf(inFlight, 0),
+    lagBytes: Math.max(0, Math.max(walEnd, intake.seen) - intake.ackable),
+    deliveredLsn: delivered.lsn,
+    ackedLsn: acked,
+    epoch: Number(ledger.epoch),
+  };
+}

@@ -1,0 +1,55 @@
+import { once } from 'node:events';
+import { createServer, request as ask } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+/** An HTTP gateway before ClickHouse, which sees the headers of every INSERT, and can lose some. */
+export class Gateway implements AsyncDisposable {
+  readonly inserts: IncomingHttpHeaders[] = [];
+  /** So many INSERTs more are cut off instead of passed on. */
+  losing = 0;
+  readonly #target: URL;
+  readonly #server = createServer((request, response) => this.#pass(request, response));
+
+  private constructor(target: URL) {
+    this.#target = target;
+  }
+
+  static async to(target: string): Promise<Gateway> {
+    const gateway = new Gateway(new URL(target));
+    gateway.#server.listen(0, '127.0.0.1');
+    await once(gateway.#server, 'listening');
+    return gateway;
+  }
+
+  /** The target's URL, by this way. */
+  get url(): string {
+    const { port } = this.#server.address() as AddressInfo;
+    return Object.assign(new URL(this.#target), { hostname: '127.0.0.1', port: String(port) }).href;
+  }
+
+  #pass(request: IncomingMessage, response: ServerResponse): void {
+    const { method, url: path, headers } = request;
+    const { hostname, port } = this.#target;
+    if (path!.includes('query=INSERT')) {
+      this.inserts.push(headers);
+      if (this.losing > 0) {
+        this.losing--;
+        request.socket.resetAndDestroy();
+        return;
+      }
+    }
+    const onward = ask({ hostname, port, method, path, headers }, (answer) => {
+      response.writeHead(answer.statusCode!, answer.headers);
+      answer.pipe(response);
+    });
+    onward.on('error', () => response.destroy());
+    request.pipe(onward);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+}
