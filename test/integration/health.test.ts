@@ -104,7 +104,7 @@ test.concurrent('a lost slot is named until it is repaired', async () => {
   await using outbox = await Outbox.create();
   // a repair waits for inserts that may be under way
   const quick = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
-  const { says } = await serve(outbox, quick);
+  const { port, says } = await serve(outbox, quick);
   await says('ready');
   await eventually('the slot is dropped', async () => {
     await outbox.postgres.query(
@@ -119,6 +119,8 @@ test.concurrent('a lost slot is named until it is repaired', async () => {
   await outbox.fill(3);
   expect(await says('OUTBOX_SLOT_MISSING')).toMatchObject({ ready: false, state: 'not streaming' });
   expect(await command(outbox, ['repair'], quick).done).toMatchObject({ code: 0 });
+  // while the repair still holds the slot, it stands by
+  await eventually('it streams', async () => (await askHealth(port))?.state === 'streaming');
   expect(await says('ready')).toMatchObject({ state: 'streaming', reasons: [] });
   expect(await outbox.delivered()).toEqual({ rows: 3, events: 3 });
 });
