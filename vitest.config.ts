@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     // most of the time tests wait: for a server, a timeout, another process
     maxWorkers: 2,
+    maxConcurrency: 3,
     projects: [
       {
         test: {

@@ -139,7 +139,7 @@ async function untilReplayed(standby: EmbeddedPostgres, lsn: string): Promise<vo
   });
 }
 
-test.each([
+test.concurrent.each([
   { title: 'nothing is lost where commits and slot wait for the standby', waits: true },
   { title: 'what Postgres loses stands in ClickHouse, where nothing waits for the standby', waits: false },
 ])('SIGKILL of the primary under load, a standby is promoted: $title', { timeout: 240_000 }, async ({ waits }) => {
@@ -190,7 +190,7 @@ test.each([
   await sink.close();
 });
 
-test.each([
+test.concurrent.each([
   { title: 'it knows nothing of the insert', pendingKnown: false },
   { title: 'it knows the insert as pending', pendingKnown: true },
 ])(
@@ -230,7 +230,7 @@ test.each([
   },
 );
 
-test(
+test.concurrent(
   'DATABASE_URL names a standby: said, and it streams when the standby is promoted',
   { timeout: 240_000 },
   async () => {
@@ -260,7 +260,7 @@ test(
   },
 );
 
-test('a standby without the slot is promoted: loud, and the slot is not made again (invariant 8)', async () => {
+test.concurrent('a standby without the slot is promoted: loud, and the slot is not made again (invariant 8)', async () => {
   await using setup = await setUp({ failover: false });
   const { outbox, primary, standby, failOver } = setup;
   const streamer = outbox.stream(INSERTS);
@@ -282,7 +282,7 @@ test('a standby without the slot is promoted: loud, and the slot is not made aga
   expect(await outbox.delivered()).toEqual({ rows: 10, events: 10 });
 });
 
-test('a base backup is restored: loud; a slot made by hand does not pass for the old one (invariant 8)', async () => {
+test.concurrent('a base backup is restored: loud; a slot made by hand does not pass for the old one (invariant 8)', async () => {
   await using primary = await startPostgres();
   const { proxy: name, url } = await Proxy.to(new URL(primary.url));
   await using outbox = await Outbox.create({ postgresUrl: url });
@@ -302,7 +302,7 @@ test('a base backup is restored: loud; a slot made by hand does not pass for the
   await name.close();
 });
 
-test(
+test.concurrent(
   'a disk is set back on the same timeline: events at positions used before are delivered once',
   { timeout: 240_000 },
   async () => {
@@ -335,7 +335,7 @@ test(
   },
 );
 
-test(
+test.concurrent(
   'a restore to a point in time, with the slot on the disk: a new timeline, read back',
   { timeout: 240_000 },
   async () => {

@@ -63,7 +63,7 @@ function produce(outbox: Outbox): { stop: () => Promise<number> } {
   };
 }
 
-test('a lost slot costs only the gap: it is filled while producers go on and a streamer waits (invariant 8)', async () => {
+test.concurrent('a lost slot costs only the gap: it is filled while producers go on and a streamer waits (invariant 8)', async () => {
   await using outbox = await Outbox.create();
   await lostSlot(outbox, 2000);
   const streamer = outbox.stream({ OUTBOX_RETRY_MAX_MS: '200' });
@@ -91,7 +91,7 @@ test('a lost slot costs only the gap: it is filled while producers go on and a s
   expect(await streamer.stop()).toBe(0);
 }, 180_000);
 
-test('killed at any time and run again, it sends every event once (invariant 4)', async () => {
+test.concurrent('killed at any time and run again, it sends every event once (invariant 4)', async () => {
   await using outbox = await Outbox.create();
   await lostSlot(outbox, 5000);
   const environment = { ...QUICK, OUTBOX_BATCH_MAX_ROWS: '100' };
@@ -115,7 +115,7 @@ test('killed at any time and run again, it sends every event once (invariant 4)'
   expect(await streamer.stop()).toBe(0);
 }, 180_000);
 
-test('rows that are gone in ClickHouse come back beside a running streamer; of two repairs at once one does it', async () => {
+test.concurrent('rows that are gone in ClickHouse come back beside a running streamer; of two repairs at once one does it', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -141,7 +141,7 @@ test('rows that are gone in ClickHouse come back beside a running streamer; of t
   expect(await streamer.stop()).toBe(0);
 }, 120_000);
 
-test('a publication that was dropped: migrate restores it, repair fills the gap (invariant 8)', async () => {
+test.concurrent('a publication that was dropped: migrate restores it, repair fills the gap (invariant 8)', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream({ OUTBOX_RETRY_MAX_MS: '200' });
   await streamer.attached();
@@ -160,7 +160,7 @@ test('a publication that was dropped: migrate restores it, repair fills the gap 
   expect(await streamer.stop()).toBe(0);
 }, 120_000);
 
-test('a publication that was dropped and restored before the first start is a gap, too (invariant 8)', async () => {
+test.concurrent('a publication that was dropped and restored before the first start is a gap, too (invariant 8)', async () => {
   await using outbox = await Outbox.create();
   await outbox.fill(10);
   await outbox.postgres.query('DROP PUBLICATION outbox');
@@ -175,7 +175,7 @@ test('a publication that was dropped and restored before the first start is a ga
   expect(await streamer.stop()).toBe(0);
 }, 120_000);
 
-test('a stream that stops for a reason of its own is repaired by a new slot', async () => {
+test.concurrent('a stream that stops for a reason of its own is repaired by a new slot', async () => {
   await using outbox = await Outbox.create();
   await outbox.fill(30);
   await outbox.postgres.query(
@@ -195,7 +195,7 @@ test('a stream that stops for a reason of its own is repaired by a new slot', as
   expect(await streamer.stop()).toBe(0);
 }, 120_000);
 
-test('repaired twice where nothing else is written: a refused event of the second goes to quarantine', async () => {
+test.concurrent('repaired twice where nothing else is written: a refused event of the second goes to quarantine', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -230,7 +230,7 @@ test('repaired twice where nothing else is written: a refused event of the secon
   expect(await successor.stop()).toBe(0);
 }, 120_000);
 
-test('what ClickHouse refuses goes to quarantine, also in a repair; duplicates of an id are two events', async () => {
+test.concurrent('what ClickHouse refuses goes to quarantine, also in a repair; duplicates of an id are two events', async () => {
   await using outbox = await Outbox.create();
   await lostSlot(outbox, 0);
   await outbox.postgres.query(
