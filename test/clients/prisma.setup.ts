@@ -1,19 +1,25 @@
 import { execFile } from 'node:child_process';
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
-const SCHEMA = join(import.meta.dirname, 'schema.prisma');
-const GENERATED = join(import.meta.dirname, 'generated', 'client.ts');
+const ROOT = join(import.meta.dirname, '../..');
+const SCHEMAS = ['test/clients', 'test/package/projects/prisma', 'examples/prisma'].map((folder) =>
+  join(ROOT, folder, 'schema.prisma'),
+);
 
-/** Prisma's client of the schema beside this file, which types and tests need: made where it is missing or older. */
+/** Prisma's clients of our schemas, beside each, which types and tests need: made where one is missing or older. */
 export default async function generate(): Promise<void> {
-  const [schema, generated] = await Promise.all([stat(SCHEMA), stat(GENERATED).catch(() => undefined)]);
-  if (generated !== undefined && generated.mtimeMs >= schema.mtimeMs) return;
+  for (const schema of SCHEMAS) await generateClient(schema);
+}
+
+async function generateClient(schema: string): Promise<void> {
+  const client = join(dirname(schema), 'generated', 'client.ts');
+  const [source, generated] = await Promise.all([stat(schema), stat(client).catch(() => undefined)]);
+  if (generated !== undefined && generated.mtimeMs >= source.mtimeMs) return;
   // The engine for migrations is not used; without a path it would be downloaded.
   const env = { ...process.env, PRISMA_SCHEMA_ENGINE_BINARY: process.execPath, CHECKPOINT_DISABLE: '1' };
-  const cli = join(import.meta.dirname, '../../node_modules/.bin/prisma');
-  await promisify(execFile)(cli, ['generate', '--schema', SCHEMA], { env });
+  await promisify(execFile)(join(ROOT, 'node_modules/.bin/prisma'), ['generate', '--schema', schema], { env });
 }
 
 if (import.meta.main) await generate();

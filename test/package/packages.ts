@@ -93,7 +93,7 @@ export class Project implements AsyncDisposable {
   /** Compiles a source against the packages' types, as an ES module and as CommonJS; returns what was complained of. */
   async compile(source: string, isSkippingLibraries = true): Promise<string> {
     const options = ['--module', 'nodenext', '--target', 'es2022', '--lib', 'es2022,esnext.disposable', '--strict'];
-    options.push('--types', 'node', '--skipLibCheck', String(isSkippingLibraries));
+    options.push('--types', 'node', '--skipLibCheck', String(isSkippingLibraries), '--rewriteRelativeImportExtensions');
     await cp(source, this.path('main.mts'));
     await cp(source, this.path('main.cts'));
     const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
