@@ -16,7 +16,7 @@ export const CLICKHOUSE = {
   },
   OUTBOX_CH_TABLE_UNSUITABLE: {
     happened:
-      'The target table cannot hold events exactly once: a column is missing, or its deduplication window or fsync settings are off.',
+      'The target table cannot hold events exactly once and as they were emitted: a column is missing or loses what is sent, or its deduplication window or fsync settings are off.',
     next: 'Apply what the message names; `pg-outbox-clickhouse migrate` makes a table that has all of it.',
   },
   OUTBOX_CH_UNAVAILABLE: {

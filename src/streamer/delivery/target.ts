@@ -13,7 +13,15 @@ const TABLE_SETTINGS = [
   'fsync_part_directory',
 ] as const;
 
+const MICROSECONDS: readonly string[] = ['event_date_time', 'committed_at', 'delivered_at'];
+
 type TableSetting = (typeof TABLE_SETTINGS)[number];
+
+interface ColumnRow {
+  name: string;
+  type: string;
+  default_kind: string;
+}
 
 interface TableRow {
   database: string;
@@ -38,8 +46,8 @@ export async function checkTarget(clickhouse: ClickHouse, table: string, signal?
   );
   if (found === undefined)
     throw new OutboxError('OUTBOX_CH_NOT_MIGRATED', { detail: `the table "${table}" does not exist in ClickHouse` });
-  const columns = await clickhouse.select<{ name: string }>(
-    'SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String}',
+  const columns = await clickhouse.select<ColumnRow>(
+    'SELECT name, type, default_kind FROM system.columns WHERE database = currentDatabase() AND table = {table:String}',
     { table },
     signal,
   );
@@ -54,15 +62,35 @@ export async function checkTarget(clickhouse: ClickHouse, table: string, signal?
     return value === 'true' ? 1 : Number(value);
   };
 
-  const problems = engineProblems(found, setting);
-  for (const name of INSERT_COLUMNS) {
-    if (!columns.some((column) => column.name === name)) problems.push(`the column ${name} is missing`);
-  }
+  const problems = [...engineProblems(found, setting), ...columnProblems(columns)];
   if (problems.length > 0) {
     const detail = `the table "${table}" cannot hold events exactly once`;
     throw new OutboxError('OUTBOX_CH_TABLE_UNSUITABLE', { detail, problems });
   }
   return viewsOn(clickhouse, found, setting, signal);
+}
+
+/** What would be delivered otherwise than it is, or not be found again. Strings and numbers are converted as they fit. */
+function columnProblems(columns: readonly ColumnRow[]): string[] {
+  const problems: string[] = [];
+  for (const name of INSERT_COLUMNS) {
+    const type = columns.find((column) => column.name === name)?.type;
+    if (type === undefined) problems.push(`the column ${name} is missing`);
+    else if (MICROSECONDS.includes(name) && !/^DateTime64\(6\b/.test(type))
+      problems.push(
+        `the column ${name} is ${type}, which does not keep microseconds: ALTER TABLE … MODIFY COLUMN ${name} DateTime64(6, 'UTC')`,
+      );
+  }
+  const context = columns.find(({ name }) => name === 'event_context');
+  if (context?.default_kind === '') {
+    const value = /String/.test(context.type)
+      ? 'event_context_text'
+      : `JSONExtract(event_context_text, '${context.type.replaceAll("'", "\\'")}')`;
+    problems.push(
+      `the column event_context has no DEFAULT, so every context would be empty: ALTER TABLE … MODIFY COLUMN event_context DEFAULT ${value}`,
+    );
+  }
+  return problems;
 }
 
 function engineProblems({ engine, engine_full: definition }: TableRow, setting: SettingOf): string[] {

@@ -65,7 +65,9 @@ async function unsuitable({ table: name }: Sink, problem: string): Promise<Findi
   if (alter !== undefined) {
     const why = found.startsWith('fsync')
       ? 'A power cut could lose rows that Postgres was told to forget.'
-      : 'A repeated insert would be counted twice.';
+      : found.startsWith('the column')
+        ? 'Events would not be there as they were emitted.'
+        : 'A repeated insert would be counted twice.';
     return bad('error', id, found, why, query(`ALTER TABLE ${name} ${alter}`));
   }
   const column = /^the column (\w+) is missing$/.exec(problem)?.[1];
