@@ -5,14 +5,15 @@ import type { TraceContext } from './trace.ts';
 /** A text, or what stands for one until the driver asks. */
 export type Parameter = string | null | Hidden;
 
-/**
- * One INSERT: its text is one of two constants, so that a server, a proxy or a statistics view sees one statement.
- *
- * Every parameter is a text to the server, and cast there: some clients would otherwise ask for its type and serialise it
- * by that (postgres.js makes a JSON string of what goes into a json column).
- */
+/** One INSERT: its texts are constants, so that a server, a proxy or a statistics view sees one statement. */
 export interface Statement {
+  /**
+   * Every parameter is a text to the server, and cast there: some clients would otherwise ask for its type and serialise it
+   * by that (postgres.js makes a JSON string of what goes into a json column).
+   */
   readonly text: string;
+  /** For clients that send every parameter as text and leave its type to the server, for which that is less work. */
+  readonly untyped: string;
   readonly values: readonly Parameter[];
 }
 
@@ -22,6 +23,8 @@ const COLUMNS =
 const INSERT_ONE =
   `INSERT INTO outbox.event (${COLUMNS}) ` +
   'VALUES ($1::text::uuid, $2::text, $3::text::timestamptz, $4::text, $5::text::json, $6::text::integer, $7::text, $8::text)';
+
+const UNTYPED_ONE = `INSERT INTO outbox.event (${COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`;
 
 /**
  * The columns as arrays, joined by position. Contexts come as lines: JSON text holds no line feed, so nothing has to be
@@ -45,6 +48,7 @@ const ROW_BYTES = 128;
 export function insertOne(row: EventRow, trace: TraceContext): Statement {
   return {
     text: INSERT_ONE,
+    untyped: UNTYPED_ONE,
     values: [
       row.id,
       row.type,
@@ -89,6 +93,7 @@ function statementOf(rows: readonly EventRow[], trace: TraceContext): Statement 
   const column = (name: string, text: string): Hidden => new Hidden(text, `${rows.length} event ${name}`);
   return {
     text: INSERT_MANY,
+    untyped: INSERT_MANY,
     values: [
       column('ids', bareArray(rows.map((row) => row.id))),
       column('types', textArray(rows.map((row) => row.type))),
@@ -121,7 +126,7 @@ export function rowsIn(text: string, values: readonly unknown[]): StoredRow[] | 
   const [id = '', type = '', time = '', environment = '', context = '', version = ''] = plain;
   const [traceparent, tracestate] = plain.slice(6) as (string | null)[];
   const trace: TraceContext = { traceparent: traceparent ?? null, tracestate: tracestate ?? null };
-  if (text === INSERT_ONE)
+  if (text === INSERT_ONE || text === UNTYPED_ONE)
     return [{ id, type, time, environment, context, metadataVersion: Number(version), ...trace }];
   if (text !== INSERT_MANY) return undefined;
   const [times, versions, contexts] = [bareItems(time), bareItems(version), context.split('\n')];

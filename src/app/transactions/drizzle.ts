@@ -25,10 +25,17 @@ export function openDrizzle(tx: unknown): Send | undefined {
   if (!hasMethods(tx, 'rollback'))
     throw refused(`${kindOf(tx)}, a database of drizzle: pass the tx of its transaction((tx) => …)`);
   const client = clientOf(tx);
-  if (client === undefined) return sendByDrizzle(tx as unknown as DrizzleTransaction, plain);
+  if (client === undefined)
+    return sendByDrizzle(tx as unknown as DrizzleTransaction, (statement) => ({
+      sql: statement.text,
+      params: plain(statement),
+    }));
   if (isPg(client)) {
     requireOpen(client);
-    return sendByDrizzle(tx as unknown as DrizzleTransaction, ({ values }) => [...values]);
+    return sendByDrizzle(tx as unknown as DrizzleTransaction, ({ untyped, values }) => ({
+      sql: untyped,
+      params: [...values],
+    }));
   }
   const send = openPostgresJs(client);
   if (send !== undefined) return send;
@@ -36,10 +43,12 @@ export function openDrizzle(tx: unknown): Send | undefined {
 }
 
 /** Through drizzle, so that its logger sees the statement: over pg with labels in the place of its values. */
-function sendByDrizzle(tx: DrizzleTransaction, parameters: (statement: Statement) => unknown[]): Send {
+function sendByDrizzle(
+  tx: DrizzleTransaction,
+  sent: (statement: Statement) => { sql: string; params: unknown[] },
+): Send {
   return (statement) => {
-    const sent = { sql: statement.text, params: parameters(statement) };
-    const query: DrizzleQuery = { getSQL: () => ({ toQuery: () => sent }) };
+    const query: DrizzleQuery = { getSQL: () => ({ toQuery: () => sent(statement) }) };
     return (tx as { execute(query: string | DrizzleQuery): PromiseLike<unknown> }).execute(query);
   };
 }

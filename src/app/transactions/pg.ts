@@ -38,7 +38,7 @@ export function isPg(value: unknown): value is PgTransaction {
 export function sendByPg(client: PgTransaction): Send {
   // hidden as they are: pg asks them what goes over the wire
   const asking = client as { query(text: string, values: unknown[]): Promise<unknown> };
-  return ({ text, values }) => asking.query(text, [...values]);
+  return ({ untyped, values }) => asking.query(untyped, [...values]);
 }
 
 export function requireOpen(client: PgTransaction): void {
