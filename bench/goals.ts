@@ -1,7 +1,7 @@
 import { CLICKHOUSE_JSON } from './contestants/clickhouse-alone.ts';
 import { MATERIALIZED } from './contestants/materialized.ts';
 import { NAIVE_JSON } from './contestants/naive.ts';
-import { STREAMER_JSON, STREAMER_TEXT } from './contestants/streamer.ts';
+import { STREAMER_JSON, STREAMER_OBSERVED, STREAMER_TEXT } from './contestants/streamer.ts';
 import { WALSENDER_PACED } from './contestants/walsender.ts';
 import { perMillion, spreadOf } from './figures.ts';
 import type { Figures, Role, Run } from './figures.ts';
@@ -95,6 +95,14 @@ export const GOALS: readonly Goal[] = [
     better: 'less',
     digits: 2,
     measure: (runs) => median(runs, MAIN, STREAMER_JSON, cpu('streamer')),
+  },
+  {
+    what: 'rows/s with traces and metrics, of those without',
+    bound: 0.97,
+    better: 'more',
+    digits: 3,
+    measure: (runs) =>
+      ratio(median(runs, MAIN, STREAMER_OBSERVED, rowsPerSecond), median(runs, MAIN, STREAMER_JSON, rowsPerSecond)),
   },
   {
     what: 'CPU of the naive streamer, times the streamer’s',

@@ -135,8 +135,10 @@ function fillProcedure(table: SourceTable): string {
     CREATE PROCEDURE ${procedureOf(table)}(transactions int, size int, bytes int) LANGUAGE plpgsql AS $$
     DECLARE
       notes text[] := (SELECT array_agg(left(CASE WHEN bytes < 500 THEN short ELSE long END, bytes - 165)) FROM peer.note WHERE bytes >= 200);
+      sender text;
     BEGIN
       FOR t IN 1..transactions LOOP
+        sender := '00-' || md5(t::text) || '-' || left(md5('span' || t), 16) || '-01';
         INSERT INTO ${table} (event_type, environment, event_context, traceparent)
         SELECT 'order.' || (i % 12), 'production',
                CASE WHEN notes IS NULL
@@ -147,7 +149,7 @@ function fillProcedure(table: SourceTable): string {
                                         'note', notes[(t::bigint * size + i) % cardinality(notes) + 1],
                                         'nested', json_build_object('a', i, 'b', 'text', 'c', true))
                END,
-               '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+               sender
           FROM generate_series(1, size) i;
         COMMIT;
       END LOOP;

@@ -5,7 +5,7 @@ import { MATERIALIZED } from '../contestants/materialized.ts';
 import { NAIVE_JSON, NAIVE_TEXT } from '../contestants/naive.ts';
 import { QUEUE } from '../contestants/queue.ts';
 import { POLLING_JSON, POLLING_TEXT } from '../contestants/polling.ts';
-import { STREAMER_JSON, STREAMER_TEXT } from '../contestants/streamer.ts';
+import { STREAMER_JSON, STREAMER_OBSERVED, STREAMER_TEXT } from '../contestants/streamer.ts';
 import { WALSENDER_EAGER, WALSENDER_PACED } from '../contestants/walsender.ts';
 import type { Run } from '../figures.ts';
 import { attempt } from '../scenario.ts';
@@ -16,6 +16,7 @@ import type { Shape } from '../source.ts';
 const STREAMERS = [STREAMER_JSON, STREAMER_TEXT, WALSENDER_PACED];
 const ALL = [
   ...STREAMERS,
+  STREAMER_OBSERVED,
   WALSENDER_EAGER,
   CLICKHOUSE_JSON,
   CLICKHOUSE_TEXT,
@@ -30,7 +31,7 @@ const ALL = [
 
 /** Where limits and peers are. */
 export const MAIN = 'catch-up';
-export const LARGE = 'large catch-up';
+export const LARGE = 'catch-up of ten times as many';
 
 export const CATCH_UPS: readonly Scenario[] = [
   catchUp(MAIN, '100 events a transaction, contexts of about 300 bytes', ALL, (events) => ({
