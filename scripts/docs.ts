@@ -1,10 +1,11 @@
 /**
- * Writes the pages that come from tables in the source: settings, errors and metrics. `--check` writes nothing and exits 1 when
- * a page is stale, naming it.
+ * Writes the pages that come from tables in the source: settings, errors and metrics, and the commands in both READMEs. `--check`
+ * writes nothing and exits 1 when a page is stale, naming it.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ERRORS } from '../src/errors.ts';
+import { COMMANDS } from '../src/streamer/commands.ts';
 import { METRICS } from '../src/streamer/operations/metrics-table.ts';
 import { prometheusLabel, prometheusName } from '../src/streamer/operations/metrics.ts';
 import type { Metric } from '../src/streamer/operations/metrics.ts';
@@ -26,6 +27,9 @@ const ERROR_GROUPS = [
   { title: 'Embedded services', codes: /^OUTBOX_EMBEDDED/ },
 ];
 
+/** Before and after the table, which `npm run docs` writes from src/streamer/commands.ts. */
+const COMMANDS_MARK = '<!-- commands: src/streamer/commands.ts, by npm run docs -->';
+
 /** Every generated page: its path from the root of the repository, and its text. */
 export function pages(): Record<string, string> {
   return {
@@ -33,6 +37,8 @@ export function pages(): Record<string, string> {
     'docs/errors.md': errorsPage(),
     'docs/metrics.md': metricsPage(),
     '.env.example': envExample(),
+    'README.md': withCommands('README.md'),
+    'packages/streamer/README.md': withCommands('packages/streamer/README.md'),
   };
 }
 
@@ -166,6 +172,15 @@ function valuesColumn(values: readonly string[]): string {
   const prefixes = new Set(codes.map((code) => code.split('_').slice(0, 2).join('_')));
   const others = values.filter((value) => !(value in ERRORS));
   return [...prefixes, ...others].map((value) => `\`${value}${others.includes(value) ? '' : '_*'}\``).join(', ');
+}
+
+/** A page that is written by hand, but for the table of commands between its two marks. */
+function withCommands(path: string): string {
+  const rows = Object.entries(COMMANDS).map(([name, { summary }]) => [`\`${name}\``, summary]);
+  const parts = readFileSync(join(ROOT, path), 'utf8').split(COMMANDS_MARK);
+  if (parts.length !== 3) throw new Error(`${path} has no table between two lines of ${COMMANDS_MARK}`);
+  parts[1] = `\n\n${markdownTable(['Command', 'What it does'], rows)}\n\n`;
+  return parts.join(COMMANDS_MARK);
 }
 
 function envExample(): string {

@@ -35,7 +35,8 @@ export async function inTransaction<T>(pool: Pool, work: (client: ClientBase) =>
     await client.query('COMMIT');
     return result;
   } catch (error) {
-    await client.query('ROLLBACK');
+    // the first error tells more than a connection that is gone
+    await client.query('ROLLBACK').catch(() => undefined);
     throw error;
   } finally {
     client.release();

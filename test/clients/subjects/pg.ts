@@ -10,7 +10,7 @@ export async function placeOrder(pool: Pool, order: Order): Promise<void> {
     await emitEvent(client, { type: 'order.placed', context: { orderId: order.id } });
     await client.query('COMMIT');
   } catch (error) {
-    await client.query('ROLLBACK');
+    await client.query('ROLLBACK').catch(() => undefined);
     throw error;
   } finally {
     client.release();
@@ -49,7 +49,7 @@ export async function inTransaction(pool: Pool, work: (client: PoolClient) => Pr
     await work(client);
     await client.query('COMMIT');
   } catch (error) {
-    await client.query('ROLLBACK');
+    await client.query('ROLLBACK').catch(() => undefined);
     throw error;
   } finally {
     client.release();
