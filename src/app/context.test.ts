@@ -1,12 +1,17 @@
 import * as fc from 'fast-check';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
-import { serialiseContext } from './context.ts';
+import { type Amendments, serialiseContext } from './context.ts';
 import { Problems } from './problems.ts';
+import { parseRedactPath } from './redact.ts';
 
-function serialise(context: unknown, maxBytes = 1_000_000): { text: string | undefined; problems: string[] } {
+function serialise(
+  context: unknown,
+  maxBytes = 1_000_000,
+  amendments: Amendments = {},
+): { text: string | undefined; problems: string[] } {
   const problems = new Problems();
-  const result = serialiseContext(context, 'context', maxBytes, problems);
+  const result = serialiseContext(context, 'context', maxBytes, problems, amendments);
   return { text: result?.text, problems: problems.list() };
 }
 
@@ -85,6 +90,62 @@ describe('a context is written as JSON.stringify writes it', () => {
     expect(calls).toBe(1);
   });
 
+  test.for<[string, (result: object) => object]>([
+    ['its own, not enumerable', (result) => Object.defineProperty(result, 'toJSON', { value: () => Number.NaN })],
+    [
+      'that of a prototype without one',
+      (result) =>
+        Object.assign(
+          Object.create(Object.assign(Object.create(null), { toJSON: () => Number.NaN })) as object,
+          result,
+        ),
+    ],
+  ])('what a toJSON gives is asked for no other: %s', ([, hide]) => {
+    const a = { toJSON: () => hide({ b: 1 }) };
+    expect(serialise({ a }).text).toBe('{"a":{"b":1}}');
+    expect(serialise({ toJSON: () => hide({ b: 1 }) }).text).toBe('{"b":1}');
+    expect(serialise({ list: { toJSON: () => hide([1]) } }).text).toMatch(/^\{"list":(\[1\]|\{"0":1\})\}$/);
+  });
+
+  test('a toJSON of every object and array is asked once', () => {
+    for (const prototype of [Object.prototype, Array.prototype]) {
+      let calls = 0;
+      const toJSON = function toJSON(this: object): object {
+        calls += 1;
+        return this;
+      };
+      Object.defineProperty(prototype, 'toJSON', { configurable: true, value: toJSON });
+      try {
+        expect(serialise({ a: [1] }, 100, { defaults: { b: 1 } }).text).toBe('{"b":1,"a":[1]}');
+        expect(calls).toBe(prototype === Object.prototype ? 2 : 1);
+      } finally {
+        Reflect.deleteProperty(prototype, 'toJSON');
+      }
+    }
+  });
+
+  test('getters run once, so what was looked at is what is redacted and written', () => {
+    let calls = 0;
+    const fickle = {
+      get a(): unknown {
+        calls += 1;
+        return calls === 1 ? { secret: 1 } : Number.NaN;
+      },
+    };
+    const redact = [parseRedactPath('a.secret')!];
+    expect(serialise({ fickle: [fickle] }).text).toBe('{"fickle":[{"a":{"secret":1}}]}');
+    calls = 0;
+    expect(serialise(fickle, 100, { redact }).text).toBe('{"a":{"secret":"[redacted]"}}');
+    expect(calls).toBe(1);
+  });
+
+  test('redaction is not escaped by a result with a toJSON of its own', () => {
+    const result = Object.defineProperty({ secret: 1 }, 'toJSON', { value: () => ({ secret: 'canary' }) });
+    const redact = [parseRedactPath('a.secret')!];
+    expect(serialise({ a: { toJSON: () => result } }, 100, { redact }).text).toBe('{"a":{"secret":"[redacted]"}}');
+    expect(result.secret).toBe(1);
+  });
+
   test('a bigint where the application defines its toJSON', () => {
     // oxlint-disable-next-line no-extend-native -- what such applications do
     Object.defineProperty(BigInt.prototype, 'toJSON', { configurable: true, value: () => 'big' });
@@ -120,9 +181,14 @@ describe('what is not an object is refused', () => {
     expect(problemsOf(context)).toEqual([`context: ${fault}`]);
   });
 
-  test.runIf('rawJSON' in JSON)('a raw JSON text that is no object', () => {
-    const json = JSON as unknown as { rawJSON: (text: string) => object };
-    expect(problemsOf(json.rawJSON('1'))).toEqual(['context: is not an object']);
+  test.runIf('rawJSON' in JSON)('a raw JSON text, at the top and inside', () => {
+    const raw = (JSON as unknown as { rawJSON: (text: string) => object }).rawJSON('"\ud800"');
+    const fault = 'is a raw JSON text, which cannot be checked: pass plain data';
+    expect(problemsOf(raw)).toEqual([`context: ${fault}`]);
+    expect(problemsOf({ a: [raw], b: { toJSON: () => raw } })).toEqual([
+      `context.a[0]: ${fault}`,
+      `context.b: ${fault}`,
+    ]);
   });
 });
 

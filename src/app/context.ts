@@ -1,12 +1,6 @@
 import { isDate } from 'node:util/types';
-import { className, isPlainObject, kindOf, pathOf, type Problems } from './problems.ts';
-import { redacted, type RedactPath } from './redact.ts';
-
-/**
- * Deeper than any real event. Postgres would take thousands, but ClickHouse types arrays by their nesting: from 149 levels
- * on it can neither merge nor, beside many other paths, insert them, and mixed ones take it time by the cube of their depth.
- */
-const MAX_DEPTH = 100;
+import { isPlainObject, isRawJson, kindOf, MAX_DEPTH, pathOf, type Problems, thrownName } from './problems.ts';
+import { redact as redactIn, type RedactPath } from './redact.ts';
 
 /** What an outbox adds to every context, and takes from it. */
 export interface Amendments {
@@ -51,12 +45,11 @@ export function serialiseContext(
   try {
     const plain = new Walk(path, maxBytes, problems).root(context);
     if (problems.count > before) return undefined;
-    const whole = defaults === undefined ? plain : { ...defaults, ...present(plain as object) };
-    const text = stringify(redacted(whole, redact));
+    const whole = defaults === undefined ? plain : unasked({ ...defaults, ...present(plain as object) });
+    redactIn(whole, redact);
+    const text = stringify(whole);
     const bytes = text === undefined ? Infinity : Buffer.byteLength(text);
     if (text === undefined || bytes > maxBytes) problems.add(path, tooLarge(maxBytes));
-    // JSON.rawJSON('1') is an object, but not as text.
-    else if (!text.startsWith('{')) problems.add(path, 'is not an object');
     else return { text, bytes };
   } catch (error) {
     // An error of the caller's own getter or proxy may quote anything, so only its class is told.
@@ -84,15 +77,10 @@ function tooLarge(maxBytes: number): string {
   return `is larger than ${maxBytes} bytes (OUTBOX_MAX_EVENT_BYTES)`;
 }
 
-function thrownName(error: unknown): string {
-  return typeof error === 'object' && error !== null ? className(error) : `a ${typeof error}`;
-}
-
 /**
- * Looks at every value once, before JSON.stringify: its replacer, which could do the same, takes it off its fast path.
- *
- * Whatever has a toJSON is replaced by the result, in a copy of its holder, so that toJSON runs once and what was looked
- * at is what is written. Without any, the context itself is returned and nothing is copied.
+ * Reads every value once and copies what it has read, before JSON.stringify: its replacer, which could look as well, takes it
+ * off its fast path. Whatever has a toJSON is replaced by the result. Getters and toJSON run once, so what was looked at is
+ * what is redacted and written.
  */
 class Walk {
   readonly #path: string;
@@ -176,32 +164,31 @@ class Walk {
     const place: Place = { holder, parent, key, depth };
     if (Array.isArray(holder)) return this.#items(holder, place);
     if (isPlainObject(holder)) return this.#properties(holder, place);
-    this.#problem(parent, key, `is ${kindOf(holder)}, which JSON would lose: give it a toJSON or pass plain data`);
+    if (isRawJson(holder)) this.#problem(parent, key, 'is a raw JSON text, which cannot be checked: pass plain data');
+    else this.#problem(parent, key, `is ${kindOf(holder)}, which JSON would lose: give it a toJSON or pass plain data`);
     return holder;
   }
 
   #properties(record: Record<string, unknown>, place: Place): object {
     const names = Object.keys(record);
     if (!this.#afford(names.length)) return record;
-    let copy: Record<string, unknown> | undefined;
+    const copy: Record<string, unknown> = {};
     for (const name of names) {
-      const value = record[name];
-      const plain = this.#value(value, place, name);
-      // A spread makes `__proto__` an own property, so this assignment can't reach the setter.
-      if (plain !== value) (copy ??= { ...record })[name] = plain;
+      const value = this.#value(record[name], place, name);
+      // An assignment to `__proto__` would reach the setter.
+      if (name === '__proto__')
+        Object.defineProperty(copy, name, { value, enumerable: true, configurable: true, writable: true });
+      else copy[name] = value;
     }
-    return copy ?? record;
+    return unasked(copy);
   }
 
   #items(array: unknown[], place: Place): unknown[] {
-    if (!this.#afford(array.length)) return array;
-    let copy: unknown[] | undefined;
-    for (let index = 0; index < array.length; index += 1) {
-      const value = array[index];
-      const plain = this.#value(value, place, index);
-      if (plain !== value) (copy ??= [...array])[index] = plain;
-    }
-    return copy ?? array;
+    const { length } = array;
+    if (!this.#afford(length)) return array;
+    const copy: unknown[] = [];
+    for (let index = 0; index < length; index += 1) copy.push(this.#value(array[index], place, index));
+    return unasked(copy);
   }
 
   #afford(values: number): boolean {
@@ -218,6 +205,12 @@ class Walk {
     for (let place = parent; place?.parent !== undefined; place = place.parent) keys.unshift(place.key);
     this.#problems.add(keys.reduce<string>(pathOf, this.#path), fault);
   }
+}
+
+/** JSON.stringify would ask once more where an application has given a toJSON to every object or array. */
+function unasked<Copy extends object>(copy: Copy): Copy {
+  if (hasToJson(copy)) Object.defineProperty(copy, 'toJSON', { value: undefined });
+  return copy;
 }
 
 function hasToJson(value: object | bigint): value is (object | bigint) & { toJSON(key: string): unknown } {

@@ -2,8 +2,9 @@ import * as fc from 'fast-check';
 import { inspect } from 'node:util';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { OutboxError } from '../errors.ts';
-import type { EventContext } from './define.ts';
+import { DEFINITION, type EventContext } from './define.ts';
 import { type EventRow, type OutboxEvent, rowOf, rowsOf } from './events.ts';
+import { createOutbox } from './outbox.ts';
 import { readSettings, type Settings } from './settings.ts';
 
 const SETTINGS: Settings = { environment: 'test', maxEventBytes: 1000, now: '2026-01-02T03:04:05.678Z' };
@@ -155,6 +156,24 @@ test('all problems of all events are named in one error, without a value', () =>
     'events[2].context.a.b: is NaN',
   ]);
   expect(inspect(error, { depth: null }) + JSON.stringify(error)).not.toContain('canary');
+});
+
+test('more than one INSERT takes is refused as a whole', () => {
+  const settings = { ...SETTINGS, maxEventBytes: 64 * 1024 * 1024 };
+  const half = { type: 'a', context: { a: 'x'.repeat(32 * 1024 * 1024) } };
+  const error = caught(() => rowsOf([half, half], settings));
+  expect(error.code).toBe('OUTBOX_EVENT_INVALID');
+  expect(error.problems).toEqual(['events: are larger than 64 MiB together: emit them by several calls']);
+});
+
+test('an event whose definition is null is one by hand, and no definition is one of an outbox', () => {
+  const event = { type: 'a', context: {}, [DEFINITION]: null } as unknown as OutboxEvent;
+  expect(rowNow(event).type).toBe('a');
+  expect(caught(() => rowOf(event, SETTINGS, { accepted: new Set() })).problems).toHaveLength(1);
+  const definition = Object.assign(() => event, { [DEFINITION]: null }) as never;
+  expect(caught(() => createOutbox({ events: [definition] })).problems).toEqual([
+    'events[0]: is a function, not a definition made by defineEvent',
+  ]);
 });
 
 test('holes of an array and what is no array are refused', () => {

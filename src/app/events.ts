@@ -4,6 +4,7 @@ import { DEFINITION, type DefinedEvent, type Definition, type EventContext, type
 import { eventType, instant, knownOnly, text, uuid, version } from './fields.ts';
 import { kindOf, pathOf, Problems } from './problems.ts';
 import type { Settings } from './settings.ts';
+import { fitOneInsert } from './statement.ts';
 import { uuidv7 } from './uuid.ts';
 import { validated } from './validate.ts';
 
@@ -89,6 +90,8 @@ export function rowsOf(
       rows.push(check(events[index], pathOf('events', index), settings, policy, problems));
   }
   const told = (done: Checked[]): EventRow[] => {
+    if (problems.count === 0 && !fitOneInsert(done as EventRow[]))
+      problems.add('events', 'are larger than 64 MiB together: emit them by several calls');
     if (problems.count > 0) throw new OutboxError('OUTBOX_EVENT_INVALID', { problems: problems.list() });
     return done as EventRow[];
   };
@@ -109,7 +112,7 @@ function check(
   }
   const before = problems.count;
   const given = event as { readonly [Field in keyof OutboxEvent]?: unknown } & { readonly [DEFINITION]?: Definition };
-  const definition = given[DEFINITION];
+  const definition = given[DEFINITION] ?? undefined;
   if (policy.accepted !== undefined && (definition === undefined || !policy.accepted.has(definition))) {
     problems.add(path, 'is not made by one of the definitions that this outbox was given as `events`');
     return undefined;

@@ -165,7 +165,20 @@ describe('any other error', () => {
     expect(printed(error)).not.toContain(CANARY);
   });
 
+  test.for<[string, Record<string, unknown>]>([
+    ['connect ECONNREFUSED', { code: 'ECONNREFUSED', errno: -111, syscall: 'connect' }],
+    ['CONNECTION_CLOSED', { code: 'CONNECTION_CLOSED', errno: 'CONNECTION_CLOSED' }],
+  ])('of the connection is told by its code, not by its message: %s', ([told, fields]) => {
+    const error = emitFailed(Object.assign(new Error(CANARY), fields));
+    expect(error.cause).toMatchObject({ message: told, code: fields['code'] });
+    expect(error.message).toContain(`not answered: ${told}.`);
+    expect(printed(error)).not.toContain(CANARY);
+  });
+
   test.for<[string, unknown]>([
+    ['an error of a contract', new Error(`Query failed with params ${CANARY}`)],
+    ['an error of a contract with codes of its own', Object.assign(new Error(CANARY), { code: CANARY, errno: CANARY })],
+    ['a number and a call that quote', Object.assign(new Error(CANARY), { code: 'E1', errno: 1, syscall: CANARY })],
     ['a wrapper without a cause', drizzleError(undefined)],
     ['a string', CANARY],
     ['an object', { message: CANARY }],

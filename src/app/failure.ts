@@ -126,7 +126,7 @@ function factsOf(error: Fields | undefined): Facts {
   const tell = (name: string, value: unknown): void => {
     if (typeof value === 'string') fields[name] = value;
   };
-  tell('code', sqlState ?? error['code']);
+  tell('code', sqlState ?? codeOf(error));
   if (ofTheServer(error)) {
     tell('constraint', error['constraint'] ?? error['constraint_name']);
     tell('table', error['table'] ?? error['table_name']);
@@ -142,15 +142,44 @@ function ofTheServer({ routine, severity }: Fields): boolean {
 
 function tellable(error: Fields, sqlState: string | undefined): string | undefined {
   const { message } = error;
+  if (sqlState === undefined) return ofTheConnection(error);
   if (typeof message !== 'string' || quotesStatement(error, message)) return undefined;
-  if (sqlState === undefined) return message;
   return MESSAGE_CLASSES.has(sqlState.slice(0, 2)) && ofTheServer(error) ? message : undefined;
+}
+
+/** node-postgres' own messages of a connection that failed: all constants. */
+const CONNECTION_MESSAGES: ReadonlySet<unknown> = new Set([
+  'Connection terminated',
+  'Connection terminated unexpectedly',
+  'Connection terminated due to connection timeout',
+  'Client has encountered a connection error and is not queryable',
+  'Client was closed and is not queryable',
+  'Query read timeout',
+  'timeout expired',
+  'timeout exceeded when trying to connect',
+]);
+
+/**
+ * Without a SQLSTATE an error may come from anywhere, such as from the `query` of a contract, and quote the parameters. Of a
+ * socket's error call and code are told (`write EPIPE`), of postgres.js' the code (`CONNECTION_CLOSED`).
+ */
+function ofTheConnection(error: Fields): string | undefined {
+  const { message, syscall, errno } = error;
+  if (CONNECTION_MESSAGES.has(message)) return String(message);
+  const code = codeOf(error);
+  if (code === undefined || (typeof errno !== 'number' && errno !== code)) return undefined;
+  return typeof syscall === 'string' && /^[a-z_]{1,32}$/.test(syscall) ? `${syscall} ${code}` : code;
+}
+
+/** Words in capitals alone, as Node, postgres.js and Prisma have them: `ECONNRESET`, `CONNECTION_CLOSED`, `P1017`. */
+function codeOf({ code }: Fields): string | undefined {
+  return typeof code === 'string' && /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : undefined;
 }
 
 /** An error that carries the statement, its parameters or Prisma's call has put them into its message as well. */
 function quotesStatement(error: Fields, message: string): boolean {
   if (message.includes('INSERT INTO outbox.event') || 'clientVersion' in error) return true;
-  // but the message of postgres.js' is the server's or the socket's own
-  if (error['name'] === 'PostgresError' || 'errno' in error) return false;
+  // but the message of postgres.js' is the server's own
+  if (error['name'] === 'PostgresError') return false;
   return 'query' in error || 'params' in error || 'parameters' in error;
 }

@@ -1,5 +1,6 @@
 /** The whole public surface of the library. */
 export {
+  type AnyEventDefinition,
   type DefinedEvent,
   defineEvent,
   type EventContext,

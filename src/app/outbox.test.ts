@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import * as z from 'zod';
@@ -46,7 +47,10 @@ describe('what cannot hold is refused at once', () => {
     ['events[2]: defines the same type and version as events[0]', { events: [one, two, again] }],
     ['events[1]: defines the same type and version as events[0]', { events: [one, one] }],
     ['redact: is a string, not an array of paths', { redact: 'email' }],
-    ['redact[1]: is no path such as email, payment.card, items[*].note or ["odd key"]', { redact: ['a', 'a[0]'] }],
+    [
+      'redact[1]: is no path such as email, payment.card, items[*].note or ["odd key"]; [*] stands for any index',
+      { redact: ['a', 'a[0]'] },
+    ],
   ])('%s', ([problem, options]) => {
     expect(refusal(options)).toEqual([problem]);
   });
@@ -142,6 +146,20 @@ describe('defaults of the context', () => {
     });
   });
 
+  test('of an asynchronous function are refused, also when it rejects, which is then handled', async () => {
+    const unhandled = vi.fn<() => void>();
+    process.on('unhandledRejection', unhandled);
+    try {
+      const context = (): object => Promise.reject(new Error(CANARY));
+      await expect(stored({ context })).rejects.toMatchObject({ code: 'OUTBOX_EVENT_INVALID' });
+      // Node tells of unhandled rejections before it goes on to immediates
+      await setImmediate();
+      expect(unhandled).not.toHaveBeenCalled();
+    } finally {
+      process.off('unhandledRejection', unhandled);
+    }
+  });
+
   test('what the function throws comes through as it is', async () => {
     const error = new TypeError('no request');
     const context = (): never => {
@@ -158,6 +176,12 @@ describe('defaults of the context', () => {
 });
 
 describe('redaction', () => {
+  test('leaves what the caller has as it is', async () => {
+    const given = { a: { b: [{ c: CANARY }] } };
+    expect(await stored({ redact: ['a.b.c'] }, given)).toEqual({ a: { b: [{ c: '[redacted]' }] } });
+    expect(given).toEqual({ a: { b: [{ c: CANARY }] } });
+  });
+
   test('covers the event, its toJSON, and the defaults', async () => {
     const user = { toJSON: () => ({ email: CANARY, id: 1 }) };
     const redact = ['email', 'user.email', 'items[*].note', 'actor.ip'];

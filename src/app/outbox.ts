@@ -4,7 +4,7 @@ import { type AnyEventDefinition, DEFINITION, type Definition, type EventContext
 import { emitMany, emitOne, type Rules } from './emit.ts';
 import type { AnyEvent } from './events.ts';
 import { knownOnly, text } from './fields.ts';
-import { kindOf, pathOf, Problems } from './problems.ts';
+import { isPromise, kindOf, pathOf, Problems } from './problems.ts';
 import { parseRedactPath, type RedactPath } from './redact.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -77,6 +77,8 @@ function rulesOf(options: unknown, problems: Problems): Rules {
 function defaultsOf(ask: (() => unknown) | undefined, maxBytes: number): Record<string, unknown> | undefined {
   const defaults = ask?.();
   if (defaults === undefined) return undefined;
+  // It is refused below, and what it may reject with is nobody's to handle.
+  if (isPromise(defaults)) Promise.resolve(defaults).catch(() => undefined);
   const problems = new Problems();
   const serialised = serialiseContext(defaults, 'defaults', maxBytes, problems);
   if (serialised === undefined) throw new OutboxError('OUTBOX_EVENT_INVALID', { problems: problems.list() });
@@ -92,7 +94,7 @@ function registryOf(events: unknown, problems: Problems): ReadonlySet<Definition
   const names = new Map<string, number>();
   for (const [index, event] of (events as unknown[]).entries()) {
     const definition = typeof event === 'function' ? (event as Partial<AnyEventDefinition>)[DEFINITION] : undefined;
-    if (definition === undefined) {
+    if (typeof definition !== 'object' || definition === null) {
       problems.add(pathOf('events', index), `is ${kindOf(event)}, not a definition made by defineEvent`);
       continue;
     }
@@ -114,6 +116,9 @@ function pathsOf(redact: unknown, problems: Problems): RedactPath[] {
   const paths = (redact as unknown[]).map(parseRedactPath);
   for (const [index, path] of paths.entries())
     if (path === undefined)
-      problems.add(pathOf('redact', index), 'is no path such as email, payment.card, items[*].note or ["odd key"]');
+      problems.add(
+        pathOf('redact', index),
+        'is no path such as email, payment.card, items[*].note or ["odd key"]; [*] stands for any index',
+      );
   return paths.filter((path) => path !== undefined);
 }

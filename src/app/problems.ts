@@ -1,3 +1,10 @@
+/**
+ * How deep a context may be. Deeper than any real event. Postgres would take thousands, but ClickHouse types arrays by their
+ * nesting: from 149 levels on it can neither merge nor, beside many other paths, insert them, and mixed ones take it time by the
+ * cube of their depth.
+ */
+export const MAX_DEPTH = 100;
+
 /** What is wrong with the events of one call: paths and kinds, never values. */
 export class Problems {
   /** Enough to mend a call by; one bug in a loop over 50,000 events should not make a log line of 4 MB. */
@@ -28,17 +35,33 @@ export function kindOf(value: unknown): string {
   if (value === null) return 'null';
   if (value === undefined) return 'undefined';
   if (Array.isArray(value)) return 'an array';
+  if (isRawJson(value)) return 'a raw JSON text';
   if (typeof value === 'object') return isPlainObject(value) ? 'an object' : `an instance of ${className(value)}`;
   return `a ${typeof value}`;
 }
 
 /**
  * Made by `{}`, Object.create(null) or JSON.parse, in this realm or another (jest runs tests in one of its own): the
- * prototype is null or has none itself.
+ * prototype is null or has none itself. A raw JSON text has none either, and is none.
  */
 export function isPlainObject(value: object): value is Record<string, unknown> {
+  if (isRawJson(value)) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || prototype === Object.prototype || Object.getPrototypeOf(prototype) === null;
+}
+
+/** Made by JSON.rawJSON, which not every Node has: JSON.stringify writes it as it is, and nobody has looked at it. */
+export function isRawJson(value: unknown): boolean {
+  return (JSON as { isRawJSON?: (value: unknown) => boolean }).isRawJSON?.(value) === true;
+}
+
+export function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && typeof Reflect.get(value, 'then') === 'function';
+}
+
+/** Names what was thrown, never its message: it may quote anything. */
+export function thrownName(error: unknown): string {
+  return typeof error === 'object' && error !== null ? className(error) : `a ${typeof error}`;
 }
 
 /** The name of an object's class, as its author wrote it. */

@@ -1,12 +1,13 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseRedactPath, REDACTED, redacted } from './redact.ts';
+import { parseRedactPath, REDACTED, redact as redactIn } from './redact.ts';
 
 function redact(value: unknown, ...paths: string[]): unknown {
-  return redacted(
+  redactIn(
     value,
     paths.map((path) => parseRedactPath(path)!),
   );
+  return value;
 }
 
 test.for<[string, unknown, unknown]>([
@@ -29,16 +30,19 @@ test.for<[string, unknown, unknown]>([
   ['prénom-2', { 'prénom-2': 1 }, { 'prénom-2': REDACTED }],
   ['toString', { a: 1 }, { a: 1 }],
 ])('%s', ([path, value, expected]) => {
-  const before = structuredClone(value);
   expect(redact(value, path)).toStrictEqual(expected);
-  expect(value).toStrictEqual(before);
 });
 
 test('an own __proto__, whole and inside', () => {
-  const value: unknown = JSON.parse('{"__proto__": {"a": 1}, "b": 2}');
-  expect(JSON.stringify(redact(value, '__proto__'))).toBe('{"__proto__":"[redacted]","b":2}');
-  expect(JSON.stringify(redact(value, '__proto__.a'))).toBe('{"__proto__":{"a":"[redacted]"},"b":2}');
-  expect(JSON.stringify(redact(value, '[*].a'))).toBe('{"__proto__":{"a":"[redacted]"},"b":2}');
+  const shown = (path: string): string => JSON.stringify(redact(JSON.parse('{"__proto__": {"a": 1}, "b": 2}'), path));
+  expect(shown('__proto__')).toBe('{"__proto__":"[redacted]","b":2}');
+  expect(shown('__proto__.a')).toBe('{"__proto__":{"a":"[redacted]"},"b":2}');
+  expect(shown('[*].a')).toBe('{"__proto__":{"a":"[redacted]"},"b":2}');
+});
+
+test('what is not enumerable stays away', () => {
+  const value = Object.defineProperty({ b: 1 }, 'a', { value: 'hidden' });
+  expect(JSON.stringify(redact(value, 'a', '[*]'))).toBe('{"b":"[redacted]"}');
 });
 
 test('several paths, one within another', () => {
@@ -55,6 +59,8 @@ test.for([
   'a[',
   'a[]',
   'a[0]',
+  'a["0"]',
+  '["10"].b',
   'a[**]',
   'a[b]',
   'a.*',
@@ -77,6 +83,7 @@ test.for([
 test('what a path of names leads to is gone, whatever the value', () => {
   fc.assert(
     fc.property(fc.dictionary(fc.string(), fc.jsonValue()), fc.string({ minLength: 1 }), (value, key) => {
+      fc.pre(!/^\d+$/.test(key));
       const canary = { 'canary-2b': 1 };
       const path = `a[${JSON.stringify(key)}]`;
       const plain = { ...value, a: [{ ...value, [key]: canary }] };

@@ -1,7 +1,4 @@
-import { className, isPlainObject, pathOf, type Problems } from './problems.ts';
-
-/** As deep as a context may be. */
-const MAX_DEPTH = 100;
+import { className, isPlainObject, MAX_DEPTH, pathOf, type Problems, thrownName } from './problems.ts';
 
 /** A copy of a context, as it was when it was made. */
 export interface Snapshot {
@@ -25,8 +22,7 @@ export function snapshotOf(value: unknown, path: string, maxValues: number, prob
     const copy = copier.copy(value, path, 1);
     if (problems.count === before) return { value: copy, shared: copier.shared };
   } catch (error) {
-    const thrown = typeof error === 'object' && error !== null ? className(error) : `a ${typeof error}`;
-    problems.add(path, `cannot be read: a getter or proxy threw ${thrown}`);
+    problems.add(path, `cannot be read: a getter or proxy threw ${thrownName(error)}`);
   }
   return undefined;
 }

@@ -39,7 +39,7 @@ const INSERT_MANY =
   'WITH ORDINALITY AS e (id, type, time, environment, context, version, n) ORDER BY e.n';
 
 /** Keeps a message, and what client and server hold of it at once, far below the 1 GiB where Postgres ends it. */
-export const STATEMENT_BYTES = 64 * 1024 * 1024;
+const INSERT_BYTES = 64 * 1024 * 1024;
 
 /** What an event may need besides its context, apart from a long type or environment, which are counted. */
 const ROW_BYTES = 128;
@@ -62,31 +62,15 @@ export function insertOne(row: EventRow, trace: TraceContext): Statement {
   };
 }
 
-/**
- * The INSERTs of many events, in their order: one, unless together they exceed `maxBytes`. An event that exceeds it alone
- * has one of its own.
- */
-export function* insertMany(
-  rows: readonly EventRow[],
-  trace: TraceContext,
-  maxBytes: number = STATEMENT_BYTES,
-): Generator<Statement> {
-  let start = 0;
+/** Whether one INSERT can take them all. It takes any event alone, whose size has limits of its own. */
+export function fitOneInsert(rows: readonly EventRow[]): boolean {
   let bytes = 0;
-  for (let end = 0; end < rows.length; end += 1) {
-    const row = rows[end]!;
-    const size = row.bytes + (row.type.length + row.environment.length) * 3 + ROW_BYTES;
-    if (end > start && bytes + size > maxBytes) {
-      yield statementOf(rows.slice(start, end), trace);
-      start = end;
-      bytes = 0;
-    }
-    bytes += size;
-  }
-  if (start < rows.length) yield statementOf(start === 0 ? rows : rows.slice(start), trace);
+  for (const row of rows) bytes += row.bytes + (row.type.length + row.environment.length) * 3 + ROW_BYTES;
+  return rows.length <= 1 || bytes <= INSERT_BYTES;
 }
 
-function statementOf(rows: readonly EventRow[], trace: TraceContext): Statement {
+/** The INSERT of many events, in their order. */
+export function insertMany(rows: readonly EventRow[], trace: TraceContext): Statement {
   const [only] = rows;
   if (rows.length === 1 && only !== undefined) return insertOne(only, trace);
   // Hidden as well, though no payload: a query log is not the place for 50,000 ids.

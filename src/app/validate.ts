@@ -1,4 +1,4 @@
-import { className, kindOf, pathOf, type Problems } from './problems.ts';
+import { isPromise, kindOf, pathOf, type Problems, thrownName } from './problems.ts';
 import { snapshotOf } from './snapshot.ts';
 import type { SchemaIssue, SchemaResult, StandardSchema } from './standard-schema.ts';
 
@@ -32,8 +32,7 @@ export function validated(
   const { value, shared } = snapshot;
 
   const threw = (error: unknown): undefined => {
-    const thrown = typeof error === 'object' && error !== null ? className(error) : `a ${typeof error}`;
-    problems.add(path, `cannot be validated: the validator threw ${thrown}`);
+    problems.add(path, `cannot be validated: the validator threw ${thrownName(error)}`);
   };
   const told = (result: unknown): Validated | undefined => read(result, schema, value, path, problems);
   try {
@@ -50,10 +49,6 @@ export function validated(
   } catch (error) {
     return threw(error);
   }
-}
-
-function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof Reflect.get(value, 'then') === 'function';
 }
 
 function read(

@@ -14,7 +14,7 @@ export const LIBRARY = {
   OUTBOX_NO_TRANSACTION: {
     happened:
       'emitEvent was called without an open transaction: with a pool, a plain database handle, or a client outside BEGIN … COMMIT.',
-    next: 'Pass the transaction in which the business change is made: `db.transaction((tx) => emitEvent(tx, …))`, or a pg client after an awaited BEGIN.',
+    next: 'Pass the transaction in which the business change is made: that of any client in docs/clients.md, such as the tx of `db.transaction((tx) => emitEvent(tx, …))`, or a pg client after an awaited BEGIN.',
   },
   OUTBOX_EMIT_FAILED: {
     happened:

@@ -91,12 +91,14 @@ const calls = {
     emitEvent(orm, EVENT),
   ],
   query: (query: (sql: string, params: (string | null)[]) => Promise<unknown>, pool: Pool) => [
+    emitEvent({ transaction: true, query }, EVENT),
+    emitEvent({ transaction: true, query: (sql, params) => query(sql, [...params]) }, EVENT),
+    // @ts-expect-error -- no mark: perhaps a module around a pool
     emitEvent({ query }, EVENT),
-    emitEvent({ query: (sql, params) => query(sql, [...params]) }, EVENT),
-    // @ts-expect-error -- an end of its own: a client, not a transaction
-    emitEvent({ query, end: () => Promise.resolve() }, EVENT),
-    // @ts-expect-error -- a connect of its own: a pool
-    emitEvent({ query, connect: () => pool.connect() }, EVENT),
+    // @ts-expect-error -- a module around a pool
+    emitEvent({ query, getClient: () => pool.connect() }, EVENT),
+    // @ts-expect-error -- a transaction that it could begin
+    emitEvent({ query, transaction: () => pool.connect() }, EVENT),
     // @ts-expect-error -- nothing
     emitEvent(undefined, EVENT),
     // @ts-expect-error -- an address

@@ -56,8 +56,8 @@ test('a statement of one and of many is read back whole, trace included; another
   const rows = expected.map((stored) => ({ ...stored, bytes: 12 }));
   const one = insertOne(rows[0]!, trace);
   expect(rowsIn(one.text, one.values)).toEqual([expected[0]]);
-  const [many] = insertMany(rows, trace);
-  expect(rowsIn(many!.text, many!.values)).toEqual(expected);
+  const many = insertMany(rows, trace);
+  expect(rowsIn(many.text, many.values)).toEqual(expected);
   expect(rowsIn('SELECT 1', one.values)).toBeUndefined();
 });
 

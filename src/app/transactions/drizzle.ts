@@ -1,6 +1,5 @@
 import { kindOf } from '../problems.ts';
-import type { Statement } from '../statement.ts';
-import { hasMethods, plain, refused, type Send } from './client.ts';
+import { hasMethods, refused, type Send } from './client.ts';
 import { isPg, requireOpen } from './pg.ts';
 import { openPostgresJs } from './postgres-js.ts';
 
@@ -25,35 +24,27 @@ export function openDrizzle(tx: unknown): Send | undefined {
   if (!hasMethods(tx, 'rollback'))
     throw refused(`${kindOf(tx)}, a database of drizzle: pass the tx of its transaction((tx) => …)`);
   const client = clientOf(tx);
-  if (client === undefined)
-    return sendByDrizzle(tx as unknown as DrizzleTransaction, (statement) => ({
-      sql: statement.text,
-      params: plain(statement),
-    }));
   if (isPg(client)) {
     requireOpen(client);
-    return sendByDrizzle(tx as unknown as DrizzleTransaction, ({ untyped, values }) => ({
-      sql: untyped,
-      params: [...values],
-    }));
+    return sendByDrizzle(tx as unknown as DrizzleTransaction);
   }
   const send = openPostgresJs(client);
   if (send !== undefined) return send;
   throw refused(`a drizzle transaction over ${kindOf(client)}, not over node-postgres (pg ≥ 8.21) or postgres.js`);
 }
 
-/** Through drizzle, so that its logger sees the statement: over pg with labels in the place of its values. */
-function sendByDrizzle(
-  tx: DrizzleTransaction,
-  sent: (statement: Statement) => { sql: string; params: unknown[] },
-): Send {
-  return (statement) => {
-    const query: DrizzleQuery = { getSQL: () => ({ toQuery: () => sent(statement) }) };
+/** Through drizzle, so that its logger sees the statement: with labels in the place of its values. */
+function sendByDrizzle(tx: DrizzleTransaction): Send {
+  return ({ untyped, values }) => {
+    const query: DrizzleQuery = { getSQL: () => ({ toQuery: () => ({ sql: untyped, params: [...values] }) }) };
     return (tx as { execute(query: string | DrizzleQuery): PromiseLike<unknown> }).execute(query);
   };
 }
 
-/** The client beneath a drizzle transaction: not in its types, and undefined should a later version keep it elsewhere. */
+/**
+ * The client beneath a drizzle transaction: not in its types. Undefined should a later version keep it elsewhere, and then
+ * refused: whether the transaction is open would be anyone's guess.
+ */
 function clientOf(tx: object): unknown {
   return (tx as { session?: { client?: unknown } }).session?.client;
 }

@@ -1,0 +1,4 @@
+/** A module that the contract refuses as a whole, whatever it exports. */
+export const transaction = true;
+
+export const query = async (): Promise<void> => undefined;
