@@ -65,6 +65,11 @@ async function expectEachOnce(): Promise<void> {
     { event_type: 'order.placed', version: 1, events: 3, amount: 42 },
     { event_type: 'user.signed_in', version: 1, events: 3, amount: 0 },
   ]);
+  // a view is filled right after the table
+  await eventually('the view has all', async () => {
+    const [counted] = await outbox.select<{ n: number }>('SELECT sum(events) AS n FROM daily');
+    return counted!.n >= 6;
+  });
   expect(await outbox.select('SELECT event_type, sum(events) AS events FROM daily GROUP BY ALL ORDER BY ALL')).toEqual([
     { event_type: 'order.placed', events: 3 },
     { event_type: 'user.signed_in', events: 3 },
@@ -78,6 +83,8 @@ test('a table of five columns is altered, takes both ways, and has old and new r
   expect(refused.stderr + refused.stdout).toContain('OUTBOX_CH_TABLE_UNSUITABLE');
   for (const missing of ['event_id', 'source', 'origin', 'non_replicated_deduplication_window', 'fsync_after_insert'])
     expect(refused.stderr + refused.stdout).toContain(missing);
+  for (const alter of ['ADD COLUMN event_context_text String CODEC(ZSTD(1))', 'MODIFY COLUMN metadata_version Int32'])
+    expect(refused.stderr + refused.stdout).toContain(`: ALTER TABLE … ${alter}`);
 
   await run(...statements('Alter the table in place'));
   expect(await cli('migrate')).toMatchObject({ code: 0 });

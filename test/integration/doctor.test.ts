@@ -142,6 +142,7 @@ test.for<readonly [id: string, statement: string]>([
   ['clickhouse.typed_context', 'ALTER TABLE events DROP COLUMN event_context'],
   ['clickhouse.table', 'ALTER TABLE events MODIFY COLUMN event_context REMOVE DEFAULT'],
   ['clickhouse.table', "ALTER TABLE events MODIFY COLUMN delivered_at DateTime('UTC')"],
+  ['clickhouse.table', 'ALTER TABLE events MODIFY COLUMN metadata_version UInt16'],
   ['clickhouse.table', 'DROP TABLE events SYNC'],
 ])('ClickHouse: %s after %s, and gone after its fix', async ([id, statement]) => {
   await outbox.clickhouse.command({ query: statement });

@@ -1,11 +1,18 @@
 import { expect, test } from 'vitest';
 import { onFreePort } from '../../src/embedded/ports.ts';
+import { createLogger } from '../../src/streamer/log.ts';
+import { holderOf } from '../../src/streamer/operations/holder.ts';
 import { migratePostgres } from '../../src/streamer/operations/migrate.ts';
+import { Status } from '../../src/streamer/operations/status.ts';
+import { Database } from '../../src/streamer/postgres.ts';
+import { RetentionJob } from '../../src/streamer/retention/job.ts';
+import { Retention } from '../../src/streamer/retention/retention.ts';
 import { Outbox } from '../support/outbox.ts';
 import {
   OFF,
   ROW,
   VALUES,
+  configOf,
   connect,
   retain,
   fillDaysAgo,
@@ -101,5 +108,55 @@ test.concurrent('two slots: what one of them has not delivered stays', async () 
       return rowCount === 0;
     });
     await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [other]);
+  }
+});
+
+test.concurrent('a retention that fails is in the status, until one comes as far as a lock; it is not taken for a standby', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream(OFF);
+  // expired, but not by a day: who holds a lock then only passes
+  await fillDaysAgo(outbox, 7, 10);
+  await outbox.untilDelivered(10);
+  const table = await bucketOf(outbox, 7);
+  await outbox.postgres.query(`
+    CREATE FUNCTION outbox.refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'refused'; END$$;
+    CREATE TRIGGER refuse BEFORE TRUNCATE ON ${table} EXECUTE FUNCTION outbox.refuse()`);
+  const status = new Status();
+  const job = new RetentionJob(configOf(outbox), createLogger({ level: 'fatal' }), status);
+  const problem = (): unknown => status.readiness.retention?.problem;
+  const writer = await connect(outbox);
+  try {
+    job.start();
+    await eventually('it has failed', () => problem() === 'OUTBOX_PG_FAILED');
+    expect(status.readiness.retention).toEqual({ ranAt: expect.any(Number), emptied: 0, problem: 'OUTBOX_PG_FAILED' });
+    await writer.query(`BEGIN; LOCK TABLE ${table} IN ROW EXCLUSIVE MODE`);
+    job.start();
+    await eventually('it met a lock', () => problem() === undefined);
+    expect(status.readiness.retention).toMatchObject({ emptied: 0, bytes: expect.any(Number) });
+    expect(await kept(outbox)).toEqual({ '7 days': 10 });
+  } finally {
+    job.stop();
+    await writer.end();
+  }
+  expect(await streamer.stop()).toBe(0);
+
+  // nobody delivers: it waits, with both of its connections
+  await outbox.fill(1);
+  const over = new AbortController();
+  const waiting = new Retention(configOf(outbox)).run({ signal: over.signal });
+  const db = await Database.connect(outbox.databaseUrl, {}, () => undefined);
+  try {
+    await eventually('it waits', async () => {
+      const { rows } = await db.query<{ n: number }>(
+        `SELECT count(*)::int AS n FROM pg_stat_activity
+          WHERE datname = current_database() AND application_name = 'pg-outbox-clickhouse retention'`,
+      );
+      return rows[0]!.n === 2;
+    });
+    expect(await holderOf(db, outbox.slot)).toMatchObject({ standbys: 0 });
+  } finally {
+    over.abort();
+    await waiting.catch(() => undefined);
+    await db.close();
   }
 });

@@ -14,6 +14,8 @@ const TABLE_SETTINGS = [
 ] as const;
 
 const MICROSECONDS: readonly string[] = ['event_date_time', 'committed_at', 'delivered_at'];
+/** Numbers that an Int32 does not fit into: it would wrap, or be rounded. */
+const NARROW = /\b(?:UInt\d+|Int8|Int16|Bool|Float32|BFloat16)\b/;
 
 type TableSetting = (typeof TABLE_SETTINGS)[number];
 
@@ -78,7 +80,11 @@ function columnProblems(columns: readonly ColumnRow[]): string[] {
     if (type === undefined) problems.push(`the column ${name} is missing`);
     else if (MICROSECONDS.includes(name) && !/^DateTime64\(6\b/.test(type))
       problems.push(
-        `the column ${name} is ${type}, which does not keep microseconds: ALTER TABLE … MODIFY COLUMN ${name} DateTime64(6, 'UTC')`,
+        `the column ${name} is ${type}, which is not DateTime64(6): ALTER TABLE … MODIFY COLUMN ${name} DateTime64(6, 'UTC')`,
+      );
+    else if (name === 'metadata_version' && NARROW.test(type))
+      problems.push(
+        `the column ${name} is ${type}, which does not hold every Int32: ALTER TABLE … MODIFY COLUMN ${name} Int32`,
       );
   }
   const context = columns.find(({ name }) => name === 'event_context');
@@ -91,6 +97,11 @@ function columnProblems(columns: readonly ColumnRow[]): string[] {
     );
   }
   return problems;
+}
+
+/** Which column a problem says to be missing: how it is made is not known here. */
+export function missingColumnOf(problem: string): string | undefined {
+  return /^the column (\w+) is missing$/.exec(problem)?.[1];
 }
 
 function engineProblems({ engine, engine_full: definition }: TableRow, setting: SettingOf): string[] {

@@ -93,7 +93,8 @@ export class BatchTrace {
 
   /** The batch will not be settled here: the next session does it. */
   abandon(): void {
-    this.#span.end();
+    // a step that failed has ended it
+    if (this.#span.isRecording()) this.#span.end();
   }
 
   /** Runs a step in a span of its own, which is active meanwhile. */
@@ -118,14 +119,7 @@ export class BatchTrace {
     const parent = trace.setSpanContext(ROOT_CONTEXT, sender);
     const links = [{ context: this.#span.spanContext() }];
     const options = { kind: SpanKind.CONSUMER, startTime, links, attributes };
-    trace
-      .getTracer(PACKAGE_NAME)
-      .startSpan(
-        'deliver',
-        { ...options, attributes: { ...attributes, 'outbox.source': this.#options.source } },
-        parent,
-      )
-      .end();
+    trace.getTracer(PACKAGE_NAME).startSpan('deliver', options, parent).end();
   }
 }
 

@@ -111,7 +111,7 @@ export const STORES: readonly Metric[] = [
     name: 'outbox.retention.held',
     kind: 'gauge',
     unit: '',
-    help: '1 while expired events stay in outbox.event, or stayed too long; the log says why.',
+    help: '1 while the retention fails, or expired events stay in outbox.event, or stayed too long; the log says why.',
     read: ({ readiness: { retention } }) =>
       known(retention === undefined ? undefined : Number(retention.problem !== undefined)),
   },

@@ -5,7 +5,7 @@ import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator';
 import { OutboxError } from '../../errors.ts';
 import { readConfig } from '../config.ts';
 import { ClickHouse } from '../delivery/clickhouse.ts';
-import { checkTarget } from '../delivery/target.ts';
+import { checkTarget, missingColumnOf } from '../delivery/target.ts';
 import { Database, postgresError } from '../postgres.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
 import { createSlot } from '../source/new-slot.ts';
@@ -141,9 +141,32 @@ export async function migrateClickHouse(url: string, table: string, report: Repo
     const folder = new URL('clickhouse/', MIGRATIONS);
     const files = (await readdir(folder)).filter((name) => name.endsWith('.sql')).toSorted();
     for (const name of files) await clickhouse.command(await readFile(new URL(name, folder), 'utf8'), { table });
-    await checkTarget(clickhouse, table);
+    await checkTable(clickhouse, table);
     report(`ClickHouse: the table "${table}" is up to date`);
   } finally {
     await clickhouse.close();
   }
+}
+
+/** What the streamer asks. Of a column that is missing it names the ALTER, too. */
+async function checkTable(clickhouse: ClickHouse, table: string): Promise<void> {
+  try {
+    await checkTarget(clickhouse, table);
+  } catch (error) {
+    if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_CH_TABLE_UNSUITABLE') throw error;
+    const problems = error.problems.map(async (problem) => {
+      const column = missingColumnOf(problem);
+      return column === undefined ? problem : `${problem}: ALTER TABLE … ADD COLUMN ${await definitionOf(column)}`;
+    });
+    const detail = error.message.split('\n', 1)[0]!;
+    throw new OutboxError(error.code, { detail, problems: await Promise.all(problems) });
+  }
+}
+
+/** A column as the migration makes it. */
+export async function definitionOf(column: string): Promise<string> {
+  const text = await readFile(new URL('clickhouse/0000_events.sql', MIGRATIONS), 'utf8');
+  // it ends where the next line that is indented as much, or the list, begins
+  const lines = new RegExp(`^    (${column} [^]*?),?\\n(?:    \\S|\\))`, 'm').exec(text)?.[1] ?? column;
+  return lines.replaceAll(/\s+/g, ' ');
 }

@@ -33,18 +33,18 @@ export interface Reason {
   readonly detail: string;
 }
 
-/** What the last retention found. Times are ms since 1970. */
+/** How the last retention went, and what the last one found that did not fail. Times are ms since 1970. */
 export interface RetentionStatus {
   readonly ranAt: number;
   /** How often a table was emptied, or freed of expired rows, since this process began. */
   readonly emptied: number;
-  /** Rows of outbox.event, as Postgres estimates. */
-  readonly rows: number;
-  /** Bytes of outbox.event, with indexes. */
-  readonly bytes: number;
-  /** When the oldest row was recorded; undefined without rows. */
+  /** Rows of outbox.event, as Postgres estimates; undefined while every run has failed. */
+  readonly rows: number | undefined;
+  /** Bytes of outbox.event, with indexes; undefined while every run has failed. */
+  readonly bytes: number | undefined;
+  /** When the oldest row was recorded; undefined without rows, too. */
   readonly oldestAt: number | undefined;
-  /** Why expired rows stay, or stayed too long. */
+  /** Why the run failed, or why expired rows stay, or stayed too long. */
   readonly problem: ErrorCode | undefined;
 }
 

@@ -46,8 +46,8 @@ export class RepairLedger implements DeliveryLedger {
     return Promise.resolve();
   }
 
-  async recut(part: Pending): Promise<void> {
-    this.state = { ...this.state, pending: part };
+  async recut(part: Pending, readBackBelow: Lsn): Promise<void> {
+    this.state = { ...this.state, pending: part, readBackBelow: Math.max(this.state.readBackBelow, readBackBelow) };
     return Promise.resolve();
   }
 

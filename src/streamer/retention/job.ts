@@ -24,7 +24,9 @@ export class RetentionJob {
   readonly #comeRound = new Set<string>();
   #problem: ErrorCode | undefined;
   #emptied = 0;
+  #last: RetentionReport | undefined;
   #over: AbortController | undefined;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(config: Config, log: Logger, status: Status) {
     this.#retention = new Retention(config);
@@ -44,11 +46,11 @@ export class RetentionJob {
   /** A run that is under way ends before its next statement, and keeps no process alive. */
   stop(): void {
     this.#over?.abort();
+    clearTimeout(this.#timer);
   }
 
   #runIn(ms: number, signal: AbortSignal): void {
-    const timer = setTimeout(() => void this.#run(signal), ms * (0.5 + Math.random()));
-    signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
+    this.#timer = setTimeout(() => void this.#run(signal), ms * (0.5 + Math.random()));
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -61,17 +63,23 @@ export class RetentionJob {
           this.#log.info({ ...emptied }, 'removed expired events of the outbox');
         },
       });
+      // what it left was left because it was stopped
+      if (signal.aborted) return;
       isDone = report.left === undefined;
       this.#tell(report);
     } catch (error) {
       if (signal.aborted) return;
       const code = error instanceof OutboxError ? error.code : 'OUTBOX_PG_FAILED';
-      if (code !== 'OUTBOX_RETENTION_BUSY') this.#trouble(code, error);
+      if (code !== 'OUTBOX_RETENTION_BUSY') {
+        this.#trouble(code, error);
+        this.#say();
+      }
     }
     if (!signal.aborted) this.#runIn(isDone ? EVERY_MS : AGAIN_MS, signal);
   }
 
-  #tell({ left, comeRound, rows, bytes, oldestMs }: RetentionReport): void {
+  #tell(report: RetentionReport): void {
+    const { left, comeRound } = report;
     for (const table of comeRound) {
       if (this.#comeRound.has(table)) continue;
       this.#log.warn({ err: new OutboxError('OUTBOX_RETENTION_RING'), table }, 'the ring has come round');
@@ -83,12 +91,24 @@ export class RetentionJob {
         'OUTBOX_RETENTION_HELD',
         new OutboxError('OUTBOX_RETENTION_HELD', { detail: `expired events stay in ${left.table}: ${left.reason}` }),
       );
-    else if (left === undefined && this.#problem !== undefined) {
+    // who only met a lock has not removed what was held up, but no fault kept it from running
+    else if (this.#problem !== undefined && (left === undefined || this.#problem !== 'OUTBOX_RETENTION_HELD')) {
       this.#problem = undefined;
       this.#log.info('retention goes on');
     }
-    const problem = this.#problem ?? (comeRound.length > 0 ? 'OUTBOX_RETENTION_RING' : undefined);
-    this.#status.retained({ ranAt: Date.now(), emptied: this.#emptied, rows, bytes, oldestAt: oldestMs, problem });
+    this.#last = report;
+    this.#say();
+  }
+
+  #say(): void {
+    this.#status.retained({
+      ranAt: Date.now(),
+      emptied: this.#emptied,
+      rows: this.#last?.rows,
+      bytes: this.#last?.bytes,
+      oldestAt: this.#last?.oldestMs,
+      problem: this.#problem ?? (this.#comeRound.size > 0 ? 'OUTBOX_RETENTION_RING' : undefined),
+    });
   }
 
   /** On transitions, never again and again. */

@@ -16,6 +16,8 @@ const PARAMETERS = {
   idle_in_transaction_session_timeout: '5s',
   statement_timeout: '60s',
 } as const;
+/** Not to be taken for a streamer that stands by. */
+const NAMED = "SELECT set_config('application_name', 'pg-outbox-clickhouse retention', false)";
 const QUERY_TIMEOUT_MS = 65_000;
 /** An idle stream says that it has delivered everything a few seconds later, a busy one after the next batch. */
 const DELIVERY_MARGIN_MS = 15_000;
@@ -50,10 +52,12 @@ export class Retention {
     const db = await Database.connect(databaseUrl, connection, () => undefined);
     let ask: Database | undefined;
     try {
+      await db.query(NAMED);
       const { rows } = await db.query<{ mine: boolean }>('SELECT pg_try_advisory_lock($1) AS mine', [ADVISORY_LOCK]);
       if (rows[0]?.mine !== true) throw new OutboxError('OUTBOX_RETENTION_BUSY');
       const { isDry = false, waitMs = flushIntervalMs + DELIVERY_MARGIN_MS, onEmptied = () => undefined } = options;
       ask = await Database.connect(databaseUrl, {}, () => undefined);
+      await ask.query(NAMED);
       const run = new Run(db, ask, {
         cutoffMs: await cutoffOf(db, retentionDays),
         signal: options.signal,

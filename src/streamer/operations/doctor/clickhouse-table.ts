@@ -1,11 +1,10 @@
-import { readFile } from 'node:fs/promises';
 import { OutboxError } from '../../../errors.ts';
 import { INSERT_COLUMNS } from '../../batch/native.ts';
 import { PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
 import { INSERT_MARGIN_MS } from '../../delivery/send.ts';
-import { checkTarget } from '../../delivery/target.ts';
+import { checkTarget, missingColumnOf } from '../../delivery/target.ts';
 import type { Target } from '../../delivery/views.ts';
-import { MIGRATIONS } from '../migrate.ts';
+import { definitionOf } from '../migrate.ts';
 import type { Sink, SinkCheck } from './clickhouse.ts';
 import { bad, command, findingOf, ok, query } from './finding.ts';
 import type { Finding, Fix } from './finding.ts';
@@ -70,7 +69,7 @@ async function unsuitable({ table: name }: Sink, problem: string): Promise<Findi
         : 'A repeated insert would be counted twice.';
     return bad('error', id, found, why, query(`ALTER TABLE ${name} ${alter}`));
   }
-  const column = /^the column (\w+) is missing$/.exec(problem)?.[1];
+  const column = missingColumnOf(problem);
   if (column === undefined)
     return bad(
       'error',
@@ -81,14 +80,6 @@ async function unsuitable({ table: name }: Sink, problem: string): Promise<Findi
     );
   const why = `Nothing is delivered until it is there. It holds ${COST[column] ?? 'what the streamer sends'}.`;
   return bad('error', id, problem, why, query(`ALTER TABLE ${name} ADD COLUMN ${await definitionOf(column)}`));
-}
-
-/** A column as the migration makes it. */
-async function definitionOf(column: string): Promise<string> {
-  const text = await readFile(new URL('clickhouse/0000_events.sql', MIGRATIONS), 'utf8');
-  // it ends where the next line that is indented as much, or the list, begins
-  const lines = new RegExp(`^    (${column} [^]*?),?\\n(?:    \\S|\\))`, 'm').exec(text)?.[1] ?? column;
-  return lines.replaceAll(/\s+/g, ' ');
 }
 
 /** Asks for no row and inserts none, which ClickHouse refuses to whom it would refuse more. */

@@ -1,0 +1,54 @@
+import { diag, DiagLogLevel, trace } from '@opentelemetry/api';
+import { InMemorySpanExporter, SimpleSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace';
+import { afterEach, expect, test } from 'vitest';
+import { OutboxError } from '../../errors.ts';
+import { Feed } from '../batch/intake.fixture.ts';
+import { BatchTrace } from './trace.ts';
+
+const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
+const OPTIONS = { source: '1/outbox', clickhouseUrl: 'http://127.0.0.1/events', table: 'events', deliverSpans: 1 };
+
+afterEach(() => {
+  trace.disable();
+  diag.disable();
+});
+
+/** The trace of a batch of one event, its spans as they end, and what the SDK finds wrong. */
+function traced(): { batchTrace: BatchTrace; exporter: InMemorySpanExporter; complaints: unknown[] } {
+  const complaints: unknown[] = [];
+  const complain = (message: string): void => void complaints.push(message);
+  const logger = { error: complain, warn: complain, info: complain, debug: complain, verbose: complain };
+  diag.setLogger(logger, { logLevel: DiagLogLevel.WARN });
+  const exporter = new InMemorySpanExporter();
+  trace.setGlobalTracerProvider(new TracerProvider({ spanProcessors: [new SimpleSpanProcessor({ exporter })] }));
+  const traceparent = `00-${TRACE_ID}-b7ad6b7169203331-01`;
+  const [batch] = new Feed().transactions({ commitLsn: 1000, endLsn: 1040, events: [{ traceparent }] }).cutAll();
+  return { batchTrace: new BatchTrace(batch!, OPTIONS), exporter, complaints };
+}
+
+test('a batch whose settling write fails, and that is abandoned then, ends once, with the error', async () => {
+  const { batchTrace, exporter, complaints } = traced();
+  const error = new OutboxError('OUTBOX_EPOCH_LOST');
+  await expect(batchTrace.settle(async () => Promise.reject(error))).rejects.toBe(error);
+  batchTrace.abandon();
+  const spans = exporter.getFinishedSpans();
+  expect(spans.map(({ name, attributes }) => [name, attributes['error.type']])).toEqual([
+    ['process outbox', 'OUTBOX_EPOCH_LOST'],
+    ['settle', 'OUTBOX_EPOCH_LOST'],
+  ]);
+  expect(complaints).toEqual([]);
+});
+
+test('one that is abandoned before ends without an error; one that is settled shows itself to the sender', async () => {
+  const abandoned = traced();
+  abandoned.batchTrace.abandon();
+  expect(abandoned.exporter.getFinishedSpans().map(({ name, status }) => [name, status.code])).toEqual([
+    ['process outbox', 0],
+  ]);
+  trace.disable();
+  const settled = traced();
+  await settled.batchTrace.settle(async () => Promise.resolve());
+  const deliver = settled.exporter.getFinishedSpans().find(({ name }) => name === 'deliver');
+  expect(deliver?.spanContext().traceId).toBe(TRACE_ID);
+  expect(deliver?.attributes['outbox.source']).toBe(OPTIONS.source);
+});
