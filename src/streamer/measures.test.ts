@@ -12,7 +12,7 @@ const PROGRESS: Progress = {
   epoch: 3,
 };
 
-test('progress is asked for when somebody wants to know; what an attachment knew last outlives it, what it held does not', () => {
+test('progress is asked for when somebody wants to know; what an attachment knew ends with it', () => {
   const measures = new Measures();
   expect(measures.progress).toBeUndefined();
   measures.detached();
@@ -22,8 +22,7 @@ test('progress is asked for when somebody wants to know; what an attachment knew
   lagBytes = 78;
   expect(measures.progress).toEqual({ ...PROGRESS, lagBytes: 78 });
   measures.detached();
-  lagBytes = 79;
-  expect(measures.progress).toEqual({ ...PROGRESS, lagBytes: 78, bufferedEvents: 0, bufferedBytes: 0 });
+  expect(measures.progress).toBeUndefined();
   measures.attached(() => PROGRESS);
   expect(measures.progress).toEqual(PROGRESS);
 });
@@ -50,6 +49,18 @@ test('time without room counts while it lasts, once, and ends with the attachmen
   } finally {
     vi.useRealTimers();
   }
+});
+
+test('what is in quarantine is known once it was counted, and goes on from there while the attachment lasts', () => {
+  const measures = new Measures();
+  measures.setAside();
+  expect(measures.quarantined).toBeUndefined();
+  measures.quarantined = 3;
+  measures.parts = 4;
+  measures.setAside();
+  expect(measures).toMatchObject({ quarantined: 4, events: { quarantined: 2 } });
+  measures.detached();
+  expect(measures).toMatchObject({ quarantined: undefined, parts: undefined, events: { quarantined: 2 } });
 });
 
 test('what goes wrong is counted by its code', () => {

@@ -52,11 +52,11 @@ export class Measures {
   clamped = 0;
   /** Events that were found in the table while nobody knows whether its views have them. */
   unproven = 0;
-  /** The slot at the last look, of who holds it or waits for it. */
+  /** The slot at the last look, of who holds it or would; undefined when that is too long ago. */
   slot: Slot | undefined;
-  /** Events in quarantine now; undefined before the first look. */
+  /** Events in quarantine now; undefined before an attachment's first look. */
   quarantined: number | undefined;
-  /** Most parts in one partition of the table; undefined before the first look. */
+  /** Most parts in one partition of the table; undefined before an attachment's first look. */
   parts: number | undefined;
   #pausedMs = 0;
   /** When reading stopped for lack of room, by performance.now(). */
@@ -72,7 +72,7 @@ export class Measures {
   /** An event is in quarantine now. */
   setAside(): void {
     this.events.quarantined++;
-    this.quarantined = (this.quarantined ?? 0) + 1;
+    if (this.quarantined !== undefined) this.quarantined++;
   }
 
   /** An attempt to insert has ended, after so many ms. */
@@ -118,14 +118,15 @@ export class Measures {
     this.#progress = progress;
   }
 
-  /** The attachment has ended: it holds nothing any more, and what it knew last stays known. */
+  /** The attachment has ended: what it knew is another's to know, and would go stale here. */
   detached(): void {
-    const last = this.progress;
     this.resumed('buffer full');
-    if (last !== undefined) this.#progress = () => ({ ...last, bufferedEvents: 0, bufferedBytes: 0 });
+    this.#progress = undefined;
+    this.quarantined = undefined;
+    this.parts = undefined;
   }
 
-  /** Undefined before the first attachment. */
+  /** Undefined while nothing is attached. */
   get progress(): Progress | undefined {
     return this.#progress?.();
   }

@@ -122,7 +122,7 @@ export class Database {
     return new Database(await connectClient(url, options, onLost));
   }
 
-  /** Throws OutboxErrors OUTBOX_PG_*. */
+  /** Of several statements in one text, which have no values, the last one's rows. Throws OutboxErrors OUTBOX_PG_*. */
   async query<R extends pg.QueryResultRow>(
     text: string,
     values: unknown[] = [],
@@ -130,7 +130,8 @@ export class Database {
     const result = this.#last.then(() => this.#client.query<R>(text, values));
     this.#last = result.catch(() => undefined);
     try {
-      const { rows, rowCount } = await result;
+      const answers: pg.QueryResult<R> | pg.QueryResult<R>[] = await result;
+      const { rows, rowCount } = Array.isArray(answers) ? answers.at(-1)! : answers;
       return { rows, count: rowCount ?? 0 };
     } catch (error) {
       throw postgresError(error);

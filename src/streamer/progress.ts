@@ -6,14 +6,21 @@ import type { DeliveryLoop } from './loop.ts';
 import type { Progress } from './measures.ts';
 
 /** What an attachment holds and how far it is. `walEnd` is where WAL ended at the last look. */
-export function progressOf(intake: Intake, ledger: Ledger, loop: DeliveryLoop, walEnd: Lsn): Progress {
+export function progressOf(
+  intake: Intake,
+  ledger: Pick<Ledger, 'state' | 'epoch'>,
+  loop: Pick<DeliveryLoop, 'inFlight'>,
+  walEnd: Lsn,
+): Progress {
   const { inFlight } = loop;
   const { delivered, acked } = ledger.state;
+  // the stream knows nothing before it has settled something
+  const done = Math.max(intake.ackable, acked, delivered.lsn);
   return {
     bufferedEvents: intake.rows + (inFlight?.rows ?? 0),
     bufferedBytes: intake.bytes + (inFlight?.bytes ?? 0),
     oldestSeconds: inFlight === undefined ? intake.oldestSeconds : committedSecondsOf(inFlight, 0),
-    lagBytes: Math.max(0, Math.max(walEnd, intake.seen) - intake.ackable),
+    lagBytes: Math.max(0, Math.max(walEnd, intake.seen) - done),
     deliveredLsn: delivered.lsn,
     ackedLsn: acked,
     epoch: Number(ledger.epoch),

@@ -158,12 +158,12 @@ export class Session {
 
   /** Connects to Postgres and waits until the slot is free. */
   async #connect(): Promise<Database> {
-    const { config, log, status, stop } = this.#options;
+    const { config, log, status, slotWatch, stop } = this.#options;
     const parameters = { synchronous_commit: 'on', statement_timeout: `${STATEMENT_TIMEOUT_MS}ms` };
     const onLost = (error: OutboxError): void => this.#fail(error);
     const db = (this.#db = await Database.connect(config.databaseUrl, { parameters }, onLost));
     await checkServer(db);
-    await untilFree({ db, slot: config.slot, log, status, signal: this.#signal, stop });
+    await untilFree({ db, slot: config.slot, log, status, slotWatch, signal: this.#signal, stop });
     const problems = await unsafeSettings(db);
     if (problems.length > 0)
       log.warn({ err: new OutboxError('OUTBOX_PG_UNSAFE', { problems }) }, 'Postgres is not safe');

@@ -50,7 +50,6 @@ export async function stream(config: Config, log: Logger, status: Status, stop: 
   const retention = new RetentionJob(config, log, status);
   const repeats = new Repeats();
   const onAttached = (): void => {
-    repeats.end();
     status.streaming();
     retention.start();
   };
@@ -69,6 +68,7 @@ export async function stream(config: Config, log: Logger, status: Status, stop: 
         if (session.hasProgressed) {
           hasty.reset();
           patient.reset();
+          repeats.end();
         }
         // somebody was faster to take a slot that had become free
         if (code === 'OUTBOX_SLOT_BUSY') {

@@ -17,12 +17,18 @@ export interface SurveyOptions {
 
 /**
  * Counts, now and at intervals, what only operators want to know. Where it may not look, or nobody answers, what it counted last
- * stays: delivery does not depend on it, and says by itself what is wrong.
+ * stays: delivery does not depend on it nor wait for it, and says by itself what is wrong.
  */
 export function beginSurvey({ ledger, clickhouse, table, measures, signal }: SurveyOptions): Heartbeat {
   const survey = async (): Promise<void> => {
-    measures.quarantined = await ledger.quarantined();
-    measures.parts = await mostParts(clickhouse, table, signal);
+    const [quarantined, parts] = await Promise.allSettled([
+      ledger.glanceAtQuarantine(),
+      mostParts(clickhouse, table, signal),
+    ]);
+    // what an attachment knew ends with it
+    if (signal.aborted) return;
+    if (quarantined.status === 'fulfilled') measures.quarantined = quarantined.value;
+    if (parts.status === 'fulfilled') measures.parts = parts.value;
   };
   const heartbeat = new Heartbeat(SURVEY_MS, survey, () => undefined);
   void heartbeat.beat();

@@ -86,6 +86,17 @@ test.concurrent('ClickHouse answers questions but not the insert, and WAL piles 
   await proxy.close();
 });
 
+test.concurrent('an insert that waits to be looked for is a stall as well', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.fill(1);
+  // as after a failover: an earlier insert may be under way for longer than a minute
+  await outbox.postgres.query('UPDATE outbox.stream SET read_back_below = pg_current_wal_lsn() WHERE slot_name = $1', [
+    outbox.slot,
+  ]);
+  const { says } = await serve(outbox);
+  expect(await says('OUTBOX_FLOW_STALLED')).toMatchObject({ ready: false, state: 'streaming' });
+});
+
 test.concurrent('a table that would double events is said before the next event, and when it is mended', async () => {
   await using outbox = await Outbox.create();
   const { says } = await serve(outbox);
@@ -98,6 +109,19 @@ test.concurrent('a table that would double events is said before the next event,
   expect(await says('OUTBOX_CH_TABLE_UNSUITABLE')).toMatchObject({ ready: false });
   await window(10_000);
   await says('ready');
+});
+
+test.concurrent('while nobody streams, the slot is watched: each session looks before it fails', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query('DROP PUBLICATION outbox');
+  const { says } = await serve(outbox, { OUTBOX_RETRY_MAX_MS: '200' });
+  const first = await says('OUTBOX_PUBLICATION_MISSING');
+  expect(first).toMatchObject({ state: 'not streaming', slot: { walStatus: 'reserved', endangered: false } });
+  await outbox.fill(10);
+  await eventually('the lag grows', async () => {
+    const { lag } = await says('OUTBOX_PUBLICATION_MISSING');
+    return lag!.bytes > first.lag!.bytes;
+  });
 });
 
 test.concurrent('a lost slot is named until it is repaired', async () => {

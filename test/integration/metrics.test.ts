@@ -1,9 +1,12 @@
 import { readFile } from 'node:fs/promises';
+import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import { parseLsn } from '../../src/lsn.ts';
+import { glanceAtQuarantine } from '../../src/streamer/delivery/quarantine.ts';
 import { METRICS } from '../../src/streamer/operations/metrics-table.ts';
 import { prometheusName } from '../../src/streamer/operations/metrics.ts';
+import { Database } from '../../src/streamer/postgres.ts';
 import { attributesOf, Collector } from '../support/collector.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
@@ -148,17 +151,26 @@ test('ClickHouse stands still: the lag grows, reading pauses, retries are counte
   expect(idle.value('outbox_stream_state', { state: 'streaming' })).toBe(1);
 });
 
-test('a walsender is killed: one reconnect, by its code, and the counts go on', async () => {
+test('a walsender is killed, twice: reconnects by their code, said loudly once, and the counts go on', async () => {
   const isStreaming = (scrape: Scrape): boolean => scrape.value('outbox_stream_state', { state: 'streaming' }) === 1;
-  await outbox.postgres.query(
-    'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1',
-    [outbox.slot],
-  );
   const reconnects = { error_type: 'OUTBOX_PG_UNREACHABLE' };
-  await scraped('a reconnect', (scrape) => scrape.value('outbox_reconnects_total', reconnects) === 1);
+  const kill = async (count: number): Promise<void> => {
+    await outbox.postgres.query(
+      'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1',
+      [outbox.slot],
+    );
+    await scraped('a reconnect', (scrape) => scrape.value('outbox_reconnects_total', reconnects) === count);
+    await scraped('it streams again', isStreaming);
+  };
+  await eventually('it is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  await kill(1);
+  // the session that was killed first had delivered something, this one has not
+  await kill(2);
+  const levels = streamer.logs.filter(({ err }) => err?.code === 'OUTBOX_PG_UNREACHABLE').map(({ level }) => level);
+  expect(levels).toEqual(['error', 'debug']);
   await fill(1);
   const after = await scraped('it streams again', (scrape) => isStreaming(scrape) && isDelivered(scrape));
-  expect(after.value('outbox_reconnects_total', reconnects)).toBe(1);
+  expect(after.value('outbox_reconnects_total', reconnects)).toBe(2);
   expect(after.value('outbox_ledger_epoch')).toBe(Number((await outbox.ledger())['epoch']));
 });
 
@@ -187,7 +199,41 @@ test('a standby exposes that it stands by, and the slot', async () => {
   expect(scrape.value('outbox_lag_duration_seconds')).toBeUndefined();
   expect(scrape.value('outbox_clickhouse_writable')).toBeUndefined();
   expect(scrape.value('outbox_lag_size_bytes')).toBeGreaterThanOrEqual(0);
+  // who held it is demoted, with an event in quarantine
+  expect((await Scrape.of(port)).value('outbox_quarantine_events')).toBe(1);
+  streamer.signal('SIGSTOP');
+  await standby.attached();
+  streamer.signal('SIGCONT');
+  const demoted = await scraped(
+    'it stands by',
+    (each) => each.value('outbox_stream_state', { state: 'standing_by' }) === 1,
+  );
+  for (const name of ['quarantine_events', 'clickhouse_parts', 'ledger_epoch', 'lag_duration_seconds', 'buffer_events'])
+    expect(demoted.value(`outbox_${name}`)).toBeUndefined();
+  expect(demoted.value('outbox_slot_state', { state: 'reserved' })).toBe(1);
+  expect(demoted.value('outbox_slot_endangered')).toBe(0);
+  expect((await Scrape.of(other)).value('outbox_ledger_epoch')).toBe(Number((await outbox.ledger())['epoch']));
   await standby.kill();
+});
+
+test('what is only observed waits for no lock, and leaves the connection as it was', async () => {
+  const client = new Client(outbox.databaseUrl);
+  await client.connect();
+  const db = await Database.connect(outbox.databaseUrl, {}, () => undefined);
+  try {
+    expect(await glanceAtQuarantine(db, outbox.slot)).toBe(1);
+    await client.query('BEGIN');
+    await client.query('LOCK TABLE outbox.quarantine');
+    await expect(glanceAtQuarantine(db, outbox.slot)).rejects.toMatchObject({ sqlState: '55P03' });
+    const { rows } = await db.query(
+      "SELECT current_setting('lock_timeout') AS locks, txid_current_if_assigned() AS tx",
+    );
+    expect(rows).toEqual([{ locks: '0', tx: null }]);
+    await client.query('COMMIT');
+    expect(await glanceAtQuarantine(db, outbox.slot)).toBe(1);
+  } finally {
+    await Promise.all([client.end(), db.close()]);
+  }
 });
 
 test('every SQL statement of the runbooks runs, and every command exists', async () => {

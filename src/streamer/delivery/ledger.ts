@@ -6,7 +6,7 @@ import type { Database } from '../postgres.ts';
 import { serverOf } from '../source/server.ts';
 import { COLUMNS, noLedger, stateOf, valuesOf } from './ledger-row.ts';
 import type { LedgerState, Pending, Row } from './ledger-row.ts';
-import { countQuarantined, quarantining } from './quarantine.ts';
+import { countQuarantined, glanceAtQuarantine, quarantining } from './quarantine.ts';
 import type { RefusedEvent } from './quarantine.ts';
 
 /** Who holds the slot, as its walsender says (IDENTIFY_SYSTEM), and how far the slot is confirmed. */
@@ -191,6 +191,11 @@ export class Ledger {
   /** How many events of this slot are in quarantine. */
   async quarantined(): Promise<number> {
     return countQuarantined(this.#db, this.#slot);
+  }
+
+  /** The same for who only wants to know; fails where that would hold up what comes next. */
+  async glanceAtQuarantine(): Promise<number> {
+    return glanceAtQuarantine(this.#db, this.#slot);
   }
 
   /** Throws OUTBOX_EPOCH_LOST when another streamer has taken over. Reads only: an idle stream writes no WAL. */

@@ -5,9 +5,12 @@ import { eventIdOf, positionOf } from '../batch/event.ts';
 import { countRows, runsOf } from '../batch/rows.ts';
 import type { Rows } from '../batch/rows.ts';
 import type { Logger } from '../log.ts';
+import { Repeats } from '../repeats.ts';
 import type { ClickHouse } from './clickhouse.ts';
 
 const RUNNING_POLL_MS = 500;
+/** An insert that is given up is mostly gone by then. */
+const RUNNING_LONG_MS = 5000;
 
 export interface ReadBackOptions {
   readonly clickhouse: ClickHouse;
@@ -41,6 +44,8 @@ export class ReadBack {
       log.warn({ waitMs }, 'waiting until no earlier insert can be under way');
       await this.#pause(waitMs, purpose);
     }
+    const repeats = new Repeats();
+    const began = performance.now();
     for (;;) {
       const [running] = await clickhouse.select<{ n: string }>(
         `SELECT toString(count()) AS n FROM system.processes
@@ -50,6 +55,9 @@ export class ReadBack {
         signal,
       );
       if (running?.n === '0') return;
+      const waitedMs = Math.round(performance.now() - began);
+      if (waitedMs > RUNNING_LONG_MS && repeats.level('running') !== 'debug')
+        log.warn({ inserts: Number(running?.n), waitedMs }, 'waiting for earlier inserts that ClickHouse still runs');
       await this.#pause(RUNNING_POLL_MS, purpose);
     }
   }

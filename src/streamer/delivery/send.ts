@@ -111,7 +111,7 @@ export class Send {
     const { ledger, watch, status } = this.#options;
     if (this.#mayBeThere) await watch.look();
     if (await this.#mustLookFor()) {
-      await this.#lookFor();
+      await this.#awaiting(async () => this.#lookFor());
       if (this.#absent?.length === 0) return undefined;
     }
     await proveEpoch(ledger);
@@ -122,7 +122,7 @@ export class Send {
       await this.#insert();
       outcome = 'done';
     } catch (error) {
-      const refusal = await this.#judge(error, sentAt);
+      const refusal = await this.#awaiting(async () => this.#judge(error, sentAt));
       outcome = 'refused';
       return refusal;
     } finally {
@@ -203,6 +203,17 @@ export class Send {
     }
     if (fault === 'row') await this.#checkQuarantine();
     return { error: error as OutboxError, fault, isPartlyThere: expected > 0 };
+  }
+
+  /** What becomes of an insert is waited for, as for its answer: a long wait is a stall to who looks on. */
+  async #awaiting<T>(wait: () => Promise<T>): Promise<T> {
+    const { status } = this.#options;
+    status.inserting(true);
+    try {
+      return await wait();
+    } finally {
+      status.inserting(false);
+    }
   }
 
   async #beginProof(): Promise<void> {

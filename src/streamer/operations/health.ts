@@ -31,9 +31,10 @@ export async function serveHealth(
     const answer = (code: number, body: unknown): void => {
       response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
     };
-    if (url === '/livez') answer(200, { live: true });
-    else if (url === '/readyz') answer(status.readiness.ready ? 200 : 503, status.readiness);
-    else if (url === '/metrics') void serveMetrics(response, metrics);
+    const path = url?.split('?', 1)[0];
+    if (path === '/livez') answer(200, { live: true });
+    else if (path === '/readyz') answer(status.readiness.ready ? 200 : 503, status.readiness);
+    else if (path === '/metrics') void serveMetrics(response, metrics);
     else answer(404, { paths: ['/livez', '/readyz', '/metrics'] });
   });
   server.listen(port);
@@ -43,6 +44,8 @@ export async function serveHealth(
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
     throw new OutboxError('OUTBOX_HEALTH_PORT', { detail: `cannot listen on port ${port}: ${code}` });
   }
+  // a connection that cannot be accepted (EMFILE) is lost to who asks, and to nobody else
+  server.on('error', () => undefined);
   // what is asked here must not keep the process alive
   server.unref();
   const clickhouse = new ClickHouse(clickhouseUrl, PROBE_TIMEOUT_MS);

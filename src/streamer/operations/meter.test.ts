@@ -39,6 +39,7 @@ function busy(): Status {
     { walStatus: 'reserved', safeWalBytes: 1e9, runwayMinutes: 3, endangered: true },
     { bytes: 5, ms: 0 },
   );
+  status.streaming();
   status.clickhouseAnswered();
   status.retained({ ranAt: 1, emptied: 2, rows: 3, bytes: 4, oldestAt: 5, problem: 'OUTBOX_RETENTION_HELD' });
   measures.quarantined = 2;
@@ -54,7 +55,6 @@ function busy(): Status {
     ackedLsn: 5,
     epoch: 6,
   }));
-  status.streaming();
   return status;
 }
 
@@ -114,24 +114,45 @@ test('a slot that is gone, and a session that failed', async () => {
   expect(valueOf(text, 'outbox_reconnects_total{error_type="OUTBOX_SLOT_MISSING",outbox_slot="my_slot"}')).toBe(1);
 });
 
-test('the lag goes on growing while Postgres is away, and a standby has none of its own', async () => {
+test('who is demoted keeps nothing of what only who streams knows, and sees the slot', async () => {
   const status = busy();
-  const oldestSeconds = Date.now() / 1000 - 50;
-  status.measures.attached(() => ({
-    bufferedEvents: 1,
-    bufferedBytes: 2,
-    oldestSeconds,
-    lagBytes: 3,
-    deliveredLsn: 1,
-    ackedLsn: 1,
-    epoch: 1,
-  }));
+  const gone = [
+    'outbox_lag_duration_seconds',
+    'outbox_ledger_position_bytes',
+    'outbox_ledger_epoch',
+    'outbox_buffer_events',
+    'outbox_quarantine_events',
+    'outbox_clickhouse_parts',
+    'outbox_clickhouse_writable',
+    'outbox_retention_held',
+    'outbox_retention_events',
+  ];
+  const there = (text: string): string[] => gone.filter((name) => text.includes(`${name}{`));
+  expect(there(await scrape(status))).toEqual(gone);
   status.measures.detached();
-  status.notStreaming(new OutboxError('OUTBOX_PG_UNREACHABLE'));
-  const lag = 'outbox_lag_duration_seconds{outbox_slot="my_slot"}';
-  expect(valueOf(await scrape(status), lag)).toBeGreaterThanOrEqual(50);
+  status.notStreaming(new OutboxError('OUTBOX_EPOCH_LOST'));
+  expect(there(await metering!.text())).toEqual([]);
   status.standingBy();
+  status.retained({ ranAt: 1, emptied: 2, rows: 3, bytes: 4, oldestAt: 5, problem: 'OUTBOX_RETENTION_HELD' });
   const text = await metering!.text();
-  expect(valueOf(text, lag)).toBeUndefined();
+  expect(there(text)).toEqual([]);
   expect(valueOf(text, 'outbox_lag_size_bytes{outbox_slot="my_slot"}')).toBe(5);
+  expect(valueOf(text, 'outbox_slot_endangered{outbox_slot="my_slot"}')).toBe(1);
+  expect(valueOf(text, 'outbox_slot_runway_seconds{outbox_slot="my_slot"}')).toBe(180);
+});
+
+test('of a slot that nobody can look at, nothing is said', async () => {
+  const status = busy();
+  for (let sessions = 0; sessions < 2; sessions++) {
+    status.measures.detached();
+    status.notStreaming(new OutboxError('OUTBOX_PG_UNREACHABLE'));
+  }
+  expect(await scrape(status)).not.toMatch(/outbox_(slot|lag)_\w+\{/);
+});
+
+test('what never counts has no series', async () => {
+  const text = await scrape(new Status());
+  expect(text).toContain('error_type="OUTBOX_SLOT_INVALID"');
+  expect(text).toContain('error_type="OUTBOX_CH_VIEW_FAILED"');
+  expect(text).not.toMatch(/error_type="OUTBOX_(SLOT_BUSY|SLOT_ENDANGERED|CH_VIEWS_UNPROVEN|REPAIR_WINDOW)"/);
 });

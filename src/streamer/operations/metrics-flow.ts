@@ -5,6 +5,9 @@ import { each, known, oneOf, tally, value } from './points.ts';
 import type { Status } from './status.ts';
 
 const OTHER = '_OTHER';
+/** These are logged while it goes on, or are another command’s; and who finds the slot busy stands by. */
+const NEVER_COUNTED =
+  /^OUTBOX_(PG_UNSAFE|SLOT_(BUSY|ENDANGERED)|TIMELINE_CHANGED|REPAIR_(BUSY|WINDOW)|CH_VIEW_FORGETS|CH_VIEWS_UNPROVEN)$/;
 const RETRIED = codes(/^OUTBOX_(CH_|QUARANTINE_FULL)/);
 const SESSION_ENDS = [
   ...codes(/^OUTBOX_(PG|PUBLICATION|SLOT|SYSTEM|TIMELINE|POSITION|EPOCH|RANGE|PROTOCOL|REPAIR)/),
@@ -36,7 +39,7 @@ export const FLOW: readonly Metric[] = [
     name: 'outbox.clickhouse.writable',
     kind: 'gauge',
     unit: '',
-    help: '1 while ClickHouse takes inserts, 0 while it refuses them, or does not answer; nothing before the first, and for who does not stream.',
+    help: '1 while inserts and the probe (the table’s definition, every five seconds) go well, 0 while either fails, or an insert has had no answer for 15 seconds; nothing before the first answer, and for who does not stream.',
     read: ({ isClickHouseWritable: isWritable }) => known(isWritable === undefined ? undefined : Number(isWritable)),
   },
   {
@@ -72,16 +75,16 @@ export const FLOW: readonly Metric[] = [
     name: 'outbox.lag.duration',
     kind: 'gauge',
     unit: 's',
-    help: 'Age of the oldest event that the streamer has read and ClickHouse may not have; 0 when there is none. Goes on growing while Postgres is away. Nothing on a standby.',
+    help: 'Age of the oldest event that the streamer has read and ClickHouse may not have; 0 when there is none. Nothing for who does not stream.',
     read: (status) => known(lagSeconds(status)),
   },
   {
     name: 'outbox.lag.size',
     kind: 'gauge',
     unit: 'By',
-    help: 'Bytes of WAL, of all tables, that are written and not delivered. On a standby: not acknowledged.',
-    read: ({ state, measures: { slot, progress } }) =>
-      known(state === 'standing by' ? slot?.unconfirmedBytes : progress?.lagBytes),
+    help: 'Bytes of WAL, of all tables, that are written and not delivered. Of who does not stream, but sees the slot: not acknowledged.',
+    read: ({ measures: { slot, progress } }) =>
+      known(progress === undefined ? slot?.unconfirmedBytes : progress.lagBytes),
   },
   {
     name: 'outbox.inserts',
@@ -144,12 +147,12 @@ export const FLOW: readonly Metric[] = [
   },
 ];
 
-function lagSeconds({ state, measures: { progress } }: Status): number | undefined {
-  if (progress === undefined || state === 'standing by') return undefined;
+function lagSeconds({ measures: { progress } }: Status): number | undefined {
+  if (progress === undefined) return undefined;
   const { oldestSeconds } = progress;
   return oldestSeconds === undefined ? 0 : Math.max(0, Date.now() / 1000 - oldestSeconds);
 }
 
 function codes(pattern: RegExp): string[] {
-  return Object.keys(ERRORS).filter((code) => pattern.test(code));
+  return Object.keys(ERRORS).filter((code) => pattern.test(code) && !NEVER_COUNTED.test(code));
 }

@@ -41,7 +41,32 @@ test('what ended the session is the reason until the next is attached', () => {
     reasons: [{ code: 'OUTBOX_SLOT_INVALID', detail: 'it is invalidated (wal_removed)' }],
   });
   status.streaming();
+  status.clickhouseAnswered();
   expect(codes()).toEqual([]);
+});
+
+test('what the slot showed stays known while failing sessions look at it, and no longer', () => {
+  const { status, codes } = streaming();
+  const fail = (): void => status.notStreaming(new OutboxError('OUTBOX_PG_PRIVILEGE'));
+  const endangered = { ...SLOT, endangered: true };
+  status.slotSeen(endangered, NO_LAG);
+  fail();
+  expect(status.readiness).toMatchObject({ state: 'not streaming', slot: endangered });
+  status.slotSeen(endangered, { bytes: 1e9, ms: 1e9 });
+  fail();
+  expect(status.readiness).toMatchObject({ slot: endangered, lag: { ms: 1e9 } });
+  expect(codes()).toEqual(['OUTBOX_PG_PRIVILEGE']);
+  fail();
+  expect(status.readiness).not.toHaveProperty('slot');
+  expect(status.readiness).not.toHaveProperty('lag');
+});
+
+test('what ClickHouse answered to a session before is nothing to go by', () => {
+  const { status, codes } = streaming();
+  status.notStreaming(new OutboxError('OUTBOX_PG_UNREACHABLE'));
+  status.streaming();
+  expect(codes()).toEqual(['OUTBOX_FLOW_STARTING']);
+  expect(status.isClickHouseWritable).toBeUndefined();
 });
 
 test('an error without a code says nothing of itself', () => {
@@ -55,6 +80,7 @@ test('silence of Postgres is a reason, for a holder as for a standby', () => {
   for (const stand of ['streaming', 'standingBy'] as const) {
     const { status, codes, pass } = streaming();
     status[stand]();
+    status.clickhouseAnswered();
     pass(5000);
     expect(codes()).toEqual([]);
     pass(1000);
@@ -110,4 +136,6 @@ test('a lag beyond the limit is a reason, without a limit never', () => {
   const unlimited = streaming();
   unlimited.status.slotSeen(SLOT, { ...late, ms: 1e12 });
   expect(unlimited.codes()).toEqual([]);
+  limited.status.standingBy();
+  expect(limited.status.readiness).toMatchObject({ ready: true, lag: late });
 });

@@ -83,12 +83,14 @@ export class Status {
   #probed: Reason | undefined;
   #slot: SlotStatus | undefined;
   #lag: Lag | undefined;
+  /** The slot was seen since the last session ended. */
+  #hasLooked = false;
+  #retention: RetentionStatus | undefined;
 
   constructor({ maxLagMs = 0, now = () => performance.now() }: StatusOptions = {}) {
     this.#maxLagMs = maxLagMs;
     this.#now = now;
   }
-  #retention: RetentionStatus | undefined;
 
   streaming(): void {
     this.#state = 'streaming';
@@ -98,15 +100,21 @@ export class Status {
   /** Another streamer holds the slot; this one would take over. To be said as often as that is seen. */
   standingBy(): void {
     this.#state = 'standing by';
-    this.#delivering = undefined;
+    this.#forgetDelivery();
     this.#heardAt = this.#now();
   }
 
   notStreaming(error: unknown): void {
     this.#state = 'not streaming';
-    this.#slot = undefined;
-    this.#lag = undefined;
+    this.#forgetDelivery();
     this.#ended = reasonOf(error);
+    // it is in no less danger while sessions fail that get as far as to look at it
+    if (!this.#hasLooked || /^OUTBOX_SLOT_(MISSING|INVALID)$/.test(this.#ended.code)) {
+      this.#slot = undefined;
+      this.#lag = undefined;
+      this.measures.slot = undefined;
+    }
+    this.#hasLooked = false;
     this.measures.sessionFailed(error instanceof OutboxError ? error.code : undefined);
   }
 
@@ -132,11 +140,13 @@ export class Status {
   slotSeen(slot: SlotStatus, lag: Lag): void {
     this.#slot = slot;
     this.#lag = lag;
+    this.#hasLooked = true;
     this.#heardAt = this.#now();
   }
 
+  /** Counts only while this process streams: a run may outlive its session. */
   retained(retention: RetentionStatus): void {
-    this.#retention = retention;
+    if (this.#state === 'streaming') this.#retention = retention;
   }
 
   get state(): Readiness['state'] {
@@ -169,10 +179,17 @@ export class Status {
     };
   }
 
+  /** Who streams from now on knows better. */
+  #forgetDelivery(): void {
+    this.#delivering = undefined;
+    this.#retention = undefined;
+  }
+
   #reasons(): Reason[] {
     const found = [...this.#postgresReasons(), ...this.#clickhouseReasons()];
     const { ms = 0 } = this.#lag ?? {};
-    if (this.#maxLagMs > 0 && ms > this.#maxLagMs)
+    // a standby cannot help it
+    if (this.#state === 'streaming' && this.#maxLagMs > 0 && ms > this.#maxLagMs)
       found.push({
         code: 'OUTBOX_FLOW_LATE',
         detail: `the oldest WAL that is not acknowledged is ${Math.round(ms / 1000)} s old`,

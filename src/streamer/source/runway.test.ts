@@ -13,8 +13,8 @@ interface Look {
   readonly walStatus?: string;
 }
 
-/** Looks at a slot every two seconds; says what was logged: the level of each line. */
-function watch(looks: readonly Look[]): { levels: string[]; status: Status } {
+/** Looks at a slot now and then; says what was logged: the level of each line. */
+function watch(looks: readonly Look[], everyMs = LOOK_MS): { levels: string[]; status: Status } {
   const levels: string[] = [];
   const out = { write: (line: string) => levels.push((JSON.parse(line) as { level: string }).level) };
   const status = new Status();
@@ -30,7 +30,7 @@ function watch(looks: readonly Look[]): { levels: string[]; status: Status } {
         retainedBytes: retained,
         unconfirmedBytes: unconfirmed,
       },
-      at * LOOK_MS,
+      at * everyMs,
     );
   });
   return { levels, status };
@@ -65,6 +65,11 @@ test('a slot that stands still is said to be in danger once, also when the writi
   expect(levels).toEqual(['error']);
   expect(status.readiness.slot).toMatchObject({ runwayMinutes: 12, safeWalBytes: (1024 - 298) * MIB });
   expect(watch([...standing, { retained: 20 * MIB, unconfirmed: 0 }]).levels).toEqual(['error', 'info']);
+});
+
+test('the rate of a moment is none', () => {
+  const behind = (n: number): Look => ({ retained: (200 + n) * MIB, unconfirmed: (200 + n) * MIB });
+  expect(watch(times(5, behind), 20).levels).toEqual([]);
 });
 
 test('slowly, there is time', () => {

@@ -6,6 +6,8 @@ import type { Slot } from './slot.ts';
 
 /** The rate is that of the last so many ms. */
 const WINDOW_MS = 60_000;
+/** A rate over less is that of a burst. */
+const MIN_WINDOW_MS = 1000;
 export const SHORT_MINUTES = 60;
 /** A slot keeps up while it has less than this part of its WAL unacknowledged, or kept: a short runway is then a burst. */
 const BEHIND = 0.1;
@@ -31,9 +33,10 @@ export class Runway {
     this.#samples.push(sample);
     while (this.#samples.length > 2 && this.#samples[1]!.atMs <= sample.atMs - WINDOW_MS) this.#samples.shift();
     const [first] = this.#samples;
-    const minutes = (sample.atMs - first!.atMs) / 60_000;
+    const spanMs = sample.atMs - first!.atMs;
     const shrunk = first!.safeWalBytes - sample.safeWalBytes;
-    return minutes > 0 && shrunk > 0 ? (Math.max(0, sample.safeWalBytes) * minutes) / shrunk : undefined;
+    if (spanMs < MIN_WINDOW_MS || shrunk <= 0) return undefined;
+    return (Math.max(0, sample.safeWalBytes) * (spanMs / 60_000)) / shrunk;
   }
 }
 

@@ -4,6 +4,7 @@ import { PACKAGE_NAME } from '../../package.ts';
 import type { Logger } from '../log.ts';
 import type { Status } from '../operations/status.ts';
 import type { Database } from '../postgres.ts';
+import type { SlotWatch } from './runway.ts';
 import { checkSlot, slotMissing } from './slot.ts';
 
 const POLL_MS = 500;
@@ -15,6 +16,8 @@ export interface StandbyOptions {
   readonly slot: string;
   readonly log: Logger;
   readonly status: Status;
+  /** Is told of every look, the last one too: while nobody streams, nobody else looks. */
+  readonly slotWatch: SlotWatch;
   readonly signal: AbortSignal;
   readonly stop: AbortSignal;
 }
@@ -37,15 +40,16 @@ interface Signs {
  *
  * Throws OUTBOX_SLOT_BUSY when a stop is asked for, OUTBOX_SLOT_MISSING, OUTBOX_SLOT_INVALID and OutboxErrors OUTBOX_PG_*.
  */
-export async function untilFree({ db, slot, log, status, signal, stop }: StandbyOptions): Promise<void> {
+export async function untilFree(options: StandbyOptions): Promise<void> {
+  const { db, slot, log, status, slotWatch, signal, stop } = options;
   let seen = '';
   let seenAt = performance.now();
   for (let waits = false; ; waits = true) {
     const found = await checkSlot(db, slot);
     if (found === undefined) throw slotMissing(slot);
+    slotWatch.look(found, performance.now());
     if (found.activePid === undefined) return;
     status.standingBy();
-    status.measures.slot = found;
     if (!waits) {
       log.info({ err: new OutboxError('OUTBOX_SLOT_BUSY'), walsender: found.activePid }, 'standing by');
     }
