@@ -40,7 +40,7 @@ test('garbage in the stream: the streamer says so, connects again and delivers e
     await outbox.fill(20);
     count += 20;
     const { err } = await streamer.log(
-      (line) => line.level === 'error' && streamer.logs.indexOf(line) >= failures,
+      (line) => line.err !== undefined && streamer.logs.indexOf(line) >= failures,
       name,
     );
     expect([name, err?.code]).toEqual([name, 'OUTBOX_PROTOCOL']);

@@ -122,6 +122,7 @@ test.concurrent('a retention that fails is in the status, until one comes as far
     CREATE FUNCTION outbox.refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'refused'; END$$;
     CREATE TRIGGER refuse BEFORE TRUNCATE ON ${table} EXECUTE FUNCTION outbox.refuse()`);
   const status = new Status();
+  status.streaming();
   const job = new RetentionJob(configOf(outbox), createLogger({ level: 'fatal' }), status);
   const problem = (): unknown => status.readiness.retention?.problem;
   const writer = await connect(outbox);
