@@ -19,3 +19,20 @@ export function notes(): string[] {
     return note.slice(0, LENGTH);
   });
 }
+
+const NOTE_LENGTH = 135;
+let texts: readonly string[] | undefined;
+
+/** The context of the n-th event, JSON of about 300 bytes. */
+export function contextOf(n: number): Record<string, unknown> {
+  texts ??= notes();
+  return {
+    orderId: n,
+    customer: `c-${(n * 7919) % 100_000}`,
+    amount: (n % 1000) / 10,
+    currency: 'EUR',
+    items: n % 7,
+    note: texts[n % texts.length]!.slice(0, NOTE_LENGTH),
+    nested: { a: n, b: 'text', c: true },
+  };
+}

@@ -1,7 +1,8 @@
 import { emitEvent, emitEvents } from '../../src/app/index.ts';
 import type { Client } from 'pg';
 import { spreadOf } from '../figures.ts';
-import { bareRow, contextOf } from './variants.ts';
+import { contextOf } from '../notes.ts';
+import { bareRow } from './variants.ts';
 
 const CALLS = 100_000;
 const ROUNDS = 5;

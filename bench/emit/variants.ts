@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { ClickHouseClient } from '@clickhouse/client';
 import type { Client } from 'pg';
 import { emitEvent } from '../../src/app/index.ts';
-import { notes } from '../notes.ts';
+import { contextOf } from '../notes.ts';
 
 /** One request of an application: it stores an order, and tells of it in one way or another. */
 export interface Variant {
@@ -10,25 +10,10 @@ export interface Variant {
   readonly request: (i: number) => Promise<void>;
 }
 
-const NOTE_LENGTH = 135;
 const TYPE = 'order.placed';
 const ENVIRONMENT = 'production';
 const INSERT = `INSERT INTO outbox.event (event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, tracestate)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`;
-
-const texts = notes();
-
-export function contextOf(i: number): Record<string, unknown> {
-  return {
-    orderId: i,
-    customer: `c-${(i * 7919) % 100_000}`,
-    amount: (i % 1000) / 10,
-    currency: 'EUR',
-    items: i % 7,
-    note: texts[i % texts.length]!.slice(0, NOTE_LENGTH),
-    nested: { a: i, b: 'text', c: true },
-  };
-}
 
 export const NONE = 'no event';
 export const BARE = 'a bare INSERT of the same row';

@@ -1,15 +1,12 @@
 /** Sends each event to ClickHouse by a request of its own, as an application without an outbox may. */
 import { randomUUID } from 'node:crypto';
 import { createClient } from '@clickhouse/client';
-import { notes } from '../notes.ts';
+import { contextOf } from '../notes.ts';
 import { given, say } from '../worker.ts';
-
-const NOTE_LENGTH = 135;
 
 const events = Number(given('EVENTS'));
 const inFlight = Number(given('IN_FLIGHT'));
 const clickhouse = createClient({ url: given('CLICKHOUSE_URL'), max_open_connections: inFlight });
-const texts = notes();
 let sent = 0;
 
 say('attached');
@@ -21,15 +18,6 @@ async function send(): Promise<void> {
   while (sent < events) {
     const i = sent++;
     const now = new Date().toISOString();
-    const context = {
-      orderId: i,
-      customer: `c-${(i * 7919) % 100_000}`,
-      amount: (i % 1000) / 10,
-      currency: 'EUR',
-      items: i % 7,
-      note: texts[i % texts.length]!.slice(0, NOTE_LENGTH),
-      nested: { a: i, b: 'text', c: true },
-    };
     await clickhouse.insert({
       table: 'events',
       format: 'JSONEachRow',
@@ -38,7 +26,7 @@ async function send(): Promise<void> {
           event_type: `order.${i % 12}`,
           event_date_time: now,
           environment: 'production',
-          event_context_text: JSON.stringify(context),
+          event_context_text: JSON.stringify(contextOf(i)),
           metadata_version: 1,
           event_id: randomUUID(),
           committed_at: now,

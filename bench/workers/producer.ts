@@ -6,17 +6,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { emitEvents } from '../../src/app/index.ts';
 import { quantile } from '../figures.ts';
-import { notes } from '../notes.ts';
+import { contextOf } from '../notes.ts';
 import { given, say } from '../worker.ts';
-
-const NOTE_LENGTH = 135;
 
 const rate = Number(given('RATE'));
 const seconds = Number(given('SECONDS'));
 const perTransaction = Number(given('PER_TRANSACTION'));
 const connections = Number(given('CONNECTIONS'));
 const transactions = Math.round((rate * seconds) / perTransaction);
-const texts = notes();
 const commitMs: number[] = [];
 let next = 0;
 
@@ -53,14 +50,5 @@ async function produce(client: Client): Promise<void> {
 }
 
 function event(i: number): Parameters<typeof emitEvents>[1][number] {
-  const note = texts[i % texts.length]!.slice(0, NOTE_LENGTH);
-  const nested = { a: i, b: 'text', c: true };
-  const context = {
-    orderId: i,
-    customer: `c-${(i * 7919) % 100_000}`,
-    amount: (i % 1000) / 10,
-    currency: 'EUR',
-    items: i % 7,
-  };
-  return { type: `order.${i % 12}`, environment: 'production', context: { ...context, note, nested } };
+  return { type: `order.${i % 12}`, environment: 'production', context: contextOf(i) };
 }

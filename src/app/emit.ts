@@ -3,7 +3,8 @@ import { emitFailed } from './failure.ts';
 import { readSettings, type Settings } from './settings.ts';
 import { insertMany, insertOne, type Statement } from './statement.ts';
 import { sending } from './trace.ts';
-import { open, type Send, type Transaction } from './transaction.ts';
+import { open, type Transaction } from './transaction.ts';
+import type { Send } from './transactions/client.ts';
 
 /** What holds for the events of one call. Asked for at each call, when the transaction is known to be open. */
 export type Rules = (settings: Settings) => { readonly settings: Settings; readonly policy: Policy };

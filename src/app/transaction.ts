@@ -10,20 +10,6 @@ import { openPrisma, type PrismaTransaction } from './transactions/prisma.ts';
 import { openQuery, type QueryTransaction } from './transactions/query.ts';
 import { openTypeOrm, type TypeOrmQueryRunner, type TypeOrmTransaction } from './transactions/typeorm.ts';
 
-export type {
-  DrizzleTransaction,
-  KnexTransaction,
-  KyselyTransaction,
-  MikroOrmTransaction,
-  PgTransaction,
-  PostgresJsTransaction,
-  PrismaTransaction,
-  QueryTransaction,
-  Send,
-  TypeOrmQueryRunner,
-  TypeOrmTransaction,
-};
-
 /** The transaction in which an event is emitted: the one that makes the change which the event tells of. */
 export type Transaction =
   | PgTransaction

@@ -183,6 +183,7 @@ export class Gate {
   }
 
   #sendLate(request: IncomingMessage, body: Buffer, lateMs: number): void {
+    // the fault itself: the insert reaches the server only after its sender has given it up, by a time that is drawn
     const late = sleep(lateMs)
       .then(async () => this.#send(request, body))
       .then(ignore, ignore)

@@ -52,6 +52,7 @@ export class Producers {
       try {
         await client.connect();
         while (!this.#stopped) {
+          // asked again and again until the streamer has caught up, for as long as the faults keep it from that
           while (this.#options.isTooFarAhead() && !this.#stopped) await sleep(50);
           await this.#transact(client, producer, dice);
           await dice.pause(0, 250);

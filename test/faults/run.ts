@@ -82,6 +82,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
   const steps = schedule(seed, FAULTS.filter(only));
   while (faults < options.faults && journal.seconds < options.minutes * 60) {
     const step = steps.next().value;
+    // the schedule is drawn from the seed: when a fault comes is a part of it
     await sleep(step.pauseMs);
     report(
       `${journal.seconds.toFixed(1).padStart(7)} s ${step.injections.map(({ fault }) => fault.name).join('  +  ')}`,
@@ -130,11 +131,13 @@ function share(kinds: ReadonlyMap<string, Tally>): number {
 async function inject(world: World, { injections }: Step, kinds: Map<string, Tally>): Promise<void> {
   const { journal } = world;
   const isDone = new AbortController();
+  // a deadline: who is done in time does not wait for it
   const overdue = sleep(STEP_MS, undefined, { signal: isDone.signal }).then(
     () => journal.violate(`a fault took longer than ${STEP_MS / 1000} s`),
     () => undefined,
   );
   const all = injections.map(async ({ fault, seed, delayMs }, n) => {
+    // how far two faults overlap is drawn, too
     if (n > 0) await sleep(delayMs);
     journal.note(`fault: ${fault.name}`);
     const isInjected = await fault.inject(world, new Dice(seed));

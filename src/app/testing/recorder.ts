@@ -1,6 +1,6 @@
 import { OutboxError } from '../../errors.ts';
 import { rowsIn, type StoredRow } from '../statement.ts';
-import type { PgTransaction } from '../transaction.ts';
+import type { PgTransaction } from '../transactions/pg.ts';
 import type { RecordedEvent } from './event.ts';
 
 /** A transaction of a recorder: it takes the INSERTs of events, and no other statement. */
