@@ -5,7 +5,7 @@ import { Worker } from '../worker.ts';
 
 export const WALSENDER_PACED = walsender(
   'walsender alone (paced)',
-  'a reader of the slot (binary, TCP) that counts the rows and discards them; rests for 1 ms after four reads, as the streamer does',
+  'a reader of the slot (binary, TCP) that counts the rows and discards them, and rests between its reads as the streamer does',
   true,
 );
 export const WALSENDER_EAGER = walsender(

@@ -1,14 +1,13 @@
 /** Reads a slot as fast as it can, or paced, counts the rows and discards them. Acknowledges nothing. */
 import type { Socket } from 'node:net';
 import { FRAME_HEADER_BYTES, FrameReader } from '../../src/streamer/source/frames.ts';
+import { Pace } from '../../src/streamer/source/pace.ts';
 import { PUBLICATION } from '../../src/streamer/source/publication.ts';
 import { ReadSocket } from '../../src/streamer/source/socket.ts';
 import { message, standbyStatus } from '../../src/streamer/source/wire.ts';
 import { connectClient } from '../../src/streamer/postgres.ts';
 import { given, say } from '../worker.ts';
 
-const READS_PER_TURN = 4;
-const REST_MS = 1;
 const STATUS_MS = 1000;
 const COPY_DATA = 0x64;
 const COPY_BOTH = 0x57;
@@ -21,13 +20,13 @@ const XLOG_HEADER_BYTES = 25;
 const events = Number(given('EVENTS'));
 const isPaced = given('PACED') === 'yes';
 let rows = 0;
-let reads = 0;
 
 const reader = new ReadSocket();
 const client = await connectClient(given('DATABASE_URL'), { replication: true, socket: reader.socket }, (error) => {
   throw error;
 });
 const { stream: socket } = (client as unknown as { connection: { stream: Socket } }).connection;
+const pace = new Pace(socket, () => void socket.resume());
 const frames = new FrameReader((type, buffer, start, end) => {
   const at = start + FRAME_HEADER_BYTES;
   if (type === COPY_BOTH) say('attached');
@@ -42,10 +41,7 @@ const frames = new FrameReader((type, buffer, start, end) => {
 socket.removeAllListeners('data');
 reader.takeOver((chunk) => {
   frames.push(chunk);
-  if (!isPaced || ++reads < READS_PER_TURN) return;
-  reads = 0;
-  socket.pause();
-  setTimeout(() => socket.resume(), REST_MS);
+  if (isPaced && pace.rests()) socket.pause();
 });
 const options = `proto_version '1', publication_names '${PUBLICATION}', binary 'true'`;
 socket.write(message('Q', Buffer.from(`START_REPLICATION SLOT "${given('SLOT')}" LOGICAL 0/0 (${options})\0`)));
