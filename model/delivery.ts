@@ -1,21 +1,22 @@
-import { isUnread, newBatch, tokenOf } from './batch.ts';
+import { newBatch, tokenOf } from './batch.ts';
 import { attemptOf, isRemembered, sent } from './clickhouse.ts';
 import { canWrite, settled, write } from './ledger.ts';
 import { freshToken, outlast } from './plan.ts';
 import type { Steps } from './plan.ts';
 import { isolate } from './refusal.ts';
-import { ANSWERED, formatPosition, lsnOf, nameOf, REFUSED, startOf, STREAM, UNSENT } from './state.ts';
-import type { Batch, State, Streamer } from './state.ts';
+import { ANSWERED, formatPosition, isAnswered, lsnOf, nameOf, startOf, STREAM, UNSENT } from './state.ts';
+import type { Batch, Insert, Pending, State, Streamer } from './state.ts';
 
 /** From a range to rows in ClickHouse: src/streamer/loop.ts, delivery/deliver.ts, delivery/send.ts. */
 export function deliverySteps(steps: Steps, i: number): void {
   const { batch } = steps.s.streamers[i]!;
   if (batch === undefined) cutPending(steps, i);
-  if (batch?.state === UNSENT) {
-    absent(steps, i, batch);
-    insert(steps, i, batch);
+  for (const [index, { state }] of batch?.inserts.entries() ?? []) {
+    if (state !== UNSENT) continue;
+    absent(steps, i, batch!, index);
+    insert(steps, i, batch!, index);
   }
-  if (batch?.state === REFUSED) isolate(steps, i, batch);
+  if (batch !== undefined) isolate(steps, i, batch);
   intend(steps, i);
   settle(steps, i);
 }
@@ -24,16 +25,16 @@ export function deliverySteps(steps: Steps, i: number): void {
 function cutPending(steps: Steps, i: number): void {
   const { s, world } = steps;
   const me = s.streamers[i]!;
-  const { pending, readBackBelow } = me.row;
+  const { pending } = me.row;
   if (pending === undefined || me.link !== STREAM || world.visible(s) <= lsnOf(pending.to)) return;
   steps.add(
     `${nameOf(i)} cut: pending again`,
     (d) => {
-      const { token, old } = pending;
       const to = world.without('cutByLimits') ? world.positionOf(s, pending.rows[0]!) : pending.to;
       const rows = world.range(s, me.cut, to);
       const mine = d.streamers[i]!;
-      mine.batch = { ...newBatch(to, token, rows, true, isUnread(steps, rows, readBackBelow)), old };
+      const inserts = world.without('cutByConfig') ? 1 : pending.inserts;
+      mine.batch = newBatch(steps, mine, { ...pending, to, rows, inserts }, true);
       mine.cut = to;
       if (String(rows) !== String(pending.rows))
         d.wrong = `altered: the recorded insert was [${String(pending.rows)}], cut again it is [${String(rows)}]`;
@@ -46,15 +47,17 @@ function cutPending(steps: Steps, i: number): void {
 function intend(steps: Steps, i: number): void {
   const { s, world } = steps;
   const me = s.streamers[i]!;
-  if (me.batch === undefined ? me.row.pending !== undefined : me.batch.state !== ANSWERED) return;
+  if (me.batch === undefined ? me.row.pending !== undefined : !isAnswered(me.batch)) return;
   const next = world.range(s, me.cut, startOf(world.visible(s))).slice(0, world.maxRows);
   for (const [index, last] of next.entries()) {
     const rows = next.slice(0, index + 1);
     const to = world.positionOf(s, last);
-    const token = tokenOf(steps, me.cut, to);
+    const inserts = Math.min(world.inserts, rows.length);
+    const pending: Pending = { to, token: tokenOf(steps, me.cut, to), rows, inserts, old: false };
     const then = (_: State, mine: Streamer): void => {
-      mine.batch = newBatch(to, token, rows, false, isUnread(steps, rows, me.row.readBackBelow));
+      mine.batch = newBatch(steps, mine, pending, false);
       mine.cut = to;
+      mine.done = mine.done.filter((event) => !rows.includes(event));
     };
     if (world.without('noIntent')) {
       steps.add(
@@ -65,26 +68,27 @@ function intend(steps: Steps, i: number): void {
       continue;
     }
     const set = world.without('settleEarly') ? { ...settled(steps, me), delivered: to } : settled(steps, me);
-    write(steps, i, 'intend', { ...set, pending: { to, token, rows, old: false } }, then);
+    write(steps, i, 'intend', { ...set, pending }, then);
   }
 }
 
 /** ReadBack.quiet, ReadBack.absent: once no attempt can be under way, finds which rows are not there. */
-function absent(steps: Steps, i: number, batch: Batch): void {
+function absent(steps: Steps, i: number, { inserts }: Batch, index: number): void {
   const { s, world } = steps;
   const me = s.streamers[i]!;
-  if (!mustReadBack(steps, batch) || !me.mine || !canWrite(me) || s.window !== 'on') return;
+  const own = inserts[index]!;
+  if (!mustReadBack(steps, own) || !me.mine || !canWrite(me) || s.window !== 'on') return;
   const isQuiet = !world.without('readBackUnwaited');
   if (isQuiet && s.attempts.length > 0) return;
-  const send = batch.rows.filter((event) => s.table[event] === 0);
-  const there = batch.rows.filter((event) => s.table[event]! > 0);
+  const send = own.rows.filter((event) => s.table[event] === 0);
+  const there = own.rows.filter((event) => s.table[event]! > 0);
   steps.add(
     `${nameOf(i)} absent`,
     (d) => {
       if (isQuiet && !world.without('noDeadline')) outlast(d);
       if (world.view && !world.without('viewsUnsaid'))
         d.unproven = [...new Set([...d.unproven, ...there])].toSorted((a, b) => a - b);
-      const mine = d.streamers[i]!.batch!;
+      const mine = d.streamers[i]!.batch!.inserts[index]!;
       mine.send = send;
       mine.readBack = false;
       mine.old = false;
@@ -95,42 +99,43 @@ function absent(steps: Steps, i: number, batch: Batch): void {
   );
 }
 
-function mustReadBack({ world }: Steps, batch: Batch): boolean {
-  return batch.readBack || (batch.mayBeThere && batch.old && !world.without('trustForEver'));
+function mustReadBack({ world }: Steps, { readBack, mayBeThere, old }: Insert): boolean {
+  return readBack || (mayBeThere && old && !world.without('trustForEver'));
 }
 
 /** One attempt, within D of the last proof of the epoch; checkTarget before every repetition. */
-function insert(steps: Steps, i: number, batch: Batch): void {
+function insert(steps: Steps, i: number, batch: Batch, index: number): void {
   const { s, world } = steps;
+  const own = batch.inserts[index]!;
   const me = s.streamers[i]!;
   const canProve = me.mine && canWrite(me);
   if (!canProve && !me.proven) return;
-  if (batch.mayBeThere && s.window !== 'on') {
+  if (own.mayBeThere && s.window !== 'on') {
     doubt(steps, i, batch);
     return;
   }
-  const attempt = attemptOf(steps, i, batch.token, batch.send);
+  const attempt = attemptOf(steps, i, own.token, own.send, index);
   let isProven = false;
-  if (mustReadBack(steps, batch)) {
+  if (mustReadBack(steps, own)) {
     // a failing view, and by the numbers of the blocks that came since the token is still remembered
-    if (batch.readBack || !batch.viewFailed) return;
+    if (own.readBack || !own.viewFailed) return;
     isProven = isRemembered(steps, attempt);
     if (!isProven && !world.without('viewsTrusted')) return;
   }
   steps.add(
     `${nameOf(i)} insert`,
     (d) => {
-      const token = world.without('newTokenOnRetry') ? freshToken(d) : batch.token;
+      const token = world.without('newTokenOnRetry') ? freshToken(d) : own.token;
       const mine = d.streamers[i]!;
       if (canProve) mine.proven = true;
-      sent(mine.batch!);
+      sent(mine.batch!.inserts[index]!);
       if (isProven) {
-        mine.batch!.old = false;
+        mine.batch!.inserts[index]!.old = false;
         for (const known of d.remembered) if (known.token === token) known.old = false;
       }
       d.attempts.push({ ...attempt, token });
     },
-    () => `[${String(batch.send)}] token ${world.without('newTokenOnRetry') ? 'of its own' : batch.token}`,
+    () => `[${String(own.send)}] token ${world.without('newTokenOnRetry') ? 'of its own' : own.token}`,
   );
 }
 
@@ -140,7 +145,7 @@ function doubt(steps: Steps, i: number, batch: Batch): void {
   if (s.window !== 'off') return;
   const seen = (d: State): void => {
     d.window = 'seen off';
-    d.streamers[i]!.batch!.readBack = true;
+    for (const own of d.streamers[i]!.batch!.inserts) own.readBack = own.mayBeThere && own.state !== ANSWERED;
   };
   const { delivered, acked, pending, readBackBelow } = s.streamers[i]!.row;
   if (world.without('doubtInMemory')) steps.add(`${nameOf(i)} checkTarget: the window is off`, seen);
@@ -153,7 +158,7 @@ function doubt(steps: Steps, i: number, batch: Batch): void {
 /** Ledger.settle */
 function settle(steps: Steps, i: number): void {
   const me = steps.s.streamers[i]!;
-  if (me.batch?.state !== ANSWERED) return;
+  if (!isAnswered(me.batch)) return;
   write(steps, i, 'settle', { ...settled(steps, me), pending: undefined }, (_, mine) => {
     mine.batch = undefined;
   });

@@ -32,7 +32,7 @@ export function retrySteps(steps: Steps): void {
   if (state === 'absent' && proven) {
     steps.add('retry inserts the row', (d) => {
       const own = world.without('retryAnyToken') ? freshToken(d) : token;
-      d.attempts.push(attemptOf(steps, RETRY, own, [event]));
+      d.attempts.push(attemptOf(steps, RETRY, own, [event], 0));
       d.retry!.state = 'sent';
       if (!d.retried.includes(event)) d.retried.push(event);
     });

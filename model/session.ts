@@ -3,11 +3,11 @@ import { executeTake, formatRow, write } from './ledger.ts';
 import { end } from './plan.ts';
 import type { Steps } from './plan.ts';
 import {
-  ANSWERED,
   ATTACHED,
   copyRow,
   CUT_OFF,
   DOWN,
+  isAnswered,
   LIVE,
   lsnOf,
   nameOf,
@@ -115,6 +115,7 @@ function take(steps: Steps, i: number): void {
       row,
       cut: Math.max(row.delivered, began),
       batch: undefined,
+      done: [],
       held: !world.without('holdForgotten') && !world.without('ackPastQuarantine') && d.quarantine.some(isUnacked),
     };
   };
@@ -135,7 +136,8 @@ function checkReach(steps: Steps, i: number): void {
     const position = world.positionOf(s, event);
     if (lsnOf(position) < readBackBelow) return false;
     if (world.without('distrustByReach')) return position > (pending?.to ?? delivered);
-    return position > delivered && s.stamps[event] !== pending?.token;
+    const isPending = pending !== undefined && position <= pending.to && s.stamps[event] === pending.token;
+    return position > delivered && !isPending;
   };
   const strange = [...s.table.keys()].filter(isStrange);
   const live = (d: State): void => {
@@ -205,7 +207,7 @@ function sendStatus(steps: Steps, i: number): void {
   let flush = row.acked;
   if (world.without('ackWhenCut')) flush = Math.max(flush, world.ackable(s, cut));
   if (world.without('ackWhenAnswered'))
-    flush = Math.max(flush, world.ackable(s, batch?.state === ANSWERED ? batch.to : row.delivered));
+    flush = Math.max(flush, world.ackable(s, isAnswered(batch) ? batch.to : row.delivered));
   if (world.without('ackLimitAfter')) flush = Math.max(flush, idleLsn(steps, me), world.ackable(s, row.delivered));
   if (flush <= s.confirmedFlush || flush > s.wal.length + 1) return;
   steps.add(`${nameOf(i)} sendStatus: flush ${flush}`, (d) => {
