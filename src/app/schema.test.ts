@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { event, quarantine, stream } from './schema.ts';
 
-const MIGRATION = ['0000_outbox', '0001_quarantine']
+const MIGRATION = ['0000_outbox', '0001_quarantine', '0003_inserts']
   .map((name) => readFileSync(new URL(`../../migrations/postgres/${name}.sql`, import.meta.url), 'utf8'))
   .join('\n');
 

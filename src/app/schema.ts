@@ -66,6 +66,8 @@ export const stream = outbox.table(
     holder_pid: integer(),
     /** A repair has begun and not ended: nothing is streamed until it has. */
     repair_began_at: instant(),
+    /** In how many inserts the pending rows go out at the same time. */
+    pending_inserts: integer().notNull().default(1),
   },
   () => [
     check(

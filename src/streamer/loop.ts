@@ -58,6 +58,7 @@ export class DeliveryLoop {
       table: config.clickhouseTable,
       origin: 'stream',
       tokenOf,
+      maxInserts: config.batchInserts,
       quarantineMaxRows: config.quarantineMaxRows,
       onTooLarge: () => intake.shrink(),
       onQuarantined: (walEnd) => acks.holdUntil(walEnd),
@@ -134,8 +135,7 @@ export class DeliveryLoop {
   /** Records the intent, which settles what was answered. */
   async #intend({ batch, trace }: Cut, answered: Cut | undefined): Promise<Pending> {
     const ackable = this.#options.intake.ackableAfter(answered?.batch);
-    const intend = async (): Promise<Pending> =>
-      trace.intend(async () => this.#delivery.intend(batch, { from: 0, to: batch.rows }, ackable));
+    const intend = async (): Promise<Pending> => trace.intend(async () => this.#delivery.intend(batch, ackable));
     return answered === undefined ? intend() : this.#settle(answered, intend);
   }
 

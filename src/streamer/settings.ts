@@ -25,7 +25,7 @@ interface TextSetting extends Described {
 
 interface IntegerSetting extends Described {
   readonly kind: 'integer';
-  readonly unit: 'rows' | 'bytes' | 'ms' | 'days' | 'port' | 'spans';
+  readonly unit: 'rows' | 'inserts' | 'bytes' | 'ms' | 'days' | 'port' | 'spans';
   readonly default: number;
   readonly min: number;
   readonly max: number;
@@ -96,7 +96,19 @@ export const SETTINGS = {
     default: 100_000,
     min: 1,
     max: 100_000,
-    meaning: 'Most rows in one insert. One insert is one block in ClickHouse, which is why there is an upper limit.',
+    meaning:
+      'Most rows in a batch, and so in one insert. One insert is one block in ClickHouse, which is why there is an upper limit.',
+  },
+  OUTBOX_BATCH_INSERTS: {
+    key: 'batchInserts',
+    readBy: 'streamer',
+    kind: 'integer',
+    unit: 'inserts',
+    default: 2,
+    min: 1,
+    max: 8,
+    meaning:
+      'A full batch goes out in so many inserts at the same time, because ClickHouse types the JSON of one insert in one thread. More of them make catching up faster, as far as ClickHouse has cores to spare.',
   },
   OUTBOX_BATCH_MAX_BYTES: {
     key: 'batchMaxBytes',
@@ -107,7 +119,7 @@ export const SETTINGS = {
     min: 64 * 1024,
     max: 64 * 1024 * 1024,
     meaning:
-      'Most bytes in one insert. Memory is about twice that: one batch in flight and one filling. Not below OUTBOX_MAX_EVENT_BYTES where that is given.',
+      'Most bytes in a batch, and so in one insert. Memory is about twice that: one batch in flight and one filling. Not below OUTBOX_MAX_EVENT_BYTES where that is given.',
   },
   OUTBOX_FLUSH_INTERVAL_MS: {
     key: 'flushIntervalMs',

@@ -96,11 +96,11 @@ class WatchedClickHouse extends ClickHouse {
   }
 
   override async insert(insert: Insert, signal: AbortSignal): Promise<void> {
-    this.#status.inserting(true);
+    const answered = this.#status.inserting();
     try {
       await super.insert(insert, signal);
     } finally {
-      this.#status.inserting(false);
+      answered();
     }
   }
 }

@@ -1,7 +1,7 @@
 import { Field } from '../source/pgoutput.ts';
 import type { Tuple } from '../source/pgoutput.ts';
 import type { Lsn } from '../../lsn.ts';
-import { CHUNK_BYTES, Column } from './column.ts';
+import { CHUNK_BYTES, Column, MARK_ROWS } from './column.ts';
 import type { ChunkPool } from './column.ts';
 import { Producers, TRACEPARENT_BYTES } from './producers.ts';
 import { readTimestamp } from './time.ts';
@@ -53,6 +53,8 @@ export class Batch {
   readonly producers = new Producers();
   /** Dates that DateTime64(6) cannot hold and that were clamped. */
   clamped = 0;
+  /** It was cut because nothing more had room in it. */
+  isFull = false;
   /** When the first row came in, in ms of the given clock. */
   openedAt = 0;
   /** Position of the last row. */
@@ -61,6 +63,7 @@ export class Batch {
   /** Where the last transaction that ends with this batch ends: the flush LSN that its settling allows. 0 when none does. */
   ackLsn: Lsn = 0;
 
+  readonly #strings: readonly Column[];
   readonly #date: Int64 = { high: 0, low: 0 };
 
   constructor(pool: ChunkPool) {
@@ -75,10 +78,12 @@ export class Batch {
     this.committedAt = new Column(pool);
     this.traceId = new Column(pool);
     this.spanId = new Column(pool);
+    this.#strings = [this.eventType, this.environment, this.eventContextText, this.traceId, this.spanId];
   }
 
   append(buffer: Buffer, tuple: Tuple, stamp: TransactionStamp, seq: number, bytes: number): void {
     const { start, end } = tuple;
+    if (this.rows % MARK_ROWS === 0) for (const column of this.#strings) column.mark();
     text(this.eventType, buffer, start[Field.eventType]!, end[Field.eventType]!);
     text(this.environment, buffer, start[Field.environment]!, end[Field.environment]!);
     text(this.eventContextText, buffer, start[Field.eventContext]!, end[Field.eventContext]!);

@@ -6,6 +6,8 @@ import type { Rows } from './rows.ts';
  */
 export const CHUNK_BYTES = 256 * 1024;
 
+export const MARK_ROWS = 4096;
+
 /** Chunks that answered batches gave back, for the next batches to fill. */
 export class ChunkPool {
   readonly #free: Buffer[] = [];
@@ -34,6 +36,8 @@ export class Column {
   readonly #pool: ChunkPool;
   #chunks: Buffer[] = [];
   #chunk: Buffer = Buffer.alloc(0);
+  /** Where every so many values of a column of strings begin. */
+  #marks: number[] = [];
   /** Where the next byte goes. The first chunk is taken when there is one. */
   #at = CHUNK_BYTES;
 
@@ -50,12 +54,22 @@ export class Column {
     yield* this.#between(0, this.bytes);
   }
 
-  /** The same for some rows: of values that are `width` bytes each, or of strings, which are walked through, when it is 0. */
+  /** Remembers where the next value begins, which is the `n * MARK_ROWS`th, so that strings are found without a walk through all of them. */
+  mark(): void {
+    this.#marks.push(this.bytes);
+  }
+
+  /** The same for some rows: of values that are `width` bytes each, or of strings, which are walked through from a mark, when it is 0. */
   *partsOf(runs: readonly Rows[], width: number): Generator<Buffer, void, undefined> {
     let row = 0;
     let offset = 0;
     const seek = (to: number): number => {
       if (width > 0) return to * width;
+      const marked = Math.min(Math.floor(to / MARK_ROWS), this.#marks.length - 1);
+      if (marked * MARK_ROWS > row) {
+        row = marked * MARK_ROWS;
+        offset = this.#marks[marked]!;
+      }
       for (; row < to; row++) offset = this.#afterString(offset);
       return offset;
     };
@@ -92,6 +106,7 @@ export class Column {
   release(): void {
     this.#pool.give(this.#chunks);
     this.#chunks = [];
+    this.#marks = [];
   }
 
   string(source: Buffer, start: number, end: number): void {

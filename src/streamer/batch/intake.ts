@@ -188,6 +188,7 @@ export class Intake implements ChangeHandler {
   /** Hands over the filling batch and begins the next. */
   cut(): Batch {
     const batch = this.#filling;
+    batch.isFull = this.#full;
     this.#filling = new Batch(this.#options.pool);
     this.#full = false;
     this.#hurry = false;

@@ -3,6 +3,7 @@ import { ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/c
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
 import { OutboxError } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
+import { SETTINGS } from '../settings.ts';
 import { refusal } from './refusal.ts';
 import { traceHeaders } from './trace.ts';
 
@@ -81,8 +82,8 @@ export class ClickHouse {
       database,
       application: PACKAGE_NAME,
       request_timeout: this.#patienceMs,
-      // an insert and, beside it, a question
-      max_open_connections: 2,
+      // the inserts of a batch and, beside them, a question
+      max_open_connections: SETTINGS.OUTBOX_BATCH_INSERTS.max + 1,
       keep_alive: { enabled: true, eagerly_destroy_stale_sockets: true },
       compression: { request: false, response: false },
       log: { level: ClickHouseLogLevel.OFF },

@@ -2,24 +2,41 @@ import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
 import type { Batch } from '../batch/batch.ts';
 import { eventOf, positionOf } from '../batch/event.ts';
+import { sharesOf } from '../batch/rows.ts';
 import type { Rows } from '../batch/rows.ts';
 import { Repeats } from '../repeats.ts';
 import type { Pending } from './ledger-row.ts';
-import { formatPosition } from './position.ts';
-import type { Intent } from './position.ts';
+import { formatPosition, tokenOfInsert } from './position.ts';
+import type { Intent, Position } from './position.ts';
 import { ReadBack } from './readback.ts';
 import { untilDone } from './retry.ts';
 import { Send } from './send.ts';
-import type { SendOptions, Surroundings } from './send.ts';
+import type { Intended, Refusal, SendOptions, Surroundings } from './send.ts';
 import { TargetWatch } from './target-watch.ts';
 
 export interface DeliveryOptions extends SendOptions {
-  /** Makes the token of an insert of some rows of a batch. */
+  /** In how many inserts a full batch goes out at the same time. */
+  readonly maxInserts: number;
+  /** Makes the token of some rows of a batch. */
   readonly tokenOf: (intent: Intent, rows: Rows) => string;
   /** A batch was too large for ClickHouse's limits: the next ones should be smaller. */
   readonly onTooLarge: () => void;
   /** An event was set aside by a write that ended at this LSN. */
   readonly onQuarantined: (walEnd: Lsn) => void;
+}
+
+/** Rows that went out in an insert of their own, and what became of it: answered, or refused for good. */
+interface Share {
+  readonly rows: Rows;
+  readonly token: string;
+  readonly refusal: Refusal | undefined;
+}
+
+/** Rows that come after what is pending. */
+interface Later {
+  readonly rows: Rows;
+  /** This session has inserted them. */
+  readonly isThere: boolean;
 }
 
 /**
@@ -56,54 +73,24 @@ export class Delivery {
     });
   }
 
-  /** Records the intent of some rows, which settles what was pending and allows acknowledgements up to `ackable`. */
-  async intend(batch: Batch, rows: Rows, ackable: Lsn): Promise<Pending> {
-    const { ledger } = this.#options;
-    const { delivered, pending } = ledger.state;
-    const next = this.#pending(batch, rows, pending?.to ?? delivered);
-    await ledger.intend(next, ackable);
-    return next;
+  /** Records the intent of a batch, which settles what was pending and allows acknowledgements up to `ackable`. */
+  async intend(batch: Batch, ackable: Lsn): Promise<Pending> {
+    // who is not behind need not hurry, and leaves fewer parts in the table
+    const inserts = batch.isFull ? Math.min(this.#options.maxInserts, batch.rows) : 1;
+    return this.#intend(batch, { from: 0, to: batch.rows }, inserts, ackable);
   }
 
   /**
    * Returns when ClickHouse has all rows of the intended batch, each once, but for those that are in quarantine; the last part
-   * is then still pending. `isRecorded` says that the intent is an earlier session's, whose insert may be there or still
+   * is then still pending. `isRecorded` says that the intent is an earlier session's, whose inserts may be there or still
    * under way. Throws the last refusal when a stop is asked for.
    */
   async insert(batch: Batch, intent: Pending, isRecorded: boolean): Promise<void> {
-    const { ledger, source, onTooLarge, onQuarantined, log, status } = this.#options;
+    const { status, log } = this.#options;
     const began = performance.now();
-    const later: Rows[] = [];
-    let rows: Rows = { from: 0, to: batch.rows };
-    let pending = intent;
-    let quarantined = 0;
-    for (let first = true; ; first = false) {
-      const intended = { batch, rows, pending, isRecorded: isRecorded && first, isPart: !first };
-      const refusal = await new Send({ ...this.#options, ...this.#surroundings }, intended).untilAnswered();
-      if (refusal !== undefined && rows.to - rows.from > 1) {
-        const middle = (rows.from + rows.to) >> 1;
-        later.push({ from: middle, to: rows.to });
-        rows = { from: rows.from, to: middle };
-        if (first) {
-          log.error({ err: refusal.error, rows: batch.rows }, 'an insert is refused for good, and is split');
-          if (refusal.fault === 'size') onTooLarge();
-        }
-        pending = this.#pending(batch, rows, ledger.state.delivered);
-        await ledger.recut(pending, refusal.isPartlyThere ? batch.lastLsn + 1 : 0);
-        continue;
-      }
-      if (refusal !== undefined) {
-        const { message: reason, clickhouseCode } = refusal.error;
-        const walEnd = await ledger.quarantine({ event: eventOf(batch, rows.from), source, reason, clickhouseCode });
-        onQuarantined(walEnd);
-        status.measures.setAside();
-        quarantined++;
-      }
-      const next = later.pop();
-      if (next === undefined) break;
-      rows = next;
-      pending = await this.intend(batch, rows, 0);
-    }
+    const shares = await this.#sendShares(batch, intent, isRecorded);
+    const isRefused = shares.some(({ refusal }) => refusal !== undefined);
+    const quarantined = isRefused ? await this.#isolate(batch, shares, intent) : 0;
     status.measures.batchDone(batch);
     const to = formatPosition({ lsn: batch.lastLsn, seq: batch.lastSeq });
     const ms = Math.round(performance.now() - began);
@@ -113,19 +100,94 @@ export class Delivery {
     }
     if (quarantined > 0)
       log.error({ err: new OutboxError('OUTBOX_QUARANTINED'), rows: quarantined, to }, 'events are in quarantine');
-    log.debug({ rows: batch.rows, bytes: batch.bytes, to, ms }, 'batch inserted');
+    log.debug({ rows: batch.rows, bytes: batch.bytes, inserts: shares.length, to, ms }, 'batch inserted');
   }
 
-  #pending(batch: Batch, rows: Rows, from: Pending['to']): Pending {
+  /** All inserts of the intended batch at the same time. */
+  async #sendShares(batch: Batch, { inserts, token, atMs }: Pending, isRecorded: boolean): Promise<Share[]> {
+    const shares = sharesOf({ from: 0, to: batch.rows }, inserts).map(async (rows, index): Promise<Share> => {
+      const own = tokenOfInsert(token, index, inserts);
+      const refusal = await this.#send({ batch, rows, token: own, atMs, isRecorded, isSplit: false });
+      return { rows, token: own, refusal };
+    });
+    // one must not go on, nor fail unseen, when another has ended the session
+    await Promise.allSettled(shares);
+    return Promise.all(shares);
+  }
+
+  /**
+   * Splits what was refused until the events at fault stand alone, and sets those aside: how many. Of several inserts the first
+   * alone stays pending; the others come after it, and what a successor may find there it must look for (invariant 7).
+   */
+  async #isolate(batch: Batch, [first, ...others]: Share[], { atMs }: Pending): Promise<number> {
+    const { ledger, log, onTooLarge } = this.#options;
+    const behind = batch.lastLsn + 1;
+    let { rows, refusal } = first!;
+    const faults = [first!, ...others].flatMap((share) => share.refusal ?? []);
+    if (batch.rows > 1)
+      log.error({ err: faults[0]!.error, rows: batch.rows }, 'an insert is refused for good, and is split');
+    if (faults.some(({ fault }) => fault === 'size')) onTooLarge();
+    if (others.length > 0) {
+      const isPartlyThere = others.some((other) => other.refusal?.isPartlyThere ?? true);
+      const pending = { ...this.#range(batch, rows), inserts: 1, token: first!.token, atMs };
+      await ledger.recut(pending, isPartlyThere ? behind : 0);
+    }
+    const later: Later[] = others.toReversed().map((other) => ({ ...other, isThere: other.refusal === undefined }));
+    let quarantined = 0;
+    for (;;) {
+      if (refusal !== undefined && rows.to - rows.from > 1) {
+        const middle = (rows.from + rows.to) >> 1;
+        later.push({ rows: { from: middle, to: rows.to }, isThere: false });
+        rows = { from: rows.from, to: middle };
+        const pending = this.#pending(batch, rows, 1, ledger.state.delivered);
+        await ledger.recut(pending, refusal.isPartlyThere ? behind : 0);
+        refusal = await this.#sendPart(batch, rows, pending);
+        continue;
+      }
+      if (refusal !== undefined) {
+        await this.#quarantine(batch, rows.from, refusal);
+        quarantined++;
+      }
+      const next = later.pop();
+      if (next === undefined) return quarantined;
+      rows = next.rows;
+      const pending = await this.#intend(batch, rows, 1, 0);
+      refusal = next.isThere ? undefined : await this.#sendPart(batch, rows, pending);
+    }
+  }
+
+  async #sendPart(batch: Batch, rows: Rows, { token, atMs }: Pending): Promise<Refusal | undefined> {
+    return this.#send({ batch, rows, token, atMs, isRecorded: false, isSplit: true });
+  }
+
+  async #send(intended: Intended): Promise<Refusal | undefined> {
+    return new Send({ ...this.#options, ...this.#surroundings }, intended).untilAnswered();
+  }
+
+  async #quarantine(batch: Batch, row: number, { error: { message: reason, clickhouseCode } }: Refusal): Promise<void> {
+    const { ledger, source, onQuarantined, status } = this.#options;
+    onQuarantined(await ledger.quarantine({ event: eventOf(batch, row), source, reason, clickhouseCode }));
+    status.measures.setAside();
+  }
+
+  async #intend(batch: Batch, rows: Rows, inserts: number, ackable: Lsn): Promise<Pending> {
+    const { ledger } = this.#options;
+    const { delivered, pending } = ledger.state;
+    const next = this.#pending(batch, rows, inserts, pending?.to ?? delivered);
+    await ledger.intend(next, ackable);
+    return next;
+  }
+
+  #pending(batch: Batch, rows: Rows, inserts: number, from: Position): Pending {
     const { ledger, source, tokenOf: makeToken } = this.#options;
-    const to = positionOf(batch, rows.to - 1);
+    const range = this.#range(batch, rows);
     // rows are told from another insert's by it
     const atMs = (this.#lastAtMs = Math.max(Date.now(), this.#lastAtMs + 1));
-    return {
-      to,
-      rows: rows.to - rows.from,
-      token: makeToken({ source, timeline: ledger.timeline, atMs, from, to }, rows),
-      atMs,
-    };
+    const token = makeToken({ source, timeline: ledger.timeline, atMs, from, to: range.to }, rows);
+    return { ...range, inserts, token, atMs };
+  }
+
+  #range(batch: Batch, rows: Rows): Pick<Pending, 'to' | 'rows'> {
+    return { to: positionOf(batch, rows.to - 1), rows: rows.to - rows.from };
   }
 }

@@ -145,8 +145,8 @@ export class Ledger {
   }
 
   /**
-   * Replaces the pending insert, which was refused for good and of which ClickHouse took no row, by its first part. The
-   * larger one must never be sent again. Where other rows of it were there before, its parts must be read back.
+   * Replaces what is pending, and was refused for good at least in part, by its first rows. The larger insert must never be
+   * sent again. Where other rows of it are there, its parts must be read back.
    */
   async recut(part: Pending, readBackBelow: Lsn): Promise<void> {
     await this.#write({
@@ -236,11 +236,11 @@ export class Ledger {
     ];
     const update = `UPDATE outbox.stream
           SET delivered_lsn = $3, delivered_seq = $4,
-              pending_lsn = $5, pending_seq = $6, pending_rows = $7, pending_token = $8, pending_at = $9,
-              acked_lsn = $10, read_back_below = $11
+              pending_lsn = $5, pending_seq = $6, pending_rows = $7, pending_inserts = $8, pending_token = $9,
+              pending_at = $10, acked_lsn = $11, read_back_below = $12
         WHERE slot_name = $1 AND epoch = $2
-          AND delivered_lsn = $12 AND delivered_seq = $13
-          AND pending_lsn IS NOT DISTINCT FROM $14 AND pending_seq IS NOT DISTINCT FROM $15`;
+          AND delivered_lsn = $13 AND delivered_seq = $14
+          AND pending_lsn IS NOT DISTINCT FROM $15 AND pending_seq IS NOT DISTINCT FROM $16`;
     const { count } = await this.#db.query(
       refused === undefined ? update : quarantining(`${update} RETURNING slot_name`, refused, values),
       values,

@@ -41,3 +41,8 @@ export interface Intent {
 export function tokenOf({ source, timeline, from, to, atMs }: Intent): string {
   return `${source}/${timeline}/${formatPosition(from)}-${formatPosition(to)}@${atMs}`;
 }
+
+/** The token of one of the inserts that the rows of a token go out in. */
+export function tokenOfInsert(token: string, index: number, inserts: number): string {
+  return inserts === 1 ? token : `${token}/${index + 1}of${inserts}`;
+}

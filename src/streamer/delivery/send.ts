@@ -7,7 +7,6 @@ import type { Rows } from '../batch/rows.ts';
 import type { ClickHouse } from './clickhouse.ts';
 import type { InsertOutcome } from '../measures.ts';
 import type { DeliveryLedger } from './ledger.ts';
-import type { Pending } from './ledger-row.ts';
 import type { ReadBack } from './readback.ts';
 import { faultOf } from './refusal.ts';
 import { PROOF_MAX_AGE_MS, proveEpoch, untilDone } from './retry.ts';
@@ -49,15 +48,17 @@ export interface Surroundings {
   readonly takenAt: number;
 }
 
-/** Some rows of a batch, as the ledger has them pending. */
+/** Some rows of a batch that the ledger has pending. */
 export interface Intended {
   readonly batch: Batch;
   readonly rows: Rows;
-  readonly pending: Pending;
+  readonly token: string;
+  /** The intent's time, ms since 1970. */
+  readonly atMs: number;
   /** The intent is an earlier session's, whose insert may be there or still under way. */
   readonly isRecorded: boolean;
-  /** They are not the whole batch, or were split from it. */
-  readonly isPart: boolean;
+  /** They were split from what was refused. */
+  readonly isSplit: boolean;
 }
 
 /** What ClickHouse would not take, for good, and why. */
@@ -79,20 +80,23 @@ export class Send {
   #mayBeThere: boolean;
   #isUnread: boolean;
   #trustedFrom: number;
+  /** Of the doubts about the target's memory, how many do not concern these rows any more. */
+  #doubtsPast: number;
   #absent: readonly Rows[] | undefined;
   /** Since a view has failed: only the same token, while it is remembered, completes it. */
   #proof: TokenProof | undefined;
   #tooLarge = 0;
 
   constructor(options: SendOptions & Surroundings, intended: Intended) {
-    const { batch, rows, pending, isRecorded } = intended;
+    const { batch, rows, atMs, isRecorded } = intended;
     this.#options = options;
     this.#intended = intended;
     this.#livesMs = options.insertTimeoutMs + INSERT_MARGIN_MS;
     this.#quietAt = isRecorded ? this.#strangersUntil : 0;
     this.#mayBeThere = isRecorded;
     this.#isUnread = positionOf(batch, rows.from).lsn < options.ledger.state.readBackBelow;
-    this.#trustedFrom = pending.atMs;
+    this.#trustedFrom = atMs;
+    this.#doubtsPast = isRecorded ? 0 : options.watch.doubts;
   }
 
   /** Throws the last refusal when a stop is asked for, and what is not ClickHouse's. */
@@ -134,8 +138,8 @@ export class Send {
 
   async #insert(): Promise<void> {
     const { clickhouse, ledger, source, table, origin, signal } = this.#options;
-    const { batch, rows, pending, isPart } = this.#intended;
-    const { token, atMs } = pending;
+    const { batch, rows, token, atMs } = this.#intended;
+    const isWhole = rows.from === 0 && rows.to === batch.rows;
     const absent = this.#absent;
     await clickhouse.insert(
       {
@@ -144,7 +148,7 @@ export class Send {
         rows: countRows(absent ?? [rows]),
         token,
         queryId: `${source}/${ledger.epoch}/${token}`,
-        body: encode(batch, { source, deliveredAtMs: atMs, origin }, absent ?? (isPart ? [rows] : undefined)),
+        body: encode(batch, { source, deliveredAtMs: atMs, origin }, absent ?? (isWhole ? undefined : [rows])),
       },
       signal,
     );
@@ -155,7 +159,7 @@ export class Send {
     const { watch, signal } = this.#options;
     if (this.#isUnread) return true;
     if (!this.#mayBeThere) return false;
-    if (watch.areTokensDoubtful) return true;
+    if (watch.doubts > this.#doubtsPast) return true;
     // another host's clock may have been ahead
     if (Math.abs(Date.now() - this.#trustedFrom) <= TOKEN_TRUST_MS) return false;
     return (await this.#proof?.holds(signal)) !== true;
@@ -164,20 +168,21 @@ export class Send {
   async #lookFor(): Promise<void> {
     const { readBack, watch } = this.#options;
     const { batch, rows } = this.#intended;
+    const { doubts } = watch;
     // who sent before a failover, and has not noticed it, may still be sending
     const quietAt = this.#isUnread ? Math.max(this.#quietAt, this.#strangersUntil) : this.#quietAt;
     await readBack.quiet(quietAt, 'the pending insert was looked for');
     this.#absent = await readBack.absent(batch, rows);
     this.#say(this.#absent);
     this.#isUnread = false;
-    watch.clearDoubt();
+    this.#doubtsPast = doubts;
     this.#trustedFrom = Date.now();
   }
 
   /** Decides what an attempt that failed means. Returns when it is refused for good; throws when it is worth another one. */
   async #judge(error: unknown, sentAt: number): Promise<Refusal> {
     const { readBack } = this.#options;
-    const { batch, rows, isPart } = this.#intended;
+    const { batch, rows, isSplit } = this.#intended;
     const { code, clickhouseCode } = error instanceof OutboxError ? error : {};
     if (clickhouseCode === undefined || UNKNOWN_OUTCOME.has(clickhouseCode))
       this.#quietAt = performance.now() + this.#livesMs;
@@ -185,7 +190,8 @@ export class Send {
     const fault = error instanceof OutboxError ? faultOf(error) : undefined;
     this.#tooLarge = fault === 'size' ? this.#tooLarge + 1 : 0;
     const isFinal =
-      fault === 'row' || (fault === 'size' && rows.to - rows.from > 1 && (isPart || this.#tooLarge >= TOO_LARGE_AFTER));
+      fault === 'row' ||
+      (fault === 'size' && rows.to - rows.from > 1 && (isSplit || this.#tooLarge >= TOO_LARGE_AFTER));
     if (!isFinal) throw error;
     // an older attempt may still succeed, and then the larger range must not be taken apart
     if (sentAt < this.#quietAt) {
@@ -207,18 +213,17 @@ export class Send {
 
   /** What becomes of an insert is waited for, as for its answer: a long wait is a stall to who looks on. */
   async #awaiting<T>(wait: () => Promise<T>): Promise<T> {
-    const { status } = this.#options;
-    status.inserting(true);
+    const answered = this.#options.status.inserting();
     try {
       return await wait();
     } finally {
-      status.inserting(false);
+      answered();
     }
   }
 
   async #beginProof(): Promise<void> {
     const { clickhouse, watch, signal } = this.#options;
-    this.#proof ??= await TokenProof.begin(clickhouse, watch.target, this.#intended.pending.atMs, signal);
+    this.#proof ??= await TokenProof.begin(clickhouse, watch.target, this.#intended.atMs, signal);
   }
 
   /** Rows sent under a token that ClickHouse knows from others are dropped without a word. */

@@ -18,7 +18,7 @@ export class TargetWatch {
   readonly #options: TargetWatchOptions;
   #target: Target = { views: 0, doubtful: [], tables: [], remembersMs: Infinity };
   #warnedOf: readonly string[] = [];
-  #areTokensDoubtful = false;
+  #doubts = 0;
 
   constructor(options: TargetWatchOptions) {
     this.#options = options;
@@ -29,14 +29,9 @@ export class TargetWatch {
     return this.#target;
   }
 
-  /** The window was off at some time since what may be in the table was last looked for. */
-  get areTokensDoubtful(): boolean {
-    return this.#areTokensDoubtful;
-  }
-
-  /** What the pending insert may have left in the table was looked for: what is sent from now on will be remembered. */
-  clearDoubt(): void {
-    this.#areTokensDoubtful = false;
+  /** How often the window was seen to be off: what was sent before the last time is not remembered. */
+  get doubts(): number {
+    return this.#doubts;
   }
 
   /** Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_UNSUITABLE, or what the question itself ran into. */
@@ -47,7 +42,7 @@ export class TargetWatch {
     } catch (error) {
       // a window that was off has forgotten its tokens, also when it is on again, and whoever comes next must know
       if (error instanceof OutboxError && error.code === 'OUTBOX_CH_TABLE_UNSUITABLE') {
-        this.#areTokensDoubtful = true;
+        this.#doubts++;
         const { pending } = ledger.state;
         if (pending !== undefined) await ledger.readBackUpTo(pending.to.lsn + 1);
       }

@@ -93,7 +93,7 @@ test('silence of Postgres is a reason, for a holder as for a standby', () => {
 
 test('an insert without an answer is a reason after a while, and none once it is answered', () => {
   const { status, codes, pass } = streaming();
-  status.inserting(true);
+  const answered = status.inserting();
   for (let s = 0; s < 15; s++) {
     pass(1000);
     status.slotSeen(SLOT, NO_LAG);
@@ -101,7 +101,7 @@ test('an insert without an answer is a reason after a while, and none once it is
   expect(codes()).toEqual([]);
   pass(1000);
   expect(codes()).toEqual(['OUTBOX_FLOW_STALLED']);
-  status.inserting(false);
+  answered();
   expect(codes()).toEqual([]);
 });
 

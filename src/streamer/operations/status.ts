@@ -79,7 +79,8 @@ export class Status {
   #heardAt = 0;
   /** What the last insert, or check of the table before it, met; undefined before the first. */
   #delivering: 'well' | ErrorCode | undefined;
-  #insertingSince: number | undefined;
+  /** When each insert began whose answer is waited for. */
+  readonly #inserting = new Set<{ readonly since: number }>();
   #probed: Reason | undefined;
   #slot: SlotStatus | undefined;
   #lag: Lag | undefined;
@@ -127,9 +128,11 @@ export class Status {
     this.measures.retried(code);
   }
 
-  /** An insert is sent, or has ended. */
-  inserting(isUnderWay: boolean): void {
-    this.#insertingSince = isUnderWay ? this.#now() : undefined;
+  /** An insert is sent. Returns what is to be called when it has ended. */
+  inserting(): () => void {
+    const insert = { since: this.#now() };
+    this.#inserting.add(insert);
+    return () => void this.#inserting.delete(insert);
   }
 
   /** Whether ClickHouse would take an insert now, asked beside those that are under way. */
@@ -214,7 +217,7 @@ export class Status {
       found.push({ code: 'OUTBOX_FLOW_STARTING', detail: 'ClickHouse has not answered yet' });
     else if (this.#delivering !== 'well')
       found.push({ code: this.#delivering, detail: ERRORS[this.#delivering].happened });
-    const insertingMs = this.#insertingSince === undefined ? 0 : this.#now() - this.#insertingSince;
+    const insertingMs = Math.max(0, ...[...this.#inserting].map(({ since }) => this.#now() - since));
     if (insertingMs > STALLED_AFTER_MS)
       found.push({
         code: 'OUTBOX_FLOW_STALLED',

@@ -4,7 +4,7 @@ import type { Database } from '../postgres.ts';
 import { RepairLedger } from './ledger.ts';
 
 function pendingOf(seq: number): Pending {
-  return { to: { lsn: 99, seq }, rows: 1, token: `token ${seq}`, atMs: seq };
+  return { to: { lsn: 99, seq }, rows: 1, inserts: 1, token: `token ${seq}`, atMs: seq };
 }
 
 test('parts of what was partly there are read back, and all that stands there after them', async () => {

@@ -16,7 +16,7 @@ const ORIGIN = 'repair';
 
 export interface SenderOptions extends Omit<
   DeliveryOptions,
-  'ledger' | 'origin' | 'tokenOf' | 'onTooLarge' | 'onQuarantined'
+  'ledger' | 'origin' | 'tokenOf' | 'maxInserts' | 'onTooLarge' | 'onQuarantined'
 > {
   readonly ledger: RepairLedger;
   readonly maxRows: number;
@@ -47,6 +47,7 @@ export class Sender {
       ...options,
       origin: ORIGIN,
       // what a killed repair has still under way is recognised by what it holds: its positions were others
+      maxInserts: 1,
       tokenOf: (_, rows) => `${source}/repair/${this.#digest(rows)}`,
       onTooLarge: () => undefined,
       onQuarantined: () => {
@@ -103,7 +104,7 @@ export class Sender {
   async flush(): Promise<void> {
     const batch = this.#batch;
     if (batch.rows === 0) return;
-    const pending = await this.#delivery.intend(batch, { from: 0, to: batch.rows }, 0);
+    const pending = await this.#delivery.intend(batch, 0);
     await this.#delivery.insert(batch, pending, false);
     batch.release();
     this.#batch = new Batch(this.#pool);
