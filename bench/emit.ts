@@ -38,7 +38,7 @@ await db.query(
 // as an application has it: with the client's defaults
 const clickhouse = createClient({ url: warehouse.url, log: { level: ClickHouseLogLevel.OFF } });
 const variants = variantsOf(db, clickhouse);
-for (const [what, which] of Object.entries(await machine(source, warehouse))) console.log(`${what.padEnd(22)}${which}`);
+for (const [what, which] of Object.entries(await machine(source, warehouse))) console.log(`${what.padEnd(25)}${which}`);
 
 let isMet = true;
 for (const commit of ['on', 'off']) {

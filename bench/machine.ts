@@ -4,6 +4,8 @@ import { number } from './figures.ts';
 import type { Source } from './source.ts';
 import type { Warehouse } from './warehouse.ts';
 
+const PACKAGES = ['pg', '@clickhouse/client', 'pg-logical-replication', 'pg-transactional-outbox'];
+
 /** What the figures depend on, beside the code. */
 export async function machine(source: Source, warehouse: Warehouse): Promise<Record<string, string>> {
   const { rows } = await source.db.query<{ version: string; fsync: string }>(
@@ -18,8 +20,7 @@ export async function machine(source: Source, warehouse: Warehouse): Promise<Rec
     Node: process.version,
     Postgres: `${rows[0]!.version}, fsync ${rows[0]!.fsync}, wal_level logical, all on this machine over TCP`,
     ClickHouse: `${clickhouse!.version}, embedded (libchdb), \`fsync_after_insert = 1\` in the table`,
-    pg: versionOf('../node_modules/pg/package.json'),
-    '@clickhouse/client': versionOf('../node_modules/@clickhouse/client/package.json'),
+    ...Object.fromEntries(PACKAGES.map((name) => [name, versionOf(`../node_modules/${name}/package.json`)])),
   };
 }
 

@@ -41,7 +41,7 @@ const flags = process.argv.slice(2).filter((flag) => flag !== '--write');
 
 const startedAt = new Date();
 const facts = await describe();
-for (const [what, which] of Object.entries(facts)) console.log(`${what.padEnd(22)}${which}`);
+for (const [what, which] of Object.entries(facts)) console.log(`${what.padEnd(25)}${which}`);
 
 const runs: Run[] = [];
 const isKept = values.write || flags.length === 0;

@@ -1,3 +1,4 @@
+import { Meter } from './meter.ts';
 import { Source } from './source.ts';
 import { Warehouse } from './warehouse.ts';
 import { Worker } from './worker.ts';
@@ -12,14 +13,25 @@ export class Servers implements AsyncDisposable {
     this.warehouse = warehouse;
   }
 
-  static async start(): Promise<Servers> {
-    const [source, warehouse] = await Promise.all([Source.start(), Warehouse.start()]);
+  /** @param typed whether the table types the JSON, or keeps the text alone */
+  static async start(typed = true): Promise<Servers> {
+    const [source, warehouse] = await Promise.all([Source.start(), Warehouse.start(typed)]);
     return new Servers(source, warehouse);
   }
 
   /** A streamer of its own process, built; resolves once it holds the slot. */
   async stream(environment: Record<string, string> = {}): Promise<Worker> {
     return Worker.stream({ DATABASE_URL: this.source.url, CLICKHOUSE_URL: this.warehouse.url, ...environment });
+  }
+
+  /** What the servers and the streamer cost from now on. */
+  async meter(streamer: Worker): Promise<Meter> {
+    const walsender = await this.source.walsender('outbox');
+    const meter = await Meter.begin(this.source.pid);
+    meter.watch('ClickHouse', this.warehouse.pid);
+    meter.watch('streamer', streamer.pid);
+    meter.watch('walsender', walsender);
+    return meter;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,11 +1,12 @@
 import { catchUp } from '../contestant.ts';
 import type { Contestant } from '../contestant.ts';
+import type { Shape } from '../source.ts';
 import { Warehouse } from '../warehouse.ts';
 import { Worker } from '../worker.ts';
 
 /** A request for each event is so slow that a part of the backlog says enough. */
-const PART = 1 / 500;
-const IN_FLIGHT = 64;
+export const PART = 1 / 500;
+export const IN_FLIGHT = 64;
 
 export const DIRECT: Contestant = {
   name: 'an insert an event',
@@ -13,7 +14,7 @@ export const DIRECT: Contestant = {
   prepare: async (_, shape) => ({
     measure: async () => {
       await using warehouse = await Warehouse.start();
-      const events = Math.max(IN_FLIGHT, Math.round(shape.events * PART));
+      const events = partOf(shape);
       const environment = { CLICKHOUSE_URL: warehouse.url, EVENTS: String(events), IN_FLIGHT: String(IN_FLIGHT) };
       const start = async (): Promise<Worker> => Worker.start('direct-inserts.ts', environment);
       return await catchUp({ events, warehouse, start, role: 'client' });
@@ -21,3 +22,8 @@ export const DIRECT: Contestant = {
     [Symbol.asyncDispose]: async () => undefined,
   }),
 };
+
+/** So many events, when each is a request. */
+export function partOf({ events }: Shape): number {
+  return Math.max(IN_FLIGHT, Math.round(events * PART));
+}

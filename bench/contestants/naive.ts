@@ -10,7 +10,7 @@ function naive(name: string, typed: boolean): Contestant {
   return {
     name,
     about:
-      'what one writes first: the driver’s `copyData` events, pgoutput as text, each value through the driver’s type parsers into an object a row (as the PgoutputPlugin of pg-logical-replication does), 10,000 objects an insert as JSONEachRow, acknowledged after it. No ledger, no tokens: it doubles rows after a crash',
+      'what one writes first: the `LogicalReplicationService` and the `PgoutputPlugin` of pg-logical-replication with flow control, which make an object of each row; 10,000 objects, or those of a second, are an insert as JSONEachRow, and acknowledged after it. The next insert is filled meanwhile. No ledger, no tokens: it doubles rows after a crash',
     prepare: async (source, { events }) =>
       slotTurn(source, async (slot) => {
         await using warehouse = await Warehouse.start(typed);

@@ -3,9 +3,9 @@ import { CLICKHOUSE_JSON, CLICKHOUSE_TEXT } from '../contestants/clickhouse-alon
 import { DIRECT } from '../contestants/direct.ts';
 import { MATERIALIZED } from '../contestants/materialized.ts';
 import { NAIVE_JSON, NAIVE_TEXT } from '../contestants/naive.ts';
-import { QUEUE } from '../contestants/queue.ts';
 import { POLLING_JSON, POLLING_TEXT } from '../contestants/polling.ts';
 import { STREAMER_JSON, STREAMER_OBSERVED, STREAMER_TEXT } from '../contestants/streamer.ts';
+import { TRANSACTIONAL_OUTBOX } from '../contestants/transactional-outbox.ts';
 import { WALSENDER_EAGER, WALSENDER_PACED } from '../contestants/walsender.ts';
 import type { Run } from '../figures.ts';
 import { attempt } from '../scenario.ts';
@@ -25,7 +25,7 @@ const ALL = [
   POLLING_TEXT,
   NAIVE_JSON,
   NAIVE_TEXT,
-  QUEUE,
+  TRANSACTIONAL_OUTBOX,
   DIRECT,
 ];
 

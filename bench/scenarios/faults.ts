@@ -1,11 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Figures } from '../figures.ts';
-import { Meter } from '../meter.ts';
 import { playing } from '../scenario.ts';
 import type { Scale } from '../scenario.ts';
-import { Source } from '../source.ts';
-import { Warehouse } from '../warehouse.ts';
-import { Worker } from '../worker.ts';
+import { Servers } from '../servers.ts';
 
 const OUTAGE_RATE = 5000;
 const PER_TRANSACTION = 100;
@@ -35,20 +32,16 @@ export const FAULTS = playing(
 );
 
 async function restart({ events }: Scale): Promise<Figures> {
-  await using source = await Source.start();
-  await source.addBacklog({ events, perTransaction: 100, bytes: 300 });
-  await using warehouse = await Warehouse.start();
-  using meter = await Meter.begin(source.pid);
-  meter.watch('ClickHouse', warehouse.pid);
-  const environment = { DATABASE_URL: source.url, CLICKHOUSE_URL: warehouse.url };
-  const first = await Worker.stream(environment);
-  meter.watch('streamer', first.pid);
-  meter.watch('walsender', await source.walsender('outbox'), 'its birth');
+  await using servers = await Servers.start();
+  const { source, warehouse } = servers;
+  await source.addBacklog({ events, perTransaction: PER_TRANSACTION, bytes: 300 });
+  await using first = await servers.stream();
+  using meter = await servers.meter(first);
   const began = performance.now();
   await warehouse.until(Math.floor(events / 2), first);
   await first.end('SIGKILL');
   const killedAt = performance.now();
-  await using second = await Worker.stream(environment);
+  await using second = await servers.stream();
   const attachedMs = performance.now() - killedAt;
   // what the first one had sent may have become visible by itself
   const before = await warehouse.count();
@@ -69,13 +62,10 @@ async function restart({ events }: Scale): Promise<Figures> {
 }
 
 async function outage({ outageSeconds }: Scale): Promise<Figures> {
-  await using source = await Source.start();
-  await using warehouse = await Warehouse.start();
-  await using streamer = await Worker.stream({ DATABASE_URL: source.url, CLICKHOUSE_URL: warehouse.url });
-  using meter = await Meter.begin(source.pid);
-  meter.watch('ClickHouse', warehouse.pid);
-  meter.watch('streamer', streamer.pid);
-  meter.watch('walsender', await source.walsender('outbox'));
+  await using servers = await Servers.start();
+  const { source, warehouse } = servers;
+  await using streamer = await servers.stream();
+  using meter = await servers.meter(streamer);
   const over = new AbortController();
   let made = 0;
   const producing = (async () => {

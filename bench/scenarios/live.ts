@@ -1,11 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Figures } from '../figures.ts';
 import { Prober } from '../freshness.ts';
-import { Meter } from '../meter.ts';
 import { playing } from '../scenario.ts';
 import type { Player, Scale } from '../scenario.ts';
-import { Source } from '../source.ts';
-import { Warehouse } from '../warehouse.ts';
+import { Servers } from '../servers.ts';
 import { Worker } from '../worker.ts';
 
 const PER_TRANSACTION = 10;
@@ -24,13 +22,10 @@ function at(name: string, rate: number): Player {
 }
 
 async function live(rate: number, { liveSeconds }: Scale): Promise<Figures> {
-  await using source = await Source.start();
-  await using warehouse = await Warehouse.start();
-  await using streamer = await Worker.stream({ DATABASE_URL: source.url, CLICKHOUSE_URL: warehouse.url });
-  using meter = await Meter.begin(source.pid);
-  meter.watch('ClickHouse', warehouse.pid);
-  meter.watch('streamer', streamer.pid);
-  meter.watch('walsender', await source.walsender('outbox'));
+  await using servers = await Servers.start();
+  const { source, warehouse } = servers;
+  await using streamer = await servers.stream();
+  using meter = await servers.meter(streamer);
   const prober = new Prober(warehouse);
   await using producer = await Worker.start('producer.ts', {
     DATABASE_URL: source.url,

@@ -2,12 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import type { Figures } from '../figures.ts';
 import { Prober } from '../freshness.ts';
-import { Meter } from '../meter.ts';
 import { playing } from '../scenario.ts';
 import type { Scale } from '../scenario.ts';
-import { Source } from '../source.ts';
-import { Warehouse } from '../warehouse.ts';
-import { Worker } from '../worker.ts';
+import { Servers } from '../servers.ts';
+import type { Source } from '../source.ts';
 
 const RATES = [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 120, 140, 160].map((thousands) => thousands * 1000);
 const PER_TRANSACTION = 100;
@@ -57,13 +55,10 @@ async function climb(typed: boolean, { stepSeconds }: Scale): Promise<Figures> {
 }
 
 async function step(rate: number, typed: boolean, seconds: number): Promise<Step> {
-  await using source = await Source.start();
-  await using warehouse = await Warehouse.start(typed);
-  await using streamer = await Worker.stream({ DATABASE_URL: source.url, CLICKHOUSE_URL: warehouse.url });
-  using meter = await Meter.begin(source.pid);
-  meter.watch('ClickHouse', warehouse.pid);
-  meter.watch('streamer', streamer.pid);
-  meter.watch('walsender', await source.walsender('outbox'));
+  await using servers = await Servers.start(typed);
+  const { source, warehouse } = servers;
+  await using streamer = await servers.stream();
+  using meter = await servers.meter(streamer);
   const prober = new Prober(warehouse);
   const producers = await Promise.all(
     Array.from({ length: SESSIONS }, async () => {
