@@ -12,8 +12,8 @@ const RELEASE_MS = 15_000;
 
 export interface AcksOptions {
   readonly intake: Intake;
-  readonly ledger: Ledger;
-  readonly watch: PublicationWatch;
+  readonly ledger: Pick<Ledger, 'state' | 'allowAck'>;
+  readonly watch: Pick<PublicationWatch, 'publishedLsn'>;
 }
 
 /**

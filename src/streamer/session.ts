@@ -1,5 +1,5 @@
 import { OutboxError } from '../errors.ts';
-import { formatLsn } from '../lsn.ts';
+import { formatLsn, readLsn } from '../lsn.ts';
 import type { Lsn } from '../lsn.ts';
 import { Acks } from './acks.ts';
 import type { ChunkPool } from './batch/column.ts';
@@ -178,7 +178,7 @@ export class Session {
       slot,
       // before the ledger is read there is no room for anything
       onMessage: (buffer, start, end) => this.#attached?.decoder.decode(buffer, start, end) ?? false,
-      onKeepalive: (walEnd, replyRequested) => this.#keepalive(walEnd, replyRequested),
+      onKeepalive: (buffer, walEndOffset, replyRequested) => this.#keepalive(buffer, walEndOffset, replyRequested),
       flushLsn: () => this.#attached?.acks.flushLsn ?? 0,
       applyLsn: () => this.#attached?.acks.applyLsn ?? 0,
       measures: this.#options.status.measures,
@@ -250,10 +250,10 @@ export class Session {
     return { ledger, intake, decoder: new PgoutputDecoder(intake), acks, loop, pulse, look, survey };
   }
 
-  #keepalive(walEnd: Lsn, replyRequested: boolean): void {
+  #keepalive(buffer: Buffer, walEndOffset: number, replyRequested: boolean): void {
     if (this.#attached !== undefined) {
       const { intake, acks, loop } = this.#attached;
-      intake.reached(walEnd);
+      intake.reached(readLsn(buffer, walEndOffset));
       if (replyRequested) intake.hurry();
       if (replyRequested || acks.isOwed) loop.wake();
     }

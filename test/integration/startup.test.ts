@@ -193,5 +193,5 @@ test('both migrations at once, and again', async () => {
   await client.connect();
   const { rows } = await client.query('SELECT count(*)::int AS n FROM outbox.migration');
   await client.end();
-  expect(rows).toEqual([{ n: 3 }]);
+  expect(rows).toEqual([{ n: 4 }]);
 });

@@ -1,10 +1,11 @@
 import type { Socket } from 'node:net';
 import type pg from 'pg';
 import { OutboxError } from '../../errors.ts';
-import { readLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
 import type { Measures, PauseReason } from '../measures.ts';
 import { connectClient, endClient, postgresError } from '../postgres.ts';
+import { readCopyData } from './copy-data.ts';
+import type { CopyDataHandler } from './copy-data.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
 import { Liveness, SILENCE_MS } from './liveness.ts';
 import { Pace } from './pace.ts';
@@ -16,16 +17,10 @@ import { message, responseFields, standbyStatus } from './wire.ts';
 /** A status goes out this often (invariant 9): it is also the sign of life that a standby looks for. */
 const STATUS_EVERY_MS = 1000;
 const START_TIMEOUT_MS = 10_000;
-/** 'w', start, end and time before the payload of pgoutput. */
-const XLOG_HEADER_BYTES = 25;
 
-export interface ReplicationOptions {
+export interface ReplicationOptions extends CopyDataHandler {
   readonly url: string;
   readonly slot: string;
-  /** Takes a message of pgoutput; returns false when there is no room for it now (see FrameReader). */
-  readonly onMessage: (buffer: Buffer, start: number, end: number) => boolean;
-  /** The server has sent everything up to `walEnd`, and wants a status at once when `replyRequested`. */
-  readonly onKeepalive: (walEnd: Lsn, replyRequested: boolean) => void;
   /** Everything before it is durable in ClickHouse and settled in the ledger: Postgres may forget it. Asked whenever a status goes out. */
   readonly flushLsn: () => Lsn;
   /** Everything before it is delivered, whether Postgres may forget it yet or not: pg_stat_replication.replay_lsn. */
@@ -210,7 +205,7 @@ export class Replication {
     const at = start + FRAME_HEADER_BYTES;
     switch (type) {
       case 0x64: // CopyData
-        return this.#ended !== undefined || this.#copyData(buffer, at, end);
+        return this.#ended !== undefined || readCopyData(buffer, at, end, this.#options);
       case 0x57: // CopyBothResponse
         this.#started?.resolve();
         this.#started = undefined;
@@ -238,18 +233,6 @@ export class Replication {
       default:
         throw new OutboxError('OUTBOX_PROTOCOL', { detail: `unexpected message type 0x${type.toString(16)}` });
     }
-  }
-
-  #copyData(buffer: Buffer, at: number, end: number): boolean {
-    if (buffer[at] === 0x77 && end - at > XLOG_HEADER_BYTES)
-      return this.#options.onMessage(buffer, at + XLOG_HEADER_BYTES, end);
-    if (buffer[at] === 0x6b && end - at === 18) {
-      this.#options.onKeepalive(readLsn(buffer, at + 1), buffer[at + 17] === 1);
-      return true;
-    }
-    throw new OutboxError('OUTBOX_PROTOCOL', {
-      detail: `a replication message of type 0x${buffer[at]?.toString(16)} and ${end - at} bytes`,
-    });
   }
 
   #tick(): void {

@@ -1,0 +1,117 @@
+/** What speed depends on, counted. What the clock says of it, the benchmarks show. */
+import { OutgoingMessage } from 'node:http';
+import { expect, test, vi } from 'vitest';
+import { encode, INSERT_COLUMNS } from '../../src/streamer/batch/native.ts';
+import { ClickHouse } from '../../src/streamer/delivery/clickhouse.ts';
+import { bytesIn, CALLED_BYTES, filled } from '../../src/streamer/path.fixture.ts';
+import { Gateway } from '../support/gateway.ts';
+import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import { eventually } from '../support/wait.ts';
+
+/** The goal for a backlog of events of 300 bytes. */
+const INSERTS_PER_MILLION = 25;
+const EVENTS = 200_000;
+const TRANSACTIONS = 2000;
+/** Of the ledger: takeover, last settling, two acknowledgements without events. */
+const OTHER_WRITES = 4;
+/** To connect, and to look around every second or two; a status a transaction would be 78 kB, an UPDATE a transaction more. */
+const WORDS_BYTES = 64 * 1024;
+
+/** How often the ledger was written, once nobody writes it any more: a connection tells its counts when it ends. */
+async function ledgerWrites(outbox: Outbox): Promise<number> {
+  await eventually('the streamer’s connections have ended', async () => {
+    const { rows } = await outbox.postgres.query(
+      "SELECT count(*)::int AS n FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pg-outbox-clickhouse%'",
+    );
+    return rows[0].n === 0;
+  });
+  const { rows } = await outbox.postgres.query(
+    "SELECT n_tup_upd::int AS n FROM pg_stat_user_tables WHERE relid = 'outbox.stream'::regclass",
+  );
+  return rows[0].n;
+}
+
+test('a backlog of many transactions: few inserts, few ledger writes, few words to Postgres', async () => {
+  await using outbox = await Outbox.create();
+  await using gateway = await Gateway.to(outbox.clickhouseUrl);
+  const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
+  try {
+    await outbox.postgres.query(
+      `DO $$ BEGIN
+         FOR i IN 1..${TRANSACTIONS} LOOP
+           SET LOCAL synchronous_commit = off;
+           INSERT INTO outbox.event (event_type, event_context)
+             SELECT 'test.backlog', json_build_object('pad', repeat('x', 290)) FROM generate_series(1, ${EVENTS / TRANSACTIONS});
+           COMMIT;
+         END LOOP;
+       END $$`,
+    );
+    const streamer = outbox.stream({
+      DATABASE_URL: url,
+      CLICKHOUSE_URL: gateway.url,
+      // nothing goes out for its age, so that a slow machine makes no more inserts than a fast one
+      OUTBOX_FLUSH_INTERVAL_MS: '60000',
+    });
+    await outbox.untilDelivered(EVENTS);
+    expect(await streamer.stop()).toBe(0);
+  } finally {
+    await proxy.close();
+  }
+  expect(gateway.inserts.length).toBeGreaterThanOrEqual(1);
+  expect(gateway.inserts.length).toBeLessThanOrEqual((EVENTS * INSERTS_PER_MILLION) / 1_000_000);
+  const writes = await ledgerWrites(outbox);
+  // takeover, intent, settling
+  expect(writes).toBeGreaterThanOrEqual(3);
+  expect(writes).toBeLessThanOrEqual(gateway.inserts.length + OTHER_WRITES);
+  expect(proxy.requestBytes).toBeLessThan(WORDS_BYTES);
+});
+
+test('live events: one insert a flush interval, and one ledger write an insert', async () => {
+  await using outbox = await Outbox.create();
+  await using gateway = await Gateway.to(outbox.clickhouseUrl);
+  const flushMs = 200;
+  const streamer = outbox.stream({ CLICKHOUSE_URL: gateway.url, OUTBOX_FLUSH_INTERVAL_MS: String(flushMs) });
+  await streamer.attached();
+  const began = performance.now();
+  while (gateway.inserts.length < 10) await outbox.fill(1);
+  const inserts = gateway.inserts.length;
+  // the slower the machine, the longer it took
+  const ms = performance.now() - began;
+  expect(inserts).toBeLessThanOrEqual(Math.floor(ms / flushMs) + 1);
+  expect(await streamer.stop()).toBe(0);
+  // an intent settles what came before it, unless that has waited for a second
+  const most = gateway.inserts.length + Math.floor(ms / 1000) + OTHER_WRITES;
+  expect(await ledgerWrites(outbox)).toBeLessThanOrEqual(most);
+});
+
+test('what goes to ClickHouse’s socket is the batch’s own memory, also when the insert is repeated', async () => {
+  await using outbox = await Outbox.create();
+  const clickhouse = new ClickHouse(outbox.clickhouseUrl, 30_000);
+  const { batch, memory } = filled(20);
+  const constants = { source: '1/outbox', deliveredAtMs: Date.now(), origin: 'stream' };
+  const ownIn = (chunks: Iterable<unknown>): number =>
+    bytesIn([...chunks].filter((chunk) => chunk instanceof Uint8Array).filter(({ buffer }) => memory.has(buffer)));
+  const own = ownIn(encode(batch, constants));
+  expect(own).toBeGreaterThan(20 * CALLED_BYTES);
+  const write = vi.spyOn(OutgoingMessage.prototype, 'write');
+  try {
+    for (let attempt = 1; attempt <= 2; attempt++) {
+      const insert = {
+        query: `INSERT INTO events (${INSERT_COLUMNS.join(', ')}) FORMAT Native`,
+        parameters: {},
+        rows: batch.rows,
+        token: 'token',
+        queryId: `${outbox.slot}/${attempt}`,
+        body: encode(batch, constants),
+      };
+      await clickhouse.insert(insert, new AbortController().signal);
+      expect(ownIn(write.mock.calls.map(([chunk]) => chunk as unknown))).toBe(attempt * own);
+    }
+  } finally {
+    write.mockRestore();
+    await clickhouse.close();
+  }
+  const [{ n } = { n: 0 }] = await outbox.select<{ n: number }>('SELECT count() AS n FROM events');
+  expect(n).toBe(batch.rows);
+});
