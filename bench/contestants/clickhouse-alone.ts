@@ -60,7 +60,7 @@ function clickhouse(name: string, typed: boolean): Contestant {
   return {
     name,
     about:
-      'the bodies that the streamer’s encoder makes of this backlog, from files, with its settings, one after the other',
+      'the bodies that the streamer’s encoder makes of this backlog, from files, with its settings, as many at a time',
     prepare: async (source, { events }) => {
       if (!bodiesOf.has(source)) bodiesOf.set(source, new Bodies(source, await source.addSlot(), events));
       const bodies = bodiesOf.get(source)!.use();

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { ChunkPool } from '../../src/streamer/batch/column.ts';
 import { Intake } from '../../src/streamer/batch/intake.ts';
 import { constantBytes, encode } from '../../src/streamer/batch/native.ts';
+import { countRows, sharesOf } from '../../src/streamer/batch/rows.ts';
 import { SETTINGS } from '../../src/streamer/settings.ts';
 import { PgoutputDecoder } from '../../src/streamer/source/pgoutput.ts';
 import { Measures } from '../../src/streamer/measures.ts';
@@ -54,10 +55,14 @@ say('attached');
 function record(): void {
   if (intake.rows === 0 || (intake.dueIn() !== 0 && recorded + intake.rows < events)) return;
   const batch = intake.cut();
-  const path = join(directory, `${String(files++).padStart(6, '0')}-${batch.rows}`);
-  const file = openSync(path, 'w');
-  for (const part of encode(batch, { source, deliveredAtMs: Date.now(), origin: 'stream' })) writevSync(file, [part]);
-  closeSync(file);
+  const inserts = batch.isFull ? SETTINGS.OUTBOX_BATCH_INSERTS.default : 1;
+  for (const rows of sharesOf({ from: 0, to: batch.rows }, inserts)) {
+    const path = join(directory, `${String(files++).padStart(6, '0')}-${countRows([rows])}`);
+    const file = openSync(path, 'w');
+    const constants = { source, deliveredAtMs: Date.now(), origin: 'stream' };
+    for (const part of encode(batch, constants, [rows])) writevSync(file, [part]);
+    closeSync(file);
+  }
   recorded += batch.rows;
   batch.release();
   replication.resume('buffer full');
