@@ -15,7 +15,7 @@ export function newBatch(steps: Steps, me: Streamer, pending: Pending, isRecorde
     mayBeThere: isRecorded,
     lone: !isRecorded,
     old: pending.old,
-    readBack: isUnread(steps, share, me.row.readBackBelow),
+    readBack: isUnread(steps, share, me.row.readBackBelow) && !share.every((event) => me.absent.includes(event)),
     heavy: false,
     viewFailed: false,
   }));

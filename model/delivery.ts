@@ -58,6 +58,7 @@ function intend(steps: Steps, i: number): void {
       mine.batch = newBatch(steps, mine, pending, false);
       mine.cut = to;
       mine.done = mine.done.filter((event) => !rows.includes(event));
+      mine.absent = mine.absent.filter((event) => !rows.includes(event));
     };
     if (world.without('noIntent')) {
       steps.add(
@@ -145,7 +146,9 @@ function doubt(steps: Steps, i: number, batch: Batch): void {
   if (s.window !== 'off') return;
   const seen = (d: State): void => {
     d.window = 'seen off';
-    for (const own of d.streamers[i]!.batch!.inserts) own.readBack = own.mayBeThere && own.state !== ANSWERED;
+    for (const own of d.streamers[i]!.batch!.inserts) {
+      if (own.mayBeThere && own.state !== ANSWERED) own.readBack = true;
+    }
   };
   const { delivered, acked, pending, readBackBelow } = s.streamers[i]!.row;
   if (world.without('doubtInMemory')) steps.add(`${nameOf(i)} checkTarget: the window is off`, seen);

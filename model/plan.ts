@@ -153,6 +153,7 @@ export function downStreamer(): Streamer {
     batch: undefined,
     held: false,
     done: [],
+    absent: [],
   };
 }
 

@@ -3,7 +3,7 @@ import { settled, write } from './ledger.ts';
 import { outlast } from './plan.ts';
 import type { Steps } from './plan.ts';
 import { ANSWERED, lsnOf, nameOf, REFUSED, UNSENT } from './state.ts';
-import type { Batch, Insert, State, Streamer } from './state.ts';
+import type { Batch, EventId, Insert, State, Streamer } from './state.ts';
 
 /** Refused inserts: is it a row's fault, and may the batch be split? */
 export function isolate(steps: Steps, i: number, batch: Batch): void {
@@ -60,7 +60,13 @@ function splitOff(steps: Steps, i: number, batch: Batch): void {
     mine.batch = { to, token, rows, inserts: [{ ...first! }] };
     mine.cut = Math.min(cut, to);
     mine.done = [...done, ...others.flatMap(({ state, rows: all }) => (state === ANSWERED ? all : []))];
+    mine.absent = absentOf(others);
   });
+}
+
+/** Of what was refused: where a read-back has found some rows, they are there under other tokens. */
+function absentOf(inserts: readonly Insert[]): EventId[] {
+  return inserts.flatMap(({ state, send, rows }) => (state === REFUSED && send.length === rows.length ? rows : []));
 }
 
 /** Ledger.recut: pending shrinks to its left half. */
@@ -70,11 +76,11 @@ function recut(steps: Steps, i: number, batch: Batch, { send }: Insert): void {
   const rows = batch.rows.slice(0, batch.rows.length >> 1);
   const to = world.positionOf(s, rows.at(-1)!);
   const token = tokenOf(steps, row.delivered, to);
-  // rows that were found are there under other tokens
   const wasPartlyThere = send.length < batch.rows.length && !world.without('splitForgetsReadBack');
   const readBackBelow = wasPartlyThere ? Math.max(row.readBackBelow, lsnOf(batch.to) + 1) : row.readBackBelow;
   const pending = { to, token, rows, inserts: 1, old: false };
   const then = (_: State, mine: Streamer): void => {
+    if (!wasPartlyThere) mine.absent = [...new Set([...mine.absent, ...batch.rows])].toSorted((a, b) => a - b);
     mine.batch = newBatch(steps, mine, pending, false);
     mine.cut = Math.min(cut, to);
   };

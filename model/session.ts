@@ -116,6 +116,7 @@ function take(steps: Steps, i: number): void {
       cut: Math.max(row.delivered, began),
       batch: undefined,
       done: [],
+      absent: [],
       held: !world.without('holdForgotten') && !world.without('ackPastQuarantine') && d.quarantine.some(isUnacked),
     };
   };

@@ -100,6 +100,8 @@ export interface Streamer {
   held: boolean;
   /** Rows behind `cut` that this session has inserted: in one of several inserts, of which another was refused. */
   done: readonly EventId[];
+  /** Rows that this session knows not to be there: they were refused, and looked for. */
+  absent: readonly EventId[];
 }
 
 /** One attempt of an INSERT that ClickHouse has not finished, or whose answer is not read yet. */

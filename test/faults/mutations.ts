@@ -77,6 +77,10 @@ export const MUTATIONS: readonly Mutation[] = [
     patches: [{ file: 'delivery/ledger-row.ts', find: 'pending?.inserts ?? 1', replace: '1' }],
   },
   {
+    name: 'what is there beside a refused insert is not looked for',
+    patches: [{ file: 'delivery/deliver.ts', find: 'isPartlyThere ? behind : 0);\n    }', replace: '0);\n    }' }],
+  },
+  {
     name: 'the pending range is cut anew after a restart',
     patches: [
       {

@@ -32,7 +32,7 @@ export function rowBytes(tuple: Tuple): number {
 }
 
 /**
- * Events on their way to one INSERT, as the columns that ClickHouse will read. Rows go in as bytes of the WAL message and
+ * Events on their way to ClickHouse, as the columns that ClickHouse will read. Rows go in as bytes of the WAL message and
  * are never anything else.
  */
 export class Batch {
@@ -53,7 +53,7 @@ export class Batch {
   readonly producers = new Producers();
   /** Dates that DateTime64(6) cannot hold and that were clamped. */
   clamped = 0;
-  /** It was cut because nothing more had room in it. */
+  /** It was cut because nothing more belongs into it, not because of its age. */
   isFull = false;
   /** When the first row came in, in ms of the given clock. */
   openedAt = 0;

@@ -30,14 +30,19 @@ interface Share {
   readonly rows: Rows;
   readonly token: string;
   readonly refusal: Refusal | undefined;
+  /** ms since 1970 */
+  readonly endedMs: number;
 }
 
 /** Rows that come after what is pending. */
 interface Later {
   readonly rows: Rows;
-  /** This session has inserted them. */
-  readonly isThere: boolean;
+  /** What this session knows of all of them. */
+  readonly state: 'there' | 'absent' | 'unknown';
 }
+
+/** A refusal for good comes after a look; rows that an earlier one has found are there under other tokens. */
+const stateOf = ({ isPartlyThere }: Refusal): Later['state'] => (isPartlyThere ? 'unknown' : 'absent');
 
 /**
  * From a batch to rows in ClickHouse: intent, and an insert that is sent until it is answered (invariants 3 and 4).
@@ -105,14 +110,27 @@ export class Delivery {
 
   /** All inserts of the intended batch at the same time. */
   async #sendShares(batch: Batch, { inserts, token, atMs }: Pending, isRecorded: boolean): Promise<Share[]> {
+    const { signal, stop, status } = this.#options;
+    const over = new AbortController();
+    const options = { ...this.#options, signal: AbortSignal.any([signal, over.signal]) };
     const shares = sharesOf({ from: 0, to: batch.rows }, inserts).map(async (rows, index): Promise<Share> => {
-      const own = tokenOfInsert(token, index, inserts);
-      const refusal = await this.#send({ batch, rows, token: own, atMs, isRecorded, isSplit: false });
-      return { rows, token: own, refusal };
+      const own = { batch, rows, token: tokenOfInsert(token, index, inserts), atMs };
+      try {
+        const refusal = await this.#send({ ...own, isRecorded, isSplit: false, isAbsent: false }, options);
+        return { rows, token: own.token, refusal, endedMs: Date.now() };
+      } catch (error) {
+        // who stops waits for the others' answers; otherwise the session is over for all of them
+        if (!stop.aborted || signal.aborted) over.abort(error);
+        throw error;
+      }
     });
-    // one must not go on, nor fail unseen, when another has ended the session
     await Promise.allSettled(shares);
-    return Promise.all(shares);
+    over.signal.throwIfAborted();
+    const ended = await Promise.all(shares);
+    // not before: what a later session repeats would count again
+    for (const { rows, refusal, endedMs } of ended)
+      if (refusal === undefined) status.measures.delivered(batch, rows, endedMs);
+    return ended;
   }
 
   /**
@@ -120,28 +138,28 @@ export class Delivery {
    * alone stays pending; the others come after it, and what a successor may find there it must look for (invariant 7).
    */
   async #isolate(batch: Batch, [first, ...others]: Share[], { atMs }: Pending): Promise<number> {
-    const { ledger, log, onTooLarge } = this.#options;
+    const { ledger } = this.#options;
     const behind = batch.lastLsn + 1;
     let { rows, refusal } = first!;
-    const faults = [first!, ...others].flatMap((share) => share.refusal ?? []);
-    if (batch.rows > 1)
-      log.error({ err: faults[0]!.error, rows: batch.rows }, 'an insert is refused for good, and is split');
-    if (faults.some(({ fault }) => fault === 'size')) onTooLarge();
     if (others.length > 0) {
       const isPartlyThere = others.some((other) => other.refusal?.isPartlyThere ?? true);
       const pending = { ...this.#range(batch, rows), inserts: 1, token: first!.token, atMs };
       await ledger.recut(pending, isPartlyThere ? behind : 0);
     }
-    const later: Later[] = others.toReversed().map((other) => ({ ...other, isThere: other.refusal === undefined }));
+    const later: Later[] = others.toReversed().map(({ rows: own, refusal: fault }) => ({
+      rows: own,
+      state: fault === undefined ? 'there' : stateOf(fault),
+    }));
     let quarantined = 0;
     for (;;) {
       if (refusal !== undefined && rows.to - rows.from > 1) {
         const middle = (rows.from + rows.to) >> 1;
-        later.push({ rows: { from: middle, to: rows.to }, isThere: false });
+        const state = stateOf(refusal);
+        later.push({ rows: { from: middle, to: rows.to }, state });
         rows = { from: rows.from, to: middle };
         const pending = this.#pending(batch, rows, 1, ledger.state.delivered);
         await ledger.recut(pending, refusal.isPartlyThere ? behind : 0);
-        refusal = await this.#sendPart(batch, rows, pending);
+        refusal = await this.#sendPart(batch, rows, pending, state === 'absent');
         continue;
       }
       if (refusal !== undefined) {
@@ -152,16 +170,25 @@ export class Delivery {
       if (next === undefined) return quarantined;
       rows = next.rows;
       const pending = await this.#intend(batch, rows, 1, 0);
-      refusal = next.isThere ? undefined : await this.#sendPart(batch, rows, pending);
+      const { state } = next;
+      refusal = state === 'there' ? undefined : await this.#sendPart(batch, rows, pending, state === 'absent');
     }
   }
 
-  async #sendPart(batch: Batch, rows: Rows, { token, atMs }: Pending): Promise<Refusal | undefined> {
-    return this.#send({ batch, rows, token, atMs, isRecorded: false, isSplit: true });
+  async #sendPart(batch: Batch, rows: Rows, { token, atMs }: Pending, isAbsent: boolean): Promise<Refusal | undefined> {
+    const intended = { batch, rows, token, atMs, isRecorded: false, isSplit: true, isAbsent };
+    const refusal = await this.#send(intended, this.#options);
+    if (refusal === undefined) this.#options.status.measures.delivered(batch, rows, Date.now());
+    return refusal;
   }
 
-  async #send(intended: Intended): Promise<Refusal | undefined> {
-    return new Send({ ...this.#options, ...this.#surroundings }, intended).untilAnswered();
+  async #send(intended: Intended, options: SendOptions): Promise<Refusal | undefined> {
+    const refusal = await new Send({ ...options, ...this.#surroundings }, intended).untilAnswered();
+    const rows = intended.rows.to - intended.rows.from;
+    if (refusal === undefined || rows === 1 || intended.isSplit) return refusal;
+    this.#options.log.error({ err: refusal.error, rows }, 'an insert is refused for good, and is split');
+    if (refusal.fault === 'size') this.#options.onTooLarge();
+    return refusal;
   }
 
   async #quarantine(batch: Batch, row: number, { error: { message: reason, clickhouseCode } }: Refusal): Promise<void> {

@@ -88,6 +88,7 @@ export class Ledger {
               pending_lsn = CASE WHEN timeline <> $3 THEN NULL ELSE pending_lsn END,
               pending_seq = CASE WHEN timeline <> $3 THEN NULL ELSE pending_seq END,
               pending_rows = CASE WHEN timeline <> $3 THEN NULL ELSE pending_rows END,
+              pending_inserts = CASE WHEN timeline <> $3 THEN 1 ELSE pending_inserts END,
               pending_token = CASE WHEN timeline <> $3 THEN NULL ELSE pending_token END,
               pending_at = CASE WHEN timeline <> $3 THEN NULL ELSE pending_at END
         WHERE slot_name = $1 AND system_id = $2 AND repair_began_at IS NULL
@@ -145,8 +146,8 @@ export class Ledger {
   }
 
   /**
-   * Replaces what is pending, and was refused for good at least in part, by its first rows. The larger insert must never be
-   * sent again. Where other rows of it are there, its parts must be read back.
+   * Replaces what is pending, of which some was refused for good, by its first rows. What was refused must never be sent again
+   * as it was. Where rows behind them are there, those must be read back.
    */
   async recut(part: Pending, readBackBelow: Lsn): Promise<void> {
     await this.#write({

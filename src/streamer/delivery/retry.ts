@@ -37,13 +37,13 @@ export async function untilDone(options: RetryOptions, what: string, attempt: ()
     try {
       await proveEpoch(ledger);
       await attempt();
-      status.clickhouseAnswered();
+      status.clickhouseAnswered(repeats);
       if (repeats.isFailing) log.info({ attempts, ms: Math.round(performance.now() - began) }, `${what} answered`);
       return;
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof OutboxError) || !/^OUTBOX_(CH_|QUARANTINE_)/.test(error.code) || stop.aborted) throw error;
-      status.clickhouseFailed(error.code);
+      status.clickhouseFailed(repeats, error.code);
       traceRetry(error, attempts);
       const pauseMs = backoff.next();
       log[repeats.level(error.code)]({ err: error, attempts, pauseMs }, `${what} failed, will be repeated`);

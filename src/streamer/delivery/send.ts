@@ -59,6 +59,8 @@ export interface Intended {
   readonly isRecorded: boolean;
   /** They were split from what was refused. */
   readonly isSplit: boolean;
+  /** This session has looked for them, and none is there. */
+  readonly isAbsent: boolean;
 }
 
 /** What ClickHouse would not take, for good, and why. */
@@ -88,13 +90,13 @@ export class Send {
   #tooLarge = 0;
 
   constructor(options: SendOptions & Surroundings, intended: Intended) {
-    const { batch, rows, atMs, isRecorded } = intended;
+    const { batch, rows, atMs, isRecorded, isAbsent } = intended;
     this.#options = options;
     this.#intended = intended;
     this.#livesMs = options.insertTimeoutMs + INSERT_MARGIN_MS;
     this.#quietAt = isRecorded ? this.#strangersUntil : 0;
     this.#mayBeThere = isRecorded;
-    this.#isUnread = positionOf(batch, rows.from).lsn < options.ledger.state.readBackBelow;
+    this.#isUnread = !isAbsent && positionOf(batch, rows.from).lsn < options.ledger.state.readBackBelow;
     this.#trustedFrom = atMs;
     this.#doubtsPast = isRecorded ? 0 : options.watch.doubts;
   }
@@ -105,17 +107,17 @@ export class Send {
     await untilDone(this.#options, 'insert', async () => {
       refusal = await this.#attempt();
     });
-    const { batch, rows } = this.#intended;
-    if (refusal === undefined) this.#options.status.measures.delivered(batch, rows, Date.now());
     return refusal;
   }
 
   /** Returns when all rows are there, or a refusal for good; throws what is worth another attempt. */
   async #attempt(): Promise<Refusal | undefined> {
     const { ledger, watch, status } = this.#options;
+    // what another insert sees of the target from now on stays a doubt
+    const { doubts } = watch;
     if (this.#mayBeThere) await watch.look();
     if (await this.#mustLookFor()) {
-      await this.#awaiting(async () => this.#lookFor());
+      await this.#awaiting(async () => this.#lookFor(doubts));
       if (this.#absent?.length === 0) return undefined;
     }
     await proveEpoch(ledger);
@@ -165,10 +167,9 @@ export class Send {
     return (await this.#proof?.holds(signal)) !== true;
   }
 
-  async #lookFor(): Promise<void> {
-    const { readBack, watch } = this.#options;
+  async #lookFor(doubts: number): Promise<void> {
+    const { readBack } = this.#options;
     const { batch, rows } = this.#intended;
-    const { doubts } = watch;
     // who sent before a failover, and has not noticed it, may still be sending
     const quietAt = this.#isUnread ? Math.max(this.#quietAt, this.#strangersUntil) : this.#quietAt;
     await readBack.quiet(quietAt, 'the pending insert was looked for');

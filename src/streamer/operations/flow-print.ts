@@ -81,7 +81,7 @@ function waitingText({ waiting, walBytes }: FlowReport): string {
 function pendingText({ pending, at }: FlowReport): string {
   return pending === null
     ? 'nothing'
-    : `an insert of ${pending.rows.toLocaleString('en-US')} rows, begun ${ago(pending.since, at)}`;
+    : `a batch of ${pending.rows.toLocaleString('en-US')} rows, begun ${ago(pending.since, at)}`;
 }
 
 function slotText({ slot }: FlowReport): string {

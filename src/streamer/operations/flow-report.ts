@@ -216,7 +216,7 @@ function obstacles(
   else if (!holder.isStreamer)
     say('OUTBOX_FLOW_NO_STREAMER', `the slot is held by something else (${holder.walsender})`);
   if (pending !== undefined && nowMs - pending.sinceMs > STALLED_AFTER_MS)
-    say('OUTBOX_FLOW_STALLED', `an insert of ${pending.rows} rows is pending for ${seconds(pending.sinceMs)} s`);
+    say('OUTBOX_FLOW_STALLED', `a batch of ${pending.rows} rows is pending for ${seconds(pending.sinceMs)} s`);
   const { oldestMs = nowMs } = waiting ?? {};
   const restMs = STALLED_AFTER_MS + config.flushIntervalMs;
   const stillMs = nowMs - Math.max(oldestMs, sink?.deliveredMs ?? 0);

@@ -6,6 +6,9 @@ import { METRICS } from './metrics-table.ts';
 import { prometheusLabel, prometheusName } from './metrics.ts';
 import { Status } from './status.ts';
 
+/** What ClickHouse is asked for. */
+const WORK = {};
+
 const SLOT = {
   confirmedLsn: 100,
   isSynced: false,
@@ -40,7 +43,7 @@ function busy(): Status {
     { bytes: 5, ms: 0 },
   );
   status.streaming();
-  status.clickhouseAnswered();
+  status.clickhouseAnswered(WORK);
   status.retained({ ranAt: 1, emptied: 2, rows: 3, bytes: 4, oldestAt: 5, problem: 'OUTBOX_RETENTION_HELD' });
   measures.quarantined = 2;
   measures.parts = 4;

@@ -3,6 +3,9 @@ import { OutboxError } from '../../errors.ts';
 import { Status } from './status.ts';
 import type { StatusOptions } from './status.ts';
 
+/** What ClickHouse is asked for. */
+const WORK = {};
+
 const SLOT = { walStatus: 'reserved', safeWalBytes: undefined, runwayMinutes: undefined, endangered: false };
 const NO_LAG = { bytes: 0, ms: 0 };
 
@@ -17,7 +20,7 @@ function statusAt(options: StatusOptions = {}) {
 function streaming(options: StatusOptions = {}) {
   const it = statusAt(options);
   it.status.streaming();
-  it.status.clickhouseAnswered();
+  it.status.clickhouseAnswered(WORK);
   return it;
 }
 
@@ -27,7 +30,7 @@ test('it is ready once it is attached and ClickHouse has answered', () => {
   expect(codes()).toEqual(['OUTBOX_FLOW_STARTING']);
   status.streaming();
   expect(codes()).toEqual(['OUTBOX_FLOW_STARTING']);
-  status.clickhouseAnswered();
+  status.clickhouseAnswered(WORK);
   expect(status.readiness).toEqual({ ready: true, state: 'streaming', reasons: [] });
 });
 
@@ -41,7 +44,7 @@ test('what ended the session is the reason until the next is attached', () => {
     reasons: [{ code: 'OUTBOX_SLOT_INVALID', detail: 'it is invalidated (wal_removed)' }],
   });
   status.streaming();
-  status.clickhouseAnswered();
+  status.clickhouseAnswered(WORK);
   expect(codes()).toEqual([]);
 });
 
@@ -80,7 +83,7 @@ test('silence of Postgres is a reason, for a holder as for a standby', () => {
   for (const stand of ['streaming', 'standingBy'] as const) {
     const { status, codes, pass } = streaming();
     status[stand]();
-    status.clickhouseAnswered();
+    status.clickhouseAnswered(WORK);
     pass(5000);
     expect(codes()).toEqual([]);
     pass(1000);
@@ -107,18 +110,18 @@ test('an insert without an answer is a reason after a while, and none once it is
 
 test('what a probe and an insert both meet is said once', () => {
   const { status, codes } = streaming();
-  status.clickhouseFailed('OUTBOX_CH_UNREACHABLE');
+  status.clickhouseFailed(WORK, 'OUTBOX_CH_UNREACHABLE');
   status.clickhouseProbed({ code: 'OUTBOX_CH_UNREACHABLE', detail: 'no answer' });
   expect(codes()).toEqual(['OUTBOX_CH_UNREACHABLE']);
   status.clickhouseProbed(undefined);
   expect(codes()).toEqual(['OUTBOX_CH_UNREACHABLE']);
-  status.clickhouseAnswered();
+  status.clickhouseAnswered(WORK);
   expect(codes()).toEqual([]);
 });
 
 test('a standby is ready, unless it could not deliver either', () => {
   const { status, codes } = statusAt();
-  status.clickhouseFailed('OUTBOX_CH_ROW_REFUSED');
+  status.clickhouseFailed(WORK, 'OUTBOX_CH_ROW_REFUSED');
   status.standingBy();
   expect(status.readiness).toMatchObject({ ready: true, state: 'standing by' });
   status.clickhouseProbed({ code: 'OUTBOX_CH_AUTH', detail: 'refused' });

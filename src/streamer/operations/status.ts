@@ -77,8 +77,10 @@ export class Status {
   #ended: Reason | undefined;
   /** The last sign of life of Postgres. */
   #heardAt = 0;
-  /** What the last insert, or check of the table before it, met; undefined before the first. */
-  #delivering: 'well' | ErrorCode | undefined;
+  /** ClickHouse has answered an insert, or a check of the table before it, well or not. */
+  #isDelivering = false;
+  /** What those met last that go on trying. */
+  readonly #failing = new Map<object, ErrorCode>();
   /** When each insert began whose answer is waited for. */
   readonly #inserting = new Set<{ readonly since: number }>();
   #probed: Reason | undefined;
@@ -119,12 +121,15 @@ export class Status {
     this.measures.sessionFailed(error instanceof OutboxError ? error.code : undefined);
   }
 
-  clickhouseAnswered(): void {
-    this.#delivering = 'well';
+  /** @param work what is repeated until it is answered: there may be several at a time */
+  clickhouseAnswered(work: object): void {
+    this.#isDelivering = true;
+    this.#failing.delete(work);
   }
 
-  clickhouseFailed(code: ErrorCode): void {
-    this.#delivering = code;
+  clickhouseFailed(work: object, code: ErrorCode): void {
+    this.#isDelivering = true;
+    this.#failing.set(work, code);
     this.measures.retried(code);
   }
 
@@ -158,7 +163,7 @@ export class Status {
 
   /** Undefined before the first answer, and for who does not stream. */
   get isClickHouseWritable(): boolean | undefined {
-    if (this.#state !== 'streaming' || this.#delivering === undefined) return undefined;
+    if (this.#state !== 'streaming' || !this.#isDelivering) return undefined;
     return this.#clickhouseReasons().length === 0;
   }
 
@@ -184,7 +189,8 @@ export class Status {
 
   /** Who streams from now on knows better. */
   #forgetDelivery(): void {
-    this.#delivering = undefined;
+    this.#isDelivering = false;
+    this.#failing.clear();
     this.#retention = undefined;
   }
 
@@ -213,10 +219,8 @@ export class Status {
   #clickhouseReasons(): Reason[] {
     const found: Reason[] = this.#probed === undefined ? [] : [this.#probed];
     if (this.#state !== 'streaming') return found;
-    if (this.#delivering === undefined)
-      found.push({ code: 'OUTBOX_FLOW_STARTING', detail: 'ClickHouse has not answered yet' });
-    else if (this.#delivering !== 'well')
-      found.push({ code: this.#delivering, detail: ERRORS[this.#delivering].happened });
+    if (!this.#isDelivering) found.push({ code: 'OUTBOX_FLOW_STARTING', detail: 'ClickHouse has not answered yet' });
+    for (const code of new Set(this.#failing.values())) found.push({ code, detail: ERRORS[code].happened });
     const insertingMs = Math.max(0, ...[...this.#inserting].map(({ since }) => this.#now() - since));
     if (insertingMs > STALLED_AFTER_MS)
       found.push({

@@ -46,8 +46,8 @@ export class Sender {
     this.#delivery = new Delivery({
       ...options,
       origin: ORIGIN,
-      // what a killed repair has still under way is recognised by what it holds: its positions were others
       maxInserts: 1,
+      // what a killed repair has still under way is recognised by what it holds: its positions were others
       tokenOf: (_, rows) => `${source}/repair/${this.#digest(rows)}`,
       onTooLarge: () => undefined,
       onQuarantined: () => {

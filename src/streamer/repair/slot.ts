@@ -15,7 +15,8 @@ export async function beginRepair(db: Database, slot: string): Promise<string> {
   const { rows } = await db.query<{ epoch: string }>(
     `UPDATE outbox.stream
         SET epoch = epoch + 1, holder_pid = NULL, repair_began_at = coalesce(repair_began_at, now()),
-            pending_lsn = NULL, pending_seq = NULL, pending_rows = NULL, pending_token = NULL, pending_at = NULL
+            pending_lsn = NULL, pending_seq = NULL, pending_rows = NULL, pending_inserts = 1, pending_token = NULL,
+            pending_at = NULL
       WHERE slot_name = $1 RETURNING epoch`,
     [slot],
   );
