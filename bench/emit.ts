@@ -9,7 +9,7 @@
  */
 import { parseArgs } from 'node:util';
 import { createClient, ClickHouseLogLevel } from '@clickhouse/client';
-import { number, quantile } from './figures.ts';
+import { number, quantile, row } from './figures.ts';
 import { cpuMicroseconds, many } from './emit/library.ts';
 import { BARE, DIRECT, EMIT, variantsOf } from './emit/variants.ts';
 import type { Variant } from './emit/variants.ts';
@@ -130,8 +130,4 @@ async function tried({ request }: Variant): Promise<{ ms: number; error: string 
     error = code ?? message;
   }
   return { ms: performance.now() - began, error };
-}
-
-function row(name: string, figures: readonly string[]): string {
-  return `${name.padEnd(34)}${figures.map((figure) => figure.padStart(14)).join('')}`;
 }

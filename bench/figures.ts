@@ -77,6 +77,11 @@ export function number(value: number, digits = 0): string {
   return value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
+/** A line of a table: a name and its figures. */
+export function row(name: string, figures: readonly string[]): string {
+  return `${name.padEnd(34)}${figures.map((figure) => figure.padStart(14)).join('')}`;
+}
+
 const BARS = '▁▂▃▄▅▆▇█';
 const COLUMNS = 24;
 

@@ -13,8 +13,14 @@ export const WALSENDER_EAGER = walsender(
   'the same, reading as soon as there is anything',
   false,
 );
+export const MESSAGES_PACED = walsender(
+  'walsender alone (messages)',
+  'a reader of the slot (TCP) that counts the logical messages and discards them, and rests between its reads as the streamer does',
+  true,
+  true,
+);
 
-function walsender(name: string, about: string, paced: boolean): Contestant {
+function walsender(name: string, about: string, paced: boolean, messages = false): Contestant {
   return {
     name,
     about,
@@ -26,6 +32,7 @@ function walsender(name: string, about: string, paced: boolean): Contestant {
           SLOT: slot,
           EVENTS: String(events),
           PACED: paced ? 'yes' : 'no',
+          MESSAGES: messages ? 'yes' : 'no',
         });
         const began = performance.now();
         meter.watch('client', reader.pid);
