@@ -1,28 +1,32 @@
 /**
  * What the order of the table and its skip indexes cost and save: the same rows in tables that differ in nothing else, and
- * what analysts and investigators ask of them. Prints rows read and ms (warm, the median of five) for each question.
+ * what analysts and investigators ask of them. Prints for each question, warm, about nine events: rows read, MB read from
+ * the files, indexes among them (both on average: what a bloom filter lets through is chance), and the median of ms.
  *
  *   npm run bench:questions -- [--rows 5000000] [--only part,of,names]
  */
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { number, spreadOf } from './figures.ts';
+import { cpuSeconds } from './processes.ts';
 import { Warehouse } from './warehouse.ts';
 
 const DDL = new URL('../migrations/clickhouse/0000_events.sql', import.meta.url);
-const TIMES = 5;
+const SAMPLES = 9;
 const DAYS = 28;
 /** Of one INSERT, as the streamer's. */
 const BLOCK_ROWS = 100_000;
-const SHIPPED = 'ORDER BY (event_date_time, event_type)';
+const ORDER = 'ORDER BY (event_date_time, event_type)';
 
 const CANDIDATES = [
   { name: 'time, type (shipped)', edit: (ddl: string) => ddl },
   { name: 'the same without indexes', edit: (ddl: string) => ddl.replaceAll(/,\s*INDEX [^,\n]+/g, '') },
   {
-    name: 'the same, indexes of single granules',
-    edit: (ddl: string) => ddl.replaceAll('GRANULARITY 4', 'GRANULARITY 1'),
+    name: 'the same, indexes of four granules',
+    edit: (ddl: string) => ddl.replaceAll('GRANULARITY 1', 'GRANULARITY 4'),
   },
+  { name: 'the same, one false positive in 40', edit: filtered('bloom_filter') },
+  { name: 'the same, one false positive in 1,000', edit: filtered('bloom_filter(0.001)') },
   { name: 'type, time', edit: ordered('event_type, event_date_time') },
   { name: 'environment, type, time', edit: ordered('environment, event_type, event_date_time') },
   { name: 'hour, type, time', edit: ordered('toStartOfHour(event_date_time), event_type, event_date_time') },
@@ -79,8 +83,8 @@ const chosen = CANDIDATES.filter(({ name }) => parts?.some((part) => name.includ
 await using warehouse = await Warehouse.start();
 const ddl = await readFile(DDL, 'utf8');
 await fill('events');
-const [sample] = await warehouse.select<{ event: string; trace: string; lsn: number; orderId: number }>(
-  `SELECT event_id AS event, trace_id AS trace, lsn, event_context.orderId::Int64 AS orderId FROM events WHERE ${DAY} ORDER BY lsn LIMIT 1 OFFSET 1000`,
+const samples = await warehouse.select<{ event: string; trace: string; lsn: number; orderId: number }>(
+  `SELECT event_id AS event, trace_id AS trace, lsn, event_context.orderId::Int64 AS orderId FROM events WHERE ${DAY} ORDER BY cityHash64(event_id) LIMIT ${SAMPLES}`,
 );
 console.log(`${number(rows)} rows over ${DAYS} days\n`);
 const columns: string[][] = [];
@@ -89,14 +93,14 @@ for (const [at, { name, edit }] of chosen.entries()) {
   const edited = edit(ddl);
   if (edited === ddl && edit !== CANDIDATES[0]!.edit) throw new Error(`${name} changes nothing: the DDL is another`);
   await warehouse.client.command({ query: edited, query_params: { table } });
-  const began = performance.now();
+  const before = cpuSeconds(warehouse.pid);
   await warehouse.command(`INSERT INTO ${table} SELECT * FROM events`, { max_insert_threads: 1 });
   await warehouse.command(`OPTIMIZE TABLE ${table} FINAL`);
-  const seconds = (performance.now() - began) / 1000;
+  const cpu = cpuSeconds(warehouse.pid) - before;
   const [disk] = await warehouse.select<{ mb: number }>(
     `SELECT sum(bytes_on_disk) / 1e6 AS mb FROM system.parts WHERE active AND table = '${table}'`,
   );
-  const cells = [number(disk!.mb, 1), number(seconds, 1)];
+  const cells = [number(disk!.mb, 1), number(cpu, 1)];
   for (const { sql } of QUESTIONS) cells.push(await ask(sql, table));
   columns.push(cells);
   await warehouse.command(`DROP TABLE ${table} SYNC`);
@@ -104,11 +108,11 @@ for (const [at, { name, edit }] of chosen.entries()) {
 }
 console.log(
   `\n${row(
-    'rows read / ms',
+    'rows / MB / ms',
     columns.map((_, at) => String.fromCharCode(65 + at)),
   )}`,
 );
-for (const [line, name] of ['disk, MB', 'made in, s', ...QUESTIONS.map((question) => question.name)].entries()) {
+for (const [line, name] of ['disk, MB', 'made by, CPU-s', ...QUESTIONS.map((question) => question.name)].entries()) {
   console.log(
     row(
       name,
@@ -118,21 +122,35 @@ for (const [line, name] of ['disk, MB', 'made in, s', ...QUESTIONS.map((question
 }
 
 async function ask(sql: string, table: string): Promise<string> {
-  const query = sql
-    .replace('{table}', table)
-    .replace('{event}', `'${sample!.event}'`)
-    .replace('{trace}', `'${sample!.trace}'`)
-    .replace('{lsn}', String(sample!.lsn))
-    .replace('{order}', String(sample!.orderId));
   const took: number[] = [];
   let read = 0;
-  for (let time = 0; time < TIMES; time++) {
+  let before = 0;
+  for (const sample of [samples[0]!, ...samples]) {
+    const query = sql
+      .replace('{table}', table)
+      .replace('{event}', `'${sample.event}'`)
+      .replace('{trace}', `'${sample.trace}'`)
+      .replace('{lsn}', String(sample.lsn))
+      .replace('{order}', String(sample.orderId));
     const result = await warehouse.client.query({ query, format: 'JSON' });
     const { statistics } = await result.json();
+    // the first one warms up
+    if (before === 0) {
+      before = await bytesRead();
+      continue;
+    }
     took.push(statistics!.elapsed * 1000);
-    read = statistics!.rows_read;
+    read += statistics!.rows_read;
   }
-  return `${number(read)} / ${number(spreadOf(took)!.median, 1)}`;
+  const megabytes = ((await bytesRead()) - before) / 1e6;
+  return `${number(read / SAMPLES)} / ${number(megabytes / SAMPLES, 1)} / ${number(spreadOf(took)!.median, 1)}`;
+}
+
+async function bytesRead(): Promise<number> {
+  const [found] = await warehouse.select<{ bytes: number }>(
+    "SELECT sum(value) AS bytes FROM system.events WHERE event = 'ReadBufferFromFileDescriptorReadBytes'",
+  );
+  return found!.bytes;
 }
 
 /** Four events a transaction and trace, in the order of their commits; their own times are up to a minute before. */
@@ -155,9 +173,13 @@ async function fill(table: string): Promise<void> {
 }
 
 function ordered(by: string): (sql: string) => string {
-  return (sql) => sql.replace(SHIPPED, `ORDER BY (${by})`);
+  return (sql) => sql.replace(ORDER, `ORDER BY (${by})`);
+}
+
+function filtered(index: string): (sql: string) => string {
+  return (sql) => sql.replaceAll(/bloom_filter(\([\d.]+\))?/g, index);
 }
 
 function row(name: string, cells: readonly string[]): string {
-  return [name.padEnd(36), ...cells.map((cell) => cell.padStart(20))].join('');
+  return [name.padEnd(36), ...cells.map((cell) => cell.padStart(26))].join('');
 }

@@ -1,6 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
+import { record } from '../bodies.ts';
 import { catchUp } from '../contestant.ts';
 import type { Contestant } from '../contestant.ts';
 import type { Source } from '../source.ts';
@@ -28,7 +27,7 @@ class Bodies {
 
   /** The directory that holds them. */
   async directory(): Promise<string> {
-    return (this.#recorded ??= this.#record());
+    return (this.#recorded ??= record(this.#source, this.#slot, this.#events));
   }
 
   async release(): Promise<void> {
@@ -36,18 +35,6 @@ class Bodies {
     bodiesOf.delete(this.#source);
     if (this.#recorded !== undefined) await rm(await this.#recorded, { recursive: true, force: true });
     await this.#source.dropSlot(this.#slot);
-  }
-
-  async #record(): Promise<string> {
-    const directory = await mkdtemp(join(tmpdir(), 'bench-bodies-'));
-    await using recorder = await Worker.start('recorder.ts', {
-      DATABASE_URL: this.#source.url,
-      SLOT: this.#slot,
-      EVENTS: String(this.#events),
-      DIRECTORY: directory,
-    });
-    await recorder.said('done');
-    return directory;
   }
 }
 

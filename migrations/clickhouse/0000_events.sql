@@ -5,7 +5,7 @@
 CREATE TABLE IF NOT EXISTS {table:Identifier}
 (
     event_type LowCardinality(String),
-    event_date_time DateTime64(6, 'UTC'),
+    event_date_time DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     environment LowCardinality(String),
     event_context JSON(max_dynamic_paths = 128) DEFAULT JSONExtract(
         if(
@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS {table:Identifier}
                     '"(?:[^"\\\\]|\\\\.)*"|[\\[\\]]')))) <= 100,
             event_context_text,
             '{}'),
-        'JSON(max_dynamic_paths = 128)'),
+        'JSON(max_dynamic_paths = 128)') CODEC(ZSTD(1)),
     metadata_version Int32,
     event_id UUID,
     event_context_text String CODEC(ZSTD(1)),
@@ -25,12 +25,12 @@ CREATE TABLE IF NOT EXISTS {table:Identifier}
     seq UInt32 CODEC(Delta, ZSTD(1)),
     committed_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     delivered_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
-    trace_id String,
-    span_id String,
+    trace_id String CODEC(ZSTD(1)),
+    span_id String CODEC(ZSTD(1)),
     origin LowCardinality(String),
-    INDEX by_event_id event_id TYPE bloom_filter GRANULARITY 4,
-    INDEX by_trace_id trace_id TYPE bloom_filter GRANULARITY 4,
-    INDEX by_lsn lsn TYPE minmax GRANULARITY 4
+    INDEX by_event_id event_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_trace_id trace_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_lsn lsn TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(committed_at)

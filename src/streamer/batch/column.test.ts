@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { CHUNK_BYTES, ChunkPool, Column } from './column.ts';
+import { CHUNK_BYTES, ChunkPool, Column, MARK_ROWS } from './column.ts';
 import { NativeReader } from './native.fixture.ts';
 
 const bytesIn = (column: Column): number => [...column.parts()].reduce((sum, part) => sum + part.length, 0);
@@ -34,6 +34,32 @@ describe('strings', () => {
         expect(bytesIn(column)).toBe(column.bytes);
       }),
     );
+  });
+
+  test('runs of rows, found from marks, are what the whole column has there', () => {
+    const rows = 2 * MARK_ROWS + 100;
+    const row = fc.oneof(
+      fc.nat({ max: rows }),
+      fc.constantFrom(MARK_ROWS - 1, MARK_ROWS, MARK_ROWS + 1, 2 * MARK_ROWS),
+    );
+    const column = new Column(new ChunkPool(0));
+    for (let i = 0; i < rows; i++) {
+      if (i % MARK_ROWS === 0) column.mark();
+      if (i % 5 === 0) column.empty();
+      else append(column, Buffer.from(`${i}`.repeat(i % 40)));
+    }
+    const all = readStrings(column);
+    fc.assert(
+      fc.property(fc.array(row, { minLength: 2, maxLength: 6 }), (bounds) => {
+        const at = bounds.toSorted((a, b) => a - b);
+        const runs = at.slice(1).map((to, i) => ({ from: at[i]!, to }));
+        const reader = new NativeReader(column.partsOf(runs, 0));
+        const strings: string[] = [];
+        while (!reader.isAtEnd) strings.push(reader.string());
+        expect(strings).toEqual(all.slice(at[0], at.at(-1)));
+      }),
+    );
+    for (const i of [1, MARK_ROWS, MARK_ROWS + 1, rows - 1]) expect(column.value(i, 0).toString()).toBe(all[i]);
   });
 
   test('an empty string is one byte, given either way', () => {

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { comparePositions, formatPosition, START, tokenOf } from './position.ts';
+import { comparePositions, formatPosition, START, tokenOf, tokenOfInsert } from './position.ts';
 import type { Position } from './position.ts';
 
 const near = fc.record({ lsn: fc.nat({ max: 3 }), seq: fc.nat({ max: 3 }) });
@@ -79,4 +79,9 @@ describe('the token (invariants 4 and 5)', () => {
       }),
     );
   });
+});
+
+test('inserts of the same rows have tokens of their own; one alone has that of all', () => {
+  expect(tokenOfInsert('t', 0, 1)).toBe('t');
+  expect([0, 1, 2].map((index) => tokenOfInsert('t', index, 3))).toEqual(['t/1of3', 't/2of3', 't/3of3']);
 });
