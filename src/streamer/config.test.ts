@@ -31,7 +31,7 @@ describe('a good environment', () => {
       slot: 'outbox',
       slotFailover: 'off',
       clickhouseTable: 'events',
-      batchMaxRows: 100_000,
+      batchMaxRows: 200_000,
       batchInserts: 2,
       batchMaxBytes: 67_108_864,
       flushIntervalMs: 1000,
@@ -120,7 +120,7 @@ describe('a bad environment', () => {
     expect(error.problems).toEqual([
       'DATABASE_URL is missing; give it, or a file that holds it as DATABASE_URL_FILE',
       'CLICKHOUSE_URL must have the form http:// or https://user:password@host:port/database',
-      'OUTBOX_BATCH_MAX_ROWS must be a whole number from 1 to 100000 (rows)',
+      'OUTBOX_BATCH_MAX_ROWS must be a whole number from 1 to 200000 (rows)',
       'OUTBOX_FLUSH_INTERVAL_MS must be a whole number from 10 to 60000 (ms)',
       'LOG_LEVEL must be one of trace, debug, info, warn, error, fatal, silent',
       'OUTBOX_FLUSH_INTERVALL_MS is unknown; the nearest name is OUTBOX_FLUSH_INTERVAL_MS',

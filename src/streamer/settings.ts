@@ -93,9 +93,9 @@ export const SETTINGS = {
     readBy: 'streamer',
     kind: 'integer',
     unit: 'rows',
-    default: 100_000,
+    default: 200_000,
     min: 1,
-    max: 100_000,
+    max: 200_000,
     meaning:
       'Most rows in a batch, and so in one insert. One insert is one block in ClickHouse, which is why there is an upper limit.',
   },

@@ -9,7 +9,7 @@ const INSERT_TIMEOUTS = ['2000', '3000', '5000'];
 const SHUTDOWN_TIMEOUT_MS = 5000;
 /** Streamers whose logs are kept. */
 const KEPT = 100;
-const ROWS = ['50', '73', '200', '1000', '100000'];
+const ROWS = ['50', '73', '200', '1000', '200000'];
 const INSERTS = ['1', '2', '3'];
 const BYTES = [64, 256, 1024, 65_536].map((kibibytes) => String(kibibytes * 1024));
 const FLUSH_INTERVALS = ['10', '50', '200', '700'];
