@@ -127,7 +127,7 @@ describe('a bad environment', () => {
     ]);
   });
 
-  test.each(['0', '100001', '-1', '1.5', '1e3', '0x10', ' 5', '5 rows', '9'.repeat(400)])(
+  test.each(['0', '200001', '-1', '1.5', '1e3', '0x10', ' 5', '5 rows', '9'.repeat(400)])(
     'no row count: %j',
     (value) => {
       expect(problems({ OUTBOX_BATCH_MAX_ROWS: value })).toHaveLength(1);

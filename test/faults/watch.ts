@@ -79,8 +79,10 @@ export class Watch {
   }
 
   async #count(): Promise<void> {
+    // behind it the second half of a batch may be there before the first
+    const { delivered_lsn: delivered } = await this.#world.ledger();
     const [counts] = await this.#world.select<{ rows: number; events: number; doomed: number; torn: number }>(
-      `SELECT sum(n) AS rows, sum(ids) AS events, sum(undone) AS doomed, countIf(n != last) AS torn FROM (
+      `SELECT sum(n) AS rows, sum(ids) AS events, sum(undone) AS doomed, countIf(n != last AND lsn < ${parseLsn(delivered)}) AS torn FROM (
          SELECT lsn, count() AS n, uniqExact(event_id) AS ids, countIf(environment = '${DOOMED}') AS undone, max(seq) AS last
            FROM events GROUP BY lsn)`,
       2000,

@@ -30,6 +30,13 @@ export interface Ledger {
   readonly delivered_seq: string;
   readonly pending_lsn: string | null;
   readonly pending_token: string | null;
+  readonly pending_inserts: number;
+}
+
+/** Whether an insert of this token is one of those that the ledger has as pending. */
+export function isPending({ pending_token: pending, pending_inserts: inserts }: Ledger, token: string): boolean {
+  if (inserts === 1) return token === pending;
+  return Array.from({ length: inserts }, (_, i) => `${pending}/${i + 1}of${inserts}`).includes(token);
 }
 
 /** Two databases, a gate before one of them, and two hosts for streamers, one of which is the one that streams. */
@@ -117,7 +124,7 @@ export class World implements AsyncDisposable {
 
   async ledger(): Promise<Ledger> {
     const [row] = await this.ask<Ledger>(
-      'SELECT delivered_lsn, delivered_seq, pending_lsn, pending_token FROM outbox.stream WHERE slot_name = $1',
+      'SELECT delivered_lsn, delivered_seq, pending_lsn, pending_token, pending_inserts FROM outbox.stream WHERE slot_name = $1',
       [SLOT],
     );
     return row!;

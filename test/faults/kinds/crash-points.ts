@@ -4,6 +4,7 @@ import type { Dice } from '../dice.ts';
 import { inTime, MOMENT_MS } from '../fault.ts';
 import type { Fault } from '../fault.ts';
 import type { Caught, Treatment } from '../gate.ts';
+import { isPending } from '../world.ts';
 import type { World } from '../world.ts';
 
 /** The streamer is killed at the named moments of a batch's life; or Postgres is, while it knows of the intent alone. */
@@ -96,7 +97,7 @@ export const CRASH_POINTS: readonly Fault[] = [
       caught?.letGo();
       const isSettled =
         caught !== undefined &&
-        (await world.within(MOMENT_MS, async () => (await world.ledger()).pending_token !== caught.token));
+        (await world.within(MOMENT_MS, async () => !isPending(await world.ledger(), caught.token)));
       await main.kill();
       afterDeath(world, dice);
       main.start(dice);
@@ -129,9 +130,9 @@ export async function caughtInsert({ gate }: World, treatment: Treatment): Promi
 
 /** Held before the server: the next insert that is not the repetition of one. */
 async function caughtNewInsert(world: World): Promise<Caught | undefined> {
-  const { pending_token: pending } = await ledgerOf(world);
+  const ledger = await ledgerOf(world);
   let caught = await caughtInsert(world, { kind: 'hold it' });
-  while (caught !== undefined && caught.token === pending) {
+  while (caught !== undefined && isPending(ledger, caught.token)) {
     caught.letGo();
     caught = await caughtInsert(world, { kind: 'hold it' });
   }
@@ -152,9 +153,11 @@ function afterDeath({ main }: World, dice: Dice): void {
 
 /** An insert that is under way is in the ledger (invariant 3). */
 async function expectIntent(world: World, caught: Caught): Promise<void> {
-  const { pending_token: pending } = await ledgerOf(world);
-  if (caught.isAwaited && pending !== caught.token)
-    world.journal.violate(`an insert is sent whose token is not in the ledger: ${caught.token}, but ${pending}`);
+  const ledger = await ledgerOf(world);
+  if (caught.isAwaited && !isPending(ledger, caught.token))
+    world.journal.violate(
+      `an insert is sent whose token is not in the ledger: ${caught.token}, but ${ledger.pending_token}`,
+    );
 }
 
 /** Waits for Postgres where it is away. */
