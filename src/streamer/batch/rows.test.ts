@@ -12,7 +12,7 @@ test.each([
   expect(shares).toHaveLength(count);
   expect(shares[0]!.from).toBe(5);
   expect(shares.at(-1)!.to).toBe(5 + rows);
-  for (const [i, share] of shares.entries()) if (i > 0) expect(share.from).toBe(shares[i - 1]!.to);
+  expect(shares.slice(1).map(({ from }) => from)).toEqual(shares.slice(0, -1).map(({ to }) => to));
   const sizes = shares.map((share) => countRows([share]));
   expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
 });
