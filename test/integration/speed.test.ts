@@ -4,6 +4,7 @@ import { expect, test, vi } from 'vitest';
 import { encode, INSERT_COLUMNS } from '../../src/streamer/batch/native.ts';
 import { ClickHouse } from '../../src/streamer/delivery/clickhouse.ts';
 import { bytesIn, CALLED_BYTES, filled } from '../../src/streamer/path.fixture.ts';
+import { SETTINGS } from '../../src/streamer/settings.ts';
 import { Gateway } from '../support/gateway.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
@@ -13,6 +14,9 @@ import { eventually } from '../support/wait.ts';
 const INSERTS_PER_MILLION = 25;
 const EVENTS = 200_000;
 const TRANSACTIONS = 2000;
+/** Twice as many are there, so that no batch has to wait for more. The limits by default are not below it. */
+const BATCH_ROWS = EVENTS / 2;
+const ROW_BYTES = 450;
 /** Of the ledger: takeover, last settling, two acknowledgements without events. */
 const OTHER_WRITES = 4;
 /** To connect, and to look around every second or two; a status a transaction would be 78 kB, an UPDATE a transaction more. */
@@ -50,6 +54,7 @@ test('a backlog of many transactions: few inserts, few ledger writes, few words 
     const streamer = outbox.stream({
       DATABASE_URL: url,
       CLICKHOUSE_URL: gateway.url,
+      OUTBOX_BATCH_MAX_ROWS: String(BATCH_ROWS),
       // nothing goes out for its age, so that a slow machine makes no more inserts than a fast one
       OUTBOX_FLUSH_INTERVAL_MS: '60000',
     });
@@ -58,6 +63,8 @@ test('a backlog of many transactions: few inserts, few ledger writes, few words 
   } finally {
     await proxy.close();
   }
+  expect(SETTINGS.OUTBOX_BATCH_MAX_ROWS.default).toBeGreaterThanOrEqual(BATCH_ROWS);
+  expect(SETTINGS.OUTBOX_BATCH_MAX_BYTES.default).toBeGreaterThanOrEqual(BATCH_ROWS * ROW_BYTES);
   expect(gateway.inserts.length).toBeGreaterThanOrEqual(1);
   expect(gateway.inserts.length).toBeLessThanOrEqual((EVENTS * INSERTS_PER_MILLION) / 1_000_000);
   const writes = await ledgerWrites(outbox);
