@@ -45,7 +45,7 @@ export function page(results: Results): string {
 const METHOD = `## Method
 
 - Figures are medians of the repetitions, with the smallest and the largest in parentheses. Repetitions are interleaved: all contestants once, then all once more.
-- All who catch up read the same WAL: each repetition of each has a slot (or a table set up) before the backlog is committed. It comes from the page cache then, for all of them. What reads \`peer.event\`, the same events behind a primary key, reads WAL of its own, and so does pg-transactional-outbox, whose table, slot and messages are made for each repetition.
+- All who catch up read the same WAL: each repetition of each has a slot (or a table set up) before the backlog is committed. It comes from the page cache then, for all of them. What reads \`peer.event\`, the same events behind a primary key, does so on a server of its own, and so does pg-transactional-outbox, whose table, slot and messages are made for each repetition.
 - The clock runs from the moment at which the reader has begun (attached to its slot) until the last row can be queried, asked every 25 ms towards the end. ClickHouse is a new server each time. Merges that it has not begun by then are not in the figures of anyone.
 - CPU is user and system time from \`/proc\`, of each process, from the same moment on. *Postgres* is all of its processes, the walsender among them. Peaks are \`VmHWM\`, which includes the start.
 - Every contestant's rows are counted in the end, and how many of them are doubles (\`count() - uniqExact(event_id)\`).

@@ -5,7 +5,7 @@ import { Warehouse } from '../warehouse.ts';
 import { Worker } from '../worker.ts';
 
 /** A request for each event is so slow that a part of the backlog says enough. */
-export const PART = 1 / 500;
+export const PART = 1 / 1000;
 export const IN_FLIGHT = 64;
 
 export const DIRECT: Contestant = {

@@ -80,7 +80,7 @@ function catchUp(
   };
 }
 
-/** All read the same WAL: a slot for each repetition of each is there before the backlog is committed. */
+/** All who read a table read the same WAL: a slot for each repetition of each is there before the backlog is committed. */
 async function* race(
   name: string,
   contestants: readonly Contestant[],
@@ -89,21 +89,23 @@ async function* race(
 ): AsyncGenerator<Run> {
   const chosen = contestants.filter((contestant) => scale.wants(name, contestant.name));
   if (chosen.length === 0) return;
-  await using source = await Source.start();
   await using turns = new AsyncDisposableStack();
   const order: { contestant: Contestant; repetition: number; turn: Turn }[] = [];
-  // who reads the other table must not have to pass over this one's WAL
+  let bytes = 0;
+  // nobody has to pass over the WAL of the other table, before his own or behind it
   for (const readsPeerTable of [false, true]) {
     const here = chosen.filter((contestant) => isPeerReader(contestant) === readsPeerTable);
     if (here.length === 0) continue;
+    const source = turns.use(await Source.start());
+    const table = readsPeerTable ? 'peer.event' : 'outbox.event';
     for (const contestant of here) {
       for (let repetition = 1; repetition <= scale.repeat; repetition++) {
         order.push({ contestant, repetition, turn: turns.use(await contestant.prepare(source, shape)) });
       }
     }
-    await source.addBacklog(shape, readsPeerTable ? 'peer.event' : 'outbox.event');
+    await source.addBacklog(shape, table);
+    bytes = await source.averageBytes(table);
   }
-  const bytes = await source.averageBytes(chosen.every(isPeerReader) ? 'peer.event' : 'outbox.event');
   for (const { contestant, repetition, turn } of order.toSorted((a, b) => a.repetition - b.repetition)) {
     yield* attempt({ scenario: name, contestant: contestant.name, repetition }, async () => ({
       ...(await turn.measure()),
