@@ -66,14 +66,9 @@ export class Source implements AsyncDisposable {
 
   /** Waits until nobody holds the slot, and drops it, so that it keeps no WAL. */
   async dropSlot(slot: string): Promise<void> {
-    const free = 'SELECT FROM pg_replication_slots WHERE slot_name = $1 AND NOT active';
-    while ((await this.db.query(free, [slot])).rowCount === 0) await sleep(20);
+    const held = 'SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active';
+    while ((await this.db.query(held, [slot])).rowCount !== 0) await sleep(20);
     await this.db.query('SELECT pg_drop_replication_slot($1)', [slot]);
-  }
-
-  async slots(): Promise<string[]> {
-    const { rows } = await this.db.query<{ name: string }>('SELECT slot_name AS name FROM pg_replication_slots');
-    return rows.map(({ name }) => name);
   }
 
   /** The process that serves the slot, once there is one. */

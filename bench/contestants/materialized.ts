@@ -6,24 +6,26 @@ import type { Contestant } from '../contestant.ts';
 import type { Figures } from '../figures.ts';
 import { Meter } from '../meter.ts';
 import { Warehouse } from '../warehouse.ts';
-import type { Source } from '../source.ts';
+import { Source } from '../source.ts';
 
-/** As its documentation says: the table has a primary key, the user may replicate, the database names its tables. */
+/**
+ * As its documentation says: the table has a primary key, the user may replicate, the database names its tables. Each repetition
+ * has a Postgres of its own, because all that replicate one database make one publication, each anew.
+ */
 export const MATERIALIZED: Contestant = {
   name: 'MaterializedPostgreSQL',
   about:
     'the database engine of ClickHouse, which copies the table and keeps it as ReplacingMergeTree; set up before the backlog, stopped while it is committed; contexts are String',
-  readsPeerTable: true,
-  prepare: async (source, { events }) => {
+  prepare: async (_, shape) => {
     const directory = await mkdtemp(join(tmpdir(), 'bench-materialized-'));
-    const others = await source.slots();
+    const source = await Source.start();
     await setUp(source, directory);
-    const slot = (await source.slots()).find((name) => !others.includes(name))!;
+    await source.addBacklog(shape, 'peer.event');
     return {
-      measure: async () => measure(source, directory, events),
+      measure: async () => measure(source, directory, shape.events),
       [Symbol.asyncDispose]: async () => {
         await rm(directory, { recursive: true, force: true });
-        await source.dropSlot(slot);
+        await source[Symbol.asyncDispose]();
       },
     };
   },

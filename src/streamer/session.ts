@@ -56,6 +56,8 @@ interface Attached {
   readonly decoder: PgoutputDecoder;
   readonly acks: Acks;
   readonly loop: DeliveryLoop;
+  /** Where WAL ended at the last look at the slot. */
+  readonly walEnd: () => Lsn;
   readonly pulse: Heartbeat;
   readonly look: Heartbeat;
   readonly survey: Heartbeat;
@@ -247,15 +249,18 @@ export class Session {
     const { measures } = status;
     measures.attached(() => progressOf(intake, ledger, loop, walEnd));
     const survey = beginSurvey({ ledger, clickhouse, table: config.clickhouseTable, measures, signal });
-    return { ledger, intake, decoder: new PgoutputDecoder(intake), acks, loop, pulse, look, survey };
+    const decoder = new PgoutputDecoder(intake);
+    return { ledger, intake, decoder, acks, loop, walEnd: () => walEnd, pulse, look, survey };
   }
 
   #keepalive(buffer: Buffer, walEndOffset: number, replyRequested: boolean): void {
     if (this.#attached !== undefined) {
-      const { intake, acks, loop } = this.#attached;
-      intake.reached(readLsn(buffer, walEndOffset));
+      const { intake, acks, loop, walEnd } = this.#attached;
+      const reached = readLsn(buffer, walEndOffset);
+      intake.reached(reached);
       if (replyRequested) intake.hurry();
-      if (replyRequested || acks.isOwed) loop.wake();
+      const isDue = reached >= walEnd() && intake.caughtUp();
+      if (replyRequested || isDue || acks.isOwed) loop.wake();
     }
     if (replyRequested) this.#replication?.sendStatus(true);
   }

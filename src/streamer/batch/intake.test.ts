@@ -62,6 +62,24 @@ describe('limits (invariant 6)', () => {
     expect(positionsOf(feed.intake.cut())).toEqual([{ lsn: 1000, seq: 3 }]);
   });
 
+  test('who was behind does not wait at the end of the backlog, once; who was not waits for the batch’s age', () => {
+    const feed = new Feed({ maxRows: 2 }).transactions(...stream([[1, 1, 1]]));
+    const { intake } = feed;
+    expect(intake.caughtUp()).toBe(false);
+    feed.run();
+    expect(intake.cut().isFull).toBe(true);
+    // nothing is there yet
+    expect(intake.caughtUp()).toBe(false);
+    feed.run();
+    expect(intake.dueIn()).toBe(100);
+    expect(intake.caughtUp()).toBe(true);
+    expect(intake.dueIn()).toBe(0);
+    expect(intake.cut().isFull).toBe(false);
+    feed.transactions({ ...T2, commitLsn: 2000, endLsn: 2040, events: T2.events.slice(1) }).run();
+    expect(intake.caughtUp()).toBe(false);
+    expect(intake.dueIn()).toBe(100);
+  });
+
   test('an event larger than all limits goes alone', () => {
     const feed = new Feed({ maxBytes: 1000 }).transactions(...stream([[1, 100_000, 1]]));
     expect(feed.cutAll().map(positionsOf)).toEqual([1, 2, 3].map((seq) => [{ lsn: 1000, seq }]));

@@ -58,6 +58,8 @@ export class Intake implements ChangeHandler {
   #divisor = 1;
   #settledSinceShrunk = 0;
   #hurry = false;
+  /** The batch before was full. */
+  #wasBehind = false;
 
   constructor(options: IntakeOptions) {
     this.#options = options;
@@ -172,6 +174,17 @@ export class Intake implements ChangeHandler {
     if (this.isIdle) this.#advance(walEnd, false);
   }
 
+  /**
+   * The server has nothing more to send for now. Who was behind does not wait for more to come, which would only make the end of
+   * a backlog late. Returns whether something is due by it.
+   */
+  caughtUp(): boolean {
+    if (!this.#wasBehind || this.#filling.rows === 0) return false;
+    this.#wasBehind = false;
+    this.#hurry = true;
+    return true;
+  }
+
   /** Lets the next batch go without waiting for its age: the server wants an answer, or the streamer stops. */
   hurry(): void {
     this.#hurry = this.#filling.rows > 0;
@@ -188,7 +201,7 @@ export class Intake implements ChangeHandler {
   /** Hands over the filling batch and begins the next. */
   cut(): Batch {
     const batch = this.#filling;
-    batch.isFull = this.#full;
+    batch.isFull = this.#wasBehind = this.#full;
     this.#filling = new Batch(this.#options.pool);
     this.#full = false;
     this.#hurry = false;
