@@ -9,7 +9,7 @@ import type { Pending } from './ledger-row.ts';
 import { formatPosition, tokenOfInsert } from './position.ts';
 import type { Intent, Position } from './position.ts';
 import { ReadBack } from './readback.ts';
-import { untilDone } from './retry.ts';
+import { isRepeated, untilDone } from './retry.ts';
 import { Send } from './send.ts';
 import type { Intended, Refusal, SendOptions, Surroundings } from './send.ts';
 import { TargetWatch } from './target-watch.ts';
@@ -119,8 +119,8 @@ export class Delivery {
         const refusal = await this.#send({ ...own, isRecorded, isSplit: false, isAbsent: false }, options);
         return { rows, token: own.token, refusal, endedMs: Date.now() };
       } catch (error) {
-        // who stops waits for the others' answers; otherwise the session is over for all of them
-        if (!stop.aborted || signal.aborted) over.abort(error);
+        // the session is over for all of them; but who was asked to stop waits for the others' answers
+        if (!stop.aborted || !isRepeated(error)) over.abort(error);
         throw error;
       }
     });

@@ -42,7 +42,7 @@ export async function untilDone(options: RetryOptions, what: string, attempt: ()
       return;
     } catch (error) {
       signal.throwIfAborted();
-      if (!(error instanceof OutboxError) || !/^OUTBOX_(CH_|QUARANTINE_)/.test(error.code) || stop.aborted) throw error;
+      if (!isRepeated(error) || stop.aborted) throw error;
       status.clickhouseFailed(repeats, error.code);
       traceRetry(error, attempts);
       const pauseMs = backoff.next();
@@ -52,6 +52,11 @@ export async function untilDone(options: RetryOptions, what: string, attempt: ()
       if (stop.aborted) throw error;
     }
   }
+}
+
+/** Whether ClickHouse, or the quarantine, has to change before the same attempt can succeed; anything else ends the session. */
+export function isRepeated(error: unknown): error is OutboxError {
+  return error instanceof OutboxError && /^OUTBOX_(CH_|QUARANTINE_)/.test(error.code);
 }
 
 /** Makes sure that the epoch is still ours, unless that was proved a moment ago. Throws OUTBOX_EPOCH_LOST. */
