@@ -3,6 +3,7 @@ import { closeSync, openSync, writevSync } from 'node:fs';
 import { join } from 'node:path';
 import { ChunkPool } from '../../src/streamer/batch/column.ts';
 import { Intake } from '../../src/streamer/batch/intake.ts';
+import { BatchLimits } from '../../src/streamer/batch/limits.ts';
 import { constantBytes, encode } from '../../src/streamer/batch/native.ts';
 import { countRows, sharesOf } from '../../src/streamer/batch/rows.ts';
 import { SETTINGS } from '../../src/streamer/settings.ts';
@@ -21,8 +22,10 @@ let recorded = 0;
 const intake: Intake = new Intake({
   pool: new ChunkPool(2 * SETTINGS.OUTBOX_BATCH_MAX_BYTES.default),
   now: () => performance.now(),
-  maxRows: SETTINGS.OUTBOX_BATCH_MAX_ROWS.default,
-  maxBytes: SETTINGS.OUTBOX_BATCH_MAX_BYTES.default,
+  limits: new BatchLimits({
+    rows: SETTINGS.OUTBOX_BATCH_MAX_ROWS.default,
+    bytes: SETTINGS.OUTBOX_BATCH_MAX_BYTES.default,
+  }),
   maxAgeMs: Infinity,
   extraRowBytes: constantBytes({ source, origin: 'stream' }),
   delivered: { lsn: 0, seq: 0 },

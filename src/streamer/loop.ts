@@ -35,6 +35,8 @@ export interface LoopOptions {
 /** A batch that was cut, on its way until the ledger knows that ClickHouse has it. */
 interface Cut {
   readonly batch: Batch;
+  /** By the monotonic clock, ms. */
+  readonly cutAt: number;
   readonly trace: BatchTrace;
 }
 
@@ -129,7 +131,7 @@ export class DeliveryLoop {
       table: config.clickhouseTable,
       deliverSpans: config.traceDeliverSpans,
     });
-    return { batch, trace };
+    return { batch, cutAt: performance.now(), trace };
   }
 
   /** Records the intent, which settles what was answered. */
@@ -139,8 +141,9 @@ export class DeliveryLoop {
     return answered === undefined ? intend() : this.#settle(answered, intend);
   }
 
-  async #insert({ batch, trace }: Cut, intent: Pending, isRecorded: boolean): Promise<void> {
+  async #insert({ batch, cutAt, trace }: Cut, intent: Pending, isRecorded: boolean): Promise<void> {
     await trace.insert(async () => this.#delivery.insert(batch, intent, isRecorded));
+    this.#options.intake.delivered(batch, performance.now() - cutAt);
     this.#inFlight = undefined;
     batch.release();
   }

@@ -4,6 +4,7 @@ import { Acks } from './acks.ts';
 import type { Batch } from './batch/batch.ts';
 import { ChunkPool } from './batch/column.ts';
 import { Intake } from './batch/intake.ts';
+import { BatchLimits } from './batch/limits.ts';
 import { START } from './delivery/position.ts';
 import { readCopyData } from './source/copy-data.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './source/frames.ts';
@@ -91,11 +92,11 @@ export class Path {
   #full = false;
 
   constructor({ maxRows = 20_000 } = {}) {
+    const limits = { rows: maxRows, bytes: 64 * 1024 * 1024 };
     const intake = (this.intake = new Intake({
       pool: this.#pool,
       now: () => 0,
-      maxRows,
-      maxBytes: 64 * 1024 * 1024,
+      limits: new BatchLimits(limits, limits),
       maxAgeMs: 1000,
       extraRowBytes: 40,
       delivered: START,

@@ -4,6 +4,7 @@ import type { Lsn } from '../lsn.ts';
 import { Acks } from './acks.ts';
 import type { ChunkPool } from './batch/column.ts';
 import { Intake } from './batch/intake.ts';
+import { BatchLimits } from './batch/limits.ts';
 import { constantBytes } from './batch/native.ts';
 import type { Config } from './config.ts';
 import type { ClickHouse } from './delivery/clickhouse.ts';
@@ -199,8 +200,7 @@ export class Session {
     const intake = new Intake({
       pool,
       now: () => performance.now(),
-      maxRows: config.batchMaxRows,
-      maxBytes: config.batchMaxBytes,
+      limits: new BatchLimits({ rows: config.batchMaxRows, bytes: config.batchMaxBytes }),
       maxAgeMs: config.flushIntervalMs,
       extraRowBytes: constantBytes({ source, origin: 'stream' }),
       delivered: ledger.state.delivered,

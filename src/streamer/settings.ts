@@ -97,7 +97,7 @@ export const SETTINGS = {
     min: 1,
     max: 200_000,
     meaning:
-      'Most rows in a batch, and so in one insert. One insert is one block in ClickHouse, which is why there is an upper limit.',
+      'Most rows in a batch, and so in one insert; the first batches after a start are smaller. One insert is one block in ClickHouse, which is why there is an upper limit.',
   },
   OUTBOX_BATCH_INSERTS: {
     key: 'batchInserts',
@@ -129,7 +129,8 @@ export const SETTINGS = {
     default: 1000,
     min: 10,
     max: 60_000,
-    meaning: 'How long the oldest event of a batch waits for company.',
+    meaning:
+      'How long it takes from a batch’s first event until ClickHouse has it: events wait so long for company, less what the last inserts took (at most half of it).',
   },
   OUTBOX_INSERT_TIMEOUT_MS: {
     key: 'insertTimeoutMs',

@@ -8,6 +8,7 @@ import type { Batch } from './batch.ts';
 import { ChunkPool } from './column.ts';
 import { Intake } from './intake.ts';
 import type { IntakeOptions } from './intake.ts';
+import { BatchLimits } from './limits.ts';
 import { encode } from './native.ts';
 import { readRows } from './native.fixture.ts';
 
@@ -15,6 +16,12 @@ const CONSTANTS = { source: '1/outbox', deliveredAtMs: 0, origin: 'stream' };
 
 /** Shared, so that what is read was written over something older. */
 const POOL = new ChunkPool(64 * 1024 * 1024);
+
+export interface FeedOptions extends Partial<IntakeOptions> {
+  /** Of each batch, from the first. */
+  readonly maxRows?: number;
+  readonly maxBytes?: number;
+}
 
 export class Feed {
   readonly intake: Intake;
@@ -26,12 +33,12 @@ export class Feed {
   progress = 0;
   relations = 0;
 
-  constructor(options: Partial<IntakeOptions> = {}) {
+  constructor({ maxRows = 1000, maxBytes = 1_000_000, ...options }: FeedOptions = {}) {
+    const limits = { rows: maxRows, bytes: maxBytes };
     this.intake = new Intake({
       pool: POOL,
       now: () => this.nowMs,
-      maxRows: 1000,
-      maxBytes: 1_000_000,
+      limits: new BatchLimits(limits, limits),
       maxAgeMs: 100,
       extraRowBytes: 0,
       delivered: START,

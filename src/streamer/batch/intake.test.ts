@@ -115,6 +115,32 @@ describe('age', () => {
     expect(feed.intake.dueIn()).toBe(100);
   });
 
+  test('a batch goes out so much earlier as the last ones took, at most by half its age; a slow one is forgotten slowly', () => {
+    const feed = new Feed({ maxAgeMs: 1000 });
+    const { intake } = feed;
+    let lsn = 1000;
+    const dueAfter = (ms: number): number | undefined => {
+      intake.delivered(intake.cut(), ms);
+      lsn += 100;
+      feed.transactions({ ...T1, commitLsn: lsn, endLsn: lsn + 40 }).run();
+      return intake.dueIn();
+    };
+    expect([0, 80, 240, 80, 80, 9000, 0].map(dueAfter)).toEqual([1000, 920, 760, 780, 797.5, 500, 562.5]);
+    for (let i = 0; i < 100; i++) dueAfter(80);
+    expect(dueAfter(80)).toBeCloseTo(920);
+  });
+
+  test('what a full batch takes says nothing of one that waits', () => {
+    const feed = new Feed({ maxRows: 3 }).transactions(T1, T2);
+    const { intake } = feed;
+    feed.run();
+    const batch = intake.cut();
+    expect(batch.isFull).toBe(true);
+    intake.delivered(batch, 60);
+    feed.run();
+    expect(intake.dueIn()).toBe(100);
+  });
+
   test('progress is told with the first row, and when the batch is full', () => {
     const feed = new Feed({ maxRows: 3 }).transactions(T1, T2);
     const told = [1, 1, 1, 1].map((step) => {

@@ -8,18 +8,19 @@ import { committedSecondsOf } from './age.ts';
 import { Batch, rowBytes } from './batch.ts';
 import type { TransactionStamp } from './batch.ts';
 import type { ChunkPool } from './column.ts';
+import type { BatchLimits } from './limits.ts';
 import { readTimestamp } from './time.ts';
 
-/** Batches that were found too large are made smaller down to this part, and larger again after so many good ones. */
-const MAX_DIVISOR = 256;
-const REGROW_AFTER_BATCHES = 20;
+/** Of a batch's age, the most that is kept for its insert; a slow one is remembered, less with each that is faster. */
+const MAX_LEAD = 1 / 2;
+const LEAD_DECAY = 1 / 8;
 
 export interface IntakeOptions {
   readonly pool: ChunkPool;
   /** Monotonic clock, ms. */
   readonly now: () => number;
-  readonly maxRows: number;
-  readonly maxBytes: number;
+  readonly limits: BatchLimits;
+  /** From the arrival of a batch's first event until ClickHouse has it. */
   readonly maxAgeMs: number;
   /** Bytes a row takes beside its own columns: the columns that are the same for the whole batch. */
   readonly extraRowBytes: number;
@@ -52,11 +53,8 @@ export class Intake implements ChangeHandler {
   #ackable: Lsn = 0;
   #owed: Lsn = 0;
   #seen: Lsn = 0;
-  #maxRows: number;
-  #maxBytes: number;
-  /** What the limits are divided by while ClickHouse finds batches too large. */
-  #divisor = 1;
-  #settledSinceShrunk = 0;
+  /** What an insert is expected to take. */
+  #leadMs = 0;
   #hurry = false;
   /** The batch before was full. */
   #wasBehind = false;
@@ -64,8 +62,6 @@ export class Intake implements ChangeHandler {
   constructor(options: IntakeOptions) {
     this.#options = options;
     this.#pending = options.pending;
-    this.#maxRows = options.maxRows;
-    this.#maxBytes = options.maxBytes;
     this.#filling = new Batch(options.pool);
   }
 
@@ -116,7 +112,7 @@ export class Intake implements ChangeHandler {
 
   insert(buffer: Buffer, tuple: Tuple): boolean {
     if (this.#full) return false;
-    const { delivered, extraRowBytes } = this.#options;
+    const { delivered, extraRowBytes, limits } = this.#options;
     const lsn = this.#stamp.commitLsn;
     const seq = this.#seq + 1;
     if (lsn < delivered.lsn || (lsn === delivered.lsn && seq <= delivered.seq)) {
@@ -126,7 +122,7 @@ export class Intake implements ChangeHandler {
     const bytes = rowBytes(tuple) + extraRowBytes;
     const batch = this.#filling;
     const pending = this.#pending;
-    if (pending === undefined && batch.rows > 0 && batch.bytes + bytes > this.#maxBytes) {
+    if (pending === undefined && batch.rows > 0 && batch.bytes + bytes > limits.bytes) {
       this.#full = true;
       this.#options.onProgress();
       return false;
@@ -137,7 +133,7 @@ export class Intake implements ChangeHandler {
     if (batch.rows === 0) batch.openedAt = this.#options.now();
     this.#seq = seq;
     batch.append(buffer, tuple, this.#stamp, seq, bytes);
-    if (pending === undefined) this.#full = batch.rows >= this.#maxRows || batch.bytes >= this.#maxBytes;
+    if (pending === undefined) this.#full = batch.rows >= limits.rows || batch.bytes >= limits.bytes;
     else if (comparePositions({ lsn, seq }, pending.to) === 0) {
       if (batch.rows !== pending.rows) throw this.#lost(`the range has ${batch.rows} rows`);
       this.#full = true;
@@ -195,13 +191,14 @@ export class Intake implements ChangeHandler {
     if (this.#full) return 0;
     if (this.#filling.rows === 0 || this.#pending !== undefined) return undefined;
     if (this.#hurry) return 0;
-    return Math.max(0, this.#filling.openedAt + this.#options.maxAgeMs - this.#options.now());
+    return Math.max(0, this.#filling.openedAt + this.#options.maxAgeMs - this.#leadMs - this.#options.now());
   }
 
   /** Hands over the filling batch and begins the next. */
   cut(): Batch {
     const batch = this.#filling;
     batch.isFull = this.#wasBehind = this.#full;
+    if (this.#full) this.#options.limits.filled();
     this.#filling = new Batch(this.#options.pool);
     this.#full = false;
     this.#hurry = false;
@@ -214,9 +211,15 @@ export class Intake implements ChangeHandler {
   settled(batch: Batch): void {
     if (this.#tail === batch) this.#tail = undefined;
     this.#advance(batch.ackLsn, true);
-    if (this.#divisor > 1 && ++this.#settledSinceShrunk >= REGROW_AFTER_BATCHES) {
-      this.#divideLimits(this.#divisor / 2);
-    }
+    this.#options.limits.settled();
+  }
+
+  /** A batch took so long from its cut until ClickHouse had it: the next ones go out so much earlier than they are due there. */
+  delivered(batch: Batch, ms: number): void {
+    // those that are full wait for nothing, and are another size
+    if (batch.isFull) return;
+    const latelyMs = this.#leadMs + (ms - this.#leadMs) * LEAD_DECAY;
+    this.#leadMs = Math.min(Math.max(ms, latelyMs), this.#options.maxAgeMs * MAX_LEAD);
   }
 
   /** Gives back the memory of what was filled and never cut. The intake must not be used after. */
@@ -226,14 +229,7 @@ export class Intake implements ChangeHandler {
 
   /** ClickHouse has no room for batches of this size: the next ones will be half as large, for a while. */
   shrink(): void {
-    this.#divideLimits(Math.min(MAX_DIVISOR, this.#divisor * 2));
-  }
-
-  #divideLimits(divisor: number): void {
-    this.#divisor = divisor;
-    this.#maxRows = Math.max(1, Math.floor(this.#options.maxRows / divisor));
-    this.#maxBytes = Math.floor(this.#options.maxBytes / divisor);
-    this.#settledSinceShrunk = 0;
+    this.#options.limits.shrink();
   }
 
   #advance(lsn: Lsn, hasEvents: boolean): void {
