@@ -37,7 +37,7 @@ describe('a good environment', () => {
       flushIntervalMs: 1000,
       insertTimeoutMs: 60_000,
       quarantineMaxRows: 1000,
-      retryMaxMs: 30_000,
+      retryMaxMs: 10_000,
       retentionDays: 7,
       shutdownTimeoutMs: 25_000,
       healthPort: 8080,

@@ -158,10 +158,11 @@ export const SETTINGS = {
     readBy: 'streamer',
     kind: 'integer',
     unit: 'ms',
-    default: 30_000,
+    default: 10_000,
     min: 100,
     max: 300_000,
-    meaning: 'Longest pause between two attempts, to connect or to insert. Pauses double up to it.',
+    meaning:
+      'Longest pause between two attempts, to connect or to insert. Pauses double up to it. A database that returns is noticed so late at most.',
   },
   OUTBOX_RETENTION_DAYS: {
     key: 'retentionDays',
