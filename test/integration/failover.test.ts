@@ -322,10 +322,12 @@ test.concurrent(
     streamer = outbox.stream(INSERTS);
     await outbox.untilDelivered(110);
     await eventually('it is settled', async () => (await outbox.ledger())['pending_token'] === null);
-    await primary.kill();
+    await Promise.all([primary.kill(), streamer.kill()]);
     await snapshot.putBack();
     await primary.start();
+    // before a streamer writes to the ledger, so that WAL grows as it did
     await fillOneByOne(100);
+    streamer = outbox.stream(INSERTS);
     await streamer.failure('OUTBOX_LEDGER_BEHIND');
     await fillOneByOne(10);
     const { events, wrong, extra, reused } = await compare(outbox);
