@@ -15,7 +15,7 @@ import type { Worker } from './worker.ts';
 
 const MIB = 1024 * 1024;
 /** The promise: this, two batches and three times the largest event. */
-const BASE_MB = 110;
+const BASE_MB = 120;
 const DEFAULT_BATCH_BYTES = 64 * MIB;
 /** Postgres and streamer give each other up after 30 s without a word. */
 const LONGEST_SILENCE_S = 30;
