@@ -31,7 +31,6 @@ export function page(results: Results): string {
     `One run of \`npm run bench\`, ${startedAt.slice(0, 10)}, ${number(minutes)} minutes, ${said}. Every figure is measured, those of limits and peers too, on one machine in this run; its raw figures are in [benchmarks.json](benchmarks.json).`,
     table(['what', 'which'], Object.entries(machine)),
     '## Goals',
-    'The first three are of what processors can do: with JSON typed all of them are busy while catching up, most of it with the typing, and what runs beside other work takes more CPU than alone. Figures of a machine that is busy, or shared, are lower for all; ratios hardly change.',
     goals(runs),
     ...SCENARIOS.flatMap((scenario) => section(scenario, runs)),
     '## Memory over time',

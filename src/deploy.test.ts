@@ -151,7 +151,7 @@ test('the environment is one that the streamer accepts', () => {
 test('the streamer has the memory that docs/operations.md asks for, and the time to stop', () => {
   for (const pod of [deployment, standby].map((_, i) => pods[i]!)) {
     const { batchMaxBytes, shutdownTimeoutMs } = configOf(pod);
-    const needed = 110 + 2 * (batchMaxBytes / 2 ** 20) + 3 * LARGEST_EVENT_MIB + 25;
+    const needed = 120 + 2 * (batchMaxBytes / 2 ** 20) + 3 * LARGEST_EVENT_MIB + 25;
     const { requests, limits } = pod.containers[0]!.resources!;
     expect(mebibytes(limits!['memory'])).toBeGreaterThan(needed);
     expect(requests!['memory']).toBe(limits!['memory']);

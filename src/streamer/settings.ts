@@ -161,8 +161,7 @@ export const SETTINGS = {
     default: 10_000,
     min: 100,
     max: 300_000,
-    meaning:
-      'Longest pause between two attempts, to connect or to insert. Pauses double up to it. A database that returns is noticed so late at most.',
+    meaning: 'Longest pause between two attempts, to connect or to insert. Pauses double up to it.',
   },
   OUTBOX_RETENTION_DAYS: {
     key: 'retentionDays',

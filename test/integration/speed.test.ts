@@ -77,6 +77,10 @@ test('a backlog of many transactions: few inserts, few ledger writes, few words 
   expect(gateway.inserts.length).toBeGreaterThanOrEqual(1);
   expect(gateway.inserts.length).toBeLessThanOrEqual(mostInserts(EVENTS));
   expect(mostInserts(1_000_000)).toBeLessThanOrEqual(INSERTS_PER_MILLION);
+  const batches = await outbox.select<{ rows: number }>(
+    'SELECT count() AS rows FROM events GROUP BY delivered_at ORDER BY delivered_at',
+  );
+  expect(batches.slice(0, FIRST_BATCHES).map(({ rows }) => rows)).toEqual([1, 2, 4].map((times) => times * 16_384));
   const writes = await ledgerWrites(outbox);
   // takeover, intent, settling
   expect(writes).toBeGreaterThanOrEqual(3);
@@ -100,6 +104,28 @@ test('live events: at most two inserts a flush interval, and one ledger write an
   // an intent settles what came before it, unless that has waited for a second
   const most = gateway.inserts.length + Math.floor(ms / 1000) + OTHER_WRITES;
   expect(await ledgerWrites(outbox)).toBeLessThanOrEqual(most);
+});
+
+test('live events: where inserts are slow, the next batch goes out earlier', async () => {
+  await using outbox = await Outbox.create();
+  await using gateway = await Gateway.to(outbox.clickhouseUrl);
+  const flushMs = 4000;
+  const streamer = outbox.stream({ CLICKHOUSE_URL: gateway.url, OUTBOX_FLUSH_INTERVAL_MS: String(flushMs) });
+  await streamer.attached();
+  gateway.slowMs = flushMs / 2;
+  for (const inserts of [1, 2]) {
+    await outbox.fill(1);
+    await outbox.untilDelivered(inserts);
+    // the batch is over when its answer has come
+    await eventually('it is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  }
+  const waits = await outbox.select<{ ms: number }>(
+    "SELECT dateDiff('ms', committed_at, delivered_at) AS ms FROM events ORDER BY lsn",
+  );
+  // half of it, and time for a slow machine
+  expect(waits[0]!.ms).toBeGreaterThanOrEqual(flushMs - 1);
+  expect(waits[1]!.ms).toBeLessThan(flushMs * 0.9);
+  expect(await streamer.stop()).toBe(0);
 });
 
 test('what goes to ClickHouse’s socket is the batch’s own memory, also when the insert is repeated', async () => {

@@ -3,11 +3,13 @@ import { createServer, request as ask } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** An HTTP gateway before ClickHouse, which sees the headers of every INSERT, and can lose some. */
+/** An HTTP gateway before ClickHouse, which sees the headers of every INSERT, and can lose some or make them slow. */
 export class Gateway implements AsyncDisposable {
   readonly inserts: IncomingHttpHeaders[] = [];
   /** So many INSERTs more are cut off instead of passed on. */
   losing = 0;
+  /** How long the answer to an INSERT is kept. */
+  slowMs = 0;
   readonly #target: URL;
   readonly #server = createServer((request, response) => this.#pass(request, response));
 
@@ -31,7 +33,8 @@ export class Gateway implements AsyncDisposable {
   #pass(request: IncomingMessage, response: ServerResponse): void {
     const { method, url: path, headers } = request;
     const { hostname, port } = this.#target;
-    if (path!.includes('query=INSERT')) {
+    const isInsert = path!.includes('query=INSERT');
+    if (isInsert) {
       this.inserts.push(headers);
       if (this.losing > 0) {
         this.losing--;
@@ -40,8 +43,13 @@ export class Gateway implements AsyncDisposable {
       }
     }
     const onward = ask({ hostname, port, method, path, headers }, (answer) => {
-      response.writeHead(answer.statusCode!, answer.headers);
-      answer.pipe(response);
+      setTimeout(
+        () => {
+          response.writeHead(answer.statusCode!, answer.headers);
+          answer.pipe(response);
+        },
+        isInsert ? this.slowMs : 0,
+      );
     });
     onward.on('error', () => response.destroy());
     request.pipe(onward);

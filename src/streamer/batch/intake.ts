@@ -53,7 +53,7 @@ export class Intake implements ChangeHandler {
   #ackable: Lsn = 0;
   #owed: Lsn = 0;
   #seen: Lsn = 0;
-  /** What an insert is expected to take. */
+  /** What a batch is expected to take from its cut; repetitions count, so that it is long for a while after an outage. */
   #leadMs = 0;
   #hurry = false;
   /** The batch before was full. */
@@ -198,7 +198,7 @@ export class Intake implements ChangeHandler {
   cut(): Batch {
     const batch = this.#filling;
     batch.isFull = this.#wasBehind = this.#full;
-    if (this.#full) this.#options.limits.filled();
+    if (this.#full && this.#pending === undefined) this.#options.limits.filled();
     this.#filling = new Batch(this.#options.pool);
     this.#full = false;
     this.#hurry = false;

@@ -53,9 +53,17 @@ test('a batch that ClickHouse has no room for halves the next ones, down to a si
   expect(few.rows).toBe(1);
 });
 
-test('a batch that is full does not make up for one that was too large', () => {
+test('the first batches, too, are halved when one of them was too large, and full ones do not make up for it', () => {
   const limits = new BatchLimits(MOST, FIRST);
+  limits.filled();
+  expect(limits.rows).toBe(300);
+  limits.filled();
   limits.shrink();
+  expect(limits).toMatchObject({ rows: 150, bytes: 20_000 });
   times(10, () => limits.filled());
-  expect(limits).toMatchObject({ rows: 500, bytes: 50_000 });
+  expect(limits).toMatchObject({ rows: 150, bytes: 20_000 });
+  times(20, () => limits.settled());
+  expect(limits.rows).toBe(300);
+  limits.filled();
+  expect(limits.rows).toBe(600);
 });

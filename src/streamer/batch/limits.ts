@@ -37,12 +37,15 @@ export class BatchLimits {
 
   /** A batch became full. */
   filled(): void {
+    if (this.#divisor > 1) return;
     this.#growth = Math.min(MAX_GROWTH, this.#growth * 2);
     this.#set();
   }
 
-  /** ClickHouse has no room for batches of this size: the next ones will be half as large. */
+  /** ClickHouse has no room for a batch as large as the one before: the next ones will be half of that. */
   shrink(): void {
+    // what the refused batch let grow by being full
+    if (this.#divisor === 1 && this.#growth > 1) this.#growth /= 2;
     this.#divideBy(Math.min(MAX_DIVISOR, this.#divisor * 2));
   }
 
