@@ -154,14 +154,16 @@ async function inject(world: World, { injections }: Step, kinds: Map<string, Tal
   }
 }
 
-/** Waits until all that was written is delivered, settled and acknowledged; returns the seconds, NaN when it never was. */
+/** Waits until all that was written is delivered and settled, and all events acknowledged; returns the seconds, NaN when it never was. */
 async function drain(world: World, ms: number): Promise<number> {
   const began = performance.now();
   await world.heal();
   const end = parseLsn(await world.walEnd());
   const isDrained = await world.within(ms, async () => {
-    if (parseLsn(await world.confirmedLsn()) < end) return false;
-    return (await world.ledger()).pending_token === null;
+    // an idle streamer does not acknowledge each bit of WAL without events
+    if (parseLsn(await world.appliedLsn()) < end) return false;
+    const { delivered_lsn: delivered, pending_token: pending } = await world.ledger();
+    return pending === null && parseLsn(await world.confirmedLsn()) > parseLsn(delivered);
   });
   if (isDrained) return (performance.now() - began) / 1000;
   const state = { ...(await world.ledger()), confirmed: await world.confirmedLsn(), end };

@@ -138,6 +138,15 @@ export class World implements AsyncDisposable {
     return row!.lsn;
   }
 
+  /** Up to where the streamer says that all is delivered, whether it may be acknowledged yet or not; throws while there is none. */
+  async appliedLsn(): Promise<string> {
+    const [row] = await this.ask<{ lsn: string }>(
+      'SELECT replay_lsn AS lsn FROM pg_stat_replication JOIN pg_replication_slots ON active_pid = pid WHERE slot_name = $1',
+      [SLOT],
+    );
+    return row!.lsn;
+  }
+
   async walEnd(): Promise<string> {
     const [row] = await this.ask<{ lsn: string }>('SELECT pg_current_wal_lsn() AS lsn');
     return row!.lsn;
