@@ -97,7 +97,7 @@ export const SETTINGS = {
     min: 1,
     max: 200_000,
     meaning:
-      'Most rows in a batch, and so in one insert; the first batches after a start are smaller. One insert is one block in ClickHouse, which is why there is an upper limit.',
+      'Most rows in a batch, and so in one insert; the first batches of a session are smaller. One insert is one block in ClickHouse, which is why there is an upper limit.',
   },
   OUTBOX_BATCH_INSERTS: {
     key: 'batchInserts',

@@ -43,13 +43,13 @@ export class Gateway implements AsyncDisposable {
       }
     }
     const onward = ask({ hostname, port, method, path, headers }, (answer) => {
-      setTimeout(
-        () => {
-          response.writeHead(answer.statusCode!, answer.headers);
-          answer.pipe(response);
-        },
-        isInsert ? this.slowMs : 0,
-      );
+      const pass = (): void => {
+        response.writeHead(answer.statusCode!, answer.headers);
+        answer.pipe(response);
+      };
+      // the fault itself
+      if (isInsert && this.slowMs > 0) setTimeout(pass, this.slowMs);
+      else pass();
     });
     onward.on('error', () => response.destroy());
     request.pipe(onward);

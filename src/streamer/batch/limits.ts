@@ -4,7 +4,7 @@ export interface BatchSize {
   readonly bytes: number;
 }
 
-/** The first batch of a stream, at most: ClickHouse has work soon, while larger ones are being read. */
+/** The first batch of a session, at most: ClickHouse has work soon, while larger ones are being read. */
 const FIRST: BatchSize = { rows: 16_384, bytes: 8 * 1024 * 1024 };
 /** Enough to reach any limit. */
 const MAX_GROWTH = 1024;
@@ -27,7 +27,7 @@ export class BatchLimits {
 
   /**
    * @param most what the operator allows
-   * @param first what the first batch of a stream may be
+   * @param first what the first batch of a session may be
    */
   constructor(most: BatchSize, first = FIRST) {
     this.#most = most;
