@@ -40,6 +40,6 @@ COPY packages/streamer/package.json LICENSE ./
 USER node
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=5s --start-period=15s --retries=3 \
-  CMD ["node", "dist/streamer/cli.js", "healthcheck"]
-ENTRYPOINT ["node", "dist/streamer/cli.js"]
+  CMD ["node", "dist/streamer/commands/cli.js", "healthcheck"]
+ENTRYPOINT ["node", "dist/streamer/commands/cli.js"]
 CMD ["run"]

@@ -2,7 +2,7 @@ import { mkdtemp, open, readdir, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { INSERT_COLUMNS } from '../src/streamer/batch/native.ts';
-import type { ClickHouse } from '../src/streamer/delivery/clickhouse.ts';
+import type { ClickHouse } from '../src/streamer/clickhouse/client.ts';
 import { SETTINGS } from '../src/streamer/settings.ts';
 import { Source } from './source.ts';
 import type { Shape } from './source.ts';

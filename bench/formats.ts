@@ -8,8 +8,8 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { ClickHouse } from '../src/streamer/delivery/clickhouse.ts';
-import { migrateClickHouse } from '../src/streamer/operations/migrate.ts';
+import { ClickHouse } from '../src/streamer/clickhouse/client.ts';
+import { migrateClickHouse } from '../src/streamer/commands/migrate.ts';
 import { post, recordBacklog, rewrite } from './bodies.ts';
 import { number, perMillion, spreadOf } from './figures.ts';
 import { cpuSeconds } from './processes.ts';

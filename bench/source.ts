@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { startPostgres } from '../src/embedded/postgres.ts';
 import type { EmbeddedPostgres } from '../src/embedded/postgres.ts';
-import { migratePostgres } from '../src/streamer/operations/migrate.ts';
+import { migratePostgres } from '../src/streamer/commands/migrate.ts';
 import { notes } from './notes.ts';
 
 /** What waits, and how it was committed. */

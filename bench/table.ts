@@ -9,7 +9,7 @@
  */
 import { readFile, rm } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { ClickHouse } from '../src/streamer/delivery/clickhouse.ts';
+import { ClickHouse } from '../src/streamer/clickhouse/client.ts';
 import { post, recordBacklog, rewrite } from './bodies.ts';
 import { number, perMillion, spreadOf } from './figures.ts';
 import { cpuSeconds } from './processes.ts';

@@ -14,11 +14,11 @@ import { createClient } from '@clickhouse/client';
 import { Client } from 'pg';
 import { startClickHouse } from '../src/embedded/clickhouse.ts';
 import { startPostgres } from '../src/embedded/postgres.ts';
-import { migrateClickHouse, migratePostgres } from '../src/streamer/operations/migrate.ts';
+import { migrateClickHouse, migratePostgres } from '../src/streamer/commands/migrate.ts';
 import { Proxy } from '../test/support/proxy.ts';
 import { logged } from './processes.ts';
 
-const CLI = new URL('../packages/streamer/dist/streamer/cli.js', import.meta.url).pathname;
+const CLI = new URL('../packages/streamer/dist/streamer/commands/cli.js', import.meta.url).pathname;
 /** A standby looks twice a second: faults come at any moment in between. */
 const PHASES_MS = 1000;
 const POLL_MS = 10;

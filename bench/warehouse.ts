@@ -3,7 +3,7 @@ import { ClickHouseLogLevel, createClient } from '@clickhouse/client';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { startClickHouse } from '../src/embedded/clickhouse.ts';
 import type { EmbeddedClickHouse } from '../src/embedded/clickhouse.ts';
-import { migrateClickHouse } from '../src/streamer/operations/migrate.ts';
+import { migrateClickHouse } from '../src/streamer/commands/migrate.ts';
 import type { Worker } from './worker.ts';
 
 /** A question costs ClickHouse about a millisecond of CPU: often only where the end is near. */

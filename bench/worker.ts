@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
-const CLI = new URL('../packages/streamer/dist/streamer/cli.js', import.meta.url).pathname;
+const CLI = new URL('../packages/streamer/dist/streamer/commands/cli.js', import.meta.url).pathname;
 
 /** A line that a worker, or the streamer's log, says. */
 export type Line = Readonly<Record<string, unknown>> & { readonly msg: string };

@@ -3,7 +3,7 @@ import { end } from './plan.ts';
 import { copyRow, formatPosition, isAnswered, lsnOf, nameOf, STATEMENTS } from './state.ts';
 import type { LateWrite, Row, State, Streamer, Written } from './state.ts';
 
-/** The rows of outbox.stream and outbox.quarantine, and how they are written: src/streamer/delivery/ledger.ts. */
+/** The rows of outbox.stream and outbox.quarantine, and how they are written: src/streamer/ledger/ledger.ts. */
 
 /** UPDATE … SET epoch = epoch + 1 RETURNING …: nobody else's write changes anything from now on. */
 export function executeTake(world: World, d: State): void {

@@ -127,7 +127,7 @@ function take(steps: Steps, i: number): void {
   });
 }
 
-/** Rows of this source that the ledger cannot have sent mean that it is a restored one: delivery/reach.ts, Ledger.distrust. */
+/** Rows of this source that the ledger cannot have sent mean that it is a restored one: delivery/ledger-behind.ts, Ledger.distrust. */
 function checkReach(steps: Steps, i: number): void {
   const { s, world } = steps;
   const me = s.streamers[i]!;

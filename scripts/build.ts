@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '..');
 const STREAMER = join(ROOT, 'packages/streamer');
-const CLI = join(STREAMER, 'dist/streamer/cli.js');
+const CLI = join(STREAMER, 'dist/streamer/commands/cli.js');
 /** What `migrate` reads, and roles.sql; the snapshots beside it are drizzle-kit's. */
 const MIGRATIONS = ['migrations/**/*.sql', 'migrations/postgres/meta/_journal.json'];
 
@@ -35,7 +35,7 @@ compile(
 rmSync(join(ROOT, SCHEMA));
 
 if (!readFileSync(CLI, 'utf8').startsWith('#!'))
-  throw new Error('src/streamer/cli.ts must begin with #!/usr/bin/env node');
+  throw new Error('src/streamer/commands/cli.ts must begin with #!/usr/bin/env node');
 chmodSync(CLI, 0o755);
 
 for (const file of globSync(MIGRATIONS, { cwd: ROOT })) {

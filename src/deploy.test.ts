@@ -12,8 +12,8 @@ import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { readConfig } from './streamer/config.ts';
 import type { Config } from './streamer/config.ts';
-import { serveHealth } from './streamer/operations/health.ts';
-import { Status } from './streamer/operations/status.ts';
+import { serveHealth } from './streamer/telemetry/health.ts';
+import { Status } from './streamer/observe/readiness.ts';
 
 const ROOT = join(import.meta.dirname, '../deploy/kubernetes');
 const MODELS = { ConfigMap, Deployment, Job, PodDisruptionBudget, Secret } as const;

@@ -1,5 +1,5 @@
 /** Sends recorded bodies to ClickHouse by the streamer's own client. */
-import { ClickHouse } from '../../src/streamer/delivery/clickhouse.ts';
+import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
 import { post } from '../bodies.ts';
 import { given, say } from '../worker.ts';
 

@@ -5,7 +5,7 @@ import { Pace } from '../../src/streamer/source/pace.ts';
 import { PUBLICATION } from '../../src/streamer/source/publication.ts';
 import { ReadSocket } from '../../src/streamer/source/socket.ts';
 import { message, standbyStatus } from '../../src/streamer/source/wire.ts';
-import { connectClient } from '../../src/streamer/postgres.ts';
+import { connectClient } from '../../src/streamer/source/database.ts';
 import { given, say } from '../worker.ts';
 
 const STATUS_MS = 1000;

@@ -8,7 +8,7 @@ import { constantBytes, encode } from '../../src/streamer/batch/native.ts';
 import { countRows, sharesOf } from '../../src/streamer/batch/rows.ts';
 import { SETTINGS } from '../../src/streamer/settings.ts';
 import { PgoutputDecoder } from '../../src/streamer/source/pgoutput.ts';
-import { Measures } from '../../src/streamer/measures.ts';
+import { Measures } from '../../src/streamer/observe/measures.ts';
 import { Replication } from '../../src/streamer/source/replication.ts';
 import { given, say } from '../worker.ts';
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
 const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
-export const CLI = new URL(`../streamer/cli${extension}`, import.meta.url).pathname;
+export const CLI = new URL(`../streamer/commands/cli${extension}`, import.meta.url).pathname;
 export const SHOP = new URL(`./serve${extension}`, import.meta.url).pathname;
 
 interface Line {

@@ -32,8 +32,8 @@ const FOR_TESTS = { OUTBOX_FLUSH_INTERVAL_MS: '20', OUTBOX_RETRY_MAX_MS: '1000',
 
 /** The streamer's CLI: of the package that users install, or beside this file when that is a source. */
 export function findStreamer(): string {
-  if (extname(import.meta.filename) === '.ts') return join(import.meta.dirname, '../streamer/cli.ts');
-  return join(dirname(resolvePackage('pg-outbox-clickhouse-streamer/package.json')), 'dist/streamer/cli.js');
+  if (extname(import.meta.filename) === '.ts') return join(import.meta.dirname, '../streamer/commands/cli.ts');
+  return join(dirname(resolvePackage('pg-outbox-clickhouse-streamer/package.json')), 'dist/streamer/commands/cli.js');
 }
 
 /** Nothing of the caller's environment but the path: its settings are another streamer's. */

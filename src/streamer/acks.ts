@@ -1,7 +1,7 @@
 import type { Lsn } from '../lsn.ts';
 import type { Intake } from './batch/intake.ts';
-import type { Ledger } from './delivery/ledger.ts';
-import type { PublicationWatch } from './source/watch.ts';
+import type { Ledger } from './ledger/ledger.ts';
+import type { PublicationWatch } from './source/publication-watch.ts';
 
 /** While idle, each permission to acknowledge is a write to the ledger, and so WAL of its own. */
 const IDLE_ACK_BYTES = 1024 * 1024;

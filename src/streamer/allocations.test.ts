@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import { addAges } from './batch/age.ts';
-import { Histogram } from './histogram.ts';
+import { Histogram } from './observe/histogram.ts';
 import { Chunk, EVENTS, inPieces, Path } from './path.fixture.ts';
 import { FRAME_HEADER_BYTES } from './source/frames.ts';
 import * as wire from './source/messages.fixture.ts';

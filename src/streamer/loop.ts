@@ -2,15 +2,15 @@ import type { Acks } from './acks.ts';
 import type { Batch } from './batch/batch.ts';
 import type { Intake } from './batch/intake.ts';
 import type { Config } from './config.ts';
-import type { ClickHouse } from './delivery/clickhouse.ts';
+import type { ClickHouse } from './clickhouse/client.ts';
 import { Delivery } from './delivery/deliver.ts';
-import type { Ledger } from './delivery/ledger.ts';
-import type { Pending } from './delivery/ledger-row.ts';
-import { tokenOf } from './delivery/position.ts';
-import { checkReach } from './delivery/reach.ts';
+import type { Ledger } from './ledger/ledger.ts';
+import type { Pending } from './ledger/row.ts';
+import { tokenOf } from '../position.ts';
+import { checkReach } from './delivery/ledger-behind.ts';
 import { BatchTrace } from './delivery/trace.ts';
-import type { Logger } from './log.ts';
-import type { Status } from './operations/status.ts';
+import type { Logger } from './observe/log.ts';
+import type { Status } from './observe/readiness.ts';
 import type { Replication } from './source/replication.ts';
 
 /** An answered insert waits this long for the next intent, which would settle it, before it is settled alone. */

@@ -5,7 +5,7 @@ import type { Batch } from './batch/batch.ts';
 import { ChunkPool } from './batch/column.ts';
 import { Intake } from './batch/intake.ts';
 import { BatchLimits } from './batch/limits.ts';
-import { START } from './delivery/position.ts';
+import { START } from '../position.ts';
 import { readCopyData } from './source/copy-data.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './source/frames.ts';
 import * as wire from './source/messages.fixture.ts';

@@ -1,9 +1,9 @@
 import type { Lsn } from '../lsn.ts';
 import { committedSecondsOf } from './batch/age.ts';
 import type { Intake } from './batch/intake.ts';
-import type { Ledger } from './delivery/ledger.ts';
+import type { Ledger } from './ledger/ledger.ts';
 import type { DeliveryLoop } from './loop.ts';
-import type { Progress } from './measures.ts';
+import type { Progress } from './observe/measures.ts';
 
 /** What an attachment holds and how far it is. `walEnd` is where WAL ended at the last look. */
 export function progressOf(

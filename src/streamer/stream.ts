@@ -5,14 +5,14 @@ import { createBackoff } from './backoff.ts';
 import { BEGUN_CHUNKS_BYTES } from './batch/batch.ts';
 import { ChunkPool } from './batch/column.ts';
 import type { Config } from './config.ts';
-import { ClickHouse } from './delivery/clickhouse.ts';
-import type { Insert } from './delivery/clickhouse.ts';
-import type { Logger } from './log.ts';
-import type { Status } from './operations/status.ts';
-import { Repeats } from './repeats.ts';
+import { ClickHouse } from './clickhouse/client.ts';
+import type { Insert } from './clickhouse/client.ts';
+import type { Logger } from './observe/log.ts';
+import type { Status } from './observe/readiness.ts';
+import { Repeats } from './observe/log-throttle.ts';
 import { RetentionJob } from './retention/job.ts';
 import { Session } from './session.ts';
-import { SlotWatch } from './source/runway.ts';
+import { SlotWatch } from './source/slot-watch.ts';
 
 const RECONNECT_BASE_MS = 200;
 /** These do not pass by themselves: ask again, but not in a hurry. */

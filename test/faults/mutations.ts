@@ -37,12 +37,12 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'no intent before the insert',
     patches: [
       {
-        file: 'delivery/ledger.ts',
+        file: 'ledger/ledger.ts',
         find: 'pending: next });\n',
         replace: 'pending: undefined });\n    this.#state = { ...this.#state, pending: next };\n',
       },
       {
-        file: 'delivery/ledger.ts',
+        file: 'ledger/ledger.ts',
         find: 'const was = this.#state;',
         replace: 'const was = { ...this.#state, pending: undefined } as LedgerState;',
       },
@@ -66,7 +66,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'one token for all inserts of a batch',
     patches: [
       {
-        file: 'delivery/position.ts',
+        file: '../position.ts',
         find: '`${token}/${index + 1}of${inserts}`',
         replace: 'token',
       },
@@ -74,7 +74,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'in how many inserts a batch went out is not recorded',
-    patches: [{ file: 'delivery/ledger-row.ts', find: 'pending?.inserts ?? 1', replace: '1' }],
+    patches: [{ file: 'ledger/row.ts', find: 'pending?.inserts ?? 1', replace: '1' }],
   },
   {
     name: 'what is there beside a refused insert is not looked for',
@@ -113,26 +113,26 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'any 200 counts as delivered',
     patches: [
-      { file: 'delivery/clickhouse.ts', find: 'if (unexpected > 0)', replace: 'if (unexpected < 0)' },
-      { file: 'delivery/clickhouse.ts', find: 'if (!(written >= insert.rows))', replace: 'if (written < -1)' },
+      { file: 'clickhouse/client.ts', find: 'if (unexpected > 0)', replace: 'if (unexpected < 0)' },
+      { file: 'clickhouse/client.ts', find: 'if (!(written >= insert.rows))', replace: 'if (written < -1)' },
     ],
   },
   {
     name: 'ClickHouse is not asked to recognise repetitions',
     patches: [
       {
-        file: 'delivery/clickhouse.ts',
+        file: 'clickhouse/client.ts',
         find: "deduplicate_insert: 'enable'",
         replace: "deduplicate_insert: 'disable'",
       },
-      { file: 'delivery/clickhouse.ts', find: 'insert_deduplicate: 1,', replace: 'insert_deduplicate: 0,' },
+      { file: 'clickhouse/client.ts', find: 'insert_deduplicate: 1,', replace: 'insert_deduplicate: 0,' },
     ],
   },
   {
     name: 'views are not asked to recognise repetitions',
     patches: [
       {
-        file: 'delivery/clickhouse.ts',
+        file: 'clickhouse/client.ts',
         find: 'deduplicate_blocks_in_dependent_materialized_views: 1,',
         replace: 'deduplicate_blocks_in_dependent_materialized_views: 0,',
       },
@@ -142,7 +142,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'the ledger is written under any epoch',
     patches: [
       {
-        file: 'delivery/ledger.ts',
+        file: 'ledger/ledger.ts',
         find: `        WHERE slot_name = $1 AND epoch = $2
           AND delivered_lsn = $13 AND delivered_seq = $14
           AND pending_lsn IS NOT DISTINCT FROM $15 AND pending_seq IS NOT DISTINCT FROM $16\``,

@@ -6,7 +6,7 @@ import { startClickHouse } from '../../src/embedded/clickhouse.ts';
 import type { EmbeddedClickHouse } from '../../src/embedded/clickhouse.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import type { EmbeddedPostgres } from '../../src/embedded/postgres.ts';
-import { migrateClickHouse, migratePostgres } from '../../src/streamer/operations/migrate.ts';
+import { migrateClickHouse, migratePostgres } from '../../src/streamer/commands/migrate.ts';
 import { COUNTING_VIEW } from '../support/view.ts';
 import { Gate } from './gate.ts';
 import { Host } from './host.ts';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { COMMANDS } from '../../src/streamer/commands.ts';
+import { COMMANDS } from '../../src/streamer/commands/table.ts';
 import { SETTINGS } from '../../src/streamer/settings.ts';
 import { command } from '../support/command.ts';
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { startPostgres } from '../../src/embedded/postgres.ts';
-import type { Finding } from '../../src/streamer/operations/doctor/finding.ts';
-import { connectClient } from '../../src/streamer/postgres.ts';
+import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
+import { connectClient } from '../../src/streamer/source/database.ts';
 import { apply, examine, findingOf } from '../support/doctor.ts';
 import { Outbox, withDatabase } from '../support/outbox.ts';
 import { ask, startStandby } from '../support/standby-server.ts';

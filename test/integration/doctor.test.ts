@@ -4,7 +4,7 @@ import { startClickHouse } from '../../src/embedded/clickhouse.ts';
 import type { EmbeddedClickHouse } from '../../src/embedded/clickhouse.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import type { EmbeddedPostgres } from '../../src/embedded/postgres.ts';
-import type { Finding } from '../../src/streamer/operations/doctor/finding.ts';
+import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
 import { command } from '../support/command.ts';
 import { apply, examine, findingOf } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { onFreePort } from '../../src/embedded/ports.ts';
-import type { Readiness } from '../../src/streamer/operations/status.ts';
-import { askHealth } from '../../src/streamer/operations/health.ts';
+import type { Readiness } from '../../src/streamer/observe/readiness.ts';
+import { askHealth } from '../../src/streamer/telemetry/health.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
 import { onFreePort } from '../../src/embedded/ports.ts';
-import { createLogger } from '../../src/streamer/log.ts';
-import { holderOf } from '../../src/streamer/operations/holder.ts';
-import { migratePostgres } from '../../src/streamer/operations/migrate.ts';
-import { Status } from '../../src/streamer/operations/status.ts';
-import { Database } from '../../src/streamer/postgres.ts';
+import { createLogger } from '../../src/streamer/observe/log.ts';
+import { holderOf } from '../../src/streamer/ledger/holder.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { Status } from '../../src/streamer/observe/readiness.ts';
+import { Database } from '../../src/streamer/source/database.ts';
 import { RetentionJob } from '../../src/streamer/retention/job.ts';
 import { Retention } from '../../src/streamer/retention/retention.ts';
 import { Outbox } from '../support/outbox.ts';

@@ -2,7 +2,7 @@ import type { Client } from 'pg';
 import { expect, test } from 'vitest';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import { ALL } from '../../src/streamer/compare/window.ts';
-import { verify } from '../../src/streamer/operations/verify.ts';
+import { verify } from '../../src/streamer/commands/verify.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';

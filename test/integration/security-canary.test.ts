@@ -6,7 +6,7 @@ import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 
 const CANARY = 'canary-9e41';
-const CLI = new URL('../../src/streamer/cli.ts', import.meta.url).pathname;
+const CLI = new URL('../../src/streamer/commands/cli.ts', import.meta.url).pathname;
 
 /** Events that hold the canary wherever an application may put it. */
 async function emitCanaries(outbox: Outbox, count = 3): Promise<void> {

@@ -1,5 +1,5 @@
 import { expect, inject, test } from 'vitest';
-import { ClickHouse } from '../../src/streamer/delivery/clickhouse.ts';
+import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
 import { Proxy } from '../support/proxy.ts';
 
 const MANY = 'SELECT toString(number) AS n FROM numbers(10000000)';

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import type { ErrorCode } from '../../src/errors.ts';
-import type { Readiness } from '../../src/streamer/operations/status.ts';
+import type { Readiness } from '../../src/streamer/observe/readiness.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import type { Streamer } from '../support/streamer.ts';

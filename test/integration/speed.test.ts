@@ -2,7 +2,7 @@
 import { OutgoingMessage } from 'node:http';
 import { expect, test, vi } from 'vitest';
 import { encode, INSERT_COLUMNS } from '../../src/streamer/batch/native.ts';
-import { ClickHouse } from '../../src/streamer/delivery/clickhouse.ts';
+import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
 import { bytesIn, CALLED_BYTES, filled } from '../../src/streamer/path.fixture.ts';
 import { SETTINGS } from '../../src/streamer/settings.ts';
 import { Gateway } from '../support/gateway.ts';

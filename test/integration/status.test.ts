@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { FlowReport } from '../../src/streamer/operations/flow-report.ts';
+import type { FlowReport } from '../../src/streamer/commands/status/report.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';

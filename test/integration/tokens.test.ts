@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
-import { ClickHouse } from '../../src/streamer/delivery/clickhouse.ts';
+import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';

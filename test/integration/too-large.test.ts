@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
-import { ClickHouse } from '../../src/streamer/delivery/clickhouse.ts';
-import { migrateClickHouse } from '../../src/streamer/operations/migrate.ts';
+import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
+import { migrateClickHouse } from '../../src/streamer/commands/migrate.ts';
 import { Outbox } from '../support/outbox.ts';
 import { COUNTING_VIEW } from '../support/view.ts';
 import { eventually } from '../support/wait.ts';

@@ -6,10 +6,10 @@ import { Comparison, deliveredSnapshot } from '../../src/streamer/compare/compar
 import { SNAPSHOT_PARAMETERS } from '../../src/streamer/compare/outbox.ts';
 import { ALL } from '../../src/streamer/compare/window.ts';
 import { readConfig } from '../../src/streamer/config.ts';
-import { ClickHouse } from '../../src/streamer/delivery/clickhouse.ts';
-import { verify } from '../../src/streamer/operations/verify.ts';
-import type { VerifyReport } from '../../src/streamer/operations/verify-report.ts';
-import { Database } from '../../src/streamer/postgres.ts';
+import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
+import { verify } from '../../src/streamer/commands/verify.ts';
+import type { VerifyReport } from '../../src/streamer/commands/verify-report.ts';
+import { Database } from '../../src/streamer/source/database.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { startPostgres } from '../../src/embedded/postgres.ts';
-import { migratePostgres } from '../../src/streamer/operations/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
 import { Streamer } from '../support/streamer.ts';
 
 test('wal_level is not logical: migration and streamer say so', async () => {

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import type { Outbox } from './outbox.ts';
 
-const CLI = new URL('../../src/streamer/cli.ts', import.meta.url).pathname;
+const CLI = new URL('../../src/streamer/commands/cli.ts', import.meta.url).pathname;
 
 export interface Running {
   readonly done: Promise<{ code: number | null; stdout: string; stderr: string }>;

@@ -1,7 +1,7 @@
 import { readConfig } from '../../src/streamer/config.ts';
-import { examineClickHouse } from '../../src/streamer/operations/doctor/clickhouse.ts';
-import type { Finding, Fix } from '../../src/streamer/operations/doctor/finding.ts';
-import { examinePostgres } from '../../src/streamer/operations/doctor/postgres.ts';
+import { examineClickHouse } from '../../src/streamer/commands/doctor/clickhouse.ts';
+import type { Finding, Fix } from '../../src/streamer/commands/doctor/finding.ts';
+import { examinePostgres } from '../../src/streamer/commands/doctor/postgres.ts';
 import { command } from './command.ts';
 import type { Outbox } from './outbox.ts';
 

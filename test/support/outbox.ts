@@ -4,7 +4,7 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { Client, escapeIdentifier, Pool } from 'pg';
 import type { ClientConfig } from 'pg';
 import { inject } from 'vitest';
-import { migrateClickHouse, migratePostgres } from '../../src/streamer/operations/migrate.ts';
+import { migrateClickHouse, migratePostgres } from '../../src/streamer/commands/migrate.ts';
 import { Streamer } from './streamer.ts';
 import { COUNTING_VIEW } from './view.ts';
 import { eventually } from './wait.ts';

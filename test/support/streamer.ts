@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { eventually } from './wait.ts';
 
-const CLI = new URL('../../src/streamer/cli.ts', import.meta.url).pathname;
+const CLI = new URL('../../src/streamer/commands/cli.ts', import.meta.url).pathname;
 
 export interface LogLine {
   readonly level: string;

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Histogram } from '../histogram.ts';
+import { Histogram } from '../observe/histogram.ts';
 import { addAges, committedSecondsOf } from './age.ts';
 import { Feed } from './intake.fixture.ts';
 

@@ -1,4 +1,4 @@
-import type { Histogram } from '../histogram.ts';
+import type { Histogram } from '../observe/histogram.ts';
 import type { Batch } from './batch.ts';
 import type { Rows } from './rows.ts';
 

@@ -1,4 +1,4 @@
-import type { Position } from '../delivery/position.ts';
+import type { Position } from '../../position.ts';
 import type { Batch } from './batch.ts';
 
 /** One event out of a batch. Made only where an event needs attention by itself. */

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { START } from '../delivery/position.ts';
-import type { Position } from '../delivery/position.ts';
+import { START } from '../../position.ts';
+import type { Position } from '../../position.ts';
 import * as wire from '../source/messages.fixture.ts';
 import type { WireTransaction } from '../source/messages.fixture.ts';
 import type { Batch } from './batch.ts';

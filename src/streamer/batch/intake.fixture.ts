@@ -1,6 +1,6 @@
 /** Feeds an Intake with real messages, and remembers what went where. For tests. */
-import { START } from '../delivery/position.ts';
-import type { Position } from '../delivery/position.ts';
+import { START } from '../../position.ts';
+import type { Position } from '../../position.ts';
 import { PgoutputDecoder } from '../source/pgoutput.ts';
 import { relation, transaction } from '../source/messages.fixture.ts';
 import type { WireTransaction } from '../source/messages.fixture.ts';

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { comparePositions, START } from '../delivery/position.ts';
-import type { Position } from '../delivery/position.ts';
+import { comparePositions, START } from '../../position.ts';
+import type { Position } from '../../position.ts';
 import type { WireTransaction } from '../source/messages.fixture.ts';
 import { bodyOf, Feed, positionsOf, stream } from './intake.fixture.ts';
 

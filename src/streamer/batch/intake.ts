@@ -1,8 +1,8 @@
 import { OutboxError } from '../../errors.ts';
 import { formatLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
-import { comparePositions, formatPosition } from '../delivery/position.ts';
-import type { Position } from '../delivery/position.ts';
+import { comparePositions, formatPosition } from '../../position.ts';
+import type { Position } from '../../position.ts';
 import type { ChangeHandler, Tuple } from '../source/pgoutput.ts';
 import { committedSecondsOf } from './age.ts';
 import { Batch, rowBytes } from './batch.ts';

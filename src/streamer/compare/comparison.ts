@@ -1,9 +1,9 @@
 import type { Lsn } from '../../lsn.ts';
 import { LAST_US } from '../batch/time.ts';
-import type { Database } from '../postgres.ts';
+import type { Database } from '../source/database.ts';
 import { classify } from './classify.ts';
 import type { Difference, SetAside } from './classify.ts';
-import { untilDelivered } from './delivered.ts';
+import { untilDelivered } from '../ledger/delivered.ts';
 import { unequal } from './merge.ts';
 import { OutboxSnapshot } from './outbox.ts';
 import type { Bucket } from './outbox.ts';

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { parseLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
-import type { Database } from '../postgres.ts';
+import type { Database } from '../source/database.ts';
 import { OUTBOX_BUCKET, OUTBOX_FIELDS, OUTBOX_ROWS, OUTBOX_SUM } from './digest.ts';
 import type { Keyed } from './merge.ts';
 import type { Range, Window } from './window.ts';

@@ -1,5 +1,5 @@
 import { LAST_US } from '../batch/time.ts';
-import type { ClickHouse } from '../delivery/clickhouse.ts';
+import type { ClickHouse } from '../clickhouse/client.ts';
 import { TABLE_BUCKET, TABLE_DIGEST, TABLE_FIELDS, TABLE_SUM, TABLE_US } from './digest.ts';
 import type { Keyed } from './merge.ts';
 import type { Bucket, Horizon } from './outbox.ts';

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
 import { createBackoff } from '../backoff.ts';
-import type { Logger } from '../log.ts';
-import type { Status } from '../operations/status.ts';
-import { Repeats } from '../repeats.ts';
-import type { Ledger } from './ledger.ts';
+import type { Logger } from '../observe/log.ts';
+import type { Status } from '../observe/readiness.ts';
+import { Repeats } from '../observe/log-throttle.ts';
+import type { Ledger } from '../ledger/ledger.ts';
 import { traceRetry } from './trace.ts';
 
 const RETRY_BASE_MS = 100;

@@ -4,15 +4,15 @@ import { positionOf } from '../batch/event.ts';
 import { encode, INSERT_COLUMNS } from '../batch/native.ts';
 import { countRows } from '../batch/rows.ts';
 import type { Rows } from '../batch/rows.ts';
-import type { ClickHouse } from './clickhouse.ts';
-import type { InsertOutcome } from '../measures.ts';
-import type { DeliveryLedger } from './ledger.ts';
-import type { ReadBack } from './readback.ts';
-import { faultOf } from './refusal.ts';
+import type { ClickHouse } from '../clickhouse/client.ts';
+import type { InsertOutcome } from '../observe/measures.ts';
+import type { DeliveryLedger } from '../ledger/ledger.ts';
+import type { ReadBack } from './read-back.ts';
+import { faultOf } from '../clickhouse/refusal.ts';
 import { PROOF_MAX_AGE_MS, proveEpoch, untilDone } from './retry.ts';
 import type { RetryOptions } from './retry.ts';
 import type { TargetWatch } from './target-watch.ts';
-import { TokenProof } from './tokens.ts';
+import { TokenProof } from '../clickhouse/token-proof.ts';
 
 /** An insert may go on in the server for a while after its time is up. */
 export const INSERT_MARGIN_MS = 5000;

@@ -1,9 +1,9 @@
 import { OutboxError } from '../../errors.ts';
-import type { Logger } from '../log.ts';
-import type { ClickHouse } from './clickhouse.ts';
-import type { DeliveryLedger } from './ledger.ts';
-import { checkTarget } from './target.ts';
-import type { Target } from './views.ts';
+import type { Logger } from '../observe/log.ts';
+import type { ClickHouse } from '../clickhouse/client.ts';
+import type { DeliveryLedger } from '../ledger/ledger.ts';
+import { checkTarget } from '../clickhouse/target.ts';
+import type { Target } from '../clickhouse/views.ts';
 
 export interface TargetWatchOptions {
   readonly clickhouse: ClickHouse;

@@ -5,10 +5,10 @@ import { Comparison } from '../compare/comparison.ts';
 import type { ComparisonOptions } from '../compare/comparison.ts';
 import type { OutboxSnapshot } from '../compare/outbox.ts';
 import type { Config } from '../config.ts';
-import type { ClickHouse } from '../delivery/clickhouse.ts';
-import { createLogger } from '../log.ts';
-import { Status } from '../operations/status.ts';
-import { RepairLedger } from './ledger.ts';
+import type { ClickHouse } from '../clickhouse/client.ts';
+import { createLogger } from '../observe/log.ts';
+import { Status } from '../observe/readiness.ts';
+import { RepairLedger } from './repair-ledger.ts';
 import { Sender } from './sender.ts';
 
 /** Events that are fetched together. */

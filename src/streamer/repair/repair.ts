@@ -5,20 +5,20 @@ import { OutboxSnapshot, SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
 import { ALL } from '../compare/window.ts';
 import type { Window } from '../compare/window.ts';
 import type { Config } from '../config.ts';
-import { ClickHouse } from '../delivery/clickhouse.ts';
-import { ReadBack } from '../delivery/readback.ts';
+import { ClickHouse } from '../clickhouse/client.ts';
+import { ReadBack } from '../delivery/read-back.ts';
 import { PROOF_MAX_AGE_MS } from '../delivery/retry.ts';
 import { INSERT_MARGIN_MS } from '../delivery/send.ts';
-import { checkTarget } from '../delivery/target.ts';
-import { createLogger } from '../log.ts';
-import { Database } from '../postgres.ts';
+import { checkTarget } from '../clickhouse/target.ts';
+import { createLogger } from '../observe/log.ts';
+import { Database } from '../source/database.ts';
 import { createSlot } from '../source/new-slot.ts';
 import { checkFailover, checkServer } from '../source/server.ts';
 import { fill, NEVER } from './fill.ts';
 import type { Filled } from './fill.ts';
-import { examine } from './gap.ts';
-import type { Examined } from './gap.ts';
-import { beginRepair, dropSlot, endRepair } from './slot.ts';
+import { examine } from '../ledger/gap.ts';
+import type { Examined } from '../ledger/gap.ts';
+import { beginRepair, dropSlot, endRepair } from '../ledger/repairing.ts';
 
 /** The longest silence of ClickHouse; while it works on a statement it gives signs of life more often. */
 const SILENCE_MS = 10 * 60_000;

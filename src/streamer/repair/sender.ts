@@ -10,7 +10,7 @@ import { Delivery } from '../delivery/deliver.ts';
 import type { DeliveryOptions } from '../delivery/deliver.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
 import type { Tuple } from '../source/pgoutput.ts';
-import type { RepairLedger } from './ledger.ts';
+import type { RepairLedger } from './repair-ledger.ts';
 
 const ORIGIN = 'repair';
 

@@ -1,8 +1,8 @@
 import { OutboxError } from '../../errors.ts';
 import type { ErrorCode } from '../../errors.ts';
 import type { Config } from '../config.ts';
-import type { Logger } from '../log.ts';
-import type { Status } from '../operations/status.ts';
+import type { Logger } from '../observe/log.ts';
+import type { Status } from '../observe/readiness.ts';
 import { Retention } from './retention.ts';
 import type { RetentionReport } from './run.ts';
 

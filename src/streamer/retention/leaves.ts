@@ -1,5 +1,5 @@
 import { OutboxError } from '../../errors.ts';
-import type { Database } from '../postgres.ts';
+import type { Database } from '../source/database.ts';
 
 /** How late rows may be before they are deleted, where TRUNCATE would take younger ones along: a bucket holds a whole day. */
 const LATE_MS = 86_400_000;

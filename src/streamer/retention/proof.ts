@@ -3,9 +3,9 @@ import { OutboxError } from '../../errors.ts';
 import type { ErrorCode } from '../../errors.ts';
 import { formatLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
-import { deliveredTo } from '../compare/delivered.ts';
-import type { Database } from '../postgres.ts';
-import { examine } from '../repair/gap.ts';
+import { deliveredTo } from '../ledger/delivered.ts';
+import type { Database } from '../source/database.ts';
+import { examine } from '../ledger/gap.ts';
 
 const POLL_MS = 50;
 /** Without a slot, ledger and publication that fit together nothing is proved. */

@@ -1,6 +1,6 @@
 import { OutboxError } from '../../errors.ts';
 import type { Config } from '../config.ts';
-import { Database } from '../postgres.ts';
+import { Database } from '../source/database.ts';
 import { cutoffOf } from './leaves.ts';
 import { Run } from './run.ts';
 import type { Emptied, RetentionReport } from './run.ts';

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
 import { writtenTo } from '../compare/outbox.ts';
-import type { Database } from '../postgres.ts';
+import type { Database } from '../source/database.ts';
 import { oldestOf, survey } from './leaves.ts';
 import type { Leaf, Survey } from './leaves.ts';
 import { proveDelivered } from './proof.ts';

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { parseLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
-import { connectClient, endClient, postgresError } from '../postgres.ts';
+import { connectClient, endClient, postgresError } from './database.ts';
 
 /** A slot that was just made, and the snapshot of exactly what it will not stream. */
 export interface NewSlot {

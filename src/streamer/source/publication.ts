@@ -1,7 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import { parseLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
-import type { Database } from '../postgres.ts';
+import type { Database } from './database.ts';
 import { EVENT_COLUMNS } from './pgoutput.ts';
 
 export const PUBLICATION = 'outbox';

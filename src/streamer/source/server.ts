@@ -1,7 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import { parseLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
-import type { Database } from '../postgres.ts';
+import type { Database } from './database.ts';
 
 /** Publications with column lists came with 15. */
 const MIN_SERVER_VERSION = 150_000;

@@ -1,8 +1,8 @@
 import { OutboxError } from '../../errors.ts';
 import { parseLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
-import { sqlStateError } from '../postgres.ts';
-import type { Database } from '../postgres.ts';
+import { sqlStateError } from './database.ts';
+import type { Database } from './database.ts';
 
 interface SlotRow {
   plugin: string | null;

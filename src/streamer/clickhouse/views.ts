@@ -1,0 +1,134 @@
+import type { ClickHouse } from './client.ts';
+
+/** Blocks of all who write to the table; with fewer, the token of a repeated insert might be forgotten too soon. */
+export const MIN_WINDOW_BLOCKS = 1000;
+
+/** A setting's value in a table's definition, or the server's default. */
+export type SettingOf = (definition: string, name: string) => number;
+
+export interface TableName {
+  readonly database: string;
+  readonly name: string;
+}
+
+/** The table, and the materialized views that an insert feeds. */
+export interface Target {
+  readonly views: number;
+  /** Views whose target forgets tokens, or cannot be looked at; each with what is wrong. */
+  readonly doubtful: readonly string[];
+  /** All that an insert writes to and that remembers tokens. */
+  readonly tables: readonly TableName[];
+  /** How long tokens are remembered, whatever the number of blocks. */
+  readonly remembersMs: number;
+}
+
+/** What follows a view's own name, where it fills another table: that table's database and name. */
+const IDENTIFIER = '(`(?:[^`\\\\]|\\\\.)*`|\\w+)';
+const TO = new RegExp(
+  `^CREATE MATERIALIZED VIEW ${IDENTIFIER}\\.${IDENTIFIER} (?:UUID '[^']*' )?TO ${IDENTIFIER}\\.${IDENTIFIER}`,
+);
+
+/** In databases whose engine is not Atomic. */
+const NO_UUID = '00000000-0000-0000-0000-000000000000';
+
+/** All views that an insert feeds, also those on what other views fill. */
+export async function viewsOn(
+  clickhouse: ClickHouse,
+  table: TableName & { readonly engine_full: string },
+  setting: SettingOf,
+  signal: AbortSignal | undefined,
+): Promise<Target> {
+  const doubtful: string[] = [];
+  const tables: TableName[] = [];
+  let seconds = forgetsAfter(table.engine_full, setting);
+  const seen = new Set<string>();
+  const fed: TableName[] = [{ database: table.database, name: table.name }];
+  for (let next = fed.pop(); next !== undefined; next = fed.pop()) {
+    tables.push(next);
+    for (const view of await dependents(clickhouse, next, signal)) {
+      const name = `${view.database}.${view.name}`;
+      if (seen.has(name)) continue;
+      seen.add(name);
+      const target = await filledBy(clickhouse, view, signal);
+      const definition = target === undefined ? '' : await definitionOf(clickhouse, target, signal);
+      // blocks of what cannot be seen cannot be counted
+      seconds = definition === '' ? 0 : Math.min(seconds, forgetsAfter(definition, setting));
+      if (definition === '') doubtful.push(`${name} cannot be checked: GRANT SHOW TABLES on it and on its target`);
+      else if (!remembers(definition, setting))
+        doubtful.push(`${name} fills a table that does not remember ${MIN_WINDOW_BLOCKS} tokens`);
+      if (target !== undefined) fed.push(target);
+    }
+  }
+  return { views: seen.size, doubtful: doubtful.toSorted(), tables, remembersMs: seconds * 1000 };
+}
+
+async function dependents(
+  clickhouse: ClickHouse,
+  { database, name }: TableName,
+  signal: AbortSignal | undefined,
+): Promise<TableName[]> {
+  return clickhouse.select<TableName>(
+    `SELECT dependency.1 AS database, dependency.2 AS name
+       FROM (SELECT dependencies_database, dependencies_table FROM system.tables
+              WHERE database = {database:String} AND name = {name:String})
+      ARRAY JOIN arrayZip(dependencies_database, dependencies_table) AS dependency`,
+    { database, name },
+    signal,
+  );
+}
+
+/** Empty when it may not be seen. */
+async function definitionOf(
+  clickhouse: ClickHouse,
+  { database, name }: TableName,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const [found] = await clickhouse.select<{ definition: string }>(
+    'SELECT create_table_query AS definition FROM system.tables WHERE database = {database:String} AND name = {name:String}',
+    { database, name },
+    signal,
+  );
+  return found?.definition ?? '';
+}
+
+/** The table that a view names, or the one that it stores into by itself; undefined when the view may not be seen. */
+async function filledBy(
+  clickhouse: ClickHouse,
+  { database, name }: TableName,
+  signal: AbortSignal | undefined,
+): Promise<TableName | undefined> {
+  const [view] = await clickhouse.select<{ definition: string; uuid: string }>(
+    `SELECT create_table_query AS definition, toString(uuid) AS uuid FROM system.tables
+      WHERE database = {database:String} AND name = {name:String}`,
+    { database, name },
+    signal,
+  );
+  if (view === undefined || view.definition === '') return undefined;
+  const [, , , toDatabase, toName] = TO.exec(view.definition) ?? [];
+  if (toDatabase !== undefined && toName !== undefined)
+    return { database: unquoted(toDatabase), name: unquoted(toName) };
+  return { database, name: view.uuid === NO_UUID ? `.inner.${name}` : `.inner_id.${view.uuid}` };
+}
+
+function unquoted(identifier: string): string {
+  return identifier.startsWith('`') ? identifier.slice(1, -1).replaceAll(/\\(.)/g, '$1') : identifier;
+}
+
+/** Null keeps nothing that could be counted twice; what it feeds is looked at in its turn. */
+function remembers(definition: string, setting: SettingOf): boolean {
+  const engine = /\bENGINE = (\w+)/.exec(definition)?.[1] ?? '';
+  if (engine === 'Null') return true;
+  if (!engine.endsWith('MergeTree')) return false;
+  const isReplicated = /^(Replicated|Shared)/.test(engine);
+  return (
+    setting(definition, isReplicated ? 'replicated_deduplication_window' : 'non_replicated_deduplication_window') >=
+    MIN_WINDOW_BLOCKS
+  );
+}
+
+/** Seconds after which an engine forgets tokens whatever their number. */
+function forgetsAfter(definition: string, setting: SettingOf): number {
+  return /\b(Replicated|Shared)\w*MergeTree/.test(definition)
+    ? setting(definition, 'replicated_deduplication_window_seconds')
+    : Infinity;
+}

@@ -1,0 +1,56 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { OutboxError } from '../../errors.ts';
+import { nearest, TYPO_SHARE } from '../../nearest.ts';
+import { COMMANDS, examplesOf, globalHelp } from './table.ts';
+import type { Command } from './table.ts';
+
+const HELP = ['-h', '--help', 'help'];
+const VERSION = ['-V', '--version'];
+
+async function runCommand(args: string[]): Promise<number> {
+  const [name = '', ...rest] = args;
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (command !== undefined) return isAskedForHelp(rest) ? help(command) : command.run(rest, process.env);
+  if (HELP.includes(name)) {
+    process.stdout.write(globalHelp());
+    return 0;
+  }
+  if (VERSION.includes(name)) {
+    const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+      version: string;
+    };
+    process.stdout.write(`${version}\n`);
+    return 0;
+  }
+  process.stderr.write(name === '' ? globalHelp() : unknown(name));
+  return 2;
+}
+
+function isAskedForHelp(args: string[]): boolean {
+  return args.some((arg) => arg === '-h' || arg === '--help');
+}
+
+async function help(command: Command): Promise<number> {
+  const code = await command.run(['--help'], {});
+  process.stdout.write(examplesOf(command));
+  return code;
+}
+
+function unknown(name: string): string {
+  const meant = nearest(name, Object.keys(COMMANDS), TYPO_SHARE)?.name;
+  const hint = meant === undefined ? '' : `, did you mean "${meant}"?`;
+  return `There is no command ${JSON.stringify(name)}${hint}\n\npg-outbox-clickhouse --help lists them all.\n`;
+}
+
+const argv = process.argv.slice(2);
+try {
+  // a second signal, or a stop that takes too long, must not wait for open connections
+  process.exit(await runCommand(argv));
+} catch (error) {
+  if (!(error instanceof OutboxError)) throw error;
+  const { code, message, next } = error;
+  if (argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: { code, message, next } }, null, 2)}\n`);
+  process.stderr.write(`${code}: ${message}\n\nNext: ${next}\n`);
+  process.exit(code === 'OUTBOX_CONFIG_INVALID' ? 2 : 1);
+}

@@ -1,0 +1,40 @@
+import { readConfig } from '../config.ts';
+import { parseUsage } from './usage.ts';
+import { examineClickHouse } from './doctor/clickhouse.ts';
+import { examineCollector } from './doctor/host.ts';
+import { examinePostgres } from './doctor/postgres.ts';
+import { printFindings } from './doctor/print.ts';
+
+const HELP = `Usage: pg-outbox-clickhouse doctor [--all] [--json]
+
+Looks at both databases, at the slot and at the streamer that holds it, with the streamer's own privileges, and changes
+nothing. Each finding has an id that stays the same, what was found, why it matters, and commands that mend it. What this role may
+not see is said.
+
+Options
+  --all    also what is in order
+  --json   one JSON document on stdout: { "errors": 0, "warnings": 1, "findings": [ { "id", "level", "found", "why", "fix": [
+           { "in": "postgres" | "clickhouse" | "shell", "run" } ] } ] }, with what is in order
+
+Exit codes
+  0 no errors; there may be warnings   1 errors   2 wrong usage or configuration
+`;
+
+/** `pg-outbox-clickhouse doctor`: returns the exit code. Throws OUTBOX_CONFIG_INVALID. */
+export async function doctorCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const usage = parseUsage(args, {
+    options: { all: { type: 'boolean', default: false }, json: { type: 'boolean', default: false } },
+    help: HELP,
+  });
+  if (typeof usage === 'number') return usage;
+  const config = readConfig(env);
+  const examined = await Promise.all([examinePostgres(config), examineClickHouse(config), examineCollector(env)]);
+  const findings = examined.flat();
+  const errors = findings.filter(({ level }) => level === 'error').length;
+  const warnings = findings.filter(({ level }) => level === 'warning').length;
+  const { all, json } = usage.values;
+  process.stdout.write(
+    json ? `${JSON.stringify({ errors, warnings, findings }, null, 2)}\n` : printFindings(findings, all),
+  );
+  return errors === 0 ? 0 : 1;
+}

@@ -1,0 +1,179 @@
+import { OutboxError } from '../../../errors.ts';
+import { INSERT_COLUMNS } from '../../batch/native.ts';
+import { PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
+import { INSERT_MARGIN_MS } from '../../delivery/send.ts';
+import { checkTarget, missingColumnOf } from '../../clickhouse/target.ts';
+import type { Target } from '../../clickhouse/views.ts';
+import { definitionOf } from '../migrate.ts';
+import type { Sink, SinkCheck } from './clickhouse.ts';
+import { bad, command, findingOf, ok, query } from './finding.ts';
+import type { Finding, Fix } from './finding.ts';
+
+/** What is lost without a column. Those that the streamer sends, it does not do without. */
+const COST: Readonly<Record<string, string>> = {
+  event_type: 'which event it is',
+  event_date_time: 'when it happened',
+  environment: 'where it happened',
+  event_context_text: 'the event’s exact text',
+  metadata_version: 'how to read the context',
+  event_id: 'looking up what is there after a crash, and verify',
+  source: 'telling databases apart, looking up what is there, and verify',
+  lsn: 'the order of commits, and looking up what is there',
+  seq: 'the order within a transaction, and looking up what is there',
+  committed_at: 'the time of the commit, and the partition',
+  delivered_at: 'how late events arrive',
+  trace_id: 'the way from an event to its trace',
+  span_id: 'the way from an event to its span',
+  origin: 'which rows came by repair or from quarantine',
+};
+
+/** What the table must be like, and what hangs on it. */
+export const TABLE_CHECKS: readonly SinkCheck[] = [
+  { id: 'clickhouse.table', look: table },
+  { id: 'clickhouse.privileges', look: privileges },
+  { id: 'clickhouse.typed_context', look: typedContext },
+  { id: 'clickhouse.parts', look: parts },
+];
+
+async function table(sink: Sink): Promise<Finding[]> {
+  const { clickhouse, config } = sink;
+  let target: Target;
+  try {
+    target = await checkTarget(clickhouse, config.clickhouseTable);
+  } catch (error) {
+    if (!(error instanceof OutboxError)) throw error;
+    if (error.code === 'OUTBOX_CH_TABLE_UNSUITABLE')
+      return Promise.all(error.problems.map(async (problem) => unsuitable(sink, problem)));
+    // what the streamer asks as well, and cannot do without
+    if (error.code !== 'OUTBOX_CH_NOT_MIGRATED') return [findingOf('clickhouse.table', error)];
+    const database = sink.table.slice(0, sink.table.indexOf('.`'));
+    const fixes = error.clickhouseCode === 81 ? [query(`CREATE DATABASE IF NOT EXISTS ${database}`)] : [];
+    return [findingOf('clickhouse.table', error, ...fixes, command('migrate'))];
+  }
+  return [
+    ok('clickhouse.table', `${config.clickhouseTable}: columns, window and fsync are as they should be`),
+    ...(await views(sink, target)),
+    deadline(sink, target),
+  ];
+}
+
+/** One problem of the table that `checkTarget` has named. */
+async function unsuitable({ table: name }: Sink, problem: string): Promise<Finding> {
+  const id = 'clickhouse.table';
+  const [found = '', alter] = problem.split(': ALTER TABLE … ');
+  if (alter !== undefined) {
+    const why = found.startsWith('fsync')
+      ? 'A power cut could lose rows that Postgres was told to forget.'
+      : found.startsWith('the column')
+        ? 'Events would not be there as they were emitted.'
+        : 'A repeated insert would be counted twice.';
+    return bad('error', id, found, why, query(`ALTER TABLE ${name} ${alter}`));
+  }
+  const column = missingColumnOf(problem);
+  if (column === undefined)
+    return bad(
+      'error',
+      id,
+      problem,
+      'Rows may be lost or doubled: let `migrate` make another table, under another OUTBOX_CLICKHOUSE_TABLE.',
+      command('migrate'),
+    );
+  const why = `Nothing is delivered until it is there. It holds ${COST[column] ?? 'what the streamer sends'}.`;
+  return bad('error', id, problem, why, query(`ALTER TABLE ${name} ADD COLUMN ${await definitionOf(column)}`));
+}
+
+/** Asks for no row and inserts none, which ClickHouse refuses to whom it would refuse more. */
+async function privileges({ clickhouse, table: name, user }: Sink): Promise<Finding[]> {
+  const id = 'clickhouse.privileges';
+  const columns = INSERT_COLUMNS.join(', ');
+  const nothing = `SELECT ${columns} FROM ${name} WHERE 0`;
+  const asked = { SELECT: nothing, INSERT: `INSERT INTO ${name} (${columns}) ${nothing}` };
+  for (const [privilege, statement] of Object.entries(asked)) {
+    try {
+      await clickhouse.command(statement);
+    } catch (error) {
+      if (!(error instanceof OutboxError)) throw error;
+      // the table has findings of its own
+      if (error.code === 'OUTBOX_CH_NOT_MIGRATED' || error.code === 'OUTBOX_CH_REFUSED') return [];
+      if (error.code !== 'OUTBOX_CH_AUTH') throw error;
+      const fix = query(`GRANT ${privilege} ON ${name} TO ${user}`);
+      return [bad('error', id, `no ${privilege} on the table`, 'Nothing is delivered without it.', fix)];
+    }
+  }
+  return [ok(id, 'INSERT and SELECT are granted')];
+}
+
+async function typedContext({ clickhouse, config, table: name }: Sink): Promise<Finding[]> {
+  const columns = await clickhouse.select<{ name: string }>(
+    'SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String}',
+    { table: config.clickhouseTable },
+  );
+  if (columns.length === 0) return [];
+  const id = 'clickhouse.typed_context';
+  if (columns.some((column) => column.name === 'event_context')) return [ok(id, 'event_context is there')];
+  const why = 'Events are delivered, but contexts cannot be queried by path, only as text.';
+  const fix = query(`ALTER TABLE ${name} ADD COLUMN ${await definitionOf('event_context')}`);
+  return [bad('warning', id, 'the column event_context is missing', why, fix)];
+}
+
+/** Views whose target forgets tokens count a repeated insert again. */
+async function views({ clickhouse }: Sink, target: Target): Promise<Finding[]> {
+  const id = 'clickhouse.views';
+  if (target.doubtful.length === 0) return [ok(id, `${target.views} materialized views, each counts once`)];
+  const [, ...fed] = target.tables;
+  const forgetful = await clickhouse.select<{ database: string; name: string; engine: string }>(
+    `SELECT database, name, engine FROM system.tables
+      WHERE concat(database, '.', name) IN {fed:Array(String)}
+        AND engine LIKE '%MergeTree' AND NOT match(engine_full, 'deduplication_window = [0-9]{4}')`,
+    { fed: fed.map(({ database, name }) => `${database}.${name}`) },
+  );
+  const fixes = forgetful.map(({ database, name, engine }): Fix => {
+    const setting = /^(Replicated|Shared)/.test(engine)
+      ? 'replicated_deduplication_window'
+      : 'non_replicated_deduplication_window';
+    return query(`ALTER TABLE ${quoted(database)}.${quoted(name)} MODIFY SETTING ${setting} = 10000`);
+  });
+  const why =
+    'An insert that has to be repeated counts twice there; the table itself is not affected. Let a view fill a table of yours (TO).';
+  return [bad('warning', id, target.doubtful.join('; '), why, ...fixes)];
+}
+
+/** An attempt may be sent so long after a proof, and live so long: the token must be remembered for longer. */
+function deadline({ config, table: name }: Sink, { remembersMs }: Target): Finding {
+  const id = 'clickhouse.deadline';
+  const needed = PROOF_MAX_AGE_MS + config.insertTimeoutMs + INSERT_MARGIN_MS;
+  // what a view stores itself is not counted by time
+  if (remembersMs === Infinity || remembersMs === 0) return ok(id, 'tokens are not forgotten by time');
+  const found = `tokens are remembered for ${remembersMs / 1000} s, an insert may live ${needed / 1000} s`;
+  if (remembersMs > needed) return ok(id, found);
+  const why = 'An insert could be repeated after its token was forgotten, and count twice.';
+  const setting = 'replicated_deduplication_window_seconds';
+  return bad('error', id, found, why, query(`ALTER TABLE ${name} MODIFY SETTING ${setting} = 604800`));
+}
+
+async function parts({ clickhouse, config, table: name }: Sink): Promise<Finding[]> {
+  const id = 'clickhouse.parts';
+  const [most] = await clickhouse.select<{ parts: string; limit: string }>(
+    `SELECT toString(max(n)) AS parts,
+            (SELECT toString(if(own = '', value, own))
+               FROM (SELECT value FROM system.merge_tree_settings WHERE name = 'parts_to_throw_insert') AS defaults,
+                    (SELECT extract(engine_full, 'parts_to_throw_insert = (\\\\d+)') AS own FROM system.tables
+                      WHERE database = currentDatabase() AND name = {table:String}) AS definition) AS limit
+       FROM (SELECT count() AS n FROM system.parts
+              WHERE active AND database = currentDatabase() AND table = {table:String} GROUP BY partition_id)`,
+    { table: config.clickhouseTable },
+  );
+  const count = Number(most?.parts ?? 0);
+  const limit = Number(most?.limit ?? 0);
+  const found = `${count} of ${limit} parts in the fullest partition`;
+  if (limit === 0 || count < limit / 2) return [ok(id, found)];
+  const why =
+    'At the limit ClickHouse refuses inserts (TOO_MANY_PARTS). Merges do not keep up: are they stopped? Fewer, larger inserts: raise OUTBOX_FLUSH_INTERVAL_MS.';
+  const fixes = [query(`SYSTEM START MERGES ${name}`), query(`OPTIMIZE TABLE ${name}`)];
+  return [bad(count >= limit ? 'error' : 'warning', id, found, why, ...fixes)];
+}
+
+/** As an identifier of ClickHouse. */
+export function quoted(name: string): string {
+  return `\`${name.replaceAll(/[`\\]/g, '\\$&')}\``;
+}

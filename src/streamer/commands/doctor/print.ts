@@ -1,0 +1,39 @@
+import { paint } from '../terminal.ts';
+import type { Finding, Fix, Level } from './finding.ts';
+
+const COLOURS = { ok: 'green', warning: 'yellow', error: 'red' } as const satisfies Record<Level, string>;
+const ORDER: readonly Level[] = ['error', 'warning', 'ok'];
+const WHERE = { postgres: 'in Postgres', clickhouse: 'in ClickHouse', shell: 'in a shell' } as const;
+
+/** The findings for people, the worst first; what is in order only when `all` is asked for. */
+export function printFindings(findings: readonly Finding[], all: boolean): string {
+  const shown = findings.filter(({ level }) => all || level !== 'ok');
+  const sorted = ORDER.flatMap((level) => shown.filter((finding) => finding.level === level));
+  return `${[...sorted.map(printFinding), summary(findings)].join('\n')}\n`;
+}
+
+function printFinding({ id, level, found, why, fix }: Finding): string {
+  const head = `${paint(COLOURS[level], level.padEnd(7))}  ${paint('bold', id)}  ${indented(found)}`;
+  if (level === 'ok') return head;
+  return `${[head, ...(why === undefined ? [] : [`         ${indented(why)}`]), ...printFixes(fix)].join('\n')}\n`;
+}
+
+/** Successive ones for the same place stand under one heading. */
+function printFixes(fixes: readonly Fix[]): string[] {
+  return fixes.flatMap((fix, index) => {
+    const isSame = fixes[index - 1]?.in === fix.in;
+    const line = `           ${fix.run}${fix.in === 'shell' ? '' : ';'}`;
+    return isSame ? [line] : [`         Fix, ${WHERE[fix.in]}:`, line];
+  });
+}
+
+function indented(text: string): string {
+  return text.replaceAll('\n', '\n         ');
+}
+
+function summary(findings: readonly Finding[]): string {
+  const count = (level: Level): number => findings.filter((finding) => finding.level === level).length;
+  const [errors, warnings, fine] = [count('error'), count('warning'), count('ok')];
+  const text = `${errors} ${errors === 1 ? 'error' : 'errors'}, ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}, ${fine} in order`;
+  return paint(errors > 0 ? 'red' : warnings > 0 ? 'yellow' : 'green', text);
+}

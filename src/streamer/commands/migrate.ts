@@ -1,0 +1,172 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { drizzle } from 'drizzle-orm/node-postgres';
+import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator';
+import { OutboxError } from '../../errors.ts';
+import { readConfig } from '../config.ts';
+import { ClickHouse } from '../clickhouse/client.ts';
+import { checkTarget, missingColumnOf } from '../clickhouse/target.ts';
+import { Database, postgresError } from '../source/database.ts';
+import { EVENT_COLUMNS } from '../source/pgoutput.ts';
+import { createSlot } from '../source/new-slot.ts';
+import { checkPublication, PUBLICATION } from '../source/publication.ts';
+import { checkFailover, checkServer } from '../source/server.ts';
+import { checkSlot } from '../source/slot.ts';
+import { parseUsage } from './usage.ts';
+
+export const MIGRATIONS = new URL('../../../migrations/', import.meta.url);
+/** Any number will do, as long as every version of this program takes the same. */
+const ADVISORY_LOCK = 0x6f7574626f78;
+const CLICKHOUSE_TIMEOUT_MS = 60_000;
+
+const HELP = `Usage: pg-outbox-clickhouse migrate [--json]
+
+Brings both databases to the newest schema, restores the publication, and makes the slot where there never was one. Changes
+nothing that is right already; may be run while streamers run.
+
+Options
+  --json   one JSON document on stdout: { "done": [ … ] }
+
+Exit codes
+  0 up to date   1 failed   2 wrong usage or configuration
+`;
+
+/** Says what was done, a line at a time. */
+export type Report = (line: string) => void;
+
+/** `pg-outbox-clickhouse migrate`: returns the exit code. Throws what the two migrations throw, and OUTBOX_CONFIG_INVALID. */
+export async function migrateCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const usage = parseUsage(args, { options: { json: { type: 'boolean', default: false } }, help: HELP });
+  if (typeof usage === 'number') return usage;
+  const { databaseUrl, clickhouseUrl, clickhouseTable, slot, slotFailover } = readConfig(env);
+  const done: string[] = [];
+  const report: Report = (line) => {
+    done.push(line);
+    if (!usage.values.json) process.stdout.write(`${line}\n`);
+  };
+  await migratePostgres(databaseUrl, slot, report, slotFailover === 'on');
+  await migrateClickHouse(clickhouseUrl, clickhouseTable, report);
+  if (usage.values.json) process.stdout.write(`${JSON.stringify({ done }, null, 2)}\n`);
+  return 0;
+}
+
+/**
+ * Brings Postgres to the newest schema, then makes the slot and its ledger row, in this order: what is emitted after this
+ * is delivered. Idempotent, and safe to run twice at once. The slot is made only where the ledger has no row for it: a slot
+ * that is lost is never made again (invariant 8). Throws OutboxErrors OUTBOX_PG_*, OUTBOX_SLOT_*, OUTBOX_PUBLICATION_MISSING.
+ *
+ * @param failover makes the slot one that standbys synchronise (Postgres 17)
+ */
+export async function migratePostgres(url: string, slot: string, report: Report, failover = false): Promise<void> {
+  const db = await Database.connect(url, { queryTimeoutMs: 0 }, () => undefined);
+  try {
+    await db.query('SELECT pg_advisory_lock($1)', [ADVISORY_LOCK]);
+    try {
+      await applyMigrations(drizzle({ client: db.client }), {
+        migrationsFolder: fileURLToPath(new URL('postgres', MIGRATIONS)),
+        migrationsSchema: 'outbox',
+        migrationsTable: 'migration',
+      });
+    } catch (error) {
+      // drizzle wraps the driver's error
+      throw postgresError(error instanceof Error && error.cause !== undefined ? error.cause : error);
+    }
+    report('Postgres: schema outbox is up to date');
+    await checkServer(db);
+    await restorePublication(db, report);
+    await beginStream(db, url, slot, failover, report);
+  } finally {
+    await db.close();
+  }
+}
+
+/**
+ * Makes the publication again, or right, where somebody has dropped or altered it. A stream that was there before notices it
+ * all the same (OUTBOX_PUBLICATION_CHANGED), because what was committed meanwhile is not in it.
+ */
+async function restorePublication(db: Database, report: Report): Promise<void> {
+  try {
+    await checkPublication(db);
+    return;
+  } catch (error) {
+    if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_PUBLICATION_MISSING') throw error;
+  }
+  const { count } = await db.query('SELECT FROM pg_publication WHERE pubname = $1', [PUBLICATION]);
+  if (count === 0) await db.query(`CREATE PUBLICATION ${PUBLICATION}`);
+  const columns = EVENT_COLUMNS.map(({ name }) => name).join(', ');
+  // a column list of a partitioned table wants its root to be published
+  await db.query(`ALTER PUBLICATION ${PUBLICATION} SET (publish = 'insert', publish_via_partition_root = true)`);
+  await db.query(`ALTER PUBLICATION ${PUBLICATION} SET TABLE outbox.event (${columns})`);
+  await checkPublication(db);
+  report(`Postgres: restored the publication "${PUBLICATION}"`);
+}
+
+/** Makes the slot and its ledger row, where they are not there. */
+async function beginStream(db: Database, url: string, slot: string, failover: boolean, report: Report): Promise<void> {
+  const exists = await checkSlot(db, slot);
+  const ledger = await db.query('SELECT FROM outbox.stream WHERE slot_name = $1', [slot]);
+  if (ledger.count > 0) {
+    if (!exists)
+      throw new OutboxError('OUTBOX_SLOT_MISSING', {
+        detail: `the replication slot "${slot}" does not exist, but the ledger has a row for it`,
+      });
+    report(`Postgres: the slot "${slot}" and its ledger row exist`);
+    return;
+  }
+  if (!exists) {
+    if (failover) await checkFailover(db);
+    const made = await createSlot(url, slot, failover);
+    await made.release();
+    report(`Postgres: created the slot "${slot}"`);
+    const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
+    if (earlier.count > 0)
+      report(
+        'Postgres: outbox.event already holds events; those committed before the slot was made will not be delivered',
+      );
+  }
+  await db.query(
+    // records begin at multiples of eight: no commit stands before the slot's begin
+    `INSERT INTO outbox.stream (slot_name, system_id, publication, acked_lsn, delivered_lsn)
+     SELECT slot_name, system_identifier, $2, confirmed_flush_lsn, confirmed_flush_lsn - 1
+       FROM pg_control_system(), pg_replication_slots WHERE slot_name = $1`,
+    [slot, (await checkPublication(db)).identity],
+  );
+  report(`Postgres: created the ledger row of "${slot}"`);
+}
+
+/** Brings ClickHouse to the newest schema. Idempotent. Throws OutboxErrors OUTBOX_CH_*. */
+export async function migrateClickHouse(url: string, table: string, report: Report): Promise<void> {
+  const clickhouse = new ClickHouse(url, CLICKHOUSE_TIMEOUT_MS);
+  try {
+    const folder = new URL('clickhouse/', MIGRATIONS);
+    const files = (await readdir(folder)).filter((name) => name.endsWith('.sql')).toSorted();
+    for (const name of files) await clickhouse.command(await readFile(new URL(name, folder), 'utf8'), { table });
+    await checkTable(clickhouse, table);
+    report(`ClickHouse: the table "${table}" is up to date`);
+  } finally {
+    await clickhouse.close();
+  }
+}
+
+/** What the streamer asks. Of a column that is missing it names the ALTER, too. */
+async function checkTable(clickhouse: ClickHouse, table: string): Promise<void> {
+  try {
+    await checkTarget(clickhouse, table);
+  } catch (error) {
+    if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_CH_TABLE_UNSUITABLE') throw error;
+    const problems = error.problems.map(async (problem) => {
+      const column = missingColumnOf(problem);
+      return column === undefined ? problem : `${problem}: ALTER TABLE … ADD COLUMN ${await definitionOf(column)}`;
+    });
+    const detail = error.message.split('\n', 1)[0]!;
+    throw new OutboxError(error.code, { detail, problems: await Promise.all(problems) });
+  }
+}
+
+/** A column as the migration makes it. */
+export async function definitionOf(column: string): Promise<string> {
+  const text = await readFile(new URL('clickhouse/0000_events.sql', MIGRATIONS), 'utf8');
+  // it ends where the next line that is indented as much, or the list, begins
+  const lines = new RegExp(`^    (${column} [^]*?),?\\n(?:    \\S|\\))`, 'm').exec(text)?.[1] ?? column;
+  return lines.replaceAll(/\s+/g, ' ');
+}

@@ -1,0 +1,218 @@
+import { OutboxError } from '../../errors.ts';
+import { readConfig } from '../config.ts';
+import type { Config } from '../config.ts';
+import { INSERT_COLUMNS } from '../batch/native.ts';
+import { ClickHouse } from '../clickhouse/client.ts';
+import { checkTarget } from '../clickhouse/target.ts';
+import { Database } from '../source/database.ts';
+import { parseUsage } from './usage.ts';
+import type { Report } from './migrate.ts';
+
+const HELP = `Usage: pg-outbox-clickhouse quarantine <list | retry | discard> [id …] [options]
+
+Events that ClickHouse refused, each alone, are kept in outbox.quarantine with their exact text.
+
+  list              which they are, and why; their contents: SELECT event_context FROM outbox.quarantine
+  retry [id …]      insert them again, each exactly once, and take them out of quarantine
+  discard [id …]    give them up; they stay in the table, marked, and are not listed
+
+Options
+  --all             every event of this slot, where no ids are given; with list: discarded ones too
+  --json            one JSON document on stdout
+
+Exit codes
+  0 done   1 some were refused again, or failed   2 wrong usage or configuration
+`;
+
+const ACTIONS = ['list', 'retry', 'discard'];
+
+interface Listed {
+  id: string;
+  lsn: string;
+  seq: string;
+  event_id: string;
+  event_type: string;
+  reason: string;
+  quarantined_at: Date;
+  discarded_at: Date | null;
+}
+
+/** The row as ClickHouse will read it, under the names of its columns. */
+type Row = Record<(typeof INSERT_COLUMNS)[number], string>;
+
+/** Runs the command. Returns the exit code; throws OutboxErrors OUTBOX_CONFIG_INVALID, OUTBOX_PG_* and OUTBOX_CH_*. */
+export async function quarantineCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const usage = parseUsage(args, {
+    options: { all: { type: 'boolean', default: false }, json: { type: 'boolean', default: false } },
+    help: HELP,
+    check: ({ positionals, values }) => mistake(positionals, values.all),
+  });
+  if (typeof usage === 'number') return usage;
+  const [action, ...ids] = usage.positionals;
+  const { all, json } = usage.values;
+  const config = readConfig(env);
+  const say: Report = (text) => void process.stdout.write(`${text}\n`);
+  const db = await Database.connect(config.databaseUrl, {}, () => undefined);
+  try {
+    if (action === 'list') {
+      const rows = await list(db, config.slot, all);
+      say(json ? JSON.stringify(rows) : rows.map(line).join('\n') || 'the quarantine is empty');
+      return 0;
+    }
+    const chosen = all && ids.length === 0 ? (await list(db, config.slot, false)).map(({ id }) => id) : ids;
+    const outcome =
+      action === 'retry'
+        ? await retryAll(db, config, chosen, json ? () => undefined : say)
+        : await discard(db, config.slot, chosen);
+    const document = JSON.stringify(outcome);
+    say(json ? document : document.replaceAll(/["{}]/g, '').replaceAll(',', ', '));
+    return outcome['refused'] === undefined || outcome['refused'] === 0 ? 0 : 1;
+  } finally {
+    await db.close();
+  }
+}
+
+function mistake([action, ...ids]: string[], all: boolean): string | undefined {
+  if (action === undefined || !ACTIONS.includes(action)) return `An action is needed: ${ACTIONS.join(', ')}`;
+  const odd = ids.find((id) => !/^\d{1,18}$/.test(id));
+  if (odd !== undefined) return `${JSON.stringify(odd)} is no id of the quarantine`;
+  return action !== 'list' && ids.length === 0 && !all ? 'Give ids, or --all' : undefined;
+}
+
+async function list(db: Database, slot: string, all: boolean): Promise<Listed[]> {
+  const { rows } = await db.query<Listed>(
+    `SELECT id, lsn, seq, event_id, event_type, reason, quarantined_at, discarded_at
+       FROM outbox.quarantine WHERE slot_name = $1 AND ($2 OR discarded_at IS NULL) ORDER BY id`,
+    [slot, all],
+  );
+  return rows;
+}
+
+function line({
+  id,
+  lsn,
+  seq,
+  event_id: eventId,
+  event_type: type,
+  reason,
+  quarantined_at: at,
+  discarded_at: gone,
+}: Listed): string {
+  const mark = gone === null ? '' : `  discarded ${gone.toISOString()}`;
+  return `${id}  ${at.toISOString()}  ${lsn}:${seq}  ${eventId}  ${JSON.stringify(type)}  ${reason}${mark}`;
+}
+
+async function discard(db: Database, slot: string, ids: readonly string[]): Promise<Record<string, number>> {
+  const { count } = await db.query(
+    'UPDATE outbox.quarantine SET discarded_at = now() WHERE slot_name = $1 AND id = ANY($2) AND discarded_at IS NULL',
+    [slot, ids],
+  );
+  return { discarded: count };
+}
+
+async function retryAll(
+  db: Database,
+  config: Config,
+  ids: readonly string[],
+  say: Report,
+): Promise<Record<string, number>> {
+  const clickhouse = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs);
+  const outcome = { delivered: 0, 'there already': 0, refused: 0, gone: 0 };
+  try {
+    await checkTarget(clickhouse, config.clickhouseTable);
+    for (const id of ids) {
+      try {
+        outcome[await retry(db, clickhouse, config, id)]++;
+      } catch (error) {
+        // what concerns one event alone; anything else would be the same for the next
+        if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_CH_ROW_REFUSED') throw error;
+        outcome.refused++;
+        say(`${id}  refused again: ${error.message}`);
+      }
+    }
+  } finally {
+    await clickhouse.close();
+  }
+  return outcome;
+}
+
+/**
+ * Inserts one event and takes it out of quarantine. Killed anywhere between, it is found in ClickHouse by the next call, or
+ * recognised by its token; of two calls at once, one passes it by. An insert without an answer is not repeated here: the next
+ * call looks first.
+ */
+async function retry(
+  db: Database,
+  clickhouse: ClickHouse,
+  { slot, clickhouseTable: table }: Config,
+  id: string,
+): Promise<'delivered' | 'there already' | 'gone'> {
+  // a repeated insert must carry the same time
+  await db.query(
+    `UPDATE outbox.quarantine SET retried_at = coalesce(retried_at, date_trunc('milliseconds', now()))
+      WHERE id = (SELECT id FROM outbox.quarantine WHERE slot_name = $1 AND id = $2 FOR UPDATE SKIP LOCKED)`,
+    [slot, id],
+  );
+  await db.query('BEGIN');
+  try {
+    const { rows } = await db.query<Row>(
+      `SELECT event_type, ${instant('event_date_time')}, environment, event_context AS event_context_text,
+              metadata_version::text, event_id::text, source, (lsn - '0/0')::text AS lsn, seq::text,
+              ${instant('committed_at')}, ${instant('retried_at', 'delivered_at')}, trace_id, span_id, 'quarantine' AS origin
+         FROM outbox.quarantine WHERE slot_name = $1 AND id = $2 AND discarded_at IS NULL FOR UPDATE SKIP LOCKED`,
+      [slot, id],
+    );
+    const [row] = rows;
+    if (row === undefined) {
+      await db.query('ROLLBACK');
+      return 'gone';
+    }
+    const isThere = await find(clickhouse, table, row);
+    if (!isThere) {
+      await insert(clickhouse, table, row);
+      // an insert that ClickHouse takes for a repetition is dropped without a word
+      if (!(await find(clickhouse, table, row)))
+        throw new OutboxError('OUTBOX_QUARANTINE_DROPPED', {
+          detail: `the event ${row.event_id} was inserted, and is not there`,
+        });
+    }
+    await db.query('DELETE FROM outbox.quarantine WHERE slot_name = $1 AND id = $2', [slot, id]);
+    await db.query('COMMIT');
+    return isThere ? 'there already' : 'delivered';
+  } catch (error) {
+    await db.query('ROLLBACK').catch(() => undefined);
+    // under another time it has another token
+    if (error instanceof OutboxError && error.code === 'OUTBOX_QUARANTINE_DROPPED')
+      await db.query('UPDATE outbox.quarantine SET retried_at = NULL WHERE slot_name = $1 AND id = $2', [slot, id]);
+    throw error;
+  }
+}
+
+function instant(column: string, name = column): string {
+  return `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS ${name}`;
+}
+
+async function find(clickhouse: ClickHouse, table: string, { source, lsn, seq, event_id: id }: Row): Promise<boolean> {
+  const [found] = await clickhouse.select<{ rows: string }>(
+    `SELECT toString(count()) AS rows FROM {table:Identifier}
+      WHERE source = {source:String} AND lsn = {lsn:UInt64} AND seq = {seq:UInt32} AND event_id = {id:UUID}`,
+    { table, source, lsn, seq, id },
+  );
+  return found!.rows !== '0';
+}
+
+async function insert(clickhouse: ClickHouse, table: string, row: Row): Promise<void> {
+  // an id of outbox.quarantine may come again after a failover
+  const token = `${row.source}/quarantine/${row.lsn}:${row.seq}/${row.event_id}@${row.delivered_at}`;
+  await clickhouse.insert(
+    {
+      query: `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT JSONEachRow`,
+      parameters: { table },
+      rows: 1,
+      token,
+      queryId: token,
+      body: [Buffer.from(JSON.stringify(row))],
+    },
+    new AbortController().signal,
+  );
+}

@@ -1,0 +1,68 @@
+import { readWindow } from '../compare/window.ts';
+import { readConfig } from '../config.ts';
+import { repair } from '../repair/repair.ts';
+import type { RepairReport } from '../repair/repair.ts';
+import { parseUsage, refusePositionals } from './usage.ts';
+
+const HELP = `Usage: pg-outbox-clickhouse repair [options]
+
+Delivers what outbox.event has and ClickHouse lacks, each event once. Where the stream itself has a gap (the slot is
+lost, invalidated or made again, the publication was changed) it takes the slot away, makes a new one and a snapshot of all
+that the new slot will not stream, compares that with ClickHouse, and sends what is missing; a streamer waits meanwhile
+and goes on by itself. Without a gap it works beside the streamer. Interrupted, it is run again: what was sent is there.
+
+What was emptied from the outbox cannot be repaired. Rows in ClickHouse that Postgres does not have, or has otherwise, are
+counted and left alone; verify names them.
+
+Options
+  --from <time>, --to <time>
+              events of these dates only (event_date_time), as verify takes them; where the stream has no gap
+  --new-slot  make a new slot although the stream seems to have no gap: for a streamer that stops all the same
+  --dry-run   say what would be done, and what is missing where the stream has no gap; change nothing
+  --json      one JSON document on stdout
+
+Exit codes
+  0 nothing is missing any more   1 failed, or events were refused and are in quarantine   2 wrong usage or configuration
+`;
+
+/** `pg-outbox-clickhouse repair`: returns the exit code. Throws OutboxErrors. */
+export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const nowMs = Date.now();
+  const usage = parseUsage(args, {
+    options: {
+      'dry-run': { type: 'boolean', default: false },
+      'new-slot': { type: 'boolean', default: false },
+      from: { type: 'string' },
+      to: { type: 'string' },
+      json: { type: 'boolean', default: false },
+    },
+    help: HELP,
+    check: ({ positionals, values }) =>
+      refusePositionals({ positionals }) ?? (readWindow(values, nowMs).problems.join('\n') || undefined),
+  });
+  if (typeof usage === 'number') return usage;
+  const { 'dry-run': dryRun, 'new-slot': newSlot, json } = usage.values;
+  const { window } = readWindow(usage.values, nowMs);
+  let step = '';
+  const report = await repair(readConfig(env), { dryRun, newSlot, window }, (progress) => {
+    if (progress.step !== step && !json) process.stderr.write(`${progress.step}\n`);
+    step = progress.step;
+  });
+  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : print(report, dryRun));
+  return report.quarantined === 0 ? 0 : 1;
+}
+
+function print(report: RepairReport, isDry: boolean): string {
+  const lines = [
+    report.gap === null
+      ? 'the stream has no gap'
+      : `${report.gap}: ${isDry ? 'a new slot would be made' : 'a new slot was made'}`,
+    ...(isDry && report.gap !== null
+      ? []
+      : [`missing ${report.missing ?? 'unknown'}   sent ${report.sent}   quarantined ${report.quarantined}`]),
+  ];
+  const { altered, double, extra } = report;
+  if (altered + double + extra > 0)
+    lines.push(`left alone: altered ${altered}   double ${double}   extra ${extra} (see verify)`);
+  return `${lines.join('\n')}\n`;
+}

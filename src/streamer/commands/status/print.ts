@@ -1,0 +1,124 @@
+import { ERRORS } from '../../../errors.ts';
+import { paint } from '../terminal.ts';
+import type { FlowReport } from './report.ts';
+import type { Reason } from '../../observe/readiness.ts';
+
+/** One screen. */
+export function printFlow(report: FlowReport): string {
+  const { slotName, table, at, flowing, reasons, warnings } = report;
+  const verdict = flowing ? paint(['green', 'bold'], 'Events flow') : paint(['red', 'bold'], 'Events do not flow');
+  const facts: [name: string, text: string][] = [
+    ['streamer', streamerText(report)],
+    ['delivered', deliveredText(report)],
+    ['waiting', waitingText(report)],
+    ['pending', pendingText(report)],
+    ['slot', slotText(report)],
+    [
+      'quarantine',
+      report.quarantined === null ? 'unknown' : report.quarantined === 0 ? 'empty' : counted(report.quarantined),
+    ],
+    ['ClickHouse', clickhouseText(report)],
+  ];
+  const width = Math.max(...facts.map(([name]) => name.length));
+  return [
+    `${verdict}  slot ${slotName} to table ${table}, ${at}`,
+    '',
+    ...facts.map(([name, text]) => `  ${paint('dim', name.padEnd(width))}  ${text}`),
+    '',
+    ...reasons.flatMap((reason) => reasonLines(reason, 'red')),
+    ...warnings.flatMap((reason) => reasonLines(reason, 'yellow')),
+  ].join('\n');
+}
+
+/** One line, for a log. */
+export function printFlowLine({
+  at,
+  flowing,
+  waiting,
+  eventsPerSecond,
+  walBytes,
+  reasons,
+  warnings,
+}: FlowReport): string {
+  const facts = [
+    flowing ? 'flows' : 'does not flow',
+    `waiting ${waiting === null ? 'unknown' : `${waiting.atLeast ? '>=' : ''}${waiting.events}`}`,
+    `late ${waiting === null ? 'unknown' : `${waiting.seconds} s`}`,
+    `rate ${eventsPerSecond === null ? 'unknown' : `${eventsPerSecond}/s`}`,
+    `wal ${walBytes === null ? 'unknown' : size(walBytes)}`,
+    ...[...reasons, ...warnings].map(({ code }) => code),
+  ];
+  return `${at}  ${facts.join('  ')}\n`;
+}
+
+function reasonLines({ code, detail }: Reason, colour: 'red' | 'yellow'): string[] {
+  return [`${paint(colour, code)}: ${detail}`, `  Next: ${ERRORS[code].next}`, ''];
+}
+
+function streamerText({ streamer, repairing }: FlowReport): string {
+  if (streamer === null) return repairing ? 'none: a repair has the slot' : 'none';
+  const { walsender, backend, standbys } = streamer;
+  const also = standbys === 0 ? 'nobody stands by' : `${standbys} standing by`;
+  return `attached (walsender ${walsender}, ledger ${backend ?? 'none'}), ${also}`;
+}
+
+function deliveredText({ delivered, at, eventsPerSecond }: FlowReport): string {
+  if (delivered === null) return 'unknown';
+  const { position, committedAt, deliveredAt } = delivered;
+  const last = committedAt === null ? '' : `, committed ${ago(committedAt, at)}, inserted ${ago(deliveredAt!, at)}`;
+  const rate = eventsPerSecond === null ? '' : `, ${eventsPerSecond.toLocaleString('en-US')} events/s`;
+  return `up to ${position}${last}${rate}`;
+}
+
+function waitingText({ waiting, walBytes }: FlowReport): string {
+  const wal = walBytes === null || walBytes === 0 ? '' : `; ${size(walBytes)} of WAL, other tables’ too`;
+  if (waiting === null) return `unknown${wal}`;
+  if (waiting.events === 0) return `nothing${wal}`;
+  const count = `${waiting.atLeast ? 'at least ' : 'about '}${counted(waiting.events)}`;
+  return `${count}, the oldest for ${duration(waiting.seconds)}${wal}`;
+}
+
+function pendingText({ pending, at }: FlowReport): string {
+  return pending === null
+    ? 'nothing'
+    : `a batch of ${pending.rows.toLocaleString('en-US')} rows, begun ${ago(pending.since, at)}`;
+}
+
+function slotText({ slot }: FlowReport): string {
+  if (slot === null) return 'none that can be used';
+  const { walStatus, safeWalBytes, runwayMinutes } = slot;
+  if (safeWalBytes === undefined) return `${walStatus}, WAL without a limit`;
+  const runway = runwayMinutes === undefined ? '' : `, ${duration(runwayMinutes * 60)} at the usual rate`;
+  return `${walStatus}, ${size(Math.max(0, safeWalBytes))} of WAL left${runway}`;
+}
+
+function clickhouseText({ clickhouse, at }: FlowReport): string {
+  if (clickhouse === null) return 'no answer';
+  const { version, lastPartAt } = clickhouse;
+  return `${version}, ${lastPartAt === null ? 'the table is empty' : `last part ${ago(lastPartAt, at)}`}`;
+}
+
+function counted(events: number): string {
+  return `${events.toLocaleString('en-US')} ${events === 1 ? 'event' : 'events'}`;
+}
+
+function ago(then: string, now: string): string {
+  return `${duration(Math.max(0, (Date.parse(now) - Date.parse(then)) / 1000))} ago`;
+}
+
+function duration(seconds: number): string {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800
+    ? `${Math.round(seconds / 3600)} h`
+    : `${Math.round(seconds / 86_400).toLocaleString('en-US')} d`;
+}
+
+function size(bytes: number): string {
+  if (bytes < 10_000) return `${bytes} B`;
+  if (bytes < 10_000_000) return `${Math.round(bytes / 1000).toLocaleString('en-US')} kB`;
+  return bytes < 10_000_000_000
+    ? `${Math.round(bytes / 1e6).toLocaleString('en-US')} MB`
+    : `${(bytes / 1e9).toFixed(1)} GB`;
+}

@@ -1,0 +1,121 @@
+type Env = NodeJS.ProcessEnv;
+
+/** One command of the program. Its module is loaded when it runs: what only a migration needs would cost the streamer memory. */
+export interface Command {
+  readonly summary: string;
+  /** Arguments and what they are for. */
+  readonly examples: readonly (readonly [args: string, purpose: string])[];
+  /** Returns the exit code. Throws OutboxErrors. */
+  readonly run: (args: string[], env: Env) => Promise<number>;
+}
+
+/** In the order in which they are listed. */
+export const COMMANDS: Readonly<Record<string, Command>> = {
+  run: {
+    summary: 'stream until SIGTERM or SIGINT',
+    examples: [['run', 'stream; logs are JSON lines on stdout']],
+    run: async (args, env) => (await import('./run.ts')).runCommand(args, env),
+  },
+  migrate: {
+    summary: 'bring both databases to the newest schema, and make the slot',
+    examples: [['migrate', 'as the database’s owner with REPLICATION; again at any time']],
+    run: async (args, env) => (await import('./migrate.ts')).migrateCommand(args, env),
+  },
+  doctor: {
+    summary: 'look at both databases for what is wrong, and print how to mend it',
+    examples: [
+      ['doctor', 'before the first start, and whenever something is wrong'],
+      ['doctor --all', 'also what is in order'],
+      ['doctor --json | jq \'.findings[] | select(.level == "error")\'', 'for a script'],
+    ],
+    run: async (args, env) => (await import('./doctor.ts')).doctorCommand(args, env),
+  },
+  status: {
+    summary: 'do events flow, how late are they, and what is in the way',
+    examples: [
+      ['status', 'one look'],
+      ['status --watch', 'again every two seconds'],
+      ['status --watch 10 --json >> status.jsonl', 'a line of JSON every ten seconds'],
+    ],
+    run: async (args, env) => (await import('./status.ts')).statusCommand(args, env),
+  },
+  verify: {
+    summary: 'prove that Postgres and ClickHouse hold the same events',
+    examples: [
+      ['verify', 'all that outbox.event still has'],
+      ['verify --from 24h --json', 'the last day, as JSON'],
+    ],
+    run: async (args, env) => (await import('./verify.ts')).verifyCommand(args, env),
+  },
+  repair: {
+    summary: 'deliver what Postgres has and ClickHouse lacks, after a lost slot or a gap',
+    examples: [
+      ['repair --dry-run', 'what would be done'],
+      ['repair', 'do it; once more after an interruption'],
+    ],
+    run: async (args, env) => (await import('./repair.ts')).repairCommand(args, env),
+  },
+  quarantine: {
+    summary: 'list, retry or discard the events that ClickHouse refuses',
+    examples: [
+      ['quarantine list', 'which, and why'],
+      ['quarantine retry --all', 'after the table was mended'],
+      ['quarantine discard 17 18', 'give two of them up'],
+    ],
+    run: async (args, env) => (await import('./quarantine.ts')).quarantineCommand(args, env),
+  },
+  retention: {
+    summary: 'remove delivered events that are older than OUTBOX_RETENTION_DAYS, which `run` does by itself',
+    examples: [
+      ['retention --dry-run', 'what would be removed'],
+      ['retention', 'once, from a scheduler'],
+    ],
+    run: async (args, env) => (await import('./retention.ts')).retentionCommand(args, env),
+  },
+  config: {
+    summary: 'print the effective configuration, without passwords',
+    examples: [
+      ['config', 'each setting, its value and where it comes from'],
+      ['config --json', 'the same for a script'],
+    ],
+    run: async (args, env) => (await import('./config.ts')).configCommand(args, env),
+  },
+  healthcheck: {
+    summary: 'ask the streamer of this host whether it is ready',
+    examples: [['healthcheck', 'what the image’s HEALTHCHECK runs']],
+    run: async (args, env) => (await import('./healthcheck.ts')).healthCommand(args, env),
+  },
+};
+
+const PROGRAM = 'pg-outbox-clickhouse';
+
+/** What `--help` without a command prints. */
+export function globalHelp(): string {
+  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
+  const list = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`);
+  return `Usage: ${PROGRAM} <command> [options]
+
+Streams the events of a transactional outbox from Postgres to ClickHouse.
+
+Commands
+${list.join('\n')}
+
+Options
+  -h, --help     of a command: its options, exit codes and examples
+  -V, --version  the version of this program
+
+Configuration comes from the environment alone; the two that must be given are
+  DATABASE_URL     postgres://user:password@host:5432/database
+  CLICKHOUSE_URL   http://user:password@host:8123/database
+All of it: docs/configuration.md. Colours are for terminals only, and NO_COLOR switches them off.
+
+Exit codes
+  0 done   1 failed   2 wrong usage or configuration
+`;
+}
+
+/** What stands below each command's own help. */
+export function examplesOf({ examples }: Command): string {
+  const lines = examples.map(([args, purpose]) => `  ${PROGRAM} ${args}\n      ${purpose}`);
+  return `\nExamples\n${lines.join('\n')}\n`;
+}

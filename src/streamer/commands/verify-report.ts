@@ -1,0 +1,179 @@
+import { formatLsn } from '../../lsn.ts';
+import type { Lsn } from '../../lsn.ts';
+import { FAULTS, KINDS } from '../compare/classify.ts';
+import type { Difference, Kind } from '../compare/classify.ts';
+import type { Progress, Totals } from '../compare/comparison.ts';
+import { formatTime } from '../compare/window.ts';
+import type { Window } from '../compare/window.ts';
+import { formatPosition } from '../../position.ts';
+
+/** An event that differs, without anything of its context. */
+export interface Example {
+  readonly kind: Kind;
+  readonly eventId: string;
+  readonly count: number;
+  readonly eventDateTime: string;
+  /** When Postgres recorded it; null where Postgres does not have it. */
+  readonly recordedAt: string | null;
+  /** Its position in the stream, and its time of commit; null where ClickHouse does not have it. */
+  readonly position: string | null;
+  readonly committedAt: string | null;
+  readonly why: string;
+}
+
+/** The document of `--json`. Counts are of rows: the same id twice is two events. */
+export interface VerifyReport extends Readonly<Record<Kind, number>> {
+  readonly identical: boolean;
+  readonly source: string;
+  readonly window: { readonly from: string | null; readonly to: string | null };
+  /** Compared is what a snapshot of this position shows, and whether the streamer had delivered as far. */
+  readonly snapshot: string;
+  readonly delivered: string;
+  readonly isDelivered: boolean;
+  readonly postgres: number;
+  readonly clickhouse: number;
+  /** Ids that seemed to differ, and at a second look did not. */
+  readonly cleared: number;
+  readonly examples: readonly Example[];
+}
+
+/** Counts differences, and keeps the first few of each kind. */
+export class Findings {
+  readonly counts: Record<Kind, number> = Object.fromEntries(KINDS.map((kind) => [kind, 0])) as Record<Kind, number>;
+  readonly #limit: number;
+  readonly #named = new Map<Kind, Example[]>(KINDS.map((kind) => [kind, []]));
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  add(difference: Difference): void {
+    this.counts[difference.kind] += difference.count;
+    const named = this.#named.get(difference.kind)!;
+    if (named.length < this.#limit) named.push(exampleOf(difference));
+  }
+
+  report(totals: Totals, of: { source: string; window: Window; snapshotLsn: Lsn; deliveredLsn: Lsn }): VerifyReport {
+    const time = (us: bigint | undefined): string | null => (us === undefined ? null : formatTime(us));
+    const counts = { ...this.counts, expired: this.counts.expired + totals.expired };
+    return {
+      identical: FAULTS.every((kind) => counts[kind] === 0),
+      source: of.source,
+      window: { from: time(of.window.from), to: time(of.window.to) },
+      snapshot: formatLsn(of.snapshotLsn),
+      delivered: formatLsn(of.deliveredLsn),
+      isDelivered: of.deliveredLsn >= of.snapshotLsn,
+      postgres: totals.postgres,
+      clickhouse: totals.clickhouse,
+      ...counts,
+      cleared: totals.cleared,
+      examples: [...this.#named.values()].flat(),
+    };
+  }
+}
+
+const WHY: Readonly<Record<Exclude<Kind, 'altered'>, string>> = {
+  missing: 'in outbox.event, not in ClickHouse',
+  double: 'more often in ClickHouse than in outbox.event',
+  extra: 'in ClickHouse, not in outbox.event, which still has the events of that time',
+  quarantined: 'in outbox.quarantine',
+  discarded: 'in outbox.quarantine, discarded',
+  expired: 'in ClickHouse; its transaction may have begun before the oldest event that outbox.event still has',
+};
+
+function exampleOf({ kind, id, count, outbox, table, fields }: Difference): Example {
+  return {
+    kind,
+    eventId: id,
+    count,
+    eventDateTime: formatTime(BigInt((outbox ?? table)!.us)),
+    recordedAt: outbox === undefined ? null : formatTime(BigInt(outbox.recorded)),
+    position: table === undefined ? null : formatPosition({ lsn: Number(table.atLsn), seq: table.atSeq }),
+    committedAt: table === undefined ? null : formatTime(BigInt(table.committed)),
+    why: kind === 'altered' ? `another ${fields.join(', ')}` : WHY[kind],
+  };
+}
+
+/** The report for people. */
+export function printReport(report: VerifyReport): string {
+  const { window, examples } = report;
+  const row = (label: string, value: string | number): string =>
+    `  ${label.padEnd(24)}${(typeof value === 'number' ? value.toLocaleString('en-US') : value).padStart(16)}`;
+  const span =
+    window.from === null && window.to === null
+      ? 'all that outbox.event has'
+      : `${window.from ?? '…'} to ${window.to ?? '…'}`;
+  const lines = [
+    `${report.source}, ${span}, at ${report.snapshot}`,
+    '',
+    row('events in Postgres', report.postgres),
+    row('rows in ClickHouse', report.clickhouse),
+    ...KINDS.map((kind) => row(`  ${kind}`, report[kind])),
+  ];
+  for (const kind of KINDS) {
+    const named = examples.filter((example) => example.kind === kind);
+    if (named.length === 0) continue;
+    lines.push('', `${kind}${named.length < report[kind] ? `, the first ${named.length}` : ''}:`);
+    for (const example of named) {
+      const { eventId, count, eventDateTime, recordedAt, position, committedAt, why } = example;
+      const times = count > 1 ? ` ${count}×` : '';
+      const where = position === null ? `recorded ${recordedAt}` : `at ${position}, committed ${committedAt}`;
+      lines.push(`  ${eventId}${times}  of ${eventDateTime}, ${where}: ${why}`);
+    }
+  }
+  if (report.cleared > 0)
+    lines.push('', `${report.cleared} seemed to differ, and at a second look did not: committed meanwhile.`);
+  if (!report.isDelivered)
+    lines.push('', `Delivered was only ${report.delivered}: what was committed behind it counts as missing.`);
+  lines.push('', verdict(report), '');
+  return lines.join('\n');
+}
+
+function verdict(report: VerifyReport): string {
+  if (!report.identical)
+    return `Differences: ${FAULTS.filter((kind) => report[kind] > 0)
+      .map((kind) => `${report[kind].toLocaleString('en-US')} ${kind}`)
+      .join(', ')}.`;
+  const aside = report.quarantined + report.discarded;
+  return aside > 0
+    ? `ClickHouse holds the same events, but for ${aside.toLocaleString('en-US')} set aside.`
+    : 'Postgres and ClickHouse hold the same events.';
+}
+
+const WIDTH = 24;
+const STEPS = {
+  waiting: 'waiting for the streamer',
+  counting: 'comparing hours',
+  'looking again': 'looking again at what differs',
+} as const;
+
+/** One line that is written over and over, on a terminal only. */
+export class ProgressLine {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #began = performance.now();
+  #shown = '';
+
+  constructor(stream: NodeJS.WriteStream) {
+    this.#stream = stream;
+  }
+
+  show(progress: Progress): void {
+    if (!this.#stream.isTTY) return;
+    const text = `${textOf(progress)}  ${Math.round((performance.now() - this.#began) / 1000)} s`;
+    if (text === this.#shown) return;
+    this.#shown = text;
+    this.#stream.write(`\r\u001B[2K${text}`);
+  }
+
+  clear(): void {
+    if (this.#shown !== '') this.#stream.write('\r\u001B[2K');
+    this.#shown = '';
+  }
+}
+
+function textOf(progress: Progress): string {
+  if (progress.step !== 'comparing') return STEPS[progress.step];
+  const share = Math.min(1, progress.done / Math.max(1, progress.of));
+  const filled = Math.round(share * WIDTH);
+  return `comparing events ${'█'.repeat(filled)}${'░'.repeat(WIDTH - filled)} ${Math.floor(share * 100)} %`;
+}

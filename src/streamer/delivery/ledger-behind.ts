@@ -1,0 +1,53 @@
+import { OutboxError } from '../../errors.ts';
+import type { Lsn } from '../../lsn.ts';
+import type { Logger } from '../observe/log.ts';
+import type { ClickHouse } from '../clickhouse/client.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import type { LedgerState } from '../ledger/row.ts';
+import { formatPosition } from '../../position.ts';
+
+/** Not a repair's, whose LSNs are no multiples of eight, also where they went through quarantine. */
+const OF_THE_STREAM = 'lsn % 8 = 0';
+
+export interface ReachOptions {
+  readonly clickhouse: ClickHouse;
+  readonly ledger: Pick<Ledger, 'state' | 'distrust'>;
+  readonly table: string;
+  /** System identifier and slot. */
+  readonly source: string;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Looks whether ClickHouse holds more than the ledger knows of: so shows a restored disk, or a ledger write that was lost. Then
+ * the ledger is not believed. Throws OutboxErrors OUTBOX_CH_*, OUTBOX_EPOCH_LOST.
+ */
+export async function checkReach(options: ReachOptions): Promise<void> {
+  const { ledger, log } = options;
+  const { rows, lastLsn } = await unknown(options, ledger.state);
+  if (rows === 0 || lastLsn < ledger.state.readBackBelow) return;
+  log.error(
+    { err: new OutboxError('OUTBOX_LEDGER_BEHIND'), rows, lastLsn: formatPosition({ lsn: lastLsn, seq: 0 }) },
+    'ClickHouse holds more than the ledger knows of',
+  );
+  await ledger.distrust(lastLsn);
+}
+
+/**
+ * Rows of this source behind what the ledger has as delivered, other than those of its pending insert, which carry that
+ * intent's time: how many, and the LSN of the last.
+ */
+async function unknown(
+  { clickhouse, table, source, signal }: ReachOptions,
+  { delivered: { lsn, seq }, pending }: LedgerState,
+): Promise<{ rows: number; lastLsn: Lsn }> {
+  const [found] = await clickhouse.select<{ rows: string; last: string }>(
+    `SELECT toString(count()) AS rows, toString(max(lsn)) AS last FROM {table:Identifier}
+      WHERE source = {source:String} AND ${OF_THE_STREAM} AND lsn >= {lsn:UInt64} AND (lsn, seq) > ({lsn:UInt64}, {seq:UInt64})
+        AND NOT ((lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64}) AND delivered_at = fromUnixTimestamp64Milli({atMs:Int64}, 'UTC'))`,
+    { table, source, lsn, seq, toLsn: pending?.to.lsn ?? 0, toSeq: pending?.to.seq ?? 0, atMs: pending?.atMs ?? 0 },
+    signal,
+  );
+  return { rows: Number(found!.rows), lastLsn: Number(found!.last) };
+}

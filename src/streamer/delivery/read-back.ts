@@ -1,0 +1,106 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { OutboxError } from '../../errors.ts';
+import type { Batch } from '../batch/batch.ts';
+import { eventIdOf, positionOf } from '../batch/event.ts';
+import { countRows, runsOf } from '../batch/rows.ts';
+import type { Rows } from '../batch/rows.ts';
+import type { Logger } from '../observe/log.ts';
+import { Repeats } from '../observe/log-throttle.ts';
+import type { ClickHouse } from '../clickhouse/client.ts';
+
+const RUNNING_POLL_MS = 500;
+/** An insert that is given up is mostly gone by then. */
+const RUNNING_LONG_MS = 5000;
+
+export interface ReadBackOptions {
+  readonly clickhouse: ClickHouse;
+  readonly table: string;
+  /** System identifier and slot. */
+  readonly source: string;
+  /** Whose inserts are waited for. */
+  readonly kind: 'stream' | 'repair' | 'any';
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  readonly stop: AbortSignal;
+}
+
+/** Asks ClickHouse what it holds, where neither the ledger nor a token can tell. */
+export class ReadBack {
+  readonly #options: ReadBackOptions;
+
+  constructor(options: ReadBackOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Waits until no insert of this source can be under way: until `quietAt` (of performance.now()), after which the last one
+   * has outlived its time, and then for those that a server still shows, because a former holder may have had more time.
+   * Throws OUTBOX_CH_UNAVAILABLE when a stop is asked for before that, and so before `purpose`.
+   */
+  async quiet(quietAt: number, purpose: string): Promise<void> {
+    const { clickhouse, source, kind, log, signal } = this.#options;
+    const waitMs = Math.max(0, Math.round(quietAt - performance.now()));
+    if (waitMs > 0) {
+      log.warn({ waitMs }, 'waiting until no earlier insert can be under way');
+      await this.#pause(waitMs, purpose);
+    }
+    const repeats = new Repeats();
+    const began = performance.now();
+    for (;;) {
+      const [running] = await clickhouse.select<{ n: string }>(
+        `SELECT toString(count()) AS n FROM system.processes
+          WHERE startsWith(query_id, {source:String}) AND NOT startsWith(query_id, concat({source:String}, 'quarantine/'))
+            AND ({kind:String} = 'any' OR startsWith(query_id, concat({source:String}, 'repair/')) = ({kind:String} = 'repair'))`,
+        { source: `${source}/`, kind },
+        signal,
+      );
+      if (running?.n === '0') return;
+      const waitedMs = Math.round(performance.now() - began);
+      if (waitedMs > RUNNING_LONG_MS && repeats.level('running') !== 'debug')
+        log.warn({ inserts: Number(running?.n), waitedMs }, 'waiting for earlier inserts that ClickHouse still runs');
+      await this.#pause(RUNNING_POLL_MS, purpose);
+    }
+  }
+
+  /** How many of some rows of a batch are in the table. */
+  async count(batch: Batch, rows: Rows): Promise<number> {
+    return rows.to - rows.from - countRows(await this.absent(batch, rows));
+  }
+
+  /** Which of some rows of a batch are not in the table, by event id and position. */
+  async absent(batch: Batch, rows: Rows): Promise<Rows[]> {
+    const [counted] = await this.#select<{ rows: string }>('toString(count()) AS rows', batch, rows);
+    if (counted!.rows === '0') return [rows];
+    const key = (id: string, lsn: string | number, seq: string | number): string => `${id} ${lsn} ${seq}`;
+    const found = await this.#select<{ id: string; at_lsn: string; at_seq: string }>(
+      'toString(event_id) AS id, toString(lsn) AS at_lsn, toString(seq) AS at_seq',
+      batch,
+      rows,
+    );
+    const there = new Set(found.map((row) => key(row.id, row.at_lsn, row.at_seq)));
+    return runsOf(rows, (row) => {
+      const { lsn, seq } = positionOf(batch, row);
+      return !there.has(key(eventIdOf(batch, row), lsn, seq));
+    });
+  }
+
+  async #select<Row>(what: string, batch: Batch, rows: Rows): Promise<Row[]> {
+    const { clickhouse, table, source, signal } = this.#options;
+    const first = positionOf(batch, rows.from);
+    const last = positionOf(batch, rows.to - 1);
+    return clickhouse.select<Row>(
+      `SELECT ${what} FROM {table:Identifier}
+        WHERE source = {source:String} AND lsn >= {fromLsn:UInt64} AND lsn <= {toLsn:UInt64}
+          AND (lsn, seq) >= ({fromLsn:UInt64}, {fromSeq:UInt64}) AND (lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64})`,
+      { table, source, fromLsn: first.lsn, fromSeq: first.seq, toLsn: last.lsn, toSeq: last.seq },
+      signal,
+    );
+  }
+
+  async #pause(ms: number, purpose: string): Promise<void> {
+    const { signal, stop } = this.#options;
+    await sleep(ms, undefined, { signal: AbortSignal.any([signal, stop]) }).catch(() => undefined);
+    signal.throwIfAborted();
+    if (stop.aborted) throw new OutboxError('OUTBOX_CH_UNAVAILABLE', { detail: `stopped before ${purpose}` });
+  }
+}

@@ -1,0 +1,278 @@
+import { OutboxError } from '../../errors.ts';
+import { formatLsn, parseLsn } from '../../lsn.ts';
+import type { Lsn } from '../../lsn.ts';
+import { PACKAGE_NAME } from '../../package.ts';
+import type { Database } from '../source/database.ts';
+import { serverOf } from '../source/server.ts';
+import { COLUMNS, noLedger, stateOf, valuesOf } from './row.ts';
+import type { LedgerState, Pending, Row } from './row.ts';
+import { countQuarantined, glanceAtQuarantine, quarantining } from './quarantine.ts';
+import type { RefusedEvent } from './quarantine.ts';
+
+/** Who holds the slot, as its walsender says (IDENTIFY_SYSTEM), and how far the slot is confirmed. */
+export interface Holding {
+  readonly systemId: string;
+  readonly timeline: number;
+  readonly confirmedLsn: Lsn;
+  /** The slot came with a failover, and may be ahead of a ledger that lags. */
+  readonly isSynced: boolean;
+  /** The publication's identity, see PublicationWatch. */
+  readonly publication: string;
+}
+
+interface Taken extends Row {
+  /** As the row was before; null where it was on none. */
+  is_new_timeline: boolean | null;
+}
+
+/**
+ * The row of outbox.stream that says how far ClickHouse has the events, and which insert may be under way (invariants 3
+ * and 5). Its connection must have synchronous_commit=on: an intent that a crash forgets doubles rows.
+ *
+ * Every write names the epoch and what was last written. A write whose answer is lost is never repeated: its outcome is
+ * unknown, and only a new epoch makes it harmless.
+ */
+export class Ledger {
+  readonly #db: Database;
+  readonly #slot: string;
+  readonly epoch: string;
+  readonly timeline: number;
+  /** The row was written on another timeline. */
+  readonly isNewTimeline: boolean;
+  /** Where WAL ended when the ledger was taken. */
+  readonly takenAt: Lsn;
+  #state: LedgerState;
+  /** Everything before it is delivered, whether the row says so yet or not; a proof tells it to who looks. */
+  appliedLsn: Lsn = 0;
+  /** When the epoch was last known to be ours, by performance.now(). */
+  #provenAt: number;
+
+  private constructor(db: Database, slot: string, row: Taken, provenAt: number) {
+    this.isNewTimeline = row.is_new_timeline === true;
+    this.takenAt = parseLsn(row.wal_end);
+    this.#provenAt = provenAt;
+    this.#db = db;
+    this.#slot = slot;
+    this.epoch = row.epoch;
+    this.timeline = row.timeline;
+    this.#state = stateOf(row);
+  }
+
+  /**
+   * Takes the ledger over with a new epoch: whoever held it before can write no intent any more. To be called only while
+   * holding the slot. The row is what the UPDATE itself returns: a row read before it could be older than a write of the
+   * former holder.
+   *
+   * On a new timeline (failover, restore to a point in time) the row may lag behind what was delivered and acknowledged: its
+   * pending insert is forgotten, and all that was written before is read back. Only a slot that Postgres has synchronised is
+   * believed to be confirmed as it should be: one that was made by hand has a gap.
+   *
+   * Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_TIMELINE_DIFFERS, OUTBOX_PUBLICATION_CHANGED,
+   * OUTBOX_POSITION_BEYOND_WAL, OUTBOX_SLOT_CHANGED, OUTBOX_REPAIR_UNFINISHED.
+   */
+  static async take(db: Database, slot: string, holding: Holding): Promise<Ledger> {
+    // asked here, not of the replication connection: behind a proxy that may be another server
+    const server = await serverOf(db);
+    if (server.timeline !== holding.timeline) {
+      throw new OutboxError('OUTBOX_TIMELINE_DIFFERS', {
+        detail: `the server is on timeline ${server.timeline}, the walsender on ${holding.timeline}`,
+      });
+    }
+    const asked = performance.now();
+    const { rows } = await db.query<Taken>(
+      `UPDATE outbox.stream
+          SET epoch = epoch + 1, holder_pid = pg_backend_pid(),
+              timeline = $3, publication = coalesce(publication, $4),
+              read_back_below = CASE WHEN timeline <> $3 THEN $5 ELSE read_back_below END,
+              acked_lsn = CASE WHEN (timeline <> $3 AND $7) OR acked_lsn IS NULL THEN $6 ELSE acked_lsn END,
+              pending_lsn = CASE WHEN timeline <> $3 THEN NULL ELSE pending_lsn END,
+              pending_seq = CASE WHEN timeline <> $3 THEN NULL ELSE pending_seq END,
+              pending_rows = CASE WHEN timeline <> $3 THEN NULL ELSE pending_rows END,
+              pending_inserts = CASE WHEN timeline <> $3 THEN 1 ELSE pending_inserts END,
+              pending_token = CASE WHEN timeline <> $3 THEN NULL ELSE pending_token END,
+              pending_at = CASE WHEN timeline <> $3 THEN NULL ELSE pending_at END
+        WHERE slot_name = $1 AND system_id = $2 AND repair_began_at IS NULL
+        RETURNING ${COLUMNS},
+                  (SELECT was.timeline <> $3 FROM outbox.stream was WHERE was.slot_name = $1) AS is_new_timeline`,
+      [
+        slot,
+        holding.systemId,
+        holding.timeline,
+        holding.publication,
+        formatLsn(server.walEnd),
+        formatLsn(holding.confirmedLsn),
+        holding.isSynced,
+      ],
+    );
+    const row = rows[0];
+    if (row === undefined) throw await missing(db, slot);
+    if (row.publication !== holding.publication) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
+    const reached = row.pending_lsn ?? row.delivered_lsn;
+    if (parseLsn(reached) > parseLsn(row.wal_end)) {
+      throw new OutboxError('OUTBOX_POSITION_BEYOND_WAL', {
+        detail: `the ledger is at ${reached}, the server’s WAL ends at ${row.wal_end}`,
+      });
+    }
+    const acked = parseLsn(row.acked_lsn);
+    if (holding.confirmedLsn > acked) {
+      throw new OutboxError('OUTBOX_SLOT_CHANGED', {
+        detail: `the slot is confirmed up to ${formatLsn(holding.confirmedLsn)}, but nothing beyond ${formatLsn(acked)} was acknowledged`,
+      });
+    }
+    return new Ledger(db, slot, row, asked);
+  }
+
+  get state(): LedgerState {
+    return this.#state;
+  }
+
+  get provenAt(): number {
+    return this.#provenAt;
+  }
+
+  /** Settles the pending insert, which ClickHouse has answered, and records the next one: one durable UPDATE. */
+  async intend(next: Pending, ackable: Lsn): Promise<void> {
+    await this.#write({ ...this.#settled(ackable), pending: next });
+  }
+
+  /** Settles the pending insert, which ClickHouse has answered, without another to follow. */
+  async settle(ackable: Lsn): Promise<void> {
+    await this.#write({ ...this.#settled(ackable), pending: undefined });
+  }
+
+  /** Allows acknowledgements up to an LSN, where nothing is pending that a settle could carry it with. */
+  async allowAck(ackable: Lsn): Promise<void> {
+    if (ackable > this.#state.acked) await this.#write({ ...this.#state, acked: ackable });
+  }
+
+  /**
+   * Replaces what is pending, of which some was refused for good, by its first rows. What was refused must never be sent again
+   * as it was. Where rows behind them are there, those must be read back.
+   */
+  async recut(part: Pending, readBackBelow: Lsn): Promise<void> {
+    await this.#write({
+      ...this.#state,
+      pending: part,
+      readBackBelow: Math.max(this.#state.readBackBelow, readBackBelow),
+    });
+  }
+
+  /**
+   * Sets the pending insert, which is a single row and was refused for good, aside: one durable statement (invariant 7). Returns
+   * where WAL ended after it.
+   */
+  async quarantine(event: RefusedEvent): Promise<Lsn> {
+    await this.#write(this.#settled(0), event);
+    return (await serverOf(this.#db)).walEnd;
+  }
+
+  /** Batches that begin below an LSN are to be read back before they are sent, also by whoever comes next. */
+  async readBackUpTo(lsn: Lsn): Promise<void> {
+    if (lsn > this.#state.readBackBelow) await this.#write({ ...this.#state, readBackBelow: lsn });
+  }
+
+  /**
+   * Declares that what the row says may be older than what was delivered: the pending insert is forgotten, and all that
+   * is in WAL so far, or stands up to `lastLsn` in ClickHouse, is read back before it is sent.
+   */
+  async distrust(lastLsn: Lsn): Promise<void> {
+    const { walEnd } = await serverOf(this.#db);
+    await this.#write({ ...this.#state, pending: undefined, readBackBelow: Math.max(walEnd, lastLsn + 1) });
+  }
+
+  /** Whether an event at or behind an LSN is in quarantine. */
+  async isQuarantined(from: Lsn): Promise<boolean> {
+    const { count } = await this.#db.query('SELECT FROM outbox.quarantine WHERE slot_name = $1 AND lsn >= $2 LIMIT 1', [
+      this.#slot,
+      formatLsn(from),
+    ]);
+    return count > 0;
+  }
+
+  /** How many events of this slot are in quarantine. */
+  async quarantined(): Promise<number> {
+    return countQuarantined(this.#db, this.#slot);
+  }
+
+  /** The same for who only wants to know; fails where that would hold up what comes next. */
+  async glanceAtQuarantine(): Promise<number> {
+    return glanceAtQuarantine(this.#db, this.#slot);
+  }
+
+  /** Throws OUTBOX_EPOCH_LOST when another streamer has taken over. Reads only: an idle stream writes no WAL. */
+  async prove(): Promise<void> {
+    const asked = performance.now();
+    // pg_stat_activity shows it to everybody; of a walsender only few may see how far it is
+    const { count } = await this.#db.query(
+      "SELECT set_config('application_name', $3, false) FROM outbox.stream WHERE slot_name = $1 AND epoch = $2",
+      [this.#slot, this.epoch, `${PACKAGE_NAME} ${formatLsn(this.appliedLsn)}`],
+    );
+    if (count === 0) throw new OutboxError('OUTBOX_EPOCH_LOST');
+    this.#provenAt = asked;
+  }
+
+  #settled(ackable: Lsn): LedgerState {
+    const { delivered, pending, acked, readBackBelow } = this.#state;
+    const reached = pending?.to ?? delivered;
+    return {
+      delivered: reached,
+      pending: undefined,
+      acked: Math.max(acked, ackable),
+      readBackBelow: reached.lsn >= readBackBelow ? 0 : readBackBelow,
+    };
+  }
+
+  /** With an event to set aside, both happen or neither. */
+  async #write(next: LedgerState, refused?: RefusedEvent): Promise<void> {
+    const was = this.#state;
+    const asked = performance.now();
+    const values: unknown[] = [
+      this.#slot,
+      this.epoch,
+      ...valuesOf(next),
+      formatLsn(was.delivered.lsn),
+      was.delivered.seq,
+      was.pending === undefined ? null : formatLsn(was.pending.to.lsn),
+      was.pending?.to.seq ?? null,
+    ];
+    const update = `UPDATE outbox.stream
+          SET delivered_lsn = $3, delivered_seq = $4,
+              pending_lsn = $5, pending_seq = $6, pending_rows = $7, pending_inserts = $8, pending_token = $9,
+              pending_at = $10, acked_lsn = $11, read_back_below = $12
+        WHERE slot_name = $1 AND epoch = $2
+          AND delivered_lsn = $13 AND delivered_seq = $14
+          AND pending_lsn IS NOT DISTINCT FROM $15 AND pending_seq IS NOT DISTINCT FROM $16`;
+    const { count } = await this.#db.query(
+      refused === undefined ? update : quarantining(`${update} RETURNING slot_name`, refused, values),
+      values,
+    );
+    if (count !== 1) throw new OutboxError('OUTBOX_EPOCH_LOST');
+    this.#state = next;
+    this.#provenAt = asked;
+  }
+}
+
+/** What delivery asks of a ledger. */
+export type DeliveryLedger = Pick<
+  Ledger,
+  | 'epoch'
+  | 'timeline'
+  | 'state'
+  | 'provenAt'
+  | 'prove'
+  | 'intend'
+  | 'recut'
+  | 'quarantine'
+  | 'quarantined'
+  | 'readBackUpTo'
+>;
+
+async function missing(db: Database, slot: string): Promise<OutboxError> {
+  const { rows } = await db.query<{ repairing: boolean }>(
+    'SELECT repair_began_at IS NOT NULL AS repairing FROM outbox.stream WHERE slot_name = $1',
+    [slot],
+  );
+  if (rows[0]?.repairing === true) return new OutboxError('OUTBOX_REPAIR_UNFINISHED');
+  if (rows.length === 0) return noLedger(slot);
+  return new OutboxError('OUTBOX_SYSTEM_CHANGED');
+}

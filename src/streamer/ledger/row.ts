@@ -1,0 +1,97 @@
+import { OutboxError } from '../../errors.ts';
+import { formatLsn, parseLsn } from '../../lsn.ts';
+import type { Lsn } from '../../lsn.ts';
+import type { Database } from '../source/database.ts';
+import { serverOf } from '../source/server.ts';
+import type { Position } from '../../position.ts';
+
+/** What may be under way: rows of the range (delivered, to]. */
+export interface Pending {
+  readonly to: Position;
+  readonly rows: number;
+  /** In how many inserts they go out at the same time (`sharesOf`), each under a token of its own (`tokenOfInsert`). */
+  readonly inserts: number;
+  readonly token: string;
+  /** The intent's time, ms since 1970. */
+  readonly atMs: number;
+}
+
+export interface LedgerState {
+  readonly delivered: Position;
+  readonly pending: Pending | undefined;
+  /** No flush LSN beyond it may be told to Postgres. */
+  readonly acked: Lsn;
+  /** Batches that begin below it may be in ClickHouse already, whatever the rest says: they are read back first. */
+  readonly readBackBelow: Lsn;
+}
+
+/** The row of outbox.stream as the driver gives it. */
+export interface Row {
+  epoch: string;
+  timeline: number;
+  publication: string;
+  delivered_lsn: string;
+  delivered_seq: string;
+  pending_lsn: string | null;
+  pending_seq: string | null;
+  pending_rows: number | null;
+  pending_inserts: number;
+  pending_token: string | null;
+  pending_at: Date | null;
+  read_back_below: string | null;
+  acked_lsn: string;
+  wal_end: string;
+}
+
+export const COLUMNS = `epoch, timeline, publication, delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows,
+                 pending_inserts, pending_token, pending_at, read_back_below, acked_lsn,
+                 pg_current_wal_flush_lsn() AS wal_end`;
+
+export function stateOf(row: Row): LedgerState {
+  const { pending_lsn: lsn, pending_seq: seq, pending_rows: rows, pending_token: token, pending_at: at } = row;
+  const { pending_inserts: inserts } = row;
+  return {
+    delivered: { lsn: parseLsn(row.delivered_lsn), seq: Number(row.delivered_seq) },
+    pending:
+      lsn === null || seq === null || rows === null || token === null || at === null
+        ? undefined
+        : { to: { lsn: parseLsn(lsn), seq: Number(seq) }, rows, inserts, token, atMs: at.getTime() },
+    acked: parseLsn(row.acked_lsn),
+    readBackBelow: row.read_back_below === null ? 0 : parseLsn(row.read_back_below),
+  };
+}
+
+/** The values of a state's columns, in the order of the table. */
+export function valuesOf({ delivered, pending, acked, readBackBelow }: LedgerState): unknown[] {
+  return [
+    formatLsn(delivered.lsn),
+    delivered.seq,
+    pending === undefined ? null : formatLsn(pending.to.lsn),
+    pending?.to.seq ?? null,
+    pending?.rows ?? null,
+    pending?.inserts ?? 1,
+    pending?.token ?? null,
+    pending === undefined ? null : new Date(pending.atMs),
+    formatLsn(acked),
+    readBackBelow === 0 ? null : formatLsn(readBackBelow),
+  ];
+}
+
+/** The error of a slot for which there is no ledger. */
+export function noLedger(slot: string): OutboxError {
+  return new OutboxError('OUTBOX_PG_NOT_MIGRATED', { detail: `outbox.stream has no row for the slot "${slot}"` });
+}
+
+/**
+ * What ClickHouse's column `source` says of a slot's events: `<system identifier>/<slot>`. Throws OUTBOX_PG_NOT_MIGRATED, and
+ * OUTBOX_SYSTEM_CHANGED where the ledger was written for another server.
+ */
+export async function sourceOf(db: Database, slot: string): Promise<string> {
+  const { rows } = await db.query<{ system_id: string }>('SELECT system_id FROM outbox.stream WHERE slot_name = $1', [
+    slot,
+  ]);
+  const [row] = rows;
+  if (row === undefined) throw noLedger(slot);
+  if (row.system_id !== (await serverOf(db)).systemId) throw new OutboxError('OUTBOX_SYSTEM_CHANGED');
+  return `${row.system_id}/${slot}`;
+}

@@ -1,0 +1,137 @@
+import type { ErrorCode } from '../../errors.ts';
+import { addAges } from '../batch/age.ts';
+import type { Batch } from '../batch/batch.ts';
+import type { Rows } from '../batch/rows.ts';
+import { Histogram } from './histogram.ts';
+import type { Lsn } from '../../lsn.ts';
+import type { Slot } from '../source/slot.ts';
+
+const FRESHNESS_SECONDS = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
+const INSERT_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+/** Why nothing is read from Postgres for now. */
+export type PauseReason = 'resting' | 'buffer full' | 'draining';
+
+/** Of an attempt: ClickHouse has the rows, the same will be repeated, or it is refused for good. */
+export type InsertOutcome = 'done' | 'failed' | 'refused';
+
+/** What one attachment to the slot holds, and how far it is. */
+export interface Progress {
+  /** Of the batch in flight and the one that fills. */
+  readonly bufferedEvents: number;
+  readonly bufferedBytes: number;
+  /** When the oldest event was committed that is not known to be delivered, in seconds since 1970; undefined when there is none. */
+  readonly oldestSeconds: number | undefined;
+  /** Bytes of WAL that are written and not delivered. */
+  readonly lagBytes: number;
+  /** The commit of the last event that the ledger has as delivered. */
+  readonly deliveredLsn: Lsn;
+  /** What Postgres may forget. */
+  readonly ackedLsn: Lsn;
+  readonly epoch: number;
+}
+
+/**
+ * What the streamer counts, told by who knows and read by whoever is asked, at any time. Plain numbers, so that telling costs
+ * next to nothing; how they are named and sent is not known here.
+ */
+export class Measures {
+  /** Seconds from an event's commit until ClickHouse was known to have it. */
+  readonly freshness = new Histogram(FRESHNESS_SECONDS);
+  /** Seconds of an insert that ClickHouse answered well. */
+  readonly insertSeconds = new Histogram(INSERT_SECONDS);
+  readonly events = { delivered: 0, quarantined: 0 };
+  readonly inserts: Record<InsertOutcome, number> = { done: 0, failed: 0, refused: 0 };
+  readonly pauses: Record<PauseReason, number> = { resting: 0, 'buffer full': 0, draining: 0 };
+  readonly retries = new Map<ErrorCode, number>();
+  /** Sessions that failed; undefined is a fault without a code. */
+  readonly failures = new Map<ErrorCode | undefined, number>();
+  batches = 0;
+  bytes = 0;
+  /** Dates that were clamped. */
+  clamped = 0;
+  /** Events that were found in the table while nobody knows whether its views have them. */
+  unproven = 0;
+  /** The slot at the last look, of who holds it or would; undefined when that is too long ago. */
+  slot: Slot | undefined;
+  /** Events in quarantine now; undefined before an attachment's first look. */
+  quarantined: number | undefined;
+  /** Most parts in one partition of the table; undefined before an attachment's first look. */
+  parts: number | undefined;
+  #pausedMs = 0;
+  /** When reading stopped for lack of room, by performance.now(). */
+  #fullSince: number | undefined;
+  #progress: (() => Progress) | undefined;
+
+  /** ClickHouse has some rows of a batch, as is known at `nowMs` (since 1970). */
+  delivered(batch: Batch, rows: Rows, nowMs: number): void {
+    this.events.delivered += rows.to - rows.from;
+    addAges(batch, rows, nowMs, this.freshness);
+  }
+
+  /** An event is in quarantine now. */
+  setAside(): void {
+    this.events.quarantined++;
+    if (this.quarantined !== undefined) this.quarantined++;
+  }
+
+  /** An attempt to insert has ended, after so many ms. */
+  inserted(outcome: InsertOutcome, ms: number): void {
+    this.inserts[outcome]++;
+    if (outcome === 'done') this.insertSeconds.add(ms / 1000);
+  }
+
+  /** All of a batch is delivered or set aside. */
+  batchDone({ bytes, clamped }: Batch): void {
+    this.batches++;
+    this.bytes += bytes;
+    this.clamped += clamped;
+  }
+
+  retried(code: ErrorCode): void {
+    count(this.retries, code);
+  }
+
+  sessionFailed(code: ErrorCode | undefined): void {
+    count(this.failures, code);
+  }
+
+  paused(reason: PauseReason): void {
+    this.pauses[reason]++;
+    if (reason === 'buffer full') this.#fullSince ??= performance.now();
+  }
+
+  resumed(reason: PauseReason): void {
+    if (reason !== 'buffer full' || this.#fullSince === undefined) return;
+    this.#pausedMs += performance.now() - this.#fullSince;
+    this.#fullSince = undefined;
+  }
+
+  /** Seconds for which there was no room to read into. */
+  get fullSeconds(): number {
+    const now = this.#fullSince === undefined ? 0 : performance.now() - this.#fullSince;
+    return (this.#pausedMs + now) / 1000;
+  }
+
+  /** From now on progress is that of an attachment, which is asked when somebody wants to know. */
+  attached(progress: () => Progress): void {
+    this.#progress = progress;
+  }
+
+  /** The attachment has ended: what it knew is another's to know, and would go stale here. */
+  detached(): void {
+    this.resumed('buffer full');
+    this.#progress = undefined;
+    this.quarantined = undefined;
+    this.parts = undefined;
+  }
+
+  /** Undefined while nothing is attached. */
+  get progress(): Progress | undefined {
+    return this.#progress?.();
+  }
+}
+
+function count<K>(tally: Map<K, number>, key: K): void {
+  tally.set(key, (tally.get(key) ?? 0) + 1);
+}

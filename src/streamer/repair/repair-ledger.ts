@@ -1,0 +1,72 @@
+import { OutboxError } from '../../errors.ts';
+import type { Lsn } from '../../lsn.ts';
+import type { DeliveryLedger } from '../ledger/ledger.ts';
+import type { LedgerState, Pending } from '../ledger/row.ts';
+import type { Position } from '../../position.ts';
+import { countQuarantined, quarantining } from '../ledger/quarantine.ts';
+import type { RefusedEvent } from '../ledger/quarantine.ts';
+import type { Database } from '../source/database.ts';
+
+export interface RepairLedgerOptions {
+  readonly db: Database;
+  readonly slot: string;
+  readonly timeline: number;
+  /** Behind which the repaired events stand. */
+  readonly from: Position;
+  /** Makes sure that no other repair can be under way. */
+  readonly prove: () => Promise<void>;
+}
+
+/**
+ * The ledger of a repair, in memory: a repair that is repeated compares with ClickHouse anew, and its tokens come from the
+ * events themselves, so that what was still under way is recognised.
+ */
+export class RepairLedger implements DeliveryLedger {
+  readonly #options: RepairLedgerOptions;
+  readonly epoch = 'repair';
+  readonly timeline: number;
+  provenAt = performance.now();
+  state: LedgerState;
+
+  constructor(options: RepairLedgerOptions) {
+    this.#options = options;
+    this.timeline = options.timeline;
+    this.state = { delivered: options.from, pending: undefined, acked: 0, readBackBelow: 0 };
+  }
+
+  async prove(): Promise<void> {
+    const asked = performance.now();
+    await this.#options.prove();
+    this.provenAt = asked;
+  }
+
+  async intend(next: Pending): Promise<void> {
+    const { delivered, pending } = this.state;
+    this.state = { ...this.state, delivered: pending?.to ?? delivered, pending: next };
+    return Promise.resolve();
+  }
+
+  async recut(part: Pending, readBackBelow: Lsn): Promise<void> {
+    this.state = { ...this.state, pending: part, readBackBelow: Math.max(this.state.readBackBelow, readBackBelow) };
+    return Promise.resolve();
+  }
+
+  async quarantine(event: RefusedEvent): Promise<Lsn> {
+    const { db, slot } = this.#options;
+    const values: unknown[] = [slot];
+    const { count } = await db.query(quarantining('SELECT $1::text AS slot_name', event, values), values);
+    if (count !== 1) throw new OutboxError('OUTBOX_PG_FAILED', { detail: 'an event could not be set aside' });
+    this.state = { ...this.state, delivered: event.event.position, pending: undefined };
+    return 0;
+  }
+
+  async quarantined(): Promise<number> {
+    const { db, slot } = this.#options;
+    return countQuarantined(db, slot);
+  }
+
+  async readBackUpTo(lsn: Lsn): Promise<void> {
+    this.state = { ...this.state, readBackBelow: Math.max(this.state.readBackBelow, lsn) };
+    return Promise.resolve();
+  }
+}

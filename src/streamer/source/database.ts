@@ -1,0 +1,187 @@
+import type { Socket } from 'node:net';
+import pg from 'pg';
+import { OutboxError } from '../../errors.ts';
+import type { ErrorCode } from '../../errors.ts';
+import { PACKAGE_NAME } from '../../package.ts';
+import { GuardedSocket } from './socket.ts';
+
+/** Nothing that the streamer asks of Postgres takes long; what does is a connection that died without a word. */
+const QUERY_TIMEOUT_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 10_000;
+const END_TIMEOUT_MS = 1000;
+/** The driver lets parameters of the URL win over its configuration; these are ours to decide. */
+const OURS = [
+  'options',
+  'replication',
+  'statement_timeout',
+  'lock_timeout',
+  'idle_in_transaction_session_timeout',
+  'query_timeout',
+  'connectionTimeoutMillis',
+  'connect_timeout',
+  'keepAlive',
+  'stream',
+];
+
+export interface ConnectOptions {
+  /** Run-time parameters of the session, such as `synchronous_commit`. */
+  readonly parameters?: Readonly<Record<string, string>>;
+  /** A connection that speaks the replication protocol. */
+  readonly replication?: boolean;
+  /** The socket to use, not yet connected. */
+  readonly socket?: Socket;
+  /** ms; 0 for statements that may take long. */
+  readonly queryTimeoutMs?: number;
+}
+
+/**
+ * Opens a connection and returns the driver's client. Its loss is told through `onLost`, once. Throws
+ * OUTBOX_PG_UNREACHABLE, OUTBOX_PG_AUTH and what else `postgresError` makes of the server's answer.
+ */
+export async function connectClient(
+  url: string,
+  options: ConnectOptions,
+  onLost: (error: OutboxError) => void,
+): Promise<pg.Client> {
+  const {
+    parameters = {},
+    replication = false,
+    socket = new GuardedSocket(),
+    queryTimeoutMs = QUERY_TIMEOUT_MS,
+  } = options;
+  const target = new URL(url);
+  // of two that set the same, the later one counts
+  const ownOptions = target.searchParams.get('options') ?? '';
+  for (const name of OURS) target.searchParams.delete(name);
+  const config: pg.ClientConfig & { replication?: string } = {
+    connectionString: target.href,
+    application_name: PACKAGE_NAME,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    options: [ownOptions, ...Object.entries(parameters).map(([name, value]) => `-c ${name}=${value}`)].join(' ').trim(),
+    ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
+    stream: () => socket,
+    ...(replication ? { replication: 'database' } : {}),
+  };
+  const client = createClient(config, decodeURIComponent(target.pathname.slice(1)));
+  let lost = false;
+  const lose = (error?: Error): void => {
+    if (lost) return;
+    lost = true;
+    onLost(error === undefined ? unreachable('the connection to Postgres ended') : postgresError(error));
+  };
+  client.on('error', lose);
+  try {
+    await client.connect();
+  } catch (error) {
+    lost = true;
+    await endClient(client);
+    throw postgresError(error);
+  }
+  client.on('end', () => lose());
+  return client;
+}
+
+function createClient(config: pg.ClientConfig, database: string): pg.Client {
+  let client: pg.Client;
+  try {
+    client = new pg.Client(config);
+  } catch (error) {
+    // a certificate that cannot be read
+    throw new OutboxError('OUTBOX_PG_UNREACHABLE', { detail: 'the driver refuses DATABASE_URL', cause: error });
+  }
+  // the driver would decode its name as it does a whole URL
+  const { connectionParameters } = client as unknown as { connectionParameters: { database: string } };
+  if (database !== '') connectionParameters.database = database;
+  return client;
+}
+
+/** Ends a connection within about a second: a peer that is gone never says goodbye. */
+export async function endClient(client: pg.Client): Promise<void> {
+  const { connection } = client as unknown as { connection: { stream: Socket } };
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, END_TIMEOUT_MS);
+  });
+  // the driver waits for an event that a connection which failed half-way may never send
+  await Promise.race([client.end().catch(() => undefined), late]);
+  clearTimeout(timer);
+  connection.stream.destroy();
+}
+
+/** A connection for statements, one at a time, whose errors are OutboxErrors. */
+export class Database {
+  readonly #client: pg.Client;
+  #last: Promise<unknown> = Promise.resolve();
+
+  private constructor(client: pg.Client) {
+    this.#client = client;
+  }
+
+  static async connect(url: string, options: ConnectOptions, onLost: (error: OutboxError) => void): Promise<Database> {
+    return new Database(await connectClient(url, options, onLost));
+  }
+
+  /** Of several statements in one text, which have no values, the last one's rows. Throws OutboxErrors OUTBOX_PG_*. */
+  async query<R extends pg.QueryResultRow>(
+    text: string,
+    values: unknown[] = [],
+  ): Promise<{ rows: R[]; count: number }> {
+    const result = this.#last.then(() => this.#client.query<R>(text, values));
+    this.#last = result.catch(() => undefined);
+    try {
+      const answers: pg.QueryResult<R> | pg.QueryResult<R>[] = await result;
+      const { rows, rowCount } = Array.isArray(answers) ? answers.at(-1)! : answers;
+      return { rows, count: rowCount ?? 0 };
+    } catch (error) {
+      throw postgresError(error);
+    }
+  }
+
+  /** The driver's client, for libraries that want one. Not to be used beside `query`. */
+  get client(): pg.Client {
+    return this.#client;
+  }
+
+  async close(): Promise<void> {
+    await endClient(this.#client);
+  }
+}
+
+const BY_SQLSTATE: Readonly<Record<string, ErrorCode>> = {
+  '28P01': 'OUTBOX_PG_AUTH',
+  '28000': 'OUTBOX_PG_AUTH',
+  '3D000': 'OUTBOX_PG_AUTH',
+  '42501': 'OUTBOX_PG_PRIVILEGE',
+  '3F000': 'OUTBOX_PG_NOT_MIGRATED',
+  '42P01': 'OUTBOX_PG_NOT_MIGRATED',
+  '55006': 'OUTBOX_SLOT_BUSY',
+  // the server starts up, shuts down, or has no connection to spare
+  '57P01': 'OUTBOX_PG_UNREACHABLE',
+  '57P02': 'OUTBOX_PG_UNREACHABLE',
+  '57P03': 'OUTBOX_PG_UNREACHABLE',
+  '53300': 'OUTBOX_PG_UNREACHABLE',
+};
+
+/** What an error of the driver means. The server's message is repeated unless it may quote values (SQLSTATE classes 22, 23). */
+export function postgresError(error: unknown): OutboxError {
+  if (error instanceof OutboxError) return error;
+  if (error instanceof TypeError || error instanceof ReferenceError) throw error;
+  const { code, message, severity } = error as { code?: unknown; message?: unknown; severity?: unknown };
+  // the driver's own: a password is asked for and none, or a wrong kind, is given
+  if (String(message).startsWith('SASL')) return new OutboxError('OUTBOX_PG_AUTH', { detail: String(message) });
+  if (severity === undefined || typeof code !== 'string') {
+    return unreachable(`no connection to Postgres: ${typeof code === 'string' ? code : String(message)}`);
+  }
+  return sqlStateError(code, String(message));
+}
+
+export function sqlStateError(sqlState: string, message: string): OutboxError {
+  const kind = BY_SQLSTATE[sqlState] ?? 'OUTBOX_PG_FAILED';
+  const said = /^2[23]/.test(sqlState) ? '' : `: ${message}`;
+  return new OutboxError(kind, { detail: `Postgres answered ${sqlState}${said}`, sqlState });
+}
+
+function unreachable(detail: string): OutboxError {
+  return new OutboxError('OUTBOX_PG_UNREACHABLE', { detail });
+}

@@ -1,0 +1,91 @@
+import { once } from 'node:events';
+import { createServer, get } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { json } from 'node:stream/consumers';
+import { OutboxError } from '../../errors.ts';
+import type { Config } from '../config.ts';
+import { ClickHouse } from '../clickhouse/client.ts';
+import { checkTarget } from '../clickhouse/target.ts';
+import { Heartbeat } from '../observe/periodic-check.ts';
+import { reasonOf } from '../observe/readiness.ts';
+import type { Readiness, Status } from '../observe/readiness.ts';
+
+const CHECK_TIMEOUT_MS = 3000;
+/** An insert may wait a minute for a server that hangs, and an idle streamer asks it nothing: it is asked beside them. */
+const PROBE_EVERY_MS = 5000;
+const PROBE_TIMEOUT_MS = 1000;
+
+/**
+ * Serves `/livez`, which says that the process answers, and `/readyz`, which says whether this process streams, or stands by for
+ * another, and if not, why, and `/metrics`, for Prometheus. Asks ClickHouse now and then whether it would take an insert, until `stop` is called.
+ *
+ * Throws OUTBOX_HEALTH_PORT when it cannot listen.
+ */
+export async function serveHealth(
+  { healthPort: port, clickhouseUrl, clickhouseTable }: Config,
+  status: Status,
+  metrics: () => Promise<string>,
+): Promise<{ port: number; stop: () => void }> {
+  const server = createServer(({ url }, response) => {
+    const answer = (code: number, body: unknown): void => {
+      response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
+    };
+    const path = url?.split('?', 1)[0];
+    if (path === '/livez') answer(200, { live: true });
+    else if (path === '/readyz') answer(status.readiness.ready ? 200 : 503, status.readiness);
+    else if (path === '/metrics') void serveMetrics(response, metrics);
+    else answer(404, { paths: ['/livez', '/readyz', '/metrics'] });
+  });
+  server.listen(port);
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+    throw new OutboxError('OUTBOX_HEALTH_PORT', { detail: `cannot listen on port ${port}: ${code}` });
+  }
+  // a connection that cannot be accepted (EMFILE) is lost to who asks, and to nobody else
+  server.on('error', () => undefined);
+  // what is asked here must not keep the process alive
+  server.unref();
+  const clickhouse = new ClickHouse(clickhouseUrl, PROBE_TIMEOUT_MS);
+  const probe = new Heartbeat(
+    PROBE_EVERY_MS,
+    async () => {
+      await checkTarget(clickhouse, clickhouseTable);
+      status.clickhouseProbed(undefined);
+    },
+    (error) => status.clickhouseProbed(reasonOf(error)),
+  );
+  void probe.beat();
+  return {
+    port: (server.address() as AddressInfo).port,
+    stop: () => {
+      probe.stop();
+      server.close();
+    },
+  };
+}
+
+async function serveMetrics(response: ServerResponse, metrics: () => Promise<string>): Promise<void> {
+  try {
+    const text = await metrics();
+    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(text);
+  } catch {
+    // the process stops
+    response.writeHead(503).end();
+  }
+}
+
+/** Asks the streamer of this host whether it is ready; undefined when it does not answer. */
+export async function askHealth(port: number): Promise<Readiness | undefined> {
+  try {
+    // fetch refuses a number of ports that are as good as any
+    const request = get({ host: '127.0.0.1', port, path: '/readyz', timeout: CHECK_TIMEOUT_MS });
+    request.on('timeout', () => request.destroy());
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    return (await json(response)) as Readiness;
+  } catch {
+    return undefined;
+  }
+}

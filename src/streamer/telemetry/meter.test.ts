@@ -1,0 +1,161 @@
+import { afterEach, expect, test } from 'vitest';
+import { OutboxError } from '../../errors.ts';
+import { startMetering } from './meter.ts';
+import type { Metering } from './meter.ts';
+import { METRICS } from './metrics-table.ts';
+import { prometheusLabel, prometheusName } from './metrics.ts';
+import { Status } from '../observe/readiness.ts';
+
+/** What ClickHouse is asked for. */
+const WORK = {};
+
+const SLOT = {
+  confirmedLsn: 100,
+  isSynced: false,
+  activePid: 1,
+  walStatus: 'reserved',
+  safeWalBytes: 1e9,
+  retainedBytes: 7,
+  unconfirmedBytes: 5,
+};
+let metering: Metering | undefined;
+
+afterEach(async () => metering?.stop());
+
+async function scrape(status: Status): Promise<string> {
+  metering = await startMetering(status, 'my_slot', undefined, {});
+  return metering.text();
+}
+
+/** The value of a series, by the text before it; undefined when there is none. */
+function valueOf(text: string, series: string): number | undefined {
+  const line = text.split('\n').find((each) => each.startsWith(`${series} `));
+  return line === undefined ? undefined : Number(line.slice(series.length + 1));
+}
+
+/** All that can be known is known. */
+function busy(): Status {
+  const status = new Status();
+  const { measures } = status;
+  measures.slot = SLOT;
+  status.slotSeen(
+    { walStatus: 'reserved', safeWalBytes: 1e9, runwayMinutes: 3, endangered: true },
+    { bytes: 5, ms: 0 },
+  );
+  status.streaming();
+  status.clickhouseAnswered(WORK);
+  status.retained({ ranAt: 1, emptied: 2, rows: 3, bytes: 4, oldestAt: 5, problem: 'OUTBOX_RETENTION_HELD' });
+  measures.quarantined = 2;
+  measures.parts = 4;
+  measures.freshness.add(0.3, 5);
+  measures.freshness.add(100);
+  measures.attached(() => ({
+    bufferedEvents: 1,
+    bufferedBytes: 2,
+    oldestSeconds: undefined,
+    lagBytes: 3,
+    deliveredLsn: 0x16_b374_d848,
+    ackedLsn: 5,
+    epoch: 6,
+  }));
+  return status;
+}
+
+test('every series of the table is there, and no other, each with the slot', async () => {
+  const text = await scrape(busy());
+  const expected = METRICS.filter(({ read }) => read !== undefined).flatMap((metric) => {
+    const { attributes = {}, kind } = metric;
+    const [[attribute, values] = ['', ['']]] = Object.entries(attributes);
+    const name = `${prometheusName(metric)}${kind === 'histogram' ? '_count' : ''}`;
+    const label = (value: string): string => (attribute === '' ? '' : `${prometheusLabel(attribute)}="${value}",`);
+    return values.map((value) => `${name}{${label(value)}outbox_slot="my_slot"}`);
+  });
+  const there = text.split('\n').flatMap((line) => /^(?:outbox|process)_.*?\}/.exec(line) ?? []);
+  const countsAndNumbers = there.filter((series) => !/_(?:bucket|sum)\{/.test(series));
+  expect(new Set(countsAndNumbers)).toEqual(new Set(expected));
+  expect(countsAndNumbers).toHaveLength(expected.length);
+});
+
+test('histograms are what was counted', async () => {
+  const text = await scrape(busy());
+  const bucket = (le: string): number | undefined =>
+    valueOf(text, `outbox_freshness_seconds_bucket{outbox_slot="my_slot",le="${le}"}`);
+  expect([bucket('0.2'), bucket('0.5'), bucket('60'), bucket('120'), bucket('+Inf')]).toEqual([0, 5, 5, 6, 6]);
+  expect(valueOf(text, 'outbox_freshness_seconds_count{outbox_slot="my_slot"}')).toBe(6);
+  expect(valueOf(text, 'outbox_freshness_seconds_sum{outbox_slot="my_slot"}')).toBeCloseTo(101.5);
+  expect(text).toContain('# TYPE outbox_freshness_seconds histogram');
+  expect(text).toContain('# TYPE outbox_events_total counter');
+});
+
+test('positions of WAL are exact', async () => {
+  const text = await scrape(busy());
+  expect(valueOf(text, 'outbox_ledger_position_bytes{position="delivered",outbox_slot="my_slot"}')).toBe(
+    0x16_b374_d848,
+  );
+});
+
+test('what is not known is not said', async () => {
+  const text = await scrape(new Status());
+  for (const name of [
+    'outbox_lag_duration_seconds',
+    'outbox_slot_state',
+    'outbox_clickhouse_writable',
+    'outbox_quarantine_events',
+  ])
+    expect(text).not.toContain(`${name}{`);
+  expect(valueOf(text, 'outbox_stream_state{state="starting",outbox_slot="my_slot"}')).toBe(1);
+  expect(valueOf(text, 'outbox_events_total{outcome="delivered",outbox_slot="my_slot"}')).toBe(0);
+});
+
+test('a slot that is gone, and a session that failed', async () => {
+  const status = busy();
+  status.notStreaming(new OutboxError('OUTBOX_SLOT_MISSING'));
+  const text = await scrape(status);
+  expect(valueOf(text, 'outbox_slot_state{state="missing",outbox_slot="my_slot"}')).toBe(1);
+  expect(valueOf(text, 'outbox_slot_state{state="reserved",outbox_slot="my_slot"}')).toBe(0);
+  expect(valueOf(text, 'outbox_stream_state{state="not_streaming",outbox_slot="my_slot"}')).toBe(1);
+  expect(valueOf(text, 'outbox_reconnects_total{error_type="OUTBOX_SLOT_MISSING",outbox_slot="my_slot"}')).toBe(1);
+});
+
+test('who is demoted keeps nothing of what only who streams knows, and sees the slot', async () => {
+  const status = busy();
+  const gone = [
+    'outbox_lag_duration_seconds',
+    'outbox_ledger_position_bytes',
+    'outbox_ledger_epoch',
+    'outbox_buffer_events',
+    'outbox_quarantine_events',
+    'outbox_clickhouse_parts',
+    'outbox_clickhouse_writable',
+    'outbox_retention_held',
+    'outbox_retention_events',
+  ];
+  const there = (text: string): string[] => gone.filter((name) => text.includes(`${name}{`));
+  expect(there(await scrape(status))).toEqual(gone);
+  status.measures.detached();
+  status.notStreaming(new OutboxError('OUTBOX_EPOCH_LOST'));
+  expect(there(await metering!.text())).toEqual([]);
+  status.standingBy();
+  status.retained({ ranAt: 1, emptied: 2, rows: 3, bytes: 4, oldestAt: 5, problem: 'OUTBOX_RETENTION_HELD' });
+  const text = await metering!.text();
+  expect(there(text)).toEqual([]);
+  expect(valueOf(text, 'outbox_lag_size_bytes{outbox_slot="my_slot"}')).toBe(5);
+  expect(valueOf(text, 'outbox_slot_endangered{outbox_slot="my_slot"}')).toBe(1);
+  expect(valueOf(text, 'outbox_slot_runway_seconds{outbox_slot="my_slot"}')).toBe(180);
+});
+
+test('of a slot that nobody can look at, nothing is said', async () => {
+  const status = busy();
+  for (let sessions = 0; sessions < 2; sessions++) {
+    status.measures.detached();
+    status.notStreaming(new OutboxError('OUTBOX_PG_UNREACHABLE'));
+  }
+  expect(await scrape(status)).not.toMatch(/outbox_(slot|lag)_\w+\{/);
+});
+
+test('what never counts has no series', async () => {
+  const text = await scrape(new Status());
+  expect(text).toContain('error_type="OUTBOX_SLOT_INVALID"');
+  expect(text).toContain('error_type="OUTBOX_CH_VIEW_FAILED"');
+  expect(text).not.toMatch(/error_type="OUTBOX_(SLOT_BUSY|SLOT_ENDANGERED|CH_VIEWS_UNPROVEN|REPAIR_WINDOW)"/);
+});
