@@ -4,15 +4,15 @@ import type { Shape, Source } from './source.ts';
 import type { Warehouse } from './warehouse.ts';
 import type { Worker } from './worker.ts';
 
-/** One repetition, made ready before the backlog is committed. */
+/** One repetition, prepared before the backlog is committed. */
 export interface Turn extends AsyncDisposable {
   measure(): Promise<Figures>;
 }
 
-/** Who catches up with a backlog. */
+/** A program that catches up with a backlog. */
 export interface Contestant {
   readonly name: string;
-  /** How it is set up, for who reads the figures. */
+  /** How it is set up, for readers of the figures. */
   readonly about: string;
   /** A peer that reads `peer.event` instead of the outbox. */
   readonly readsPeerTable?: boolean;
@@ -20,18 +20,18 @@ export interface Contestant {
 }
 
 interface Race {
-  /** The Postgres that takes part, if one does. */
+  /** The Postgres, if the contestant uses one. */
   readonly source?: Source;
   readonly events: number;
   readonly warehouse: Warehouse;
-  /** Resolves when the work has begun. */
+  /** Resolves when the worker's work has begun. */
   readonly start: () => Promise<Worker>;
   readonly role: Extract<Role, 'streamer' | 'client'>;
-  /** The slot that is read. */
+  /** The slot that the worker reads. */
   readonly slot?: string;
 }
 
-/** From the moment at which the worker has begun until all rows can be queried. */
+/** Measures from the start of the worker's work until all rows can be queried. */
 export async function catchUp({ source, events, warehouse, start, role, slot }: Race): Promise<Figures> {
   using meter = await Meter.begin(source?.pid);
   meter.watch('ClickHouse', warehouse.pid);
@@ -45,7 +45,7 @@ export async function catchUp({ source, events, warehouse, start, role, slot }: 
   return { events, seconds, ...costs, ...(await warehouse.written()), ...(await warehouse.verify()) };
 }
 
-/** A turn that reads a slot of its own, which was there before the backlog. */
+/** A turn that reads a slot of its own, created before the backlog is committed. */
 export async function slotTurn(source: Source, measure: (slot: string) => Promise<Figures>): Promise<Turn> {
   const slot = await source.addSlot();
   return {

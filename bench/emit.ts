@@ -1,24 +1,23 @@
 /**
- * What an event costs the application: a transaction with `emitEvent`, the same with a bare INSERT of the same row, with no
- * event at all, and with an insert into ClickHouse after the commit. Requests take turns. Then the same with ClickHouse
- * away. Real servers with fsync on.
+ * What an event costs the application. Compares a transaction with `emitEvent`, one with a bare INSERT of the same row, one
+ * without an event, and one with an insert into ClickHouse after the commit. Requests take turns. Then repeats them while
+ * ClickHouse is down. Real servers with fsync on.
  *
  *   npm run bench:emit -- [--requests 2000]
  *
- * Exits with 1 when `emitEvent` costs more than 1.05 times the bare INSERT.
+ * Exits with 1 if `emitEvent` costs more than 1.05 times the bare INSERT.
  */
 import { parseArgs } from 'node:util';
 import { createClient, ClickHouseLogLevel } from '@clickhouse/client';
 import { number, quantile, row } from './figures.ts';
 import { cpuMicroseconds, many } from './emit/library.ts';
-import { BARE, DIRECT, EMIT, variantsOf } from './emit/variants.ts';
-import type { Variant } from './emit/variants.ts';
+import { BARE, DIRECT, EMIT, variantsOf, type Variant } from './emit/variants.ts';
 import { machine } from './machine.ts';
 import { Servers } from './servers.ts';
 
 const MOST = 1.05;
 const WARM_UP = 50;
-/** Events of one call, and how often it is made. */
+/** Events per call, and the number of calls. */
 const CALLS = [
   { count: 1, times: 200 },
   { count: 10, times: 200 },
@@ -35,7 +34,7 @@ const { db } = source;
 await db.query(
   'CREATE SCHEMA shop; CREATE TABLE shop.order (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer text, amount int)',
 );
-// as an application has it: with the client's defaults
+// with the client's defaults, as in an application
 const clickhouse = createClient({ url: warehouse.url, log: { level: ClickHouseLogLevel.OFF } });
 const variants = variantsOf(db, clickhouse);
 for (const [what, which] of Object.entries(await machine(source, warehouse))) console.log(`${what.padEnd(25)}${which}`);
@@ -51,7 +50,7 @@ for (const commit of ['on', 'off']) {
     const sorted = ascending(ms);
     const ratio = quantile(sorted, 0.5) / bare;
     console.log(row(name, [number(quantile(sorted, 0.5), 3), number(quantile(sorted, 0.99), 3), number(ratio, 3)]));
-    // where every commit is flushed, as users have it
+    // judged where every commit is flushed, which is the default of Postgres
     if (name === EMIT && commit === 'on') isMet = ratio <= MOST;
   }
 }
@@ -63,16 +62,16 @@ console.log(
 const cpu = await cpuMicroseconds();
 console.log(`\n== the library’s own CPU, nothing sent`);
 console.log(
-  `emitEvent ${number(cpu.emit, 2)} µs an event; its row made by hand ${number(cpu.bare, 2)} µs; the difference ${number(cpu.emit - cpu.bare, 2)} µs`,
+  `emitEvent ${number(cpu.emit, 2)} µs per event; the same row built by hand ${number(cpu.bare, 2)} µs; difference ${number(cpu.emit - cpu.bare, 2)} µs`,
 );
 
-console.log(`\n== emitEvents in one call\n${row('events', ['ms', 'µs an event', 'round trips'])}`);
+console.log(`\n== emitEvents in one call\n${row('events', ['ms', 'µs per event', 'round trips'])}`);
 for (const { count, times } of CALLS) {
   const { ms, roundTrips } = await many(db, count, times);
   console.log(row(number(count), [number(ms, 2), number((ms * 1000) / count, 1), String(roundTrips)]));
 }
 
-console.log(`\n== ClickHouse away\n${row('', ['killed, ms', 'frozen, ms'])}  what the request saw`);
+console.log(`\n== ClickHouse down\n${row('', ['killed, ms', 'frozen, ms'])}  what the request saw`);
 for (const variant of variants) {
   await warehouse.server.kill();
   const killed = await tried(variant);
@@ -84,15 +83,15 @@ for (const variant of variants) {
   const saw =
     killed.error === undefined
       ? 'nothing'
-      : `${killed.error}; ${frozen.error}: the order is there, the event lost or unknown`;
+      : `${killed.error}; ${frozen.error}: the order is stored, the event is lost or its outcome unknown`;
   console.log(`${row(variant.name, [number(killed.ms, 1), number(frozen.ms, 1)])}  ${saw}`);
 }
 await clickhouse.close();
 process.exitCode = isMet ? 0 : 1;
 
 /**
- * ms of every request of each variant. Those within Postgres take turns, in another order each time: who comes after whom
- * matters. ClickHouse has its merges still to do after an insert, so that one comes behind them all.
+ * ms of every request of each variant. The variants that use only Postgres take turns in random order, because a request
+ * affects the one after it. The insert into ClickHouse comes last, because ClickHouse goes on merging after an insert.
  */
 async function takeTurns(): Promise<Map<string, number[]>> {
   const took = new Map<string, number[]>(variants.map(({ name }) => [name, []]));

@@ -2,30 +2,30 @@ import { expect, test } from 'vitest';
 import { largestOf, perMillion, quantile, sparkline, spreadOf } from './figures.ts';
 import { agesOf } from './freshness.ts';
 
-test('a spread leaves out what was not measured', () => {
+test('spreadOf ignores undefined values', () => {
   expect(spreadOf([3, undefined, 1, 2])).toEqual({ median: 2, min: 1, max: 3 });
   expect(spreadOf([4, 1])).toEqual({ median: 2.5, min: 1, max: 4 });
   expect(spreadOf([undefined])).toBeUndefined();
 });
 
-test('a quantile is a value that was measured', () => {
+test('quantile returns one of the measured values', () => {
   const hundred = Array.from({ length: 100 }, (_, i) => i + 1);
   expect([quantile(hundred, 0.5), quantile(hundred, 0.99), quantile(hundred, 1)]).toEqual([50, 99, 100]);
   expect(quantile([7], 0.99)).toBe(7);
 });
 
-test('what is not there for one is not there for a million', () => {
+test('perMillion scales a value, and leaves undefined as it is', () => {
   expect(perMillion(2, 100_000)).toBe(20);
   expect(perMillion(undefined, 100_000)).toBeUndefined();
 });
 
-test('a curve keeps the largest of each part', () => {
+test('largestOf and sparkline keep the maximum of each slice', () => {
   expect(largestOf([1, 5, 2, 3], 2)).toEqual([5, 3]);
   expect(largestOf([1, 2], 5)).toEqual([1, 2]);
   expect(sparkline([1, 4, 8], 8)).toBe('▁▄█');
 });
 
-test('the age of an event ends with the first look that counts the last row of its insert', () => {
+test('agesOf measures an age until the first count that includes the last row of the insert, and throws if there is none', () => {
   const looks = [
     { atMs: 1000, rows: 2 },
     { atMs: 1010, rows: 3 },

@@ -1,34 +1,34 @@
-/** What a process was there for. `Postgres` is all of its processes together, walsenders among them. */
+/** The role of a process. `Postgres` means all of its processes together, including walsenders. */
 export type Role = 'streamer' | 'walsender' | 'Postgres' | 'ClickHouse' | 'producer' | 'client';
 
-/** From the commit to the first answer of ClickHouse that counts the event, ms, of all events. */
+/** Time from an event's commit to the first count of ClickHouse that includes it, in ms, over all events. */
 export interface Freshness {
   readonly p50: number;
   readonly p99: number;
   readonly max: number;
 }
 
-/** What one repetition of one contestant showed. */
+/** What one repetition of one contestant measured. */
 export interface Figures {
-  /** Of all that is counted here. */
+  /** The number of events that the other figures are about. */
   readonly events: number;
   readonly seconds: number;
-  /** Where it is not simply events by seconds. */
+  /** The rate, where it is not `events / seconds`. */
   readonly perSecond?: number;
-  /** CPU seconds by process. */
+  /** CPU seconds by role. */
   readonly cpu: Partial<Record<Role, number>>;
-  /** Largest resident size by process, MB of 2^20 bytes. */
+  /** Largest resident size by role, in MB of 2^20 bytes. */
   readonly peakMb: Partial<Record<Role, number>>;
-  /** Resident size over the time by process, MB: the largest of each of some equal parts of the time. */
+  /** Resident size over time by role, in MB: the maximum of each of some equal time slices. */
   readonly curvesMb?: Partial<Record<Role, readonly number[]>>;
-  /** Rows that ClickHouse had in the end; undefined where nothing was to arrive there. */
+  /** Rows in ClickHouse at the end; undefined where none were expected. */
   readonly rows?: number;
-  /** Rows beyond the first of each event. */
+  /** Duplicates: rows beyond the first of each event. */
   readonly doubles?: number;
   readonly inserts?: number;
   readonly parts?: number;
   readonly freshness?: Freshness;
-  /** Figures of one scenario alone, by their names. */
+  /** Figures that only one scenario has, by name. */
   readonly more?: Readonly<Record<string, number>>;
 }
 
@@ -38,12 +38,12 @@ export interface Run extends Figures {
   readonly repetition: number;
 }
 
-/** All that one run of the suite has seen. */
+/** All results of one run of the suite. */
 export interface Results {
   readonly startedAt: string;
   readonly minutes: number;
   readonly machine: Readonly<Record<string, string>>;
-  /** How the run was asked for, when it was not the standard one. */
+  /** The command line's flags; empty for the standard run. */
   readonly flags: string;
   readonly runs: readonly Run[];
 }
@@ -54,7 +54,7 @@ export interface Spread {
   readonly max: number;
 }
 
-/** Of the values that are there; undefined when there is none. */
+/** Median, minimum and maximum of the defined values; undefined if there are none. */
 export function spreadOf(values: readonly (number | undefined)[]): Spread | undefined {
   const sorted = values.filter((value) => value !== undefined).toSorted((a, b) => a - b);
   if (sorted.length === 0) return undefined;
@@ -63,7 +63,7 @@ export function spreadOf(values: readonly (number | undefined)[]): Spread | unde
   return { median, min: sorted[0]!, max: sorted.at(-1)! };
 }
 
-/** The value that `part` of all are not above. */
+/** The smallest value that is not below the given part of all values. */
 export function quantile(sorted: readonly number[], part: number): number {
   return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * part) - 1)]!;
 }
@@ -72,7 +72,7 @@ export function perMillion(value: number | undefined, events: number): number | 
   return value === undefined ? undefined : (value * 1e6) / events;
 }
 
-/** `1,234,567`, with `digits` behind the point. */
+/** `1,234,567`, with `digits` after the point. */
 export function number(value: number, digits = 0): string {
   return value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
@@ -85,7 +85,7 @@ export function row(name: string, figures: readonly string[]): string {
 const BARS = '▁▂▃▄▅▆▇█';
 const COLUMNS = 24;
 
-/** The largest value of each of `parts` parts, in their order; all values where there are fewer. */
+/** The maximum of each of `parts` equal slices, in order; all values if there are fewer. */
 export function largestOf(values: readonly number[], parts: number): number[] {
   const count = Math.min(parts, values.length);
   return Array.from({ length: count }, (_, part) => {
@@ -95,7 +95,7 @@ export function largestOf(values: readonly number[], parts: number): number[] {
   });
 }
 
-/** A line of bars: a column is the largest of its part of the time, the highest bar is `top`. */
+/** A line of bars. Each bar shows the maximum of its time slice; the highest bar is `top`. */
 export function sparkline(values: readonly number[], top: number): string {
   const bar = (value: number): string =>
     BARS[Math.max(0, Math.min(BARS.length - 1, Math.ceil((value / top) * BARS.length) - 1))]!;

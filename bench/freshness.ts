@@ -1,17 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { quantile } from './figures.ts';
-import type { Freshness } from './figures.ts';
+import { quantile, type Freshness } from './figures.ts';
 import type { Warehouse } from './warehouse.ts';
 
 const POLL_MS = 10;
 
-/** How many rows could be queried, ms since 1970. */
+/** How many rows could be queried at a time (ms since 1970). */
 export interface Look {
   readonly atMs: number;
   readonly rows: number;
 }
 
-/** Rows of one transaction in one insert; inserts are named so that they sort as they were made. */
+/** Rows of one transaction in one insert. The names of the inserts sort in the order in which they were sent. */
 export interface Commit {
   readonly insert: string;
   readonly committedUs: number;
@@ -19,9 +18,9 @@ export interface Commit {
 }
 
 /**
- * Looks every few ms how many rows can be queried. The inserts of one streamer appear one after the other, each at once: so
- * the first look that counts an insert's last row is when all its events could be queried, a look too late at most. The
- * commit's time is Postgres', by the same clock.
+ * Counts every few ms how many rows can be queried. The inserts of one streamer become visible one after the other, each all
+ * at once. So the first count that includes an insert's last row is when all its events could be queried, at most one poll
+ * late. The commit time is that of Postgres, by the same clock.
  */
 export class Prober {
   readonly #warehouse: Warehouse;
@@ -38,7 +37,7 @@ export class Prober {
     return this.#looks.at(-1)?.rows ?? 0;
   }
 
-  /** Ends looking, and says how long each event took. */
+  /** Stops counting, and returns how long the events took. */
   async end(): Promise<Freshness> {
     this.#over.abort();
     await this.#done;
@@ -59,7 +58,7 @@ export class Prober {
   }
 }
 
-/** ms from its commit until each row was seen, ascending. */
+/** For each row, the ms from its commit to the first count that includes it; ascending. */
 export function agesOf(looks: readonly Look[], commits: readonly Commit[]): number[] {
   const inserts = Map.groupBy(commits, ({ insert }) => insert);
   const ages: number[] = [];

@@ -3,19 +3,18 @@ import { MATERIALIZED } from './contestants/materialized.ts';
 import { NAIVE_JSON } from './contestants/naive.ts';
 import { STREAMER_JSON, STREAMER_OBSERVED, STREAMER_TEXT } from './contestants/streamer.ts';
 import { WALSENDER_PACED } from './contestants/walsender.ts';
-import { perMillion, spreadOf } from './figures.ts';
-import type { Figures, Role, Run } from './figures.ts';
+import { perMillion, spreadOf, type Figures, type Role, type Run } from './figures.ts';
 import { LARGE, MAIN } from './scenarios/catch-up.ts';
 import { LIVE, LIVE_10K } from './scenarios/live.ts';
 import { SETTINGS } from '../src/streamer/settings.ts';
 
-/** What we want of a run, in figures that its other contestants showed in the same run. */
+/** A bound on a figure of a run. Many compare the streamer with other contestants of the same run. */
 export interface Goal {
   readonly what: string;
   readonly bound: number;
   readonly better: 'more' | 'less';
   readonly digits: number;
-  /** Undefined when the run did not measure it. */
+  /** Undefined if the run did not measure it. */
   readonly measure: (runs: readonly Run[]) => number | undefined;
 }
 
@@ -31,7 +30,7 @@ const cpu =
     )!;
 const streamerPeak = ({ peakMb }: Figures): number | undefined => peakMb.streamer;
 
-/** The median of a figure of one contestant. */
+/** The median of a figure over the repetitions of one contestant. */
 function median(
   runs: readonly Run[],
   scenario: string,
@@ -48,7 +47,7 @@ function ratio(above: number | undefined, below: number | undefined): number | u
 
 export const GOALS: readonly Goal[] = [
   {
-    what: 'CPU that walsender and ClickHouse need alone, of all that catching up costs, JSON typed',
+    what: 'CPU of the walsender alone plus ClickHouse alone, as a share of all CPU that catching up costs (JSON typed)',
     bound: 0.9,
     better: 'more',
     digits: 2,
@@ -60,7 +59,7 @@ export const GOALS: readonly Goal[] = [
     },
   },
   {
-    what: 'rows/s of MaterializedPostgreSQL, the same output (text only)',
+    what: 'rows/s, as a multiple of MaterializedPostgreSQL, with the same output (text only)',
     bound: 4,
     better: 'more',
     digits: 1,
@@ -68,7 +67,7 @@ export const GOALS: readonly Goal[] = [
       ratio(median(runs, MAIN, STREAMER_TEXT, rowsPerSecond), median(runs, MAIN, MATERIALIZED, rowsPerSecond)),
   },
   {
-    what: 'rows/s of MaterializedPostgreSQL, although JSON is typed here and not there',
+    what: 'rows/s, as a multiple of MaterializedPostgreSQL, although only the streamer’s table types JSON',
     bound: 2,
     better: 'more',
     digits: 1,
@@ -76,28 +75,28 @@ export const GOALS: readonly Goal[] = [
       ratio(median(runs, MAIN, STREAMER_JSON, rowsPerSecond), median(runs, MAIN, MATERIALIZED, rowsPerSecond)),
   },
   {
-    what: 'rows/s, text only (a spike without ledger and acknowledgements reached 228,000 to 313,000)',
+    what: 'rows/s, text only (a prototype without ledger and acknowledgements reached 228,000 to 313,000)',
     bound: 228_000,
     better: 'more',
     digits: 0,
     measure: (runs) => median(runs, MAIN, STREAMER_TEXT, rowsPerSecond),
   },
   {
-    what: 'rows/s, JSON typed (the spike: 123,000 to 160,000)',
+    what: 'rows/s, JSON typed (the prototype: 123,000 to 160,000)',
     bound: 123_000,
     better: 'more',
     digits: 0,
     measure: (runs) => median(runs, MAIN, STREAMER_JSON, rowsPerSecond),
   },
   {
-    what: 'CPU seconds of the streamer for a million events (the spike: 1.2 to 1.7)',
+    what: 'CPU seconds of the streamer per million events (the prototype: 1.2 to 1.7)',
     bound: 1.7,
     better: 'less',
     digits: 2,
     measure: (runs) => median(runs, MAIN, STREAMER_JSON, cpu('streamer')),
   },
   {
-    what: 'rows/s with traces and metrics, of those without',
+    what: 'rows/s with traces and metrics, as a share of those without',
     bound: 0.97,
     better: 'more',
     digits: 3,
@@ -105,7 +104,7 @@ export const GOALS: readonly Goal[] = [
       ratio(median(runs, MAIN, STREAMER_OBSERVED, rowsPerSecond), median(runs, MAIN, STREAMER_JSON, rowsPerSecond)),
   },
   {
-    what: 'CPU of the naive streamer, times the streamer’s',
+    what: 'CPU of the naive streamer, as a multiple of the streamer’s',
     bound: 5,
     better: 'more',
     digits: 1,
@@ -113,7 +112,7 @@ export const GOALS: readonly Goal[] = [
       ratio(median(runs, MAIN, NAIVE_JSON, cpu('streamer')), median(runs, MAIN, STREAMER_JSON, cpu('streamer'))),
   },
   {
-    what: 'CPU of the streamer, of its walsender’s',
+    what: 'CPU of the streamer, as a share of its walsender’s',
     bound: 0.5,
     better: 'less',
     digits: 2,
@@ -121,7 +120,7 @@ export const GOALS: readonly Goal[] = [
       ratio(median(runs, MAIN, STREAMER_JSON, cpu('streamer')), median(runs, MAIN, STREAMER_JSON, cpu('walsender'))),
   },
   {
-    what: 'peak RSS of the streamer with ten times the backlog, of that with one',
+    what: 'peak RSS of the streamer with ten times the backlog, as a multiple of its peak with one',
     bound: 1.1,
     better: 'less',
     digits: 2,
@@ -136,7 +135,7 @@ export const GOALS: readonly Goal[] = [
     measure: (runs) => median(runs, LIVE.name, { name: LIVE_10K }, ({ freshness }) => freshness?.p99),
   },
   {
-    what: 'inserts for a million events, catching up',
+    what: 'inserts per million events, catching up',
     bound: 25,
     better: 'less',
     digits: 1,

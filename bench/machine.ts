@@ -6,7 +6,7 @@ import type { Warehouse } from './warehouse.ts';
 
 const PACKAGES = ['pg', '@clickhouse/client', 'pg-logical-replication', 'pg-transactional-outbox'];
 
-/** What the figures depend on, beside the code. */
+/** Hardware and versions: what the figures depend on besides the code. */
 export async function machine(source: Source, warehouse: Warehouse): Promise<Record<string, string>> {
   const { rows } = await source.db.query<{ version: string; fsync: string }>(
     "SELECT current_setting('server_version') AS version, current_setting('fsync') AS fsync",

@@ -1,14 +1,13 @@
 /**
- * The benchmark suite: what this does, what limits it and what its peers do, in one run on one machine. Real servers with
- * fsync on. The standard run writes docs/benchmarks.md and docs/benchmarks.json; any other writes only when asked to.
+ * The benchmark suite: what the streamer does, what limits it, and what its peers do, in one run on one machine. Real servers
+ * with fsync on. The standard run writes docs/benchmarks.md and docs/benchmarks.json; any other run does so only with `--write`.
  *
  *   npm run bench -- [--only part,of,names] [--events 1000000] [--repeat 3] [--quick] [--write]
  *
- * `--only` takes parts of the names of scenarios and contestants; `--quick` is everything once with 100,000 events.
+ * `--only` takes parts of the names of scenarios and contestants. `--quick` runs everything once, with 100,000 events.
  */
 import { parseArgs } from 'node:util';
-import { number, perMillion } from './figures.ts';
-import type { Results, Run } from './figures.ts';
+import { number, perMillion, type Results, type Run } from './figures.ts';
 import { GOALS, isMet } from './goals.ts';
 import { machine } from './machine.ts';
 import { keep } from './report.ts';
@@ -52,7 +51,7 @@ for (const scenario of SCENARIOS) {
     console.error(`${scenario.name}: failed`, error);
     process.exitCode = 1;
   }
-  // what was seen so far is worth keeping, whatever comes
+  // keep the results so far: a later scenario may end the run
   if (isKept) keep(seen());
 }
 
@@ -101,11 +100,12 @@ function head(): string {
     'other',
     'peak MB',
     'inserts',
+    'p50 ms',
     'p99 ms',
   ]);
 }
 
-/** CPU in seconds for a million events. */
+/** The figures of one run. CPU is in seconds per million events, p50 and p99 are those of freshness. */
 function line({ contestant, events, seconds, perSecond, cpu, peakMb, inserts, freshness, more = {} }: Run): string {
   const million = (value: number | undefined): string => show(perMillion(value, events), 2);
   const others = Object.entries(more)
@@ -122,6 +122,7 @@ function line({ contestant, events, seconds, perSecond, cpu, peakMb, inserts, fr
       million(cpu.client ?? cpu.producer),
       show(peakMb.streamer),
       show(inserts),
+      show(freshness?.p50),
       show(freshness?.p99),
     ]),
     ...(others.length > 0 ? [`${' '.repeat(4)}${others.join(' · ')}`] : []),
@@ -136,9 +137,9 @@ function cells([name = '', ...rest]: string[]): string {
   return `${name.padEnd(38)}${rest.map((cell) => cell.padStart(11)).join('')}`;
 }
 
-/** Says what did not arrive once. */
+/** Reports events that are missing or duplicated, and makes the suite exit with 1. */
 function complain({ contestant, rows, doubles, events }: Run): void {
   if (rows === undefined || (rows === events && doubles === 0)) return;
-  console.error(`    ${contestant}: ${rows} rows for ${events} events, ${doubles} doubles`);
+  console.error(`    ${contestant}: ${rows} rows for ${events} events, ${doubles} duplicates`);
   process.exitCode = 1;
 }

@@ -1,7 +1,7 @@
 /**
- * How much memory the streamer takes, and whether it stays alive, when ClickHouse is away and when events or transactions
- * are large: its RSS over time against the promise, the statuses that reach Postgres, and what arrived. Real servers with
- * fsync on. Exits with 1 when a promise is broken.
+ * How much memory the streamer takes, and whether it stays alive, when ClickHouse is down and when events or transactions are
+ * large. Compares RSS over time with the promise, watches the statuses that reach Postgres, and checks what arrived. Real
+ * servers with fsync on. Exits with 1 if a promise is broken.
  *
  *   npm run bench:memory -- [--scenario name] [--seconds 60] [--rate 5000] [--events 5000000] [--idle 20]
  */
@@ -14,12 +14,12 @@ import { Watch } from './watch.ts';
 import type { Worker } from './worker.ts';
 
 const MIB = 1024 * 1024;
-/** The promise: this, two batches and three times the largest event. */
+/** The promised limit: this, plus two batches, plus three times the largest event. */
 const BASE_MB = 120;
 const DEFAULT_BATCH_BYTES = 64 * MIB;
-/** Postgres and streamer give each other up after 30 s without a word. */
+/** Postgres and the streamer each give up the connection after 30 s of silence. */
 const LONGEST_SILENCE_S = 30;
-/** Of what producers commit at once. */
+/** Events per transaction of the producers. */
 const PRODUCED_TOGETHER = 100;
 const CONTEXT_BYTES = 320;
 
@@ -45,7 +45,7 @@ interface Scenario {
   readonly name: string;
   readonly batchBytes?: number;
   readonly largestEvent: number;
-  /** Puts events in and does what it does to the servers; returns how many events there are. */
+  /** Commits the events and applies the faults; returns the number of events. */
   readonly play: (run: Run) => Promise<number>;
 }
 
@@ -72,7 +72,7 @@ const SCENARIOS: readonly Scenario[] = [
   {
     name: 'sizes mixed',
     largestEvent: 16 * MIB,
-    // evenly spread over the logarithms of 2 bytes and 16 MiB
+    // spread evenly on a logarithmic scale from 2 bytes to 16 MiB
     play: async ({ servers }) => putSizes(servers, 2000, `2 * exp(ln(8388608) * ((i::bigint * 7919) % 2000) / 1999)`),
   },
   {
@@ -89,12 +89,13 @@ const SCENARIOS: readonly Scenario[] = [
 ];
 
 const chosen = SCENARIOS.filter(({ name }) => values.scenario === undefined || name === values.scenario);
-if (chosen.length === 0) throw new Error(`no scenario of that name: ${SCENARIOS.map(({ name }) => name).join(', ')}`);
+if (chosen.length === 0)
+  throw new Error(`no such scenario; choose one of: ${SCENARIOS.map(({ name }) => name).join(', ')}`);
 let broken = 0;
 for (const scenario of chosen) broken += await measure(scenario);
 process.exitCode = broken > 0 ? 1 : 0;
 
-/** Prints what it sees and returns how many promises were broken. */
+/** Runs a scenario, prints what it measured, and returns the number of broken promises. */
 async function measure({ name, batchBytes = DEFAULT_BATCH_BYTES, largestEvent, play }: Scenario): Promise<number> {
   console.log(`\n== ${name}`);
   const environment = { OUTBOX_BATCH_MAX_BYTES: String(batchBytes), OUTBOX_RETRY_MAX_MS: '5000' };
@@ -116,29 +117,29 @@ async function measure({ name, batchBytes = DEFAULT_BATCH_BYTES, largestEvent, p
     const events = await play({ servers, watch, restart });
     await untilDelivered(servers, events);
     const took = (performance.now() - began) / 1000;
-    watch.mark('all there');
+    watch.mark('all delivered');
     await sleep(Number(values.idle) * 1000);
     const after = watch.residentMb;
 
     const promised = BASE_MB + (2 * batchBytes + 3 * largestEvent) / MIB;
     const difference = await differing(servers);
     const verdicts = [
-      [`RSS of at most ${promised.toFixed(0)} MB: ${watch.peakMb.toFixed(0)} MB`, watch.peakMb <= promised],
+      [`RSS at most ${promised.toFixed(0)} MB: peak ${watch.peakMb.toFixed(0)} MB`, watch.peakMb <= promised],
       [
-        `each event once, whole: ${difference ?? `${events.toLocaleString('en-US')} of them`}`,
+        `each event arrived once and complete: ${difference ?? `${events.toLocaleString('en-US')} events`}`,
         difference === undefined,
       ],
       [
-        `a status within ${LONGEST_SILENCE_S} s: ${watch.longestSilence.toFixed(1)} s at most`,
+        `a status at least every ${LONGEST_SILENCE_S} s: longest gap ${watch.longestSilence.toFixed(1)} s`,
         watch.longestSilence < LONGEST_SILENCE_S,
       ],
-      [`one attachment for each streamer: ${watch.walsenders} for ${streamers}`, watch.walsenders === streamers],
+      [`one attachment per streamer: ${watch.walsenders} for ${streamers}`, watch.walsenders === streamers],
     ] as const;
     console.log(`\n${watch.curve(Math.ceil(promised / 100) * 100)}\n`);
     for (const [verdict, isKept] of verdicts) console.log(`  ${isKept ? 'kept  ' : 'BROKEN'}  ${verdict}`);
-    console.log(`  RSS ${idleMb.toFixed(0)} MB before, ${after.toFixed(0)} MB after ${values.idle} s of idleness`);
+    console.log(`  RSS ${idleMb.toFixed(0)} MB before, ${after.toFixed(0)} MB after ${values.idle} s idle`);
     console.log(
-      `  ${took.toFixed(0)} s; the socket was paused for about ${watch.pausedSeconds} s of them; ${await insertsOf(servers)}`,
+      `  ${took.toFixed(0)} s, of which the socket was paused for about ${watch.pausedSeconds} s; ${await insertsOf(servers)}`,
     );
     return verdicts.filter(([, isKept]) => !isKept).length;
   } finally {
@@ -146,7 +147,7 @@ async function measure({ name, batchBytes = DEFAULT_BATCH_BYTES, largestEvent, p
   }
 }
 
-/** Producers go on at a rate for ten seconds before the outage, through it, and for ten seconds after it. */
+/** Producers commit at a fixed rate for ten seconds before the outage, during it, and for ten seconds after it. */
 async function outage(
   { servers, watch }: Run,
   { begin, end }: { begin: () => void | Promise<void>; end: () => void | Promise<void> },
@@ -155,7 +156,7 @@ async function outage(
   const producers = produce(servers.source, Number(values.rate), over.signal);
   await sleep(10_000);
   await begin();
-  watch.mark('ClickHouse away');
+  watch.mark('ClickHouse down');
   await sleep(seconds * 1000);
   await end();
   watch.mark('ClickHouse back');
@@ -175,7 +176,7 @@ async function oneTransaction({ servers, watch, restart }: Run): Promise<number>
   watch.mark('committed');
   while ((await servers.warehouse.count()) < events / 2) await sleep(200);
   await restart();
-  watch.mark('killed, started again');
+  watch.mark('killed, restarted');
   return events;
 }
 
@@ -218,7 +219,7 @@ async function untilDelivered(servers: Servers, events: number): Promise<void> {
   while ((await servers.warehouse.count()) < events) await sleep(500);
 }
 
-/** What the servers disagree about: rows, different events, bytes of contexts. */
+/** Compares rows, distinct events and bytes of contexts on both servers; returns a difference, if there is one. */
 async function differing(servers: Servers): Promise<string | undefined> {
   const { rows } = await servers.source.db.query<Record<string, number>>(
     `SELECT count(*)::float8 AS rows, count(DISTINCT event_id)::float8 AS events, sum(octet_length(event_context::text))::float8 AS bytes

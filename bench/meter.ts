@@ -1,5 +1,4 @@
-import { largestOf } from './figures.ts';
-import type { Figures, Role } from './figures.ts';
+import { largestOf, type Figures, type Role } from './figures.ts';
 import { cpuSeconds, memory, treeCpuSeconds } from './processes.ts';
 
 const SAMPLE_MS = 100;
@@ -14,7 +13,7 @@ interface Watched {
   peakMb: number;
 }
 
-/** What processes cost from now on, and how much memory they take. A process that ends keeps what was last seen of it. */
+/** Measures the CPU and memory of processes from now on. A process that ends keeps its last figures. */
 export class Meter implements Disposable {
   readonly #postgres: number | undefined;
   readonly #postgresBefore: number;
@@ -28,12 +27,12 @@ export class Meter implements Disposable {
     this.#timer = setInterval(() => this.#sample(), SAMPLE_MS);
   }
 
-  /** @param postgres the postmaster, where Postgres takes part */
+  /** @param postgres the postmaster's process id, if Postgres takes part */
   static async begin(postgres?: number): Promise<Meter> {
     return new Meter(postgres, postgres === undefined ? 0 : await treeCpuSeconds(postgres));
   }
 
-  /** Counts a process from now on, or all that it has used. Several of the same role add up. */
+  /** Counts a process's CPU from now on, or since its birth. Processes of the same role add up. */
   watch(role: Role, pid: number, since: 'now' | 'its birth' = 'now'): void {
     const cpu = cpuSeconds(pid);
     this.#watched.push({ role, pid, cpuBefore: since === 'now' ? cpu : 0, cpu, peakMb: 0 });
@@ -71,7 +70,7 @@ export class Meter implements Disposable {
         this.#curvesMb.set(watched.role, curve);
         curve.push(Math.round(residentMb));
       } catch {
-        // it has ended
+        // the process has ended
       }
     }
   }

@@ -5,7 +5,7 @@ const WORDS =
     ' ',
   );
 
-/** Texts as people write them, always the same: what repeats a single letter would be compressed to nothing. */
+/** Texts like those of people, the same in every run. Repetitions of a single letter would compress to nothing. */
 export function notes(): string[] {
   let state = 1;
   // https://en.wikipedia.org/wiki/Linear_congruential_generator, with the constants of Numerical Recipes

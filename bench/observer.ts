@@ -2,10 +2,10 @@ import { once } from 'node:events';
 import { createServer, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** Prometheus asks every 15 or 30 seconds; here a run of a few seconds is to show what it costs. */
+/** Prometheus scrapes every 15 or 30 seconds. A run takes only seconds, so more frequent scrapes show the cost. */
 const SCRAPE_MS = 1000;
 
-/** All that watches a streamer: a collector that takes whatever comes by OTLP, and somebody who reads `/metrics` each second. */
+/** Observes a streamer with an OTLP collector that accepts everything, and a scraper that reads `/metrics`. */
 export class Observer implements Disposable {
   readonly environment: Readonly<Record<string, string>>;
   readonly #close: () => void;
@@ -19,7 +19,7 @@ export class Observer implements Disposable {
     const collector = createServer((request, response) => {
       request.resume().on('end', () => response.end());
     }).listen(0);
-    // free a moment later, for the streamer
+    // reserves a port for the streamer, and frees it a moment later
     const reserved = createServer().listen(0);
     await Promise.all([once(collector, 'listening'), once(reserved, 'listening')]);
     const port = (reserved.address() as AddressInfo).port;

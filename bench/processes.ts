@@ -3,16 +3,16 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { childrenOf } from '../src/embedded/children.ts';
 
-/** utime and stime, or those of the children that were waited for, are in hundredths of a second on every Linux. */
+/** Every Linux gives utime and stime, of a process and of its reaped children, in hundredths of a second. */
 const TICKS = 100;
 
-/** CPU seconds that a process has used, of its own threads (user and system). Linux. */
+/** CPU seconds (user and system) of a process's own threads. Linux only. */
 export function cpuSeconds(pid: number): number {
   const fields = statOf(pid);
   return (Number(fields[11]) + Number(fields[12])) / TICKS;
 }
 
-/** The same of a process, of the children that it has and of those that it has had. */
+/** CPU seconds of a process, of its living children and of its reaped children. */
 export async function treeCpuSeconds(pid: number): Promise<number> {
   for (;;) {
     const ended = endedCpuSeconds(pid);
@@ -21,15 +21,15 @@ export async function treeCpuSeconds(pid: number): Promise<number> {
       try {
         living += cpuSeconds(child);
       } catch {
-        // it has ended in this moment
+        // the child has just ended
       }
     }
-    // otherwise one would be counted among both, or among neither
+    // otherwise a child that ended meanwhile would be counted twice, or not at all
     if (endedCpuSeconds(pid) === ended) return cpuSeconds(pid) + ended + living;
   }
 }
 
-/** Of the children that were waited for. */
+/** CPU seconds of the reaped children. */
 function endedCpuSeconds(pid: number): number {
   const fields = statOf(pid);
   return (Number(fields[13]) + Number(fields[14])) / TICKS;
@@ -44,7 +44,7 @@ function statOf(pid: number): string[] {
 export interface Memory {
   /** Resident now, MB (of 2^20 bytes). */
   readonly residentMb: number;
-  /** The part of it that is a file's: the program itself. */
+  /** The part of it that is mapped from files: the program itself. */
   readonly fileMb: number;
   /** The largest resident size that the process has had. */
   readonly peakMb: number;
@@ -56,15 +56,15 @@ export function memory(pid: number): Memory {
   return { residentMb: megabytes('VmRSS'), fileMb: megabytes('RssFile'), peakMb: megabytes('VmHWM') };
 }
 
-/** From now on the peak is that of what follows. */
+/** Resets the peak to the current resident size. */
 export function forgetPeak(pid: number): void {
   writeFileSync(`/proc/${pid}/clear_refs`, '5');
 }
 
-/** Resolves when a streamer logs `message`, from now on; rejects when it ends before. Once for each process. */
+/** Resolves when a streamer logs `message` from now on; rejects if it ends first. Call it only once per process. */
 export async function logged(streamer: ChildProcess, message: string): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    streamer.on('exit', () => reject(new Error(`the streamer ended before it said "${message}"`)));
+    streamer.on('exit', () => reject(new Error(`the streamer ended before it logged "${message}"`)));
     createInterface(streamer.stdout!).on('line', (line) => {
       if ((JSON.parse(line) as { msg: string }).msg === message) resolve();
     });

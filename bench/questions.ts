@@ -1,7 +1,8 @@
 /**
- * What the order of the table and its skip indexes cost and save: the same rows in tables that differ in nothing else, and
- * what analysts and investigators ask of them. Prints for each question, warm, about nine events: rows read, MB read from
- * the files, indexes among them (both on average: what a bloom filter lets through is chance), and the median of ms.
+ * What the order of the table and its skip indexes cost and save. The tables have the same rows and differ in nothing else; the
+ * questions are those of analysts and investigators. Each question is asked warm, about nine events. Prints for each: rows read,
+ * MB read from the files (including indexes), and the median of ms. Rows and MB are averages, because what a bloom filter
+ * lets through is chance.
  *
  *   npm run bench:questions -- [--rows 5000000] [--only part,of,names]
  */
@@ -14,7 +15,7 @@ import { Warehouse } from './warehouse.ts';
 const DDL = new URL('../migrations/clickhouse/0000_events.sql', import.meta.url);
 const SAMPLES = 9;
 const DAYS = 28;
-/** Of one INSERT, as the streamer's. */
+/** Rows of one INSERT, as the streamer sends them. */
 const BLOCK_ROWS = 100_000;
 const ORDER = 'ORDER BY (event_date_time, event_type)';
 
@@ -91,7 +92,8 @@ const columns: string[][] = [];
 for (const [at, { name, edit }] of chosen.entries()) {
   const table = `candidate_${at}`;
   const edited = edit(ddl);
-  if (edited === ddl && edit !== CANDIDATES[0]!.edit) throw new Error(`${name} changes nothing: the DDL is another`);
+  if (edited === ddl && edit !== CANDIDATES[0]!.edit)
+    throw new Error(`${name} changes nothing: it no longer matches the DDL`);
   await warehouse.client.command({ query: edited, query_params: { table } });
   const before = cpuSeconds(warehouse.pid);
   await warehouse.command(`INSERT INTO ${table} SELECT * FROM events`, { max_insert_threads: 1 });
@@ -112,7 +114,11 @@ console.log(
     columns.map((_, at) => String.fromCharCode(65 + at)),
   )}`,
 );
-for (const [line, name] of ['disk, MB', 'made by, CPU-s', ...QUESTIONS.map((question) => question.name)].entries()) {
+for (const [line, name] of [
+  'disk, MB',
+  'insert and merge, CPU-s',
+  ...QUESTIONS.map((question) => question.name),
+].entries()) {
   console.log(
     row(
       name,
@@ -134,7 +140,7 @@ async function ask(sql: string, table: string): Promise<string> {
       .replace('{order}', String(sample.orderId));
     const result = await warehouse.client.query({ query, format: 'JSON' });
     const { statistics } = await result.json();
-    // the first one warms up
+    // the first one only warms up
     if (before === 0) {
       before = await bytesRead();
       continue;
@@ -153,7 +159,7 @@ async function bytesRead(): Promise<number> {
   return found!.bytes;
 }
 
-/** Four events a transaction and trace, in the order of their commits; their own times are up to a minute before. */
+/** Four events per transaction and trace, in commit order. An event's own time is up to a minute before its commit. */
 async function fill(table: string): Promise<void> {
   await warehouse.command(
     `INSERT INTO ${table} (event_type, event_date_time, environment, event_context_text, metadata_version, event_id,

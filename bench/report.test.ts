@@ -4,6 +4,7 @@ import { STREAMER_JSON, STREAMER_TEXT } from './contestants/streamer.ts';
 import type { Results, Run } from './figures.ts';
 import { page } from './report.ts';
 import { MAIN } from './scenarios/catch-up.ts';
+import { LIVE, LIVE_10 } from './scenarios/live.ts';
 
 const run = (contestant: string, repetition: number, seconds: number, rows = 1000): Run => ({
   scenario: MAIN,
@@ -29,27 +30,40 @@ const results: Results = {
     run(STREAMER_JSON.name, 3, 0.02),
     run(STREAMER_TEXT.name, 1, 0.01, 990),
     run(MATERIALIZED.name, 1, 0.05),
+    {
+      ...run(LIVE_10, 1, 100),
+      scenario: LIVE.name,
+      freshness: { p50: 501, p99: 1002, max: 1103 },
+      more: { 'inserts per minute': 61 },
+    },
   ],
 };
 const text = page(results);
 const lineOf = (start: string): string => text.split('\n').find((line) => line.startsWith(`| ${start}`))!;
 
-test('a figure is the median of its repetitions, with the extremes', () => {
+test('page shows a figure as the median of its repetitions, with both extremes', () => {
   expect(lineOf(STREAMER_JSON.name)).toContain('| 100,000 (50,000–200,000) |');
 });
 
-test('rows that did not arrive are shown', () => {
+test('page shows how many rows are missing', () => {
   expect(text).toContain('rows missing');
   expect(lineOf(STREAMER_TEXT.name)).toMatch(/\| 10 +\| 0 +\|$/);
 });
 
-test('goals are judged by the run, and are open where it did not measure them', () => {
-  expect(lineOf('rows/s of MaterializedPostgreSQL, the same output')).toMatch(/at least 4.0 +\| 5.0 +\| met/);
+test('page judges goals by the run, and marks those that it did not measure', () => {
+  expect(lineOf('rows/s, as a multiple of MaterializedPostgreSQL, with the same output')).toMatch(
+    /at least 4.0 +\| 5.0 +\| met/,
+  );
   expect(lineOf('rows/s, text only')).toMatch(/at least 228,000 +\| 100,000 +\| \*\*not met\*\*/);
   expect(lineOf('freshness p99')).toContain('not measured');
 });
 
-test('another run than the standard one says so', () => {
+test('page shows freshness and inserts per minute of a live load', () => {
+  expect(text).toMatch(/\| fresh p50, ms \| fresh p99, ms \| fresh max, ms \| inserts per minute \|/);
+  expect(lineOf(LIVE_10)).toMatch(/\| 501 +\| 1,002 +\| 1,103 +\| 61 +\|/);
+});
+
+test('page says whether the run was the standard run', () => {
   expect(text).toContain('**not the standard run**: `npm run bench -- --quick`');
   expect(page({ ...results, flags: '' })).toContain('the standard run');
 });

@@ -1,26 +1,26 @@
 import type { Figures, Run } from './figures.ts';
 
-/** How large and how often; what `--quick` and the other flags change. */
+/** Sizes and repetitions: what `--quick` and the other flags change. */
 export interface Scale {
   /** Events of a backlog; the large one has ten times as many. */
   readonly events: number;
   readonly repeat: number;
-  /** Of each live load. */
+  /** Duration of each live load. */
   readonly liveSeconds: number;
-  /** Of each step of the search for the highest rate. */
+  /** Duration of each step of the search for the highest rate. */
   readonly stepSeconds: number;
   readonly outageSeconds: number;
-  /** Whether a contestant of a scenario was asked for. */
+  /** Whether the flags select a contestant of a scenario. */
   readonly wants: (scenario: string, contestant: string) => boolean;
 }
 
 export interface Scenario {
   readonly name: string;
-  /** What happens, for who reads the figures. */
+  /** What happens, for readers of the figures. */
   readonly about: string;
-  /** Who takes part, and how each is set up. */
+  /** The contestants, and how each is set up. */
   readonly contestants: readonly { readonly name: string; readonly about: string }[];
-  /** Repetitions are interleaved: all contestants once, then all once more. */
+  /** Interleaves repetitions: all contestants run once, then all run again. */
   run(scale: Scale): AsyncIterable<Run>;
 }
 
@@ -31,7 +31,7 @@ export interface Player {
   play(scale: Scale): Promise<Figures>;
 }
 
-/** A scenario whose contestants start from nothing each time. */
+/** A scenario whose contestants start from scratch in each repetition. */
 export function playing(name: string, about: string, players: readonly Player[], most = Infinity): Scenario {
   return {
     name,
@@ -48,7 +48,7 @@ export function playing(name: string, about: string, players: readonly Player[],
   };
 }
 
-/** What fails is said, and the rest goes on: one peer must not cost the figures of all others. */
+/** Reports a failure and goes on, so that one failing peer does not cost the figures of all others. */
 export async function* attempt(
   of: Pick<Run, 'scenario' | 'contestant' | 'repetition'>,
   measure: () => Promise<Figures>,

@@ -3,7 +3,7 @@ import { Source } from './source.ts';
 import { Warehouse } from './warehouse.ts';
 import { Worker } from './worker.ts';
 
-/** Both servers, and streamers between them. */
+/** Both servers, and the streamers between them. */
 export class Servers implements AsyncDisposable {
   readonly source: Source;
   readonly warehouse: Warehouse;
@@ -13,18 +13,18 @@ export class Servers implements AsyncDisposable {
     this.warehouse = warehouse;
   }
 
-  /** @param typed whether the table types the JSON, or keeps the text alone */
+  /** @param typed whether the table types the JSON, or has only the text */
   static async start(typed = true): Promise<Servers> {
     const [source, warehouse] = await Promise.all([Source.start(), Warehouse.start(typed)]);
     return new Servers(source, warehouse);
   }
 
-  /** A streamer of its own process, built; resolves once it holds the slot. */
+  /** Starts the built streamer as a process of its own; resolves when it holds the slot. */
   async stream(environment: Record<string, string> = {}): Promise<Worker> {
     return Worker.stream({ DATABASE_URL: this.source.url, CLICKHOUSE_URL: this.warehouse.url, ...environment });
   }
 
-  /** What the servers and the streamer cost from now on. */
+  /** Measures what the servers and the streamer use from now on. */
   async meter(streamer: Worker): Promise<Meter> {
     const walsender = await this.source.walsender('outbox');
     const meter = await Meter.begin(this.source.pid);

@@ -1,15 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
-import { startPostgres } from '../src/embedded/postgres.ts';
-import type { EmbeddedPostgres } from '../src/embedded/postgres.ts';
+import { startPostgres, type EmbeddedPostgres } from '../src/embedded/postgres.ts';
 import { migratePostgres } from '../src/streamer/commands/migrate.ts';
 import { notes } from './notes.ts';
 
-/** What waits, and how it was committed. */
+/** The size of a backlog, and how it is committed. */
 export interface Shape {
   readonly events: number;
   readonly perTransaction: number;
-  /** About so many bytes of JSON an event. */
+  /** Approximate bytes of JSON per event. */
   readonly bytes: number;
 }
 
@@ -18,13 +17,13 @@ export type SourceTable = 'outbox.event' | 'peer.event';
 const SETTINGS = {
   max_wal_size: '16GB',
   max_replication_slots: 100,
-  // it would look at the tables that were just filled, in the middle of a measurement
+  // autovacuum would process the freshly filled tables in the middle of a measurement
   autovacuum: 'off',
 };
 
 /**
- * A Postgres with fsync on, migrated, and what a benchmark asks of it. `peer.event` is the outbox as those want it who need a
- * primary key: the same columns behind an identity.
+ * A migrated Postgres with fsync on, and what the benchmarks do with it. `peer.event` is for peers that need a primary key: it
+ * has the outbox's columns behind an identity column.
  */
 export class Source implements AsyncDisposable {
   readonly server: EmbeddedPostgres;
@@ -57,21 +56,21 @@ export class Source implements AsyncDisposable {
     return this.server.pid;
   }
 
-  /** Makes a slot with its ledger row: whoever takes it reads what is committed from now on. */
+  /** Creates a slot with its ledger row. Its reader gets what is committed from now on. */
   async addSlot(): Promise<string> {
     const slot = `bench_${++this.#slots}`;
     await migratePostgres(this.url, slot, () => undefined);
     return slot;
   }
 
-  /** Waits until nobody holds the slot, and drops it, so that it keeps no WAL. */
+  /** Waits until nobody holds the slot, then drops it, so that it retains no WAL. */
   async dropSlot(slot: string): Promise<void> {
     const held = 'SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active';
     while ((await this.db.query(held, [slot])).rowCount !== 0) await sleep(20);
     await this.db.query('SELECT pg_drop_replication_slot($1)', [slot]);
   }
 
-  /** The process that serves the slot, once there is one. */
+  /** Waits for the walsender that serves the slot, and returns its process id. */
   async walsender(slot: string): Promise<number> {
     for (;;) {
       const { rows } = await this.db.query<{ pid: number | null }>(
@@ -84,7 +83,7 @@ export class Source implements AsyncDisposable {
     }
   }
 
-  /** Commits a backlog, without waiting for the disk at each commit: only who reads it is measured. */
+  /** Commits a backlog. The commits do not wait for the disk, because only its readers are measured. */
   async addBacklog({ events, perTransaction, bytes }: Shape, table: SourceTable = 'outbox.event'): Promise<void> {
     await this.db.query('SET synchronous_commit = off');
     await this.commit(Math.ceil(events / perTransaction), perTransaction, bytes, table);
@@ -102,16 +101,12 @@ export class Source implements AsyncDisposable {
     await db.query(`CALL ${procedureOf(table)}(${transactions}, ${size}, ${bytes})`);
   }
 
-  /** Average bytes of the contexts that are there. */
+  /** The average size of a context in the table, in bytes. */
   async averageBytes(table: SourceTable): Promise<number> {
     const { rows } = await this.db.query<{ bytes: number }>(
       `SELECT avg(octet_length(event_context::text))::float8 AS bytes FROM (SELECT event_context FROM ${table} LIMIT 10000) sample`,
     );
     return rows[0]!.bytes;
-  }
-
-  async empty(): Promise<void> {
-    await this.db.query('TRUNCATE outbox.event, peer.event');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

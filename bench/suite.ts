@@ -4,5 +4,5 @@ import { FAULTS } from './scenarios/faults.ts';
 import { LIVE } from './scenarios/live.ts';
 import { SUSTAINED } from './scenarios/sustained.ts';
 
-/** All of `npm run bench`, in the order in which it is run and shown. */
+/** All scenarios of `npm run bench`, in the order in which they run and are shown. */
 export const SCENARIOS: readonly Scenario[] = [...CATCH_UPS, LIVE, SUSTAINED, FAULTS];

@@ -1,11 +1,10 @@
 /**
- * How long events wait when a streamer dies and another stands by: from the fault to the first event, emitted right after
- * it, that can be queried in ClickHouse. All settings are the defaults; that event waits OUTBOX_FLUSH_INTERVAL_MS, too.
+ * How long events wait when a streamer dies while another stands by. Measures from the fault until an event that was emitted
+ * right after it can be queried in ClickHouse. All settings are the defaults, so that event also waits OUTBOX_FLUSH_INTERVAL_MS.
  *
  *   npm run bench:takeover -- [--repeat 20]
  */
-import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,7 +18,7 @@ import { Proxy } from '../test/support/proxy.ts';
 import { logged } from './processes.ts';
 
 const CLI = new URL('../packages/streamer/dist/streamer/commands/cli.js', import.meta.url).pathname;
-/** A standby looks twice a second: faults come at any moment in between. */
+/** A standby checks twice a second, so a fault comes at a random moment within this time. */
 const PHASES_MS = 1000;
 const POLL_MS = 10;
 

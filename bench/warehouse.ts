@@ -1,19 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ClickHouseLogLevel, createClient } from '@clickhouse/client';
-import type { ClickHouseClient } from '@clickhouse/client';
-import { startClickHouse } from '../src/embedded/clickhouse.ts';
-import type { EmbeddedClickHouse } from '../src/embedded/clickhouse.ts';
+import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickhouse/client';
+import { startClickHouse, type EmbeddedClickHouse } from '../src/embedded/clickhouse.ts';
 import { migrateClickHouse } from '../src/streamer/commands/migrate.ts';
 import type { Worker } from './worker.ts';
 
-/** A question costs ClickHouse about a millisecond of CPU: often only where the end is near. */
+/** A count costs ClickHouse about a millisecond of CPU, so it is frequent only near the end. */
 const POLL_MS = 25;
 const FAR_POLL_MS = 200;
 const NEAR = 0.85;
-/** Nothing is so slow that no further row can be queried for so long. */
+/** Even the slowest contestant adds a row within this time. */
 const STUCK_MS = 120_000;
 
-/** A ClickHouse of one measurement, with the table that `migrate` makes, and what a benchmark asks of it. */
+/** The ClickHouse of one measurement, with the table that `migrate` creates, and what the benchmarks do with it. */
 export class Warehouse implements AsyncDisposable {
   readonly server: EmbeddedClickHouse;
   readonly client: ClickHouseClient;
@@ -27,7 +25,7 @@ export class Warehouse implements AsyncDisposable {
     });
   }
 
-  /** @param typed whether the table types the JSON, or keeps the text alone */
+  /** @param typed whether the table types the JSON, or has only the text */
   static async start(typed = true): Promise<Warehouse> {
     const warehouse = new Warehouse(await startClickHouse());
     await migrateClickHouse(warehouse.server.url, 'events', () => undefined);
@@ -35,7 +33,7 @@ export class Warehouse implements AsyncDisposable {
     return warehouse;
   }
 
-  /** On a directory that outlives it, without a table. */
+  /** Starts a server on a directory that outlives it. Creates no table. */
   static async attach(directory: string): Promise<Warehouse> {
     return new Warehouse(await startClickHouse({ directory }));
   }
@@ -67,8 +65,8 @@ export class Warehouse implements AsyncDisposable {
   }
 
   /**
-   * Resolves when `there` says that so many rows can be queried; throws when it says nothing new for minutes, or when who
-   * should deliver them has ended.
+   * Resolves when `there` reports that so many rows can be queried. Throws if its answer does not change for two minutes, or if
+   * the worker that should deliver them has ended.
    */
   async until(rows: number, by?: Worker, there: () => Promise<number> = async () => this.count()): Promise<void> {
     let seen = -1;
@@ -84,7 +82,7 @@ export class Warehouse implements AsyncDisposable {
     }
   }
 
-  /** Rows, and how many of them are not the first of their event. */
+  /** Counts rows, and duplicates: rows beyond the first of each event. */
   async verify(table = 'events', key = 'event_id'): Promise<{ rows: number; doubles: number }> {
     const [found] = await this.select<{ rows: number; doubles: number }>(
       `SELECT count() AS rows, count() - uniqExact(${key}) AS doubles FROM ${table}`,
@@ -92,7 +90,7 @@ export class Warehouse implements AsyncDisposable {
     return found!;
   }
 
-  /** INSERT statements and the parts that they made, since the server's start. */
+  /** INSERT statements, and the parts that they created, since the server started. */
   async written(): Promise<{ inserts: number; parts: number }> {
     const [found] = await this.select<{ inserts: number; parts: number }>(
       `SELECT sumIf(value, event = 'InsertQuery') AS inserts, sumIf(value, event = 'MergeTreeDataWriterBlocks') AS parts
@@ -101,7 +99,7 @@ export class Warehouse implements AsyncDisposable {
     return found!;
   }
 
-  /** Rows and bytes of contexts of each INSERT of the streamer, in their order. */
+  /** Rows and bytes of contexts of each INSERT of the streamer, in the order of the inserts. */
   async inserts(): Promise<{ rows: number; bytes: number }[]> {
     return this.select(
       'SELECT count() AS rows, sum(length(event_context_text)) AS bytes FROM events GROUP BY delivered_at ORDER BY delivered_at',

@@ -14,15 +14,15 @@ interface Sample {
 
 interface Walsender {
   pid: number;
-  /** Seconds since the last status that it got was sent. */
+  /** Seconds since the streamer sent the last status that arrived. */
   status_age: number;
-  /** It waits for the streamer to read. */
+  /** Whether it waits for the streamer to read. */
   waits: boolean;
   sent_lsn: string;
   retained_mb: number;
 }
 
-/** Looks at a streamer and its walsender while a scenario runs, and draws what it saw. */
+/** Samples a streamer and its walsender while a scenario runs, and draws the streamer's memory. */
 export class Watch implements AsyncDisposable {
   readonly #db: Client;
   readonly #began = performance.now();
@@ -34,9 +34,9 @@ export class Watch implements AsyncDisposable {
   #walsender: Walsender | undefined;
   #asking: Promise<void> | undefined;
   peakMb = 0;
-  /** The oldest status that was the last one, s. */
+  /** The longest time without a new status, in seconds. */
   longestSilence = 0;
-  /** For so long the walsender could send nothing, s. */
+  /** How long the walsender could send nothing, in seconds. */
   pausedSeconds = 0;
 
   private constructor(db: Client, pid: number) {
@@ -55,12 +55,12 @@ export class Watch implements AsyncDisposable {
     return new Watch(db, pid);
   }
 
-  /** Another process streams now. */
+  /** Watches another process, which streams from now on. */
   follow(pid: number): void {
     this.#pid = pid;
   }
 
-  /** How many walsenders served the slot: one, unless the streamer was started again. */
+  /** How many walsenders served the slot: one, unless the streamer was restarted. */
   get walsenders(): number {
     return this.#walsenders.size;
   }
@@ -74,7 +74,7 @@ export class Watch implements AsyncDisposable {
     console.log(`${this.#head()}  -- ${what}`);
   }
 
-  /** RSS over time: a column is the largest of its part of the time, the top is `topMb`. */
+  /** Draws RSS over time. Each column shows the maximum of its time slice; the top is `topMb`. */
   curve(topMb: number): string {
     const last = this.#samples.at(-1)?.atMs ?? 0;
     const column = (atMs: number): number => Math.min(CURVE_COLUMNS - 1, Math.floor((atMs / last) * CURVE_COLUMNS));
@@ -113,7 +113,7 @@ export class Watch implements AsyncDisposable {
       this.#samples.push({ atMs: this.#elapsed, residentMb });
       this.peakMb = Math.max(this.peakMb, peakMb);
     } catch {
-      // killed, and not yet followed by another
+      // the process was killed, and its successor has not started yet
     }
   }
 
@@ -134,7 +134,7 @@ export class Watch implements AsyncDisposable {
       }
       this.#walsender = now;
     } catch (error) {
-      console.log(`no answer from Postgres after ${Math.round(performance.now() - began)} ms: ${String(error)}`);
+      console.log(`Postgres did not answer after ${Math.round(performance.now() - began)} ms: ${String(error)}`);
     } finally {
       this.#asking = undefined;
     }

@@ -1,14 +1,13 @@
-import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
 const CLI = new URL('../packages/streamer/dist/streamer/commands/cli.js', import.meta.url).pathname;
 
-/** A line that a worker, or the streamer's log, says. */
+/** A line that a worker prints, or a line of the streamer's log. */
 export type Line = Readonly<Record<string, unknown>> & { readonly msg: string };
 
-/** A process that is measured. It says what it does in lines of JSON: `attached` when its work begins. */
+/** A process that is measured. It reports in lines of JSON: `attached` when its work begins. */
 export class Worker implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #exit: Promise<unknown>;
@@ -29,12 +28,12 @@ export class Worker implements AsyncDisposable {
     });
   }
 
-  /** A script of bench/workers; resolves when it has begun. */
+  /** Starts a script of bench/workers; resolves when the script reports `attached`. */
   static async start(script: string, environment: Record<string, string>): Promise<Worker> {
     return Worker.#spawn([new URL(`workers/${script}`, import.meta.url).pathname], environment);
   }
 
-  /** The streamer as it is built; resolves once it holds the slot. */
+  /** Starts the built streamer; resolves when it holds the slot. */
   static async stream(environment: Record<string, string>): Promise<Worker> {
     return Worker.#spawn([CLI, 'run'], { OUTBOX_HEALTH_PORT: '0', ...environment });
   }
@@ -50,7 +49,7 @@ export class Worker implements AsyncDisposable {
     return this.#child.pid!;
   }
 
-  /** The first line with this message; rejects when the process ends before it. */
+  /** Resolves with the first line that has this message; rejects if the process ends first. */
   async said(message: string): Promise<Line> {
     for (;;) {
       const line = this.#lines.find(({ msg }) => msg === message);
@@ -60,7 +59,7 @@ export class Worker implements AsyncDisposable {
     }
   }
 
-  /** Throws when it has ended. */
+  /** Throws if the process has ended. */
   mustRun(): void {
     if (this.#hasEnded) throw new Error(`a worker ended: ${JSON.stringify(this.#lines.at(-1))}`);
   }
@@ -75,12 +74,12 @@ export class Worker implements AsyncDisposable {
   }
 }
 
-/** For workers: says a line. */
+/** For workers: prints a line. */
 export function say(msg: string, fields: Record<string, unknown> = {}): void {
   process.stdout.write(`${JSON.stringify({ msg, ...fields })}\n`);
 }
 
-/** For workers: a variable of the environment that must be there. */
+/** For workers: returns a required environment variable. */
 export function given(name: string): string {
   const value = process.env[name];
   if (value === undefined) throw new Error(`${name} is missing`);

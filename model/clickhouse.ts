@@ -1,7 +1,19 @@
-import { outlast } from './plan.ts';
-import type { Steps } from './plan.ts';
-import { ANSWERED, NOBODY, REFUSED, RETRY, SENT, tokenOfIntent, UNSENT, VIEW } from './state.ts';
-import type { Attempt, EventId, Insert, Row, State, Token } from './state.ts';
+import { outlast, type Steps } from './plan.ts';
+import {
+  ANSWERED,
+  NOBODY,
+  REFUSED,
+  RETRY,
+  SENT,
+  UNSENT,
+  VIEW,
+  type Attempt,
+  type Batch,
+  type EventId,
+  type Row,
+  type State,
+  type Token,
+} from './state.ts';
 
 /** What becomes of the attempts: applied part by part, dropped by the token, refused, lost. */
 export function clickhouseSteps(steps: Steps): void {
@@ -55,8 +67,8 @@ function attemptSteps(steps: Steps, attempt: Attempt, index: number): void {
     );
   }
   const lose = (d: State): void => {
-    forget(d, attempt);
     d.attempts[index]!.owner = NOBODY;
+    forget(d, owner);
   };
   steps.fault('lostAnswer', 'the answer is lost', lose, what);
 }
@@ -75,24 +87,26 @@ function apply({ world }: Steps, d: State, index: number, part: number, isKnown:
     if (part === VIEW) d.view[event]!++;
     else if (partitionOf(event, world.partitions) === part) {
       d.table[event]!++;
-      d.stamps[event] = tokenOfIntent(attempt.token);
+      d.stamps[event] = attempt.token;
     }
   }
 }
 
 function refuse(d: State, index: number, heavy: boolean): void {
-  const own = insertOf(d, d.attempts[index]!);
+  const { owner } = d.attempts[index]!;
   finish(d, index, 'refused');
-  if (own !== undefined) own.heavy = heavy;
+  const batch = d.streamers[owner]?.batch;
+  if (batch !== undefined) batch.heavy = heavy;
 }
 
 /** A view's fault is no row's: the same insert again. */
 function failView(d: State, index: number): void {
-  const own = insertOf(d, d.attempts[index]!);
+  const { owner } = d.attempts[index]!;
   finish(d, index, 'refused');
-  if (own === undefined) return;
-  own.state = UNSENT;
-  own.viewFailed = true;
+  const batch = d.streamers[owner]?.batch;
+  if (batch === undefined) return;
+  batch.state = UNSENT;
+  batch.viewFailed = true;
 }
 
 function finish(d: State, index: number, outcome: 'answered' | 'refused'): void {
@@ -103,21 +117,17 @@ function finish(d: State, index: number, outcome: 'answered' | 'refused'): void 
     else d.retry = undefined;
     return;
   }
-  const own = insertOf(d, attempt!);
-  if (own !== undefined) own.state = outcome === 'answered' ? ANSWERED : REFUSED;
-}
-
-function insertOf(d: State, { owner, index }: Attempt): Insert | undefined {
-  return d.streamers[owner]?.batch?.inserts[index];
+  const batch = d.streamers[owner]?.batch;
+  if (batch !== undefined) batch.state = outcome === 'answered' ? ANSWERED : REFUSED;
 }
 
 /** Whoever waited does not know what became of it. */
-function forget(d: State, attempt: Attempt): void {
-  if (attempt.owner === RETRY) d.retry = undefined;
-  const own = insertOf(d, attempt);
-  if (own === undefined) return;
-  own.state = UNSENT;
-  own.lone = false;
+function forget(d: State, owner: number): void {
+  if (owner === RETRY) d.retry = undefined;
+  const batch = d.streamers[owner]?.batch;
+  if (batch === undefined) return;
+  batch.state = UNSENT;
+  batch.lone = false;
 }
 
 function windowSteps(steps: Steps): void {
@@ -133,8 +143,7 @@ function windowSteps(steps: Steps): void {
       if (d.replica !== undefined) d.replica = { ...d.replica, ledger: age({ ...d.replica.ledger }) };
       for (const { row, batch } of d.streamers) {
         age(row);
-        if (world.without('readBackOnceAttached')) continue;
-        for (const own of batch?.inserts ?? []) own.old = true;
+        if (batch !== undefined && !world.without('readBackOnceAttached')) batch.old = true;
       }
       if (!world.without('longInserts')) outlast(d);
       if (d.retry?.state === 'absent' && !world.without('longInserts')) d.retry.state = 'locked';
@@ -169,16 +178,16 @@ export function isRemembered({ s, world }: Steps, { todo, rows, token }: Attempt
   });
 }
 
-export function attemptOf(steps: Steps, owner: number, token: Token, rows: readonly EventId[], index: number): Attempt {
+export function attemptOf(steps: Steps, owner: number, token: Token, rows: readonly EventId[]): Attempt {
   const { world } = steps;
   const todo = [...new Set(rows.map((event) => partitionOf(event, world.partitions)))].toSorted((a, b) => a - b);
   if (world.view) todo.push(VIEW);
-  return { owner, index, token, rows, todo, touched: false };
+  return { owner, token, rows, todo, touched: false };
 }
 
-export function sent(own: Insert): void {
-  own.state = SENT;
-  own.mayBeThere = true;
+export function sent(batch: Batch): void {
+  batch.state = SENT;
+  batch.mayBeThere = true;
 }
 
 const partitionOf = (event: EventId, partitions: number): number => event % partitions;

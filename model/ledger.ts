@@ -1,7 +1,17 @@
-import type { Steps, World } from './plan.ts';
-import { end } from './plan.ts';
-import { copyRow, formatPosition, isAnswered, lsnOf, nameOf, STATEMENTS } from './state.ts';
-import type { LateWrite, Row, State, Streamer, Written } from './state.ts';
+import { end, type Steps, type World } from './plan.ts';
+import {
+  ANSWERED,
+  copyRow,
+  formatPosition,
+  lsnOf,
+  nameOf,
+  STATEMENTS,
+  type LateWrite,
+  type Row,
+  type State,
+  type Streamer,
+  type Written,
+} from './state.ts';
 
 /** The rows of outbox.stream and outbox.quarantine, and how they are written: src/streamer/ledger/ledger.ts. */
 
@@ -78,7 +88,7 @@ export const canWrite = (me: Streamer): boolean => me.link >= STATEMENTS;
 /** What is delivered by now, as this session may write it. */
 export function settled({ s, world }: Steps, me: Streamer): Omit<Written, 'pending'> {
   const { row, batch } = me;
-  const delivered = isAnswered(batch) ? batch.to : row.delivered;
+  const delivered = batch?.state === ANSWERED ? batch.to : row.delivered;
   const acked = world.without('ackLimitAfter') ? row.acked : Math.max(row.acked, world.ackable(s, delivered));
   return { delivered, acked, readBackBelow: lsnOf(delivered) >= row.readBackBelow ? 0 : row.readBackBelow };
 }
@@ -86,9 +96,7 @@ export function settled({ s, world }: Steps, me: Streamer): Omit<Written, 'pendi
 export function formatRow({ delivered, pending, acked, readBackBelow }: Written | Row): string {
   const parts = [`delivered ${formatPosition(delivered)}`];
   if (pending !== undefined)
-    parts.push(
-      `pending to ${formatPosition(pending.to)} [${String(pending.rows)}] token ${pending.token}${pending.inserts > 1 ? ` in ${pending.inserts}` : ''}`,
-    );
+    parts.push(`pending to ${formatPosition(pending.to)} [${String(pending.rows)}] token ${pending.token}`);
   if (readBackBelow > 0) parts.push(`read back below ${readBackBelow}`);
   parts.push(`acked ${acked}`);
   return parts.join(', ');

@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { explore } from './explore.ts';
-import type { Model } from './explore.ts';
+import { explore, type Model } from './explore.ts';
 import { Protocol } from './protocol.ts';
 import { BREAKS } from './rules.ts';
 import { LARGE, SMALL } from './scenarios.ts';

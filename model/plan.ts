@@ -1,4 +1,4 @@
-import { copy, lsnOf, startOf, tokenOfInsert } from './state.ts';
+import { copy, lsnOf, startOf } from './state.ts';
 import type { EventId, Fault, Faults, Lsn, Position, Row, State, Streamer, Token } from './state.ts';
 import { CUT_OFF, DOWN, NOBODY } from './state.ts';
 import type { Step } from './explore.ts';
@@ -12,8 +12,6 @@ export interface Plan {
   readonly committed?: number;
   readonly streamers?: 1 | 2;
   readonly maxRows?: number;
-  /** Most inserts of a batch at the same time. */
-  readonly inserts?: 1 | 2;
   readonly partitions?: 1 | 2;
   readonly view?: boolean;
   /** The operator calls `quarantine retry` until the quarantine is empty. */
@@ -34,7 +32,6 @@ export class World {
   readonly committed: number;
   readonly streamers: number;
   readonly maxRows: number;
-  readonly inserts: number;
   readonly partitions: number;
   readonly view: boolean;
   readonly retry: boolean;
@@ -51,7 +48,6 @@ export class World {
     this.committed = plan.committed ?? 0;
     this.streamers = plan.streamers ?? 1;
     this.maxRows = plan.maxRows ?? 9;
-    this.inserts = plan.inserts ?? 1;
     this.partitions = plan.partitions ?? 1;
     this.view = plan.view ?? false;
     this.retry = plan.retry ?? false;
@@ -152,7 +148,6 @@ export function downStreamer(): Streamer {
     cut: 0,
     batch: undefined,
     held: false,
-    done: [],
     absent: [],
   };
 }
@@ -171,10 +166,8 @@ export function outlast(draft: State): void {
 
 export function tokensInUse(s: State): Set<Token> {
   const used = new Set<Token>();
-  const add = (item: { readonly token: Token; readonly inserts?: number | readonly unknown[] } | undefined): void => {
-    if (item === undefined) return;
-    const inserts = typeof item.inserts === 'number' ? item.inserts : (item.inserts?.length ?? 1);
-    for (let index = 0; index < inserts; index++) used.add(tokenOfInsert(item.token, index));
+  const add = (item: { readonly token: Token } | undefined): void => {
+    if (item !== undefined) used.add(item.token);
   };
   add(s.ledger.pending);
   add(s.before?.pending);
@@ -198,7 +191,7 @@ export function tokensInUse(s: State): Set<Token> {
 export function freshToken(s: State): Token {
   const used = tokensInUse(s);
   let token = 1;
-  while (used.has(token) || used.has(tokenOfInsert(token, 1))) token++;
+  while (used.has(token)) token++;
   return token;
 }
 

@@ -1,8 +1,6 @@
 import { executeLate, formatRow } from './ledger.ts';
-import { outlast } from './plan.ts';
-import type { Steps } from './plan.ts';
-import { copyRow, CUT_OFF, STREAM } from './state.ts';
-import type { Replica, State } from './state.ts';
+import { outlast, type Steps } from './plan.ts';
+import { copyRow, CUT_OFF, STREAM, type Replica, type State } from './state.ts';
 
 /** What the application, Postgres and its operator do. */
 export function postgresSteps(steps: Steps): void {

@@ -1,12 +1,10 @@
 import { clickhouseSteps } from './clickhouse.ts';
 import { encode } from './encode.ts';
 import type { Model, Step } from './explore.ts';
-import { downStreamer, NO_ROW, Steps, tokensInUse, World } from './plan.ts';
-import type { Plan } from './plan.ts';
+import { downStreamer, NO_ROW, Steps, tokensInUse, World, type Plan } from './plan.ts';
 import { postgresSteps } from './postgres.ts';
 import { retrySteps } from './retry.ts';
-import { DOWN, LIVE, lsnOf, NOBODY, SENT, STOPPED, STREAM, UNSENT } from './state.ts';
-import type { Faults, State } from './state.ts';
+import { DOWN, LIVE, lsnOf, NOBODY, STOPPED, STREAM, UNSENT, type Faults, type State } from './state.ts';
 import { sessionSteps } from './session.ts';
 
 const NO_FAULTS: Faults = {
@@ -82,7 +80,7 @@ export class Protocol implements Model<State> {
       if (me.phase === DOWN || me.phase === STOPPED) continue;
       const isZombie = !me.mine && me.phase === LIVE;
       const waits = d.attempts.some(({ owner }) => owner === i);
-      const canSend = me.proven && me.batch?.inserts.some(({ state }) => state <= SENT) === true;
+      const canSend = me.proven && me.batch !== undefined && me.batch.state <= 1;
       // waiting for an answer, without another attempt to follow, is as good as an attempt of nobody
       if (
         isZombie &&
@@ -122,9 +120,7 @@ export class Protocol implements Model<State> {
   violation(s: State): string | undefined {
     if (s.wrong !== undefined) return s.wrong;
     const world = this.#world;
-    const quiet =
-      s.attempts.length === 0 &&
-      s.streamers.every(({ batch }) => batch?.inserts.every(({ state }) => state !== UNSENT) ?? true);
+    const quiet = s.attempts.length === 0 && s.streamers.every(({ batch }) => batch?.state !== UNSENT);
     for (let event = 0; event < world.events.length; event++) {
       const rows = s.table[event]!;
       if (rows > 1) return `twice: event ${event} is in the table twice`;

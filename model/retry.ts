@@ -1,6 +1,5 @@
 import { attemptOf } from './clickhouse.ts';
-import { freshToken, tokenOfQuarantined } from './plan.ts';
-import type { Steps } from './plan.ts';
+import { freshToken, tokenOfQuarantined, type Steps } from './plan.ts';
 import { NOBODY, RETRY } from './state.ts';
 
 /** `quarantine retry`: locks the row, reads back, inserts, deletes the row. */
@@ -32,7 +31,7 @@ export function retrySteps(steps: Steps): void {
   if (state === 'absent' && proven) {
     steps.add('retry inserts the row', (d) => {
       const own = world.without('retryAnyToken') ? freshToken(d) : token;
-      d.attempts.push(attemptOf(steps, RETRY, own, [event], 0));
+      d.attempts.push(attemptOf(steps, RETRY, own, [event]));
       d.retry!.state = 'sent';
       if (!d.retried.includes(event)) d.retried.push(event);
     });

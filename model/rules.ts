@@ -14,7 +14,6 @@ export const BREAKS = {
   settleEarly: 'an intent settles itself',
   noIntent: 'inserts without an intent',
   cutAnew: 'forgets the pending insert and cuts a new range',
-  cutByConfig: 'sends the pending range in another number of inserts than was recorded',
   cutByLimits: 'cuts the pending range by its own limits, under the recorded token',
   noEpochCheckOnIntent: 'writes an intent under a lost epoch',
   noEpochCheckOnSettle: 'settles under a lost epoch',
@@ -24,7 +23,6 @@ export const BREAKS = {
   readBeforeTake: 'reads the row before it takes the epoch',
   keepMemory: 'keeps its memory over a lost connection',
   // tokens
-  oneToken: 'all inserts of a batch go under one token',
   newTokenOnRetry: 'a repeated insert gets a new token',
   rangeToken: 'a token is made of the range alone',
   noDeadline: 'an attempt may be sent however old the proof of the epoch is',
@@ -45,8 +43,6 @@ export const BREAKS = {
   viewsUncounted: "counts the blocks of the table alone, not of the views' targets",
   // splitting and quarantine
   splitUnwaited: 'splits while an older attempt may be under way',
-  splitBesideOthers: 'splits while another insert of the batch is under way',
-  splitForgetsOthers: 'inserts of a batch that are there are not read back after another was refused',
   splitInMemory: 'splits without writing the smaller intent',
   splitAlthoughThere: 'splits although rows of the refused insert are there',
   splitOnlyIfRangeAbsent: 'splits only when nothing of the range is there, also where a read-back has found some of it',

@@ -1,8 +1,7 @@
 import type { Plan } from './plan.ts';
 import type { Broken } from './rules.ts';
 import { LARGE_WORLDS } from './worlds.large.ts';
-import { VOIDED, WORLDS } from './worlds.ts';
-import type { Known } from './worlds.ts';
+import { VOIDED, WORLDS, type Known } from './worlds.ts';
 
 /** What explore finds: nothing, or the property that is violated first. */
 export type Outcome =
@@ -40,7 +39,6 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['settleEarly'], 'restart', 'claimed', [3]],
   [['noIntent'], 'restart', 'twice', [3]],
   [['cutAnew'], 'restart', 'twice', [4]],
-  [['cutByConfig'], 'two inserts', 'twice', [4]],
   [['cutByLimits'], 'restart', 'altered', [4]],
   [['noEpochCheckOnIntent', 'noCompare'], 'takeover', 'twice', [5]],
   [['noEpochCheckOnSettle'], 'window off', 'twice', [5]],
@@ -48,7 +46,6 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['lazyLedger'], 'Postgres crashes', 'twice', [3]],
   [['readBeforeTake'], 'window off', 'twice', [5]],
   [['keepMemory'], 'failover, synced slot', 'lost', [5]],
-  [['oneToken'], 'two inserts', 'claimed', [4]],
   [['newTokenOnRetry'], 'restart', 'twice', [4]],
   [['rangeToken'], 'failover, two streamers', 'claimed', [4]],
   [['noDeadline'], 'failover, two streamers', 'twice', [5]],
@@ -66,8 +63,6 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['viewsUnsaid'], 'failing view', 'uncounted', [4]],
   [['viewsUncounted'], 'failing view', 'twice', [4]],
   [['splitUnwaited'], 'refused row', 'twice', [4]],
-  [['splitBesideOthers'], 'two inserts, refused row', 'twice', [4]],
-  [['splitForgetsOthers'], 'two inserts, refused row', 'twice', [4]],
   [['splitInMemory'], 'refused row', 'twice', [3]],
   [['splitAlthoughThere'], 'out of memory', 'twice', [4]],
   [['splitOnlyIfRangeAbsent'], 'failover, row never mended', 'stuck', [7]],

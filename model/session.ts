@@ -1,13 +1,12 @@
 import { deliverySteps } from './delivery.ts';
 import { executeTake, formatRow, write } from './ledger.ts';
-import { end } from './plan.ts';
-import type { Steps } from './plan.ts';
+import { end, type Steps } from './plan.ts';
 import {
+  ANSWERED,
   ATTACHED,
   copyRow,
   CUT_OFF,
   DOWN,
-  isAnswered,
   LIVE,
   lsnOf,
   nameOf,
@@ -16,8 +15,11 @@ import {
   STOPPED,
   STREAM,
   TAKEN,
+  type Lsn,
+  type Position,
+  type State,
+  type Streamer,
 } from './state.ts';
-import type { Lsn, Position, State, Streamer } from './state.ts';
 
 /** What one streamer does; the names are those of the code's functions: src/streamer/session.ts, acks.ts. */
 export function sessionSteps(steps: Steps, i: number): void {
@@ -34,7 +36,7 @@ export function sessionSteps(steps: Steps, i: number): void {
   if (me.link !== STREAM) steps.add(`${nameOf(i)} ends: connection lost`, (d) => end(d, i));
   else if (me.phase !== ATTACHED && !me.mine) steps.add(`${nameOf(i)} prove: epoch lost`, (d) => end(d, i));
   if (me.phase === ATTACHED && me.link === STREAM) take(steps, i);
-  if (me.phase === TAKEN) checkReach(steps, i);
+  if (me.phase === TAKEN) detectLedgerBehind(steps, i);
   if (me.phase !== LIVE) return;
   deliverySteps(steps, i);
   release(steps, i);
@@ -115,7 +117,6 @@ function take(steps: Steps, i: number): void {
       row,
       cut: Math.max(row.delivered, began),
       batch: undefined,
-      done: [],
       absent: [],
       held: !world.without('holdForgotten') && !world.without('ackPastQuarantine') && d.quarantine.some(isUnacked),
     };
@@ -128,7 +129,7 @@ function take(steps: Steps, i: number): void {
 }
 
 /** Rows of this source that the ledger cannot have sent mean that it is a restored one: delivery/ledger-behind.ts, Ledger.distrust. */
-function checkReach(steps: Steps, i: number): void {
+function detectLedgerBehind(steps: Steps, i: number): void {
   const { s, world } = steps;
   const me = s.streamers[i]!;
   const { delivered, pending, readBackBelow, acked } = me.row;
@@ -137,15 +138,14 @@ function checkReach(steps: Steps, i: number): void {
     const position = world.positionOf(s, event);
     if (lsnOf(position) < readBackBelow) return false;
     if (world.without('distrustByReach')) return position > (pending?.to ?? delivered);
-    const isPending = pending !== undefined && position <= pending.to && s.stamps[event] === pending.token;
-    return position > delivered && !isPending;
+    return position > delivered && s.stamps[event] !== pending?.token;
   };
   const strange = [...s.table.keys()].filter(isStrange);
   const live = (d: State): void => {
     d.streamers[i]!.phase = LIVE;
   };
   if (strange.length === 0 || world.without('noDistrust')) {
-    steps.add(`${nameOf(i)} checkReach: nothing beyond the ledger`, live);
+    steps.add(`${nameOf(i)} detectLedgerBehind: nothing beyond the ledger`, live);
     return;
   }
   const last = Math.max(...strange.map((event) => lsnOf(world.positionOf(s, event))));
@@ -208,7 +208,7 @@ function sendStatus(steps: Steps, i: number): void {
   let flush = row.acked;
   if (world.without('ackWhenCut')) flush = Math.max(flush, world.ackable(s, cut));
   if (world.without('ackWhenAnswered'))
-    flush = Math.max(flush, world.ackable(s, isAnswered(batch) ? batch.to : row.delivered));
+    flush = Math.max(flush, world.ackable(s, batch?.state === ANSWERED ? batch.to : row.delivered));
   if (world.without('ackLimitAfter')) flush = Math.max(flush, idleLsn(steps, me), world.ackable(s, row.delivered));
   if (flush <= s.confirmedFlush || flush > s.wal.length + 1) return;
   steps.add(`${nameOf(i)} sendStatus: flush ${flush}`, (d) => {

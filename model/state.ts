@@ -11,8 +11,6 @@ export interface Pending {
   readonly to: Position;
   readonly token: Token;
   readonly rows: readonly EventId[];
-  /** How many inserts the rows go out in, at the same time. */
-  readonly inserts: number;
   /** Recorded so long ago that the token is not trusted any more. */
   readonly old: boolean;
 }
@@ -44,13 +42,6 @@ export const ANSWERED = 3;
 
 export interface Batch {
   readonly to: Position;
-  readonly token: Token;
-  readonly rows: readonly EventId[];
-  readonly inserts: Insert[];
-}
-
-/** Some of a batch's rows, under a token of their own. */
-export interface Insert {
   readonly token: Token;
   readonly rows: readonly EventId[];
   /** What is sent: all rows, or those that the read-back did not find. */
@@ -98,9 +89,7 @@ export interface Streamer {
   batch: Batch | undefined;
   /** The stream has not passed the WAL of a row put into quarantine: nothing more may be acknowledged. */
   held: boolean;
-  /** Rows behind `cut` that this session has inserted: in one of several inserts, of which another was refused. */
-  done: readonly EventId[];
-  /** Rows that this session knows not to be there: they were refused, and looked for. */
+  /** Rows that this session knows not to be there: their insert was refused, and looked for. */
   absent: readonly EventId[];
 }
 
@@ -108,8 +97,6 @@ export interface Streamer {
 export interface Attempt {
   /** Index of the streamer that waits for the answer; RETRY; NOBODY. */
   owner: number;
-  /** Which of its batch's inserts it is. */
-  readonly index: number;
   readonly token: Token;
   readonly rows: readonly EventId[];
   /** Partitions still to be written, and VIEW. */
@@ -205,16 +192,6 @@ export interface State {
   wrong: string | undefined;
 }
 
-/** ClickHouse has answered all of it. */
-export const isAnswered = (batch: Batch | undefined): batch is Batch =>
-  batch?.inserts.every(({ state }) => state === ANSWERED) === true;
-
-/** The token of one of the inserts that a token's rows go out in. */
-export const tokenOfInsert = (token: Token, index: number): Token => token + 50 * index;
-
-/** What the rows of an insert show of its intent, whose time they carry. */
-export const tokenOfIntent = (token: Token): Token => (token < 100 ? token % 50 : token);
-
 export const nameOf = (streamer: number): string => 'AB'[streamer]!;
 export const lsnOf = (position: Position): Lsn => position >> 2;
 export const startOf = (lsn: Lsn): Position => lsn * 4;
@@ -235,10 +212,7 @@ export function copy(s: State): State {
     streamers: s.streamers.map((me) => ({
       ...me,
       row: { ...me.row },
-      batch:
-        me.batch === undefined
-          ? undefined
-          : { ...me.batch, inserts: me.batch.inserts.map((insert) => ({ ...insert })) },
+      batch: me.batch === undefined ? undefined : { ...me.batch },
     })),
     retry: s.retry === undefined ? undefined : { ...s.retry },
     attempts: s.attempts.map((attempt) => ({ ...attempt })),

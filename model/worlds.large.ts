@@ -3,29 +3,6 @@ import type { Known } from './worlds.ts';
 /** Together some minutes. */
 export const LARGE_WORLDS: Readonly<Record<string, Known>> = {
   'large: lost writes': { transactions: [2, 1], faults: { crash: 1, lostAnswer: 1, lostWrite: 2 }, invariants: [3, 5] },
-  'large: two inserts, two streamers': {
-    transactions: [2],
-    committed: 1,
-    inserts: 2,
-    streamers: 2,
-    faults: { crash: 1, lostAnswer: 1, lostWrite: 1, takeover: 1 },
-    invariants: [4, 5],
-  },
-  'large: two inserts, failover': {
-    transactions: [2, 1],
-    inserts: 2,
-    faults: { crash: 1, lostAnswer: 1, failover: 1 },
-    invariants: [4, 8],
-  },
-  'large: two inserts, refused rows': {
-    transactions: [3, 1],
-    committed: 2,
-    inserts: 2,
-    poison: [1, 2],
-    view: true,
-    faults: { crash: 1, lostAnswer: 1, heal: 1 },
-    invariants: [4, 7],
-  },
   'large: window off': {
     transactions: [2, 1],
     committed: 2,

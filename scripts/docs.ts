@@ -4,12 +4,13 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { POLICIES, type Entry } from '../src/error-codes/entry.ts';
 import { ERRORS } from '../src/errors.ts';
 import { COMMANDS } from '../src/streamer/commands/table.ts';
 import { METRICS } from '../src/streamer/telemetry/metrics-table.ts';
-import { prometheusLabel, prometheusName } from '../src/streamer/telemetry/metrics.ts';
-import type { Metric } from '../src/streamer/telemetry/metrics.ts';
+import { prometheusLabel, prometheusName, type Metric } from '../src/streamer/telemetry/metrics.ts';
 import { type Setting, SETTINGS } from '../src/streamer/settings.ts';
+import { layout } from './layout.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 
@@ -27,6 +28,8 @@ const ERROR_GROUPS = [
   { title: 'Embedded services', codes: /^OUTBOX_EMBEDDED/ },
 ];
 
+const LAYOUT_MARK = '<!-- layout: the READMEs of the folders, by npm run docs -->';
+
 /** Before and after the table, which `npm run docs` writes from src/streamer/commands/table.ts. */
 const COMMANDS_MARK = '<!-- commands: src/streamer/commands/table.ts, by npm run docs -->';
 
@@ -37,6 +40,7 @@ export function pages(): Record<string, string> {
     'docs/errors.md': errorsPage(),
     'docs/metrics.md': metricsPage(),
     '.env.example': envExample(),
+    'docs/architecture.md': withLayout('docs/architecture.md'),
     'README.md': withCommands('README.md'),
     'packages/streamer/README.md': withCommands('packages/streamer/README.md'),
   };
@@ -107,7 +111,7 @@ function markdownTable(head: string[], rows: string[][]): string {
 }
 
 function errorsPage(): string {
-  const unplaced = new Map<string, { happened: string; next: string }>(Object.entries(ERRORS));
+  const unplaced = new Map<string, Entry>(Object.entries(ERRORS));
   const groups = ERROR_GROUPS.map(({ title, codes }) => {
     const members = [...unplaced].filter(([code]) => codes.test(code));
     for (const [code] of members) unplaced.delete(code);
@@ -124,8 +128,8 @@ ${groups.join('\n\n')}
 `;
 }
 
-function errorEntry(code: string, { happened, next }: { happened: string; next: string }): string {
-  return `### ${code}\n\n${withLinks(happened)}\n\n**Next:** ${withLinks(next)}`;
+function errorEntry(code: string, { policy, happened, next }: Entry): string {
+  return `### ${code}\n\n${withLinks(happened)}\n\n**Policy, ${policy}:** ${POLICIES[policy].does}\n\n**Next:** ${withLinks(next)}`;
 }
 
 function withLinks(text: string): string {
@@ -174,13 +178,21 @@ function valuesColumn(values: readonly string[]): string {
   return [...prefixes, ...others].map((value) => `\`${value}${others.includes(value) ? '' : '_*'}\``).join(', ');
 }
 
-/** A page that is written by hand, but for the table of commands between its two marks. */
 function withCommands(path: string): string {
   const rows = Object.entries(COMMANDS).map(([name, { summary }]) => [`\`${name}\``, summary]);
-  const parts = readFileSync(join(ROOT, path), 'utf8').split(COMMANDS_MARK);
-  if (parts.length !== 3) throw new Error(`${path} has no table between two lines of ${COMMANDS_MARK}`);
-  parts[1] = `\n\n${markdownTable(['Command', 'What it does'], rows)}\n\n`;
-  return parts.join(COMMANDS_MARK);
+  return between(path, COMMANDS_MARK, markdownTable(['Command', 'What it does'], rows));
+}
+
+function withLayout(path: string): string {
+  return between(path, LAYOUT_MARK, `\`\`\`\n${layout()}\n\`\`\``);
+}
+
+/** A page that is written by hand, but for what stands between two marks. */
+function between(path: string, mark: string, text: string): string {
+  const parts = readFileSync(join(ROOT, path), 'utf8').split(mark);
+  if (parts.length !== 3) throw new Error(`${path} has nothing between two lines of ${mark}`);
+  parts[1] = `\n\n${text}\n\n`;
+  return parts.join(mark);
 }
 
 function envExample(): string {

@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { once } from 'node:events';
-import { get } from 'node:http';
-import type { IncomingMessage } from 'node:http';
+import { get, type IncomingMessage } from 'node:http';
 import { dirname, join, relative } from 'node:path';
 import { Deployment } from 'kubernetes-models/apps/v1';
 import { Job } from 'kubernetes-models/batch/v1';
@@ -10,10 +9,9 @@ import { ConfigMap, Secret } from 'kubernetes-models/v1';
 import type { PodSpec } from 'kubernetes-models/v1/PodSpec';
 import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { readConfig } from './streamer/config.ts';
-import type { Config } from './streamer/config.ts';
+import { readConfig, type Config } from './streamer/config.ts';
 import { serveHealth } from './streamer/telemetry/health.ts';
-import { Status } from './streamer/observe/readiness.ts';
+import { Readiness } from './streamer/observe/readiness.ts';
 
 const ROOT = join(import.meta.dirname, '../deploy/kubernetes');
 const MODELS = { ConfigMap, Deployment, Job, PodDisruptionBudget, Secret } as const;
@@ -161,7 +159,7 @@ test('the streamer has the memory that docs/operations.md asks for, and the time
 
 test('probes ask for what the health server serves, where it serves it', async () => {
   const config = { ...configOf(pods[0]!), healthPort: 0 };
-  const { port, stop } = await serveHealth(config, new Status(), async () => '');
+  const { port, stop } = await serveHealth(config, new Readiness(), async () => '');
   const answer = async (path: string): Promise<number> => {
     const [response] = (await once(get({ port, path }), 'response')) as [IncomingMessage];
     response.resume();

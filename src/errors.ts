@@ -1,3 +1,4 @@
+import type { Entry, Policy } from './error-codes/entry.ts';
 import { CLICKHOUSE } from './error-codes/clickhouse.ts';
 import { LIBRARY } from './error-codes/library.ts';
 import { POSTGRES } from './error-codes/postgres.ts';
@@ -10,6 +11,17 @@ import { PROCESS } from './error-codes/process.ts';
 export const ERRORS = { ...LIBRARY, ...POSTGRES, ...CLICKHOUSE, ...PROCESS } as const;
 
 export type ErrorCode = keyof typeof ERRORS;
+
+/** What is done about a code, whoever meets it: src/error-codes/entry.ts. */
+export function policyOf(code: ErrorCode): Policy {
+  return ERRORS[code].policy;
+}
+
+/** Whether the role lacks a privilege: what it may not see is not known. */
+export function isPrivilege(code: ErrorCode): boolean {
+  const entry: Entry = ERRORS[code];
+  return entry.isPrivilege === true;
+}
 
 export interface ErrorDetails {
   /** What exactly went wrong here, without any payload, password or parameter. */

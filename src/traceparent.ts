@@ -1,5 +1,4 @@
-import { isSpanContextValid } from '@opentelemetry/api';
-import type { SpanContext } from '@opentelemetry/api';
+import { isSpanContextValid, type SpanContext } from '@opentelemetry/api';
 
 /**
  * `00-<trace id>-<span id>-<flags>`, sampled or not; undefined for what is no valid span context.

@@ -1,12 +1,11 @@
 import { rm } from 'node:fs/promises';
 import { record } from '../bodies.ts';
-import { catchUp } from '../contestant.ts';
-import type { Contestant } from '../contestant.ts';
+import { catchUp, type Contestant } from '../contestant.ts';
 import type { Source } from '../source.ts';
 import { Warehouse } from '../warehouse.ts';
 import { Worker } from '../worker.ts';
 
-/** The bodies of one backlog, recorded once for all who post them. */
+/** The bodies of one backlog, recorded once for all contestants that post them. */
 class Bodies {
   readonly #source: Source;
   readonly #slot: string;
@@ -25,7 +24,7 @@ class Bodies {
     return this;
   }
 
-  /** The directory that holds them. */
+  /** The directory that holds them; the first call records them. */
   async directory(): Promise<string> {
     return (this.#recorded ??= record(this.#source, this.#slot, this.#events));
   }
@@ -47,7 +46,7 @@ function clickhouse(name: string, typed: boolean): Contestant {
   return {
     name,
     about:
-      'the bodies that the streamer’s encoder makes of this backlog, from files, with its settings, as many at a time',
+      'a client sends the bodies that the streamer’s encoder makes of this backlog. It reads them from files, and uses the streamer’s settings and number of parallel inserts',
     prepare: async (source, { events }) => {
       if (!bodiesOf.has(source)) bodiesOf.set(source, new Bodies(source, await source.addSlot(), events));
       const bodies = bodiesOf.get(source)!.use();

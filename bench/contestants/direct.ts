@@ -1,16 +1,15 @@
-import { catchUp } from '../contestant.ts';
-import type { Contestant } from '../contestant.ts';
+import { catchUp, type Contestant } from '../contestant.ts';
 import type { Shape } from '../source.ts';
 import { Warehouse } from '../warehouse.ts';
 import { Worker } from '../worker.ts';
 
-/** A request for each event is so slow that a part of the backlog says enough. */
+/** One request per event is so slow that a small part of the backlog is enough. */
 export const PART = 1 / 1000;
 export const IN_FLIGHT = 64;
 
 export const DIRECT: Contestant = {
   name: 'an insert an event',
-  about: `no outbox: the application inserts each event by a request of its own (JSONEachRow, ${IN_FLIGHT} in flight). Its events are one in ${1 / PART} of the others’`,
+  about: `no outbox: the application sends one insert per event (JSONEachRow, ${IN_FLIGHT} in flight). It sends one event for every ${1 / PART} events of the other contestants`,
   prepare: async (_, shape) => ({
     measure: async () => {
       await using warehouse = await Warehouse.start();
@@ -23,7 +22,7 @@ export const DIRECT: Contestant = {
   }),
 };
 
-/** So many events, when each is a request. */
+/** The number of events where each event is a request. */
 export function partOf({ events }: Shape): number {
   return Math.max(IN_FLIGHT, Math.round(events * PART));
 }

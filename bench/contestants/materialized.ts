@@ -9,13 +9,13 @@ import { Warehouse } from '../warehouse.ts';
 import { Source } from '../source.ts';
 
 /**
- * As its documentation says: the table has a primary key, the user may replicate, the database names its tables. Each repetition
- * has a Postgres of its own, because all that replicate one database make one publication, each anew.
+ * Set up as its documentation says: the table has a primary key, the user may replicate, the database names its tables. Each
+ * repetition has a Postgres of its own: engines that replicate the same database share a publication, and each creates it again.
  */
 export const MATERIALIZED: Contestant = {
   name: 'MaterializedPostgreSQL',
   about:
-    'the database engine of ClickHouse, which copies the table and keeps it as ReplacingMergeTree; set up before the backlog, stopped while it is committed; contexts are String',
+    'the database engine of ClickHouse, which copies the table and keeps the copy up to date as a ReplacingMergeTree. It is set up before the backlog is committed, and stopped while it is committed. Contexts are String',
   prepare: async (_, shape) => {
     const directory = await mkdtemp(join(tmpdir(), 'bench-materialized-'));
     const source = await Source.start();
@@ -47,13 +47,13 @@ async function setUp(source: Source, directory: string): Promise<void> {
     await sleep(100);
 }
 
-/** The clock runs from the start of the server, which is itself a few tenths of a second. */
+/** The clock includes the start of the server, which takes a few tenths of a second. */
 async function measure(source: Source, directory: string, events: number): Promise<Figures> {
   using meter = await Meter.begin(source.pid);
   const began = performance.now();
   await using warehouse = await Warehouse.attach(directory);
   meter.watch('ClickHouse', warehouse.pid, 'its birth');
-  // the engine's own table would have to be read whole, with FINAL, at each look
+  // a count in the engine's own table would read all of it, with FINAL, each time
   const there = async (): Promise<number> => {
     const [found] = await warehouse.select<{ n: number }>(
       "SELECT sum(rows) AS n FROM system.parts WHERE active AND database = 'peer'",

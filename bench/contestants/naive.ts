@@ -1,5 +1,4 @@
-import { catchUp, slotTurn } from '../contestant.ts';
-import type { Contestant } from '../contestant.ts';
+import { catchUp, slotTurn, type Contestant } from '../contestant.ts';
 import { Warehouse } from '../warehouse.ts';
 import { Worker } from '../worker.ts';
 
@@ -10,7 +9,7 @@ function naive(name: string, typed: boolean): Contestant {
   return {
     name,
     about:
-      'what one writes first: the `LogicalReplicationService` and the `PgoutputPlugin` of pg-logical-replication with flow control, which make an object of each row; 10,000 objects, or those of a second, are an insert as JSONEachRow, and acknowledged after it. The next insert is filled meanwhile. No ledger, no tokens: it doubles rows after a crash',
+      'a typical first version: `LogicalReplicationService` and `PgoutputPlugin` of pg-logical-replication, with flow control, make an object of each row. An insert sends 10,000 objects, or those of one second, as JSONEachRow, while the next insert is filled. It acknowledges rows after their insert. It has no ledger and no tokens, so it duplicates rows after a crash',
     prepare: async (source, { events }) =>
       slotTurn(source, async (slot) => {
         await using warehouse = await Warehouse.start(typed);

@@ -1,5 +1,4 @@
-import { catchUp } from '../contestant.ts';
-import type { Contestant } from '../contestant.ts';
+import { catchUp, type Contestant } from '../contestant.ts';
 import { Warehouse } from '../warehouse.ts';
 import { Worker } from '../worker.ts';
 
@@ -10,7 +9,7 @@ function polling(name: string, typed: boolean): Contestant {
   return {
     name,
     about:
-      '`INSERT … SELECT FROM postgresql(…) WHERE id > (SELECT max(id) …)`, once a second: one statement takes all that waits. Ids are given before they commit, so it skips rows of transactions that overlap',
+      '`INSERT … SELECT FROM postgresql(…) WHERE id > (SELECT max(id) …)`, once a second. One statement copies all new rows. Postgres assigns ids before the commit, so polling misses rows of transactions that overlap',
     readsPeerTable: true,
     prepare: async (source, { events }) => ({
       measure: async () => {

@@ -1,21 +1,20 @@
-import { catchUp, slotTurn } from '../contestant.ts';
-import type { Contestant } from '../contestant.ts';
+import { catchUp, slotTurn, type Contestant } from '../contestant.ts';
 import { Observer } from '../observer.ts';
 import { Warehouse } from '../warehouse.ts';
 import { Worker } from '../worker.ts';
 
 export const STREAMER_JSON = streamer(
   'streamer (JSON typed)',
-  'pg-outbox-clickhouse with all defaults, into the table that `migrate` makes',
+  'pg-outbox-clickhouse with all defaults, and the table that `migrate` creates',
 );
 export const STREAMER_TEXT = streamer(
   'streamer (text only)',
-  'the same, into the same table without its column `event_context`',
+  'like streamer (JSON typed), but the table does not have the column `event_context`',
   { typed: false },
 );
 export const STREAMER_OBSERVED = streamer(
   'streamer (JSON typed, observed)',
-  'the first with traces and metrics by OTLP, and `/metrics` read each second; each transaction has a sampled trace of its own',
+  'like streamer (JSON typed), but it sends traces and metrics by OTLP, and a scraper reads `/metrics` every second. Each transaction has a sampled trace of its own',
   { observed: true },
 );
 

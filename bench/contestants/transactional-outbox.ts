@@ -1,6 +1,5 @@
 import { DatabaseSetup } from 'pg-transactional-outbox';
-import { catchUp } from '../contestant.ts';
-import type { Contestant } from '../contestant.ts';
+import { catchUp, type Contestant } from '../contestant.ts';
 import type { Shape, Source } from '../source.ts';
 import { Warehouse } from '../warehouse.ts';
 import { Worker } from '../worker.ts';
@@ -11,12 +10,12 @@ const PUBLICATION = 'peer_message';
 const SLOT = 'bench_message';
 
 /**
- * By the listener that its README names first. The polling one is as fast with as many messages at once, but each of its
- * queries reads all that waits: it would slow down with the backlog.
+ * Uses the listener that its README names first. The polling listener is as fast with the same concurrency, but each of its
+ * queries reads the whole backlog, so that it slows down as the backlog grows.
  */
 export const TRANSACTIONAL_OUTBOX: Contestant = {
   name: 'pg-transactional-outbox (JSON typed)',
-  about: `the package’s own table and replication listener. Its handler is called for each message, in a transaction that locks the message’s row and marks it as processed, and inserts it by a request of its own (JSONEachRow): ${IN_FLIGHT} at once, each with a connection to Postgres, where the default is one after the other. A crash repeats messages, as equal inserts, which this table drops. Its backlog is one in ${1 / PART} of the others’`,
+  about: `the package’s own table and replication listener. The listener calls its handler once per message, in a transaction that locks the message’s row and marks it as processed. The handler sends one insert per message (JSONEachRow). ${IN_FLIGHT} handlers run at once, each with a connection to Postgres; the package’s default is one. After a crash it repeats messages as equal inserts, which this table deduplicates. Its backlog has one event for every ${1 / PART} events of the other contestants`,
   readsPeerTable: true,
   prepare: async (source, shape) => ({
     measure: async () => {
@@ -41,7 +40,7 @@ export const TRANSACTIONAL_OUTBOX: Contestant = {
   }),
 };
 
-/** By the package's own SQL, for each repetition anew; the slot cannot be made in a transaction that has written. */
+/** Runs the package's own SQL. Postgres refuses to create a slot in a transaction that has written. */
 async function setUp({ db, url }: Source): Promise<void> {
   const { username, pathname } = new URL(url);
   const config = {
@@ -57,7 +56,7 @@ async function setUp({ db, url }: Source): Promise<void> {
   await db.query(DatabaseSetup.setupReplicationSlot(config));
 }
 
-/** The first events of the others' backlog, as messages, in transactions of the same size. */
+/** Commits the first events of the others' backlog as messages, in transactions of the same size. */
 async function fill({ db }: Source, shape: Shape): Promise<void> {
   await db.query(`
     DO $$ BEGIN

@@ -1,26 +1,19 @@
-import { slotTurn } from '../contestant.ts';
-import type { Contestant } from '../contestant.ts';
+import { slotTurn, type Contestant } from '../contestant.ts';
 import { Meter } from '../meter.ts';
 import { Worker } from '../worker.ts';
 
 export const WALSENDER_PACED = walsender(
   'walsender alone (paced)',
-  'a reader of the slot (binary, TCP) that counts the rows and discards them, and rests between its reads as the streamer does',
+  'a reader of the slot (binary, TCP) that counts the rows and discards them. It pauses between its reads, as the streamer does',
   true,
 );
 export const WALSENDER_EAGER = walsender(
   'walsender alone (eager)',
-  'the same, reading as soon as there is anything',
+  'like walsender alone (paced), but without pauses: it reads as soon as data arrives',
   false,
 );
-export const MESSAGES_PACED = walsender(
-  'walsender alone (messages)',
-  'a reader of the slot (TCP) that counts the logical messages and discards them, and rests between its reads as the streamer does',
-  true,
-  true,
-);
 
-function walsender(name: string, about: string, paced: boolean, messages = false): Contestant {
+function walsender(name: string, about: string, paced: boolean): Contestant {
   return {
     name,
     about,
@@ -32,7 +25,6 @@ function walsender(name: string, about: string, paced: boolean, messages = false
           SLOT: slot,
           EVENTS: String(events),
           PACED: paced ? 'yes' : 'no',
-          MESSAGES: messages ? 'yes' : 'no',
         });
         const began = performance.now();
         meter.watch('client', reader.pid);

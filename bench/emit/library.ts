@@ -7,7 +7,7 @@ import { bareRow } from './variants.ts';
 const CALLS = 100_000;
 const ROUNDS = 5;
 
-/** A transaction whose server is nowhere: what remains is the library. */
+/** A transaction without a server, so that only the library's own work remains. */
 const nowhere = {
   query: async (_text: string, values: unknown[]): Promise<void> => {
     for (const value of values) (value as { toPostgres?: () => unknown } | null)?.toPostgres?.();
@@ -15,7 +15,7 @@ const nowhere = {
   getTransactionStatus: () => 'T',
 };
 
-/** CPU of `emitEvent`, and of making the same row by hand, µs a call; nothing is sent. */
+/** CPU of `emitEvent`, and of building the same row by hand, in µs per call. Nothing is sent. */
 export async function cpuMicroseconds(): Promise<{ emit: number; bare: number }> {
   const emit: number[] = [];
   const bare: number[] = [];
@@ -24,7 +24,7 @@ export async function cpuMicroseconds(): Promise<{ emit: number; bare: number }>
       emitEvent(nowhere, { type: 'order.placed', environment: 'production', context: contextOf(i) }),
     );
     const byHand = await cost(async (i) => nowhere.query('', bareRow(i)));
-    // the first round warms up
+    // the first round only warms up
     if (round === 0) continue;
     emit.push(emitted);
     bare.push(byHand);
@@ -39,7 +39,7 @@ async function cost(call: (i: number) => Promise<unknown>): Promise<number> {
   return (user + system) / CALLS;
 }
 
-/** One `emitEvents` of so many events in an open transaction: median ms, and how often the server was asked. */
+/** Calls `emitEvents` with `count` events in an open transaction: median ms, and round trips of a call. */
 export async function many(db: Client, count: number, times: number): Promise<{ ms: number; roundTrips: number }> {
   const events = Array.from({ length: count }, (_, i) => ({ type: 'order.placed', context: contextOf(i) }));
   const took: number[] = [];

@@ -4,7 +4,7 @@ import type { Client } from 'pg';
 import { emitEvent } from '../../src/app/index.ts';
 import { contextOf } from '../notes.ts';
 
-/** One request of an application: it stores an order, and tells of it in one way or another. */
+/** One request of an application: it stores an order and then, depending on the variant, records an event. */
 export interface Variant {
   readonly name: string;
   readonly request: (i: number) => Promise<void>;

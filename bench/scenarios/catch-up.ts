@@ -8,10 +8,8 @@ import { STREAMER_JSON, STREAMER_OBSERVED, STREAMER_TEXT } from '../contestants/
 import { TRANSACTIONAL_OUTBOX } from '../contestants/transactional-outbox.ts';
 import { WALSENDER_EAGER, WALSENDER_PACED } from '../contestants/walsender.ts';
 import type { Run } from '../figures.ts';
-import { attempt } from '../scenario.ts';
-import type { Scale, Scenario } from '../scenario.ts';
-import { Source } from '../source.ts';
-import type { Shape } from '../source.ts';
+import { attempt, type Scale, type Scenario } from '../scenario.ts';
+import { Source, type Shape } from '../source.ts';
 
 const STREAMERS = [STREAMER_JSON, STREAMER_TEXT, WALSENDER_PACED];
 const ALL = [
@@ -29,7 +27,7 @@ const ALL = [
   DIRECT,
 ];
 
-/** Where limits and peers are. */
+/** The scenario with limits and peers. */
 export const MAIN = 'catch-up';
 export const LARGE = 'catch-up of ten times as many';
 
@@ -59,7 +57,7 @@ export const CATCH_UPS: readonly Scenario[] = [
     perTransaction: 100,
     bytes: 3000,
   })),
-  catchUp(LARGE, 'ten times as many events, otherwise as the first', [STREAMER_JSON], (events) => ({
+  catchUp(LARGE, 'ten times as many events, otherwise like the first scenario', [STREAMER_JSON], (events) => ({
     events: events * 10,
     perTransaction: 100,
     bytes: 300,
@@ -80,7 +78,7 @@ function catchUp(
   };
 }
 
-/** All who read a table read the same WAL: a slot for each repetition of each is there before the backlog is committed. */
+/** All readers of a table read the same WAL: each repetition of each has its slot before the backlog is committed. */
 async function* race(
   name: string,
   contestants: readonly Contestant[],
@@ -92,7 +90,7 @@ async function* race(
   await using turns = new AsyncDisposableStack();
   const order: { contestant: Contestant; repetition: number; turn: Turn }[] = [];
   let bytes = 0;
-  // nobody has to pass over the WAL of the other table, before his own or behind it
+  // a server for each table, so that no reader has to skip WAL of the other table
   for (const readsPeerTable of [false, true]) {
     const here = chosen.filter((contestant) => isPeerReader(contestant) === readsPeerTable);
     if (here.length === 0) continue;

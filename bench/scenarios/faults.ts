@@ -1,14 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Figures } from '../figures.ts';
-import { playing } from '../scenario.ts';
-import type { Scale } from '../scenario.ts';
+import { playing, type Scale } from '../scenario.ts';
 import { Servers } from '../servers.ts';
 
 const OUTAGE_RATE = 5000;
 const PER_TRANSACTION = 100;
 /** Commits a second. */
 const TURNS_PER_SECOND = 10;
-/** The producer goes on for so long before an outage and after it. */
+/** How long the producer commits before the outage and after it. */
 const AROUND_SECONDS = 5;
 
 export const RESTART = 'SIGKILL in the middle of a backlog';
@@ -20,12 +19,12 @@ export const FAULTS = playing(
   [
     {
       name: RESTART,
-      about: 'half of the backlog is there when the streamer is killed, and another is started at once',
+      about: 'when half of the backlog is delivered, the benchmark kills the streamer and starts another one at once',
       play: restart,
     },
     {
       name: OUTAGE,
-      about: `${OUTAGE_RATE.toLocaleString('en-US')} events/s go on being committed; what waited is delivered, from the first row after its return until no more than a second’s events wait`,
+      about: `a producer commits ${OUTAGE_RATE.toLocaleString('en-US')} events/s, also during the outage. The rate is that of delivering what waited: from the first row after ClickHouse’s return until at most one second’s events wait`,
       play: outage,
     },
   ],
@@ -43,7 +42,7 @@ async function restart({ events }: Scale): Promise<Figures> {
   const killedAt = performance.now();
   await using second = await servers.stream();
   const attachedMs = performance.now() - killedAt;
-  // what the first one had sent may have become visible by itself
+  // rows that the first streamer sent may have become visible after the kill
   const before = await warehouse.count();
   meter.watch('streamer', second.pid);
   meter.watch('walsender', await source.walsender('outbox'), 'its birth');

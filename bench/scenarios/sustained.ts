@@ -2,24 +2,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import type { Figures } from '../figures.ts';
 import { Prober } from '../freshness.ts';
-import { playing } from '../scenario.ts';
-import type { Scale } from '../scenario.ts';
+import { playing, type Scale } from '../scenario.ts';
 import { Servers } from '../servers.ts';
 import type { Source } from '../source.ts';
 
 const RATES = [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 120, 140, 160].map((thousands) => thousands * 1000);
 const PER_TRANSACTION = 100;
-/** They share the rate, so that one's commit is not in the way of another's. */
+/** They share the rate, so that one session's commit does not delay another's. */
 const SESSIONS = 4;
-/** Each session commits so many times a second what is due. */
+/** How many times a second each session commits what is due. */
 const TURNS_PER_SECOND = 5;
-/** A rate is sustained when the producer keeps it to so much, and no more than so many seconds of it wait in the end. */
+/** A rate holds if the producers reach this share of it, and at most this many seconds of it wait at the end. */
 const KEPT = 0.98;
 const WAITING_SECONDS = 2.5;
 
 export const SUSTAINED = playing(
   'highest sustained rate',
-  `${SESSIONS} sessions of Postgres make the events themselves (${PER_TRANSACTION} a transaction, each flushed), so that the producer costs as little as it can; the rate grows until more than ${WAITING_SECONDS} s of it wait at the end of a step, or the producer falls behind. Figures are those of the last rate that held, or of the first where none did`,
+  `${SESSIONS} sessions of Postgres generate the events themselves (${PER_TRANSACTION} a transaction, each flushed), so that producing them costs little. The rate grows until more than ${WAITING_SECONDS} s of events wait at the end of a step, or until the producers fall behind. The figures are those of the last rate that held, or of the first rate if none held`,
   [
     { name: 'JSON typed', about: 'the streamer with all defaults', play: async (scale) => climb(true, scale) },
     { name: 'text only', about: 'the same without `event_context`', play: async (scale) => climb(false, scale) },
@@ -89,7 +88,7 @@ async function step(rate: number, typed: boolean, seconds: number): Promise<Step
   return { figures, producedPerSecond: events / took, waitingSeconds };
 }
 
-/** Commits at the beginning of each turn what is due in it; late turns follow each other without a pause. */
+/** Commits at the start of each turn what is due in it. Late turns follow each other without a pause. */
 async function produce(source: Source, db: Client, rate: number, seconds: number): Promise<void> {
   const began = performance.now();
   const transactions = Math.round(rate / TURNS_PER_SECOND / PER_TRANSACTION);

@@ -1,4 +1,4 @@
-/** Sends each event to ClickHouse by a request of its own, as an application without an outbox may. */
+/** Sends one insert per event to ClickHouse, as an application without an outbox may do. */
 import { randomUUID } from 'node:crypto';
 import { createClient } from '@clickhouse/client';
 import { contextOf } from '../notes.ts';

@@ -1,17 +1,17 @@
-/** Sends the messages of pg-transactional-outbox to ClickHouse, one a request, as its handlers are called one a message. */
+/** Sends the messages of pg-transactional-outbox to ClickHouse. The package calls the handler once per message. */
 import { createClient } from '@clickhouse/client';
 import type { PoolConfig } from 'pg';
 import {
   createReplicationSemaphoreConcurrencyController,
   getDefaultLogger,
   initializeReplicationMessageListener,
+  type TransactionalMessage,
 } from 'pg-transactional-outbox';
-import type { TransactionalMessage } from 'pg-transactional-outbox';
 import { given, say } from '../worker.ts';
 
 const inFlight = Number(given('IN_FLIGHT'));
 const dbListenerConfig = { connectionString: given('DATABASE_URL') };
-// its pool has ten connections by default, and each message holds one while it is handled
+// the pool has ten connections by default, and each message holds one while it is handled
 const dbHandlerConfig: PoolConfig = { ...dbListenerConfig, max: inFlight };
 const clickhouse = createClient({ url: given('CLICKHOUSE_URL'), max_open_connections: inFlight });
 
@@ -25,7 +25,7 @@ initializeReplicationMessageListener(
       dbTable: given('TABLE'),
       dbPublication: given('PUBLICATION'),
       dbReplicationSlot: given('SLOT'),
-      // both off, as its README has them for an outbox: they are further statements for each message
+      // both off, as in its README for an outbox: each of them adds statements to every message
       enableMaxAttemptsProtection: false,
       enablePoisonousMessageProtection: false,
     },
@@ -34,7 +34,7 @@ initializeReplicationMessageListener(
   getDefaultLogger('outbox'),
   { concurrencyStrategy: createReplicationSemaphoreConcurrencyController(inFlight) },
 );
-// it does not tell when it has the slot: connecting is in its time
+// the package does not report when it holds the slot, so its time includes connecting
 say('attached');
 
 async function handle({ id, messageType, payload, metadata, createdAt }: TransactionalMessage): Promise<void> {

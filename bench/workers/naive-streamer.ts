@@ -1,10 +1,9 @@
 /**
- * A streamer as one writes it first: pg-logical-replication reads and makes an object of each row, rows go out as JSONEachRow.
- * Flow control and acknowledgements by hand as its README has them for handlers that take their time.
+ * A typical first version of a streamer: pg-logical-replication reads and makes an object of each row, and rows are sent as
+ * JSONEachRow. Flow control and manual acknowledgements follow its README for slow handlers.
  */
 import { createClient } from '@clickhouse/client';
-import { LogicalReplicationService, PgoutputPlugin } from 'pg-logical-replication';
-import type { Pgoutput } from 'pg-logical-replication';
+import { LogicalReplicationService, PgoutputPlugin, type Pgoutput } from 'pg-logical-replication';
 import { parseLsn } from '../../src/lsn.ts';
 import { given, say } from '../worker.ts';
 
@@ -20,7 +19,7 @@ let inserted = Promise.resolve();
 const clickhouse = createClient({ url: given('CLICKHOUSE_URL') });
 const service = new LogicalReplicationService(
   { connectionString: given('DATABASE_URL') },
-  // its timer would acknowledge what was received, whether it is in ClickHouse or not
+  // the library's timer would acknowledge what was received, whether or not it is in ClickHouse
   { acknowledge: { auto: false, timeoutSeconds: 0 }, flowControl: { enabled: true } },
 );
 service.on('start', () => say('attached'));
@@ -38,7 +37,7 @@ async function take(message: Pgoutput.Message): Promise<void> {
     const committedAt = new Date(Number(message.commitTime) / 1000).toISOString();
     transaction = { lsn: message.commitLsn!, committedAt, rows: 0 };
   } else if (message.tag === 'commit') {
-    // the library acknowledges a byte more than it is told: after the end of a commit, one that follows at once would be skipped
+    // the library acknowledges one byte more than it is told: after a commit's end, it would skip the next transaction
     seenLsn = message.commitLsn!;
   } else if (message.tag === 'insert') {
     rows.push(rowOf(message.new));
@@ -63,7 +62,7 @@ function rowOf(values: Record<string, unknown>): Record<string, unknown> {
   };
 }
 
-/** Hands over what is there; resolves when the insert before is done, so that one is filled while another is under way. */
+/** Sends the collected rows. Resolves when the previous insert is done, so that one insert fills while another runs. */
 async function flush(): Promise<void> {
   if (rows.length === 0) return;
   const before = inserted;

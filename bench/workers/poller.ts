@@ -1,4 +1,4 @@
-/** Has ClickHouse fetch what is new in `peer.event`, by its identity column, again and again. */
+/** Makes ClickHouse fetch the new rows of `peer.event`, by its identity column, once a second. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ClickHouseLogLevel, createClient } from '@clickhouse/client';
 import { given, say } from '../worker.ts';

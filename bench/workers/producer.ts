@@ -1,6 +1,6 @@
 /**
- * An application: transactions of some events each, through the library, at a rate. Each is due at its own time, whether the
- * one before was late or not.
+ * An application that commits transactions of events through the library, at a fixed rate. Each transaction is due at its own
+ * time, even if the one before was late.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';

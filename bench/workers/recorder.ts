@@ -1,11 +1,10 @@
-/** Writes what the streamer would send to ClickHouse for a backlog into files, one for each INSERT: <number>-<rows>. */
+/** Records what the streamer would send to ClickHouse for a backlog: one file per INSERT, <number>-<rows>. */
 import { closeSync, openSync, writevSync } from 'node:fs';
 import { join } from 'node:path';
 import { ChunkPool } from '../../src/streamer/batch/column.ts';
 import { Intake } from '../../src/streamer/batch/intake.ts';
 import { BatchLimits } from '../../src/streamer/batch/limits.ts';
 import { constantBytes, encode } from '../../src/streamer/batch/native.ts';
-import { countRows, sharesOf } from '../../src/streamer/batch/rows.ts';
 import { SETTINGS } from '../../src/streamer/settings.ts';
 import { PgoutputDecoder } from '../../src/streamer/source/pgoutput.ts';
 import { Measures } from '../../src/streamer/observe/measures.ts';
@@ -26,12 +25,12 @@ const intake: Intake = new Intake({
     rows: SETTINGS.OUTBOX_BATCH_MAX_ROWS.default,
     bytes: SETTINGS.OUTBOX_BATCH_MAX_BYTES.default,
   }),
-  maxAgeMs: Infinity,
+  flushIntervalMs: 1e9,
   extraRowBytes: constantBytes({ source, origin: 'stream' }),
   delivered: { lsn: 0, seq: 0 },
   pending: undefined,
   onProgress: () => {
-    if (intake.dueIn() === 0) setImmediate(record);
+    if (intake.timer.dueIn() === 0) setImmediate(record);
   },
   onRelation: () => undefined,
 });
@@ -56,18 +55,14 @@ await replication.start();
 say('attached');
 
 function record(): void {
-  if (intake.rows === 0 || (intake.dueIn() !== 0 && recorded + intake.rows < events)) return;
+  if (intake.rows === 0 || (intake.timer.dueIn() !== 0 && recorded + intake.rows < events)) return;
   const batch = intake.cut();
-  const inserts = batch.isFull ? SETTINGS.OUTBOX_BATCH_INSERTS.default : 1;
-  for (const rows of sharesOf({ from: 0, to: batch.rows }, inserts)) {
-    const path = join(directory, `${String(files++).padStart(6, '0')}-${countRows([rows])}`);
-    const file = openSync(path, 'w');
-    const constants = { source, deliveredAtMs: Date.now(), origin: 'stream' };
-    for (const part of encode(batch, constants, [rows])) writevSync(file, [part]);
-    closeSync(file);
-  }
+  const path = join(directory, `${String(files++).padStart(6, '0')}-${batch.rows}`);
+  const file = openSync(path, 'w');
+  for (const part of encode(batch, { source, deliveredAtMs: Date.now(), origin: 'stream' })) writevSync(file, [part]);
+  closeSync(file);
   recorded += batch.rows;
-  batch.release();
+  batch.close();
   replication.resume('buffer full');
   if (recorded === events) say('done');
 }

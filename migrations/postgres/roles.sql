@@ -28,12 +28,8 @@ BEGIN
 	GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.quarantine TO outbox_streamer;
 	-- what doctor compares with this version's migrations
 	GRANT SELECT ON outbox.migration TO outbox_streamer;
-	-- expired rows are removed by TRUNCATE, or DELETE, from the tables that hold them: the partitions, or a table without any;
-	-- run this again after partitions were added
-	FOR partition IN
-		SELECT relid FROM pg_partition_tree('outbox.event') WHERE isleaf
-		UNION SELECT oid FROM pg_class WHERE oid = 'outbox.event'::regclass AND relkind = 'r'
-	LOOP
-		EXECUTE format('GRANT SELECT, TRUNCATE, DELETE ON %s TO outbox_streamer', partition);
+	-- expired rows are removed by TRUNCATE from the partitions that hold them
+	FOR partition IN SELECT relid FROM pg_partition_tree('outbox.event') WHERE isleaf LOOP
+		EXECUTE format('GRANT SELECT, TRUNCATE ON %s TO outbox_streamer', partition);
 	END LOOP;
 END $$;

@@ -28,10 +28,10 @@ class Money {
   }
 }
 
-describe('a context is written as JSON.stringify writes it', () => {
+describe('serialiseContext writes what JSON.stringify writes', () => {
   test.for<[string, object]>([
     ['an empty object', {}],
-    ['no prototype', Object.assign(Object.create(null), { a: 1 })],
+    ['an object without prototype', Object.assign(Object.create(null), { a: 1 })],
     ['nested data', { a: [1, { b: null }, 'ü', true], 'odd key': -0.5 }],
     ['undefined properties and items', { a: undefined, b: [undefined, 1] }],
     ['a Date', { at: new Date(0), list: [new Date(1)] }],
@@ -43,18 +43,21 @@ describe('a context is written as JSON.stringify writes it', () => {
     ['an object of another realm', runInNewContext('({ a: [1, { b: new Date(0) }] })') as object],
     ['numbers as JavaScript prints them', { a: -0, b: 2 ** 60, c: 1e21, d: Number.MIN_VALUE, e: 0.1 + 0.2 }],
     [
-      'symbol keys and hidden properties left out',
+      'an object without its symbol keys and hidden properties',
       Object.defineProperty({ a: 1, [Symbol('b')]: 2 }, 'c', { value: 3 }),
     ],
-    ['the same object twice, which is no cycle', ((same) => ({ a: same, b: [same, same] }))({ x: 1 })],
-    ['a toJSON at the top', { toJSON: () => ({ a: 1 }) }],
-    ['a toJSON that gives undefined', { a: { toJSON: () => undefined }, b: 1 }],
-    ['a toJSON that wants its key', { a: { toJSON: (key: string) => key }, b: [{ toJSON: (key: string) => key }] }],
-  ])('%s', ([, context]) => {
+    ['the same object twice, because that is no cycle', ((same) => ({ a: same, b: [same, same] }))({ x: 1 })],
+    ['the result of a toJSON at the top', { toJSON: () => ({ a: 1 }) }],
+    ['no property whose toJSON gives undefined', { a: { toJSON: () => undefined }, b: 1 }],
+    [
+      'the result of a toJSON that uses its key',
+      { a: { toJSON: (key: string) => key }, b: [{ toJSON: (key: string) => key }] },
+    ],
+  ])('it writes %s', ([, context]) => {
     expect(serialise(context)).toEqual({ text: JSON.stringify(context), problems: [] });
   });
 
-  test('any JSON object, and it has no raw line feed, which the INSERT of many relies on', () => {
+  test('it writes any JSON object without a raw line feed, because the INSERT of many events splits at line feeds', () => {
     fc.assert(
       fc.property(fc.dictionary(fc.string({ unit: 'binary' }), fc.jsonValue({ stringUnit: 'binary' })), (context) => {
         const { text } = serialise(context);
@@ -65,25 +68,25 @@ describe('a context is written as JSON.stringify writes it', () => {
     );
   }, 20_000);
 
-  test('an own __proto__ beside a Date, for which the holder is copied', () => {
+  test('it writes an own __proto__ beside a Date', () => {
     const context = JSON.parse('{"__proto__": {"a": 1}}') as Record<string, unknown>;
     context['at'] = new Date(0);
     expect(serialise(context).text).toBe(JSON.stringify(context));
   });
 
-  test('an own __proto__ that has a toJSON', () => {
+  test('it writes an own __proto__ that has a toJSON', () => {
     const context = JSON.parse('{"__proto__": 1}') as object;
     Object.defineProperty(context, '__proto__', { value: new Date(0), enumerable: true });
     expect(serialise(context).text).toBe(JSON.stringify(context));
   });
 
-  test('the context itself stays as it is', () => {
+  test('it does not change the context', () => {
     const context = { at: new Date(0), list: [new Date(0)] };
     serialise(context);
     expect(context).toEqual({ at: new Date(0), list: [new Date(0)] });
   });
 
-  test('toJSON runs once, so what was looked at is what is written', () => {
+  test('it calls each toJSON once, so it writes the value that it checked', () => {
     let calls = 0;
     const fickle = { toJSON: () => ((calls += 1), calls === 1 ? 1 : Number.NaN) };
     expect(serialise({ fickle })).toEqual({ text: '{"fickle":1}', problems: [] });
@@ -91,23 +94,26 @@ describe('a context is written as JSON.stringify writes it', () => {
   });
 
   test.for<[string, (result: object) => object]>([
-    ['its own, not enumerable', (result) => Object.defineProperty(result, 'toJSON', { value: () => Number.NaN })],
     [
-      'that of a prototype without one',
+      'a property that is not enumerable',
+      (result) => Object.defineProperty(result, 'toJSON', { value: () => Number.NaN }),
+    ],
+    [
+      'a property of a prototype that has no prototype',
       (result) =>
         Object.assign(
           Object.create(Object.assign(Object.create(null), { toJSON: () => Number.NaN })) as object,
           result,
         ),
     ],
-  ])('what a toJSON gives is asked for no other: %s', ([, hide]) => {
+  ])('it ignores a second toJSON on the result of a toJSON: %s', ([, hide]) => {
     const a = { toJSON: () => hide({ b: 1 }) };
     expect(serialise({ a }).text).toBe('{"a":{"b":1}}');
     expect(serialise({ toJSON: () => hide({ b: 1 }) }).text).toBe('{"b":1}');
     expect(serialise({ list: { toJSON: () => hide([1]) } }).text).toMatch(/^\{"list":(\[1\]|\{"0":1\})\}$/);
   });
 
-  test('a toJSON of every object and array is asked once', () => {
+  test('it calls a toJSON on Object.prototype or Array.prototype once for each value', () => {
     for (const prototype of [Object.prototype, Array.prototype]) {
       let calls = 0;
       const toJSON = function toJSON(this: object): object {
@@ -124,7 +130,7 @@ describe('a context is written as JSON.stringify writes it', () => {
     }
   });
 
-  test('getters run once, so what was looked at is what is redacted and written', () => {
+  test('it runs each getter once, so it redacts and writes the value that it checked', () => {
     let calls = 0;
     const fickle = {
       get a(): unknown {
@@ -139,14 +145,14 @@ describe('a context is written as JSON.stringify writes it', () => {
     expect(calls).toBe(1);
   });
 
-  test('redaction is not escaped by a result with a toJSON of its own', () => {
+  test('it redacts the result of a toJSON that has a toJSON of its own', () => {
     const result = Object.defineProperty({ secret: 1 }, 'toJSON', { value: () => ({ secret: 'canary' }) });
     const redact = [parseRedactPath('a.secret')!];
     expect(serialise({ a: { toJSON: () => result } }, 100, { redact }).text).toBe('{"a":{"secret":"[redacted]"}}');
     expect(result.secret).toBe(1);
   });
 
-  test('a bigint where the application defines its toJSON', () => {
+  test('it writes a bigint when the application defines BigInt.prototype.toJSON', () => {
     // oxlint-disable-next-line no-extend-native -- what such applications do
     Object.defineProperty(BigInt.prototype, 'toJSON', { configurable: true, value: () => 'big' });
     try {
@@ -156,12 +162,12 @@ describe('a context is written as JSON.stringify writes it', () => {
     }
   });
 
-  test('the size is that of the text in UTF-8', () => {
+  test('it reports the size of the text in UTF-8', () => {
     expect(serialiseContext({ a: 'ü€😀' }, 'context', 100, new Problems())?.bytes).toBe(8 + 2 + 3 + 4);
   });
 });
 
-describe('what is not an object is refused', () => {
+describe('serialiseContext refuses a context that is no object', () => {
   test.for<[string, unknown]>([
     ['is missing', undefined],
     ['is null, not an object', null],
@@ -177,11 +183,11 @@ describe('what is not an object is refused', () => {
     ['is an instance of Map, which JSON would lose: give it a toJSON or pass plain data', new Map([['a', 1]])],
     ['is an instance of Promise, which JSON would lose: give it a toJSON or pass plain data', Promise.resolve({})],
     ['is an instance of Money, which JSON would lose: give it a toJSON or pass plain data', new Money()],
-  ])('%s', ([fault, context]) => {
+  ])('the problem says: %s', ([fault, context]) => {
     expect(problemsOf(context)).toEqual([`context: ${fault}`]);
   });
 
-  test.runIf('rawJSON' in JSON)('a raw JSON text, at the top and inside', () => {
+  test.runIf('rawJSON' in JSON)('it refuses a raw JSON text, at the top and inside', () => {
     const raw = (JSON as unknown as { rawJSON: (text: string) => object }).rawJSON('"\ud800"');
     const fault = 'is a raw JSON text, which cannot be checked: pass plain data';
     expect(problemsOf(raw)).toEqual([`context: ${fault}`]);
@@ -192,7 +198,7 @@ describe('what is not an object is refused', () => {
   });
 });
 
-describe('what JSON would lose in silence is refused with its path', () => {
+describe('serialiseContext refuses what JSON would lose silently', () => {
   test.for<[string, unknown]>([
     ['is NaN', Number.NaN],
     ['is Infinity', Infinity],
@@ -209,23 +215,23 @@ describe('what JSON would lose in silence is refused with its path', () => {
         value,
       ],
     ),
-  ])('%s', ([fault, value]) => {
+  ])('the problem names the path and says: %s', ([fault, value]) => {
     expect(problemsOf({ a: { b: [0, value] } })).toEqual([`context.a.b[1]: ${fault}`]);
   });
 
-  test('a cycle, through objects and arrays', () => {
+  test('it refuses a cycle through objects and arrays', () => {
     const a: Record<string, unknown> = { x: 1 };
     a['list'] = [{ back: a }];
     expect(problemsOf(a)).toEqual(['context.list[0].back: is a cycle: it contains itself']);
   });
 
-  test('endless nesting out of a toJSON', () => {
+  test('it refuses a toJSON that nests without end', () => {
     const endless = { toJSON: (): object => ({ next: { toJSON: endless.toJSON } }) };
     const [problem] = problemsOf({ endless });
     expect(problem).toMatch(/: is nested deeper than 100 levels$/);
   });
 
-  test('all of them, in order', () => {
+  test('it names all problems in order', () => {
     expect(problemsOf({ a: Number.NaN, 'odd key': 1n, ['k'.repeat(100)]: new Map() })).toEqual([
       'context.a: is NaN',
       'context["odd key"]: is a bigint',
@@ -233,26 +239,26 @@ describe('what JSON would lose in silence is refused with its path', () => {
     ]);
   });
 
-  test('at most 100 are named, the rest is counted', () => {
+  test('it names 100 problems at most and counts the rest', () => {
     const problems = problemsOf({ list: Array.from({ length: 1000 }, () => Number.NaN) });
     expect(problems).toHaveLength(101);
     expect(problems.at(-1)).toBe('… and 900 more');
   });
 });
 
-describe("the caller's own errors are told by their class alone", () => {
+describe("serialiseContext names only the class of the caller's error", () => {
   class SecretError extends Error {}
   const fail = (): never => {
     throw new SecretError('canary');
   };
 
-  test('a toJSON that throws', () => {
+  test('it names the class when a toJSON throws', () => {
     expect(problemsOf({ a: { toJSON: fail } })).toEqual([
       'context.a: cannot be serialised: its toJSON threw SecretError',
     ]);
   });
 
-  test('a getter that throws', () => {
+  test('it names the class when a getter throws', () => {
     const problems = problemsOf({
       get a() {
         return fail();
@@ -262,16 +268,16 @@ describe("the caller's own errors are told by their class alone", () => {
   });
 });
 
-describe('the size', () => {
+describe('serialiseContext limits the size', () => {
   const fault = ['context: is larger than 20 bytes (OUTBOX_MAX_EVENT_BYTES)'];
 
-  test('is refused above the limit, in bytes of UTF-8', () => {
+  test('it refuses a text above the limit, counted in bytes of UTF-8', () => {
     expect(serialise({ a: 'x'.repeat(12) }, 20).text).toHaveLength(20);
     expect(problemsOf({ a: 'x'.repeat(13) }, 20)).toEqual(fault);
     expect(problemsOf({ a: 'ü'.repeat(7) }, 20)).toEqual(fault);
   });
 
-  test('ends the walk: references that multiply, and sparse arrays', () => {
+  test('it stops early for references that multiply and for sparse arrays', () => {
     let doubling: object = {};
     for (let i = 0; i < 300; i += 1) doubling = { a: doubling, b: doubling };
     expect(problemsOf(doubling, 20)).toEqual(fault);

@@ -2,7 +2,7 @@ import { isDate } from 'node:util/types';
 import { isPlainObject, isRawJson, kindOf, MAX_DEPTH, pathOf, type Problems, thrownName } from './problems.ts';
 import { redact as redactIn, type RedactPath } from './redact.ts';
 
-/** What an outbox adds to every context, and takes from it. */
+/** What an outbox adds to every context, and what it redacts there. */
 export interface Amendments {
   /** Plain JSON data, under the context's own properties. */
   readonly defaults?: Readonly<Record<string, unknown>> | undefined;
@@ -12,7 +12,7 @@ export interface Amendments {
 /** Stands for a value that has already been named as a problem. */
 const FAILED: unknown = Symbol('failed');
 
-/** An object on the way from the context to a value: enough to name its path and to see a cycle, built only downwards. */
+/** An object between the context and a value. The chain of parents gives the path of a problem, and shows a cycle. */
 interface Place {
   readonly holder: object;
   readonly parent: Place | undefined;
@@ -22,13 +22,13 @@ interface Place {
 }
 
 /**
- * Turns a context into JSON text, as JSON.stringify does, except that what JSON.stringify would lose in silence is a
- * problem with its path: NaN and the infinities, functions, symbols, an invalid Date, a Map, a Set and every other class
- * instance without a toJSON. Undefined properties are left out, undefined array items become null.
+ * Turns a context into JSON text, as JSON.stringify does, with one difference. JSON.stringify loses some values silently;
+ * here each of them is a problem with its path: NaN and the infinities, functions, symbols, an invalid Date, a Map, a Set
+ * and every other class instance without a toJSON. Undefined properties are left out, undefined array items become null.
  *
- * The text holds no raw control character and no lone surrogate (both are escaped), which the statement relies on.
+ * The text holds no raw control character and no lone surrogate: both are escaped. The statement relies on that.
  *
- * Defaults are merged, and values redacted, in what JSON would show: behind every toJSON, and an undefined property is none.
+ * Defaults are merged, and values redacted, after every toJSON has run. A property that is undefined does not count.
  *
  * @param path what the problems call the context
  * @param maxBytes the most that the text may have, in UTF-8
@@ -45,25 +45,25 @@ export function serialiseContext(
   try {
     const plain = new Walk(path, maxBytes, problems).root(context);
     if (problems.count > before) return undefined;
-    const whole = defaults === undefined ? plain : unasked({ ...defaults, ...present(plain as object) });
+    const whole = defaults === undefined ? plain : withoutToJson({ ...defaults, ...present(plain as object) });
     redactIn(whole, redact);
     const text = stringify(whole);
     const bytes = text === undefined ? Infinity : Buffer.byteLength(text);
     if (text === undefined || bytes > maxBytes) problems.add(path, tooLarge(maxBytes));
     else return { text, bytes };
   } catch (error) {
-    // An error of the caller's own getter or proxy may quote anything, so only its class is told.
+    // The caller's own getter or proxy threw this. Its message may quote anything, so only its class is told.
     problems.add(path, `cannot be read: a getter or proxy threw ${thrownName(error)}`);
   }
   return undefined;
 }
 
-/** Without the properties that JSON would leave out. */
+/** A copy without the properties that JSON leaves out. */
 function present(record: object): object {
   return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined));
 }
 
-/** Undefined when the text is longer than a string can be. */
+/** @returns undefined when the text is longer than a string can be */
 function stringify(plain: unknown): string | undefined {
   try {
     return JSON.stringify(plain);
@@ -78,15 +78,16 @@ function tooLarge(maxBytes: number): string {
 }
 
 /**
- * Reads every value once and copies what it has read, before JSON.stringify: its replacer, which could look as well, takes it
- * off its fast path. Whatever has a toJSON is replaced by the result. Getters and toJSON run once, so what was looked at is
- * what is redacted and written.
+ * Reads every value once, checks it and copies it. A value with a toJSON is replaced by its result. Each getter and each
+ * toJSON runs once, so the values that were checked are the values that are redacted and written.
+ *
+ * A replacer of JSON.stringify could do the same checks, but JSON.stringify is much slower with one.
  */
 class Walk {
   readonly #path: string;
   readonly #maxBytes: number;
   readonly #problems: Problems;
-  /** Values seen. Each costs a byte of text at least, so more than maxBytes ends the walk (shared references multiply). */
+  /** Values seen so far. Each costs a byte of text at least, so more than maxBytes values end the walk. */
   #seen = 0;
 
   constructor(path: string, maxBytes: number, problems: Problems) {
@@ -114,7 +115,7 @@ class Walk {
       if (!Number.isFinite(value)) this.#problem(parent, key, `is ${value}`);
       return value;
     }
-    // JSON.stringify asks BigInt.prototype.toJSON too, which some applications define.
+    // JSON.stringify calls BigInt.prototype.toJSON too, which some applications define.
     if (typeof value === 'object' || (typeof value === 'bigint' && hasToJson(value))) {
       const resolved = this.#resolved(value, parent, key);
       return resolved === FAILED ? value : this.#result(resolved, parent, key);
@@ -123,7 +124,7 @@ class Walk {
     return value;
   }
 
-  /** JSON.stringify asks the result of a toJSON for no toJSON of its own. */
+  /** As JSON.stringify, this does not call a toJSON that the result of a toJSON has. */
   #result(value: unknown, parent: Place, key: string | number): unknown {
     if (typeof value === 'object' && value !== null) return this.#members(value, parent, key);
     if (typeof value !== 'bigint') return this.#value(value, parent, key);
@@ -146,7 +147,7 @@ class Walk {
     }
   }
 
-  /** Looks at an array's items or a plain object's properties. */
+  /** Checks an array's items or a plain object's properties. */
   #members(holder: object, parent: Place | undefined, key: string | number): unknown {
     if (this.#seen > this.#maxBytes) return holder;
     const depth = parent === undefined ? 1 : parent.depth + 1;
@@ -175,12 +176,12 @@ class Walk {
     const copy: Record<string, unknown> = {};
     for (const name of names) {
       const value = this.#value(record[name], place, name);
-      // An assignment to `__proto__` would reach the setter.
+      // An assignment to `__proto__` would change the prototype.
       if (name === '__proto__')
         Object.defineProperty(copy, name, { value, enumerable: true, configurable: true, writable: true });
       else copy[name] = value;
     }
-    return unasked(copy);
+    return withoutToJson(copy);
   }
 
   #items(array: unknown[], place: Place): unknown[] {
@@ -188,9 +189,10 @@ class Walk {
     if (!this.#afford(length)) return array;
     const copy: unknown[] = [];
     for (let index = 0; index < length; index += 1) copy.push(this.#value(array[index], place, index));
-    return unasked(copy);
+    return withoutToJson(copy);
   }
 
+  /** Counts values, and tells whether the walk may go on. Shared references can multiply them without end. */
   #afford(values: number): boolean {
     const before = this.#seen;
     this.#seen += values;
@@ -207,8 +209,8 @@ class Walk {
   }
 }
 
-/** JSON.stringify would ask once more where an application has given a toJSON to every object or array. */
-function unasked<Copy extends object>(copy: Copy): Copy {
+/** Hides a toJSON that an application has given to every object or array: JSON.stringify would call it a second time. */
+function withoutToJson<Copy extends object>(copy: Copy): Copy {
   if (hasToJson(copy)) Object.defineProperty(copy, 'toJSON', { value: undefined });
   return copy;
 }

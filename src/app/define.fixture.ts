@@ -8,13 +8,14 @@ import { createRecorder } from './testing.ts';
 
 export const CANARY = 'canary-5e1f';
 
-/** What becomes of an event, or its problems, in which no canary is. */
+/** The context that is stored when the event is emitted. */
 export async function stored(event: AnyEvent): Promise<unknown> {
   const recorder = createRecorder();
   await emitEvent(recorder.transaction(), event);
   return recorder.events[0]?.context;
 }
 
+/** The problems with which `emitEvent` rejects the event. No field of the error holds the canary. */
 export async function problemsOf(event: AnyEvent): Promise<readonly string[]> {
   const recorder = createRecorder();
   const error: unknown = await emitEvent(recorder.transaction(), event).catch((thrown: unknown) => thrown);
@@ -25,7 +26,7 @@ export async function problemsOf(event: AnyEvent): Promise<readonly string[]> {
   return error.problems;
 }
 
-/** A validator by hand: what it answers is what is given. */
+/** A schema made of a function alone, which can answer anything. */
 export function schemaOf<Output>(
   validate: (value: unknown) => unknown,
   vendor = 'by hand',

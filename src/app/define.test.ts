@@ -13,18 +13,18 @@ function refusal(...args: unknown[]): readonly string[] {
   } catch (error) {
     if (error instanceof OutboxError && error.code === 'OUTBOX_DEFINITION_INVALID') return error.problems;
   }
-  throw new Error('not refused');
+  throw new Error('defineEvent did not throw');
 }
 
-describe('a definition', () => {
-  test('tells its type and version, and cannot be changed', () => {
+describe('defineEvent', () => {
+  test('it gives a frozen definition with its type and version', () => {
     const placed = defineEvent('order.placed', { schema: z.object({}), version: 7 });
     expect([placed.type, placed.version]).toEqual(['order.placed', 7]);
     expect(defineEvent('a').version).toBe(1);
     expect(() => Object.assign(placed, { type: 'b' })).toThrow(TypeError);
   });
 
-  test('makes events of its type and version', async () => {
+  test('its definition makes events of its type and version', async () => {
     const recorder = createRecorder();
     const placed = defineEvent('order.placed', { schema: z.object({ n: z.number() }), version: 2 });
     const id = '0af76519-16cd-43dd-8448-eb211c80319c';
@@ -54,26 +54,26 @@ describe('a definition', () => {
     ],
     ['options: is a number, not an object', ['a', 1]],
     ['options.vesion: is not a field of defineEvent: did you mean version?', ['a', { vesion: 1 }]],
-  ])('is refused at once: %s', ([problem, args]) => {
+  ])('it throws at once: %s', ([problem, args]) => {
     expect(refusal(...args)).toEqual([problem]);
   });
 
-  test('is refused with all of its problems', () => {
+  test('it throws with all problems', () => {
     expect(refusal('', { version: Number.NaN, schema: 1, payload: 1 })).toHaveLength(4);
   });
 });
 
-describe('an event and its definition', () => {
+describe('an event of a definition', () => {
   const placed = defineEvent('order.placed', { schema: z.object({ n: z.number() }), version: 2 });
 
-  test('stay together in a copy', async () => {
+  test('it keeps its definition in a spread copy, but not in a structured clone', async () => {
     expect(await stored({ ...placed({ n: 1 }), environment: 'x' })).toEqual({ n: 1 });
     expect(await problemsOf({ ...placed({ n: 1 }), context: {} })).toHaveLength(1);
-    // a clone is an event by hand
+    // a clone is an event without a definition, so nothing validates it
     expect(await stored({ ...structuredClone(placed({ n: 1 })), context: {} })).toEqual({});
   });
 
-  test('must agree', async () => {
+  test('emitEvent rejects it when its type or version differs from its definition', async () => {
     expect(await problemsOf({ ...placed({ n: 1 }), type: 'other', metadataVersion: 3 })).toEqual([
       'event.type: is not that of its definition',
       'event.metadataVersion: is not that of its definition',
@@ -85,7 +85,7 @@ describe('an event and its definition', () => {
     ]);
   });
 
-  test('a synchronous validator checks before the call returns', () => {
+  test('emitEvent validates it before the call returns, so a later change is not stored', () => {
     const recorder = createRecorder();
     const context = { n: 1 };
     const done = emitEvent(recorder.transaction(), placed(context));

@@ -4,12 +4,12 @@ import { kindOf, Problems } from './problems.ts';
 import type { SchemaInput, SchemaOutput, StandardSchema } from './standard-schema.ts';
 
 /**
- * By this key an event knows its definition. Copied by a spread; and the same in two copies of this package, so that no
- * event passes unvalidated because a bundler has doubled it.
+ * An event holds its definition under this key. A spread copies it. The key is the same in two copies of this package: a
+ * bundler may include the package twice, and events must be validated in that case too.
  */
 export const DEFINITION: unique symbol = Symbol.for('pg-outbox-clickhouse.definition') as never;
 
-/** What an event must comply with. */
+/** The rules for the events of one type and version. */
 export interface Definition {
   readonly type: string;
   readonly version: number;
@@ -17,17 +17,18 @@ export interface Definition {
 }
 
 /**
- * What happened, as plain data: a JSON object. Arrays, Maps and Sets are refused by this type and at run time.
+ * What happened, as plain data: a JSON object. TypeScript and `emitEvent` reject arrays, Maps and Sets.
  *
- * Written as JSON.stringify writes it (a Date as ISO 8601, whatever has a toJSON by it, undefined properties left out),
- * but what JSON.stringify would lose in silence is refused: NaN, the infinities, bigint, functions, symbols, an invalid
- * Date, cycles, more than 100 levels, and class instances without a toJSON (also Error, RegExp and typed arrays).
+ * It is written as JSON.stringify writes it: a Date as ISO 8601, a value with a toJSON as that gives it, without undefined
+ * properties. `emitEvent` rejects what JSON.stringify would lose silently or cannot write: NaN, the infinities, bigint,
+ * functions, symbols, an invalid Date, cycles, more than 100 levels, and class instances without a toJSON (also Error,
+ * RegExp and typed arrays).
  */
 export type EventContext = (object | Record<string, unknown>) & { readonly [Symbol.iterator]?: never };
 
-/** What an event may have besides its type, version and context. */
+/** The optional fields of an event, besides its type, version and context. */
 export interface EventOptions {
-  /** A UUID of any version, 8-4-4-4-12. Default: a new UUIDv7. Not checked for uniqueness: the same id twice is two events. */
+  /** A UUID of any version, 8-4-4-4-12. Default: a new UUIDv7. Nothing checks that it is unique: one id twice is two events. */
   readonly id?: string | undefined;
   /** When it happened, from 1900 to 2299, to the millisecond. Default: now, by this process's clock. */
   readonly time?: Date | undefined;
@@ -35,7 +36,7 @@ export interface EventOptions {
   readonly environment?: string | undefined;
 }
 
-/** An event made by a definition. Its context is what the schema takes; it is validated when the event is emitted. */
+/** An event made by a definition. Its context is the schema's input, and is validated when the event is emitted. */
 export interface DefinedEvent<
   Type extends string = string,
   Context = unknown,
@@ -63,7 +64,7 @@ export interface AnyEventDefinition {
   readonly [DEFINITION]: Definition;
 }
 
-/** What JSON would lose or refuse, as far as types can tell. */
+/** Types that JSON loses or cannot write. */
 type Lost =
   | bigint
   | symbol
@@ -77,7 +78,7 @@ type Lost =
   | ArrayBufferLike
   | ArrayBufferView;
 
-/** T, where all of it can be stored: what cannot is `never` here, so that T does not extend it. */
+/** T with `never` in the place of every part that cannot be stored. T extends it only if all of T can be stored. */
 type Kept<T> = unknown extends T
   ? T
   : T extends string | number | boolean | null | undefined | { toJSON(key: string): unknown }
@@ -90,7 +91,7 @@ type Kept<T> = unknown extends T
 
 type Storable<T, Otherwise> = [T] extends [EventContext & Kept<T>] ? unknown : Otherwise;
 
-/** The type of a parameter that TypeScript then refuses, saying why. */
+/** A parameter of this type makes TypeScript report an error that names the reason. */
 interface OutputIsNotStorable {
   readonly "the schema's output is no JSON object, or holds what JSON would lose": never;
 }
@@ -99,11 +100,12 @@ interface ContextIsNotStorable {
 }
 
 /**
- * Defines an event by types alone: `defineEvent<{ userId: string }>('user.signed_up')`. Its context is checked by TypeScript,
- * and at run time as any context is.
+ * Defines an event by types alone: `defineEvent<{ userId: string }>('user.signed_up')`. TypeScript checks its context; at run
+ * time it is checked as any context is.
  *
- * Beside a given type argument TypeScript infers no others: where a registry shall tell the event by its name or version at
- * compile time, give them too: `defineEvent<{ userId: string }, 'user.signed_up', 2>('user.signed_up', { version: 2 })`.
+ * When you give one type argument, TypeScript infers none of the others. If a registry should know the event's name and
+ * version at compile time, give all three:
+ * `defineEvent<{ userId: string }, 'user.signed_up', 2>('user.signed_up', { version: 2 })`.
  *
  * @throws OutboxError OUTBOX_DEFINITION_INVALID, with every problem
  */
@@ -116,10 +118,11 @@ export function defineEvent<
   options?: { readonly version?: Version; readonly schema?: never },
 ): EventDefinition<Type, Context, Version>;
 /**
- * Defines an event by a schema: any validator of https://standardschema.dev (zod, valibot, arktype …).
+ * Defines an event by a schema: any synchronous validator of https://standardschema.dev (zod, valibot, arktype …).
  *
- * The context of an event has the schema's input type. It is validated when the event is emitted, before any SQL, and what
- * is stored is the schema's output, with its defaults and transforms.
+ * The context of an event has the schema's input type. It is validated when the event is emitted, before any SQL. The
+ * schema's output, with its defaults and transforms, is what is stored. `emitEvent` rejects an event whose schema answers
+ * with a promise: OUTBOX_EVENT_INVALID.
  *
  * @param type as an event's `type`
  * @param options `version`: as an event's `metadataVersion`, 1 by default
@@ -140,7 +143,7 @@ export function defineEvent(
   const problems = new Problems();
   const definition = checked(type, options, problems);
   if (problems.count > 0) throw new OutboxError('OUTBOX_DEFINITION_INVALID', { problems: problems.list() });
-  // The options come last: what they have no business to give is then seen when the event is checked.
+  // The options come last. If they hold a field that they must not hold, the check of the event finds it.
   const make = (context: unknown, more?: EventOptions): DefinedEvent => ({
     type: definition.type,
     context,

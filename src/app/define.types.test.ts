@@ -1,4 +1,4 @@
-/** What compiles and what does not: tsc is what runs this, and fails where an expected error is none. */
+/** What compiles and what does not. tsc checks this file: it fails when an expected error does not occur. */
 import { type } from 'arktype';
 import * as v from 'valibot';
 import { expect, expectTypeOf, test } from 'vitest';
@@ -14,7 +14,7 @@ const paid = defineEvent('order.paid', { schema: type({ orderId: 'string', 'cent
 const signedUp = defineEvent<{ userId: string }>('user.signed_up', { version: 2 });
 const left = defineEvent<{ userId: string }, 'user.left', 3>('user.left', { version: 3 });
 
-/** Never called. */
+/** Never called: tsc checks it. */
 const contexts = async (tx: Transaction, orderId: string): Promise<void> => {
   await emitEvent(tx, placed({ orderId }));
   await emitEvent(tx, placed({ orderId }, { id: orderId, time: new Date(), environment: 'test' }));
@@ -49,7 +49,7 @@ const contexts = async (tx: Transaction, orderId: string): Promise<void> => {
   placed({ orderId }, { metadataVersion: 2 });
   // @ts-expect-error -- the definition, not an event
   await emitEvent(tx, placed);
-  // @ts-expect-error -- by hand, with a context that is none
+  // @ts-expect-error -- by hand, with an array as context
   await emitEvent(tx, { type: 'a', context: [1] });
   // @ts-expect-error -- by hand, with a typo
   await emitEvent(tx, { type: 'a', context: {}, enviroment: 'x' });
@@ -69,9 +69,9 @@ const registries = async (tx: Transaction, orderId: string): Promise<void> => {
   await createOutbox({ events: [placed2] }).emitEvent(tx, placed({ orderId }));
   // @ts-expect-error -- another name, of the same context
   await createOutbox({ events: [left] }).emitEvent(tx, signedUp({ userId: 'u' }));
-  // @ts-expect-error -- another context: without a name of its own, the context tells
+  // @ts-expect-error -- another context, which decides when the definition has no literal name
   await createOutbox({ events: [signedUp] }).emitEvent(tx, placed({ orderId }));
-  // @ts-expect-error -- nothing
+  // @ts-expect-error -- an empty registry accepts nothing
   await createOutbox({ events: [] }).emitEvent(tx, placed({ orderId }));
   await createOutbox().emitEvent(tx, { type: 'a', context: {} });
   await createOutbox({ environment: 'test' }).emitEvents(tx, [placed({ orderId }), { type: 'a', context: {} }]);
@@ -83,7 +83,7 @@ const registries = async (tx: Transaction, orderId: string): Promise<void> => {
   createOutbox({ context: { actor: 'a' } });
   // @ts-expect-error -- defaults are an object
   createOutbox({ context: () => 'actor' });
-  // @ts-expect-error -- and here, not later
+  // @ts-expect-error -- defaults are an object, not a promise
   createOutbox({ context: async () => ({ actor: 'a' }) });
 };
 
@@ -125,7 +125,7 @@ const schemas = (): void => {
   defineEvent<{ a: { b: () => void }[] }>('a');
   // @ts-expect-error -- no type
   defineEvent({ schema: z.object({}) });
-  // @ts-expect-error -- a version that is none
+  // @ts-expect-error -- a version is a number
   defineEvent('a', { schema: z.object({}), version: '1' });
   // @ts-expect-error -- no schema
   defineEvent('a', { schema: (value: unknown) => value });
@@ -140,7 +140,7 @@ interface Tree {
   parent?: Tree | undefined;
 }
 
-test('an event takes what its schema takes, and is of its type and version', () => {
+test('defineEvent infers the context from the schema, and literal types for type and version', () => {
   expectTypeOf(placed).parameter(0).toEqualTypeOf<{ orderId: string }>();
   expectTypeOf(placed2).parameter(0).toEqualTypeOf<{ orderId: string; currency?: string | undefined }>();
   expectTypeOf(paid).parameter(0).toEqualTypeOf<{ orderId: string; cents?: number }>();
@@ -153,7 +153,7 @@ test('an event takes what its schema takes, and is of its type and version', () 
   expect([contexts, registries, schemas]).toHaveLength(3);
 });
 
-test('an input that is no object is fine where the output is one; so is what JSON has a way for', () => {
+test('defineEvent accepts any input type when JSON can store the output type', () => {
   const parsed = defineEvent('a', { schema: z.string().transform((text) => ({ text })) });
   expectTypeOf(parsed).parameter(0).toEqualTypeOf<string>();
   const counted = defineEvent('a', { schema: z.object({ n: z.bigint().transform(String) }) });

@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { OutboxError } from '../errors.ts';
 import { DEFINITION, type EventContext } from './define.ts';
-import { type EventRow, type OutboxEvent, rowOf, rowsOf } from './events.ts';
+import { type OutboxEvent, rowOf, rowsOf } from './events.ts';
 import { createOutbox } from './outbox.ts';
 import { readSettings, type Settings } from './settings.ts';
 
@@ -19,13 +19,6 @@ function caught(run: () => unknown): OutboxError {
   throw new Error('nothing was thrown');
 }
 
-/** Of an event that is checked at once. */
-function rowNow(event: OutboxEvent): EventRow {
-  const row = rowOf(event, SETTINGS);
-  if (row instanceof Promise) throw new Error('a promise');
-  return row;
-}
-
 /** Whatever JavaScript callers and casts can pass. */
 function problemsOf(event: unknown): readonly string[] {
   const error = caught(() => rowOf(event as OutboxEvent, SETTINGS));
@@ -33,8 +26,8 @@ function problemsOf(event: unknown): readonly string[] {
   return error.problems;
 }
 
-describe('a valid event', () => {
-  test('gets its defaults', () => {
+describe('rowOf, for a valid event', () => {
+  test('it fills in the defaults', () => {
     expect(rowOf({ type: 'order.placed', context: { a: 1 } }, SETTINGS)).toEqual({
       id: expect.stringMatching(/^[0-9a-f-]{36}$/),
       type: 'order.placed',
@@ -46,7 +39,7 @@ describe('a valid event', () => {
     });
   });
 
-  test('keeps what it gives, its id in lower case', () => {
+  test('it keeps the given values, and writes the id in lower case', () => {
     const event: OutboxEvent = {
       type: 'ü',
       context: {},
@@ -63,27 +56,27 @@ describe('a valid event', () => {
     });
   });
 
-  test('may give undefined for what it leaves out', () => {
+  test('it treats an undefined field as a missing one', () => {
     const event = { type: 'a', context: {}, id: undefined, time: undefined, environment: undefined };
-    expect(rowNow({ ...event, metadataVersion: undefined }).metadataVersion).toBe(1);
+    expect(rowOf({ ...event, metadataVersion: undefined }, SETTINGS).metadataVersion).toBe(1);
   });
 
-  test.for(['1900-01-01T00:00:00.000Z', '2299-12-31T23:59:59.999Z'])('may be of %s', (time) => {
-    expect(rowNow({ type: 'a', context: {}, time: new Date(time) }).time).toBe(time);
+  test.for(['1900-01-01T00:00:00.000Z', '2299-12-31T23:59:59.999Z'])('it accepts the time %s', (time) => {
+    expect(rowOf({ type: 'a', context: {}, time: new Date(time) }, SETTINGS).time).toBe(time);
   });
 
-  test('any well-formed type of up to 65,535 bytes without NUL', () => {
+  test('it accepts any well-formed type of up to 65,535 bytes without NUL', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', minLength: 1 }), (type) => {
         fc.pre(!type.includes('\0') && type.isWellFormed());
-        expect(rowNow({ type, context: {} }).type).toBe(type);
+        expect(rowOf({ type, context: {} }, SETTINGS).type).toBe(type);
       }),
     );
-    expect(rowNow({ type: 'x'.repeat(65_535), context: {} }).type).toHaveLength(65_535);
+    expect(rowOf({ type: 'x'.repeat(65_535), context: {} }, SETTINGS).type).toHaveLength(65_535);
   });
 });
 
-describe('a field at fault', () => {
+describe('rowOf, for an invalid event', () => {
   test.for<[string, Record<string, unknown>]>([
     ['event.type: is missing', { type: undefined }],
     ['event.type: is null, not a string', { type: null }],
@@ -121,16 +114,16 @@ describe('a field at fault', () => {
       'event.payload: is not a field of an event; the fields are type, context, id, time, environment, metadataVersion',
       { payload: {} },
     ],
-  ])('%s', ([problem, fields]) => {
+  ])('it throws: %s', ([problem, fields]) => {
     expect(problemsOf({ type: 'a', context: {}, ...fields })).toEqual([problem]);
   });
 
-  test.for([undefined, null, 'x', 1, [], () => 1])('is named where the event is no object: %s', (event) => {
+  test.for([undefined, null, 'x', 1, [], () => 1])('it throws for an event that is no object: %s', (event) => {
     expect(problemsOf(event)).toEqual([expect.stringMatching(/^event: is .*, not an event: an object with type/)]);
   });
 });
 
-test('all problems of all events are named in one error, without a value', () => {
+test('rowsOf throws one error that names all problems of all events, without a value', () => {
   const events: unknown[] = [
     { type: 'ok', context: {} },
     {
@@ -158,7 +151,7 @@ test('all problems of all events are named in one error, without a value', () =>
   expect(inspect(error, { depth: null }) + JSON.stringify(error)).not.toContain('canary');
 });
 
-test('more than one INSERT takes is refused as a whole', () => {
+test('rowsOf throws when all events together are larger than one INSERT takes', () => {
   const settings = { ...SETTINGS, maxEventBytes: 64 * 1024 * 1024 };
   const half = { type: 'a', context: { a: 'x'.repeat(32 * 1024 * 1024) } };
   const error = caught(() => rowsOf([half, half], settings));
@@ -166,9 +159,9 @@ test('more than one INSERT takes is refused as a whole', () => {
   expect(error.problems).toEqual(['events: are larger than 64 MiB together: emit them by several calls']);
 });
 
-test('an event whose definition is null is one by hand, and no definition is one of an outbox', () => {
+test('a definition of null counts as none, for rowOf and for createOutbox', () => {
   const event = { type: 'a', context: {}, [DEFINITION]: null } as unknown as OutboxEvent;
-  expect(rowNow(event).type).toBe('a');
+  expect(rowOf(event, SETTINGS).type).toBe('a');
   expect(caught(() => rowOf(event, SETTINGS, { accepted: new Set() })).problems).toHaveLength(1);
   const definition = Object.assign(() => event, { [DEFINITION]: null }) as never;
   expect(caught(() => createOutbox({ events: [definition] })).problems).toEqual([
@@ -176,7 +169,7 @@ test('an event whose definition is null is one by hand, and no definition is one
   ]);
 });
 
-test('holes of an array and what is no array are refused', () => {
+test('rowsOf throws for a hole in the array, and for a value that is no array', () => {
   // oxlint-disable-next-line no-sparse-arrays -- the hole is the case
   expect(caught(() => rowsOf([,] as unknown as OutboxEvent[], SETTINGS)).problems).toEqual([
     'events[0]: is undefined, not an event: an object with type and context',
@@ -186,8 +179,8 @@ test('holes of an array and what is no array are refused', () => {
   ]);
 });
 
-describe('the settings', () => {
-  test('have defaults', () => {
+describe('readSettings', () => {
+  test('it uses defaults for variables that are not set', () => {
     expect(readSettings({})).toMatchObject({ environment: '', maxEventBytes: 16_777_216 });
     expect(readSettings({ OUTBOX_ENVIRONMENT: 'live', OUTBOX_MAX_EVENT_BYTES: '10' })).toMatchObject({
       environment: 'live',
@@ -195,14 +188,14 @@ describe('the settings', () => {
     });
   });
 
-  test.for(['0', '-1', '1.5', '1e6', '16MB', ' 1', '67108865'])('refuse OUTBOX_MAX_EVENT_BYTES=%s', (value) => {
+  test.for(['0', '-1', '1.5', '1e6', '16MB', ' 1', '67108865'])('it throws for OUTBOX_MAX_EVENT_BYTES=%s', (value) => {
     const error = caught(() => readSettings({ OUTBOX_MAX_EVENT_BYTES: value }));
     expect(error.code).toBe('OUTBOX_CONFIG_INVALID');
     expect(error.problems).toEqual(['OUTBOX_MAX_EVENT_BYTES: is not a whole number from 1 to 67108864']);
   });
 });
 
-test('the types take objects of any type, and refuse arrays, collections and unknown fields', () => {
+test('the types accept any object as context, and reject arrays, collections and unknown fields', () => {
   interface Placed {
     orderId: string;
   }

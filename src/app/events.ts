@@ -1,6 +1,7 @@
 import { OutboxError } from '../errors.ts';
 import { type Amendments, serialiseContext } from './context.ts';
 import { DEFINITION, type DefinedEvent, type Definition, type EventContext, type EventOptions } from './define.ts';
+import type { EventRow } from './event-row.ts';
 import { eventType, instant, knownOnly, text, uuid, version } from './fields.ts';
 import { kindOf, pathOf, Problems } from './problems.ts';
 import type { Settings } from './settings.ts';
@@ -8,7 +9,7 @@ import { fitOneInsert } from './statement.ts';
 import { uuidv7 } from './uuid.ts';
 import { validated } from './validate.ts';
 
-/** An event, as given to `emitEvent`. Fields that are not listed here are refused, so that a typo is not lost. */
+/** An event, as given to `emitEvent`. `emitEvent` rejects any other field, so that a typo cannot lose a value. */
 export interface OutboxEvent extends EventOptions {
   /** What kind of event: not empty, 65,535 bytes of UTF-8 at most, no NUL. By convention `noun.verb`: `order.placed`. */
   readonly type: string;
@@ -21,25 +22,10 @@ export interface OutboxEvent extends EventOptions {
 /** An event written by hand, or made by a definition. */
 export type AnyEvent = OutboxEvent | DefinedEvent;
 
-/** What an outbox asks of its events besides, and does to them. */
+/** The rules that an outbox adds to those of every event. */
 export interface Policy extends Amendments {
   /** The only definitions whose events are accepted. */
   readonly accepted?: ReadonlySet<Definition> | undefined;
-}
-
-/** An event that is known to be storable: every value in the form in which it is sent. */
-export interface EventRow {
-  /** Canonical, lower case: as Postgres will show it. */
-  readonly id: string;
-  readonly type: string;
-  /** ISO 8601 in UTC, so that neither the client's nor the session's time zone matters. */
-  readonly time: string;
-  readonly environment: string;
-  /** JSON text. */
-  readonly context: string;
-  readonly metadataVersion: number;
-  /** The size of `context` in UTF-8. */
-  readonly bytes: number;
 }
 
 const FIELDS = [
@@ -51,52 +37,39 @@ const FIELDS = [
   'metadataVersion',
 ] as const satisfies (keyof OutboxEvent)[];
 
-type Checked = EventRow | undefined;
-type Serialised = ReturnType<typeof serialiseContext>;
-
 /**
- * Checks one event and gives its row: at once, or by a promise where its validator gives one. All of the event is read at
- * once in any case.
+ * Checks one event and gives its row.
  *
  * @throws OutboxError OUTBOX_EVENT_INVALID, with every problem as `event.<path>: <fault>`
  */
-export function rowOf(event: AnyEvent, settings: Settings, policy: Policy = {}): EventRow | Promise<EventRow> {
+export function rowOf(event: AnyEvent, settings: Settings, policy: Policy = {}): EventRow {
   const problems = new Problems();
-  const told = (row: Checked): EventRow => {
-    if (row === undefined) throw new OutboxError('OUTBOX_EVENT_INVALID', { problems: problems.list() });
-    return row;
-  };
   const row = check(event, 'event', settings, policy, problems);
-  return row instanceof Promise ? row.then(told) : told(row);
+  if (row === undefined) throw new OutboxError('OUTBOX_EVENT_INVALID', { problems: problems.list() });
+  return row;
 }
 
 /**
- * Checks all events and gives their rows, in their order, as `rowOf` does. Asynchronous validators run side by side.
+ * Checks all events and gives their rows, in their order.
  *
  * @throws OutboxError OUTBOX_EVENT_INVALID, with the problems of all events as `events[2].<path>: <fault>`; beyond 100
  *   the last one says how many more there are
  */
-export function rowsOf(
-  events: readonly AnyEvent[],
-  settings: Settings,
-  policy: Policy = {},
-): EventRow[] | Promise<EventRow[]> {
+export function rowsOf(events: readonly AnyEvent[], settings: Settings, policy: Policy = {}): EventRow[] {
   const problems = new Problems();
-  const rows: (Checked | Promise<Checked>)[] = [];
+  const rows: EventRow[] = [];
   if (!Array.isArray(events)) problems.add('events', `is ${kindOf(events)}, not an array`);
   else {
-    // By index, because forEach and map would step over a hole.
-    for (let index = 0; index < events.length; index += 1)
-      rows.push(check(events[index], pathOf('events', index), settings, policy, problems));
+    // By index, because forEach and map skip the holes of an array.
+    for (let index = 0; index < events.length; index += 1) {
+      const row = check(events[index], pathOf('events', index), settings, policy, problems);
+      if (row !== undefined) rows.push(row);
+    }
   }
-  const told = (done: Checked[]): EventRow[] => {
-    if (problems.count === 0 && !fitOneInsert(done as EventRow[]))
-      problems.add('events', 'are larger than 64 MiB together: emit them by several calls');
-    if (problems.count > 0) throw new OutboxError('OUTBOX_EVENT_INVALID', { problems: problems.list() });
-    return done as EventRow[];
-  };
-  const isPending = rows.some((row) => row instanceof Promise);
-  return isPending ? Promise.all(rows.map(async (row) => row)).then(told) : told(rows as Checked[]);
+  if (problems.count === 0 && !fitOneInsert(rows))
+    problems.add('events', 'are larger than 64 MiB together: emit them by several calls');
+  if (problems.count > 0) throw new OutboxError('OUTBOX_EVENT_INVALID', { problems: problems.list() });
+  return rows;
 }
 
 function check(
@@ -105,7 +78,7 @@ function check(
   settings: Settings,
   policy: Policy,
   problems: Problems,
-): Checked | Promise<Checked> {
+): EventRow | undefined {
   if (typeof event !== 'object' || event === null || Array.isArray(event)) {
     problems.add(path, `is ${kindOf(event)}, not an event: an object with type and context`);
     return undefined;
@@ -131,15 +104,10 @@ function check(
   const environment = text(given.environment ?? settings.environment, `${path}.environment`, problems);
   const metadataVersion = version(given.metadataVersion ?? 1, `${path}.metadataVersion`, problems);
 
-  const isSound = problems.count === before;
-  const row = (serialised: Serialised): Checked => {
-    if (serialised === undefined || !isSound) return undefined;
-    return { id, type, time, environment, context: serialised.text, metadataVersion, bytes: serialised.bytes };
-  };
-  return context instanceof Promise ? context.then(row) : row(context);
+  if (context === undefined || problems.count > before) return undefined;
+  return { id, type, time, environment, context: context.text, metadataVersion, bytes: context.bytes };
 }
 
-/** What a validator gives is what is serialised, in the same turn: nothing can change in between. */
 function contextOf(
   context: unknown,
   definition: Definition | undefined,
@@ -147,11 +115,8 @@ function contextOf(
   { maxEventBytes }: Settings,
   policy: Policy,
   problems: Problems,
-): Serialised | Promise<Serialised> {
-  const schema = definition?.schema;
-  if (schema === undefined) return serialiseContext(context, path, maxEventBytes, problems, policy);
-  const serialise = (valid: { readonly output: unknown } | undefined): Serialised =>
-    valid && serialiseContext(valid.output, path, maxEventBytes, problems, policy);
-  const result = validated(schema, context, path, maxEventBytes, problems);
-  return result instanceof Promise ? result.then(serialise) : serialise(result);
+): ReturnType<typeof serialiseContext> {
+  const before = problems.count;
+  const valid = definition === undefined ? context : validated(definition, context, path, maxEventBytes, problems);
+  return problems.count > before ? undefined : serialiseContext(valid, path, maxEventBytes, problems, policy);
 }

@@ -40,7 +40,7 @@ function serverError(code: string, fields: Record<string, unknown> = {}): Error 
   });
 }
 
-/** As drizzle wraps it: query and parameters in message and fields. */
+/** An error as drizzle wraps it: query and parameters are in its message and in its fields. */
 function drizzleError(cause: unknown): Error {
   const error = new Error(`Failed query: insert\nparams: ${CANARY}`, { cause });
   return Object.assign(error, { query: 'insert', params: [CANARY] });
@@ -50,9 +50,9 @@ function causeOf({ cause }: OutboxError): Record<string, unknown> {
   return Object.fromEntries(Object.entries(cause ?? {}));
 }
 
-describe('an error of the server', () => {
+describe('emitFailed, for an error of the server', () => {
   test.for(['22P02', '22001', '23502', '23514', '23505', 'P0001', '44000', 'ABCDE', '99999', 'HV000'])(
-    'of SQLSTATE %s tells facts, but no message and no row',
+    'it keeps the facts of SQLSTATE %s, but no message and no row',
     (code) => {
       for (const thrown of [
         serverError(code),
@@ -68,7 +68,7 @@ describe('an error of the server', () => {
   );
 
   test.for(['42P01', '42501', '40001', '40P01', '25P02', '25006', '53100', '57014', 'XX000'])(
-    'of SQLSTATE %s keeps its message, which is about the statement',
+    'it keeps the message of SQLSTATE %s, which is about the statement',
     (code) => {
       const message = 'relation "outbox.event" does not exist';
       const error = emitFailed(drizzleError(serverError(code, { message })));
@@ -79,13 +79,13 @@ describe('an error of the server', () => {
     },
   );
 
-  test('raised by a trigger keeps its message to itself, whatever its SQLSTATE', () => {
+  test('it withholds the message of an error that a trigger raised, whatever its SQLSTATE', () => {
     expect(printed(emitFailed(serverError('42501', { routine: 'exec_stmt_raise' })))).not.toContain(CANARY);
   });
 });
 
-describe('an error of another client', () => {
-  /** As Prisma wraps it: its own code has the form of a SQLSTATE, the server's is in a plain object. */
+describe('emitFailed, for an error of another client', () => {
+  /** An error as Prisma wraps it: its own code has the form of a SQLSTATE, and the server's code is in a plain object. */
   function prismaError(originalCode: string, severity?: string): Error {
     const adapterError = Object.assign(new Error(CANARY), {
       cause: { originalCode, originalMessage: CANARY, message: CANARY, detail: CANARY, severity, table: CANARY },
@@ -97,7 +97,7 @@ describe('an error of another client', () => {
     });
   }
 
-  test('of Prisma tells the SQLSTATE and nothing else', () => {
+  test('it keeps only the SQLSTATE of an error of Prisma', () => {
     for (const code of ['23514', '42501', '42P01']) {
       const error = emitFailed(prismaError(code, 'ERROR'));
       expect(error.sqlState).toBe(code);
@@ -106,14 +106,14 @@ describe('an error of another client', () => {
     }
   });
 
-  test('of Prisma without one of the server tells its own code', () => {
+  test('it keeps the code of Prisma when there is no SQLSTATE', () => {
     const error = emitFailed(Object.assign(new Error(CANARY), { code: 'P1017', clientVersion: '7' }));
     expect(error.sqlState).toBeUndefined();
     expect(causeOf(error)).toEqual({ code: 'P1017' });
     expect(printed(error)).not.toContain(CANARY);
   });
 
-  test('of postgres.js keeps a message about the statement, and its names', () => {
+  test('it keeps message, constraint and table of an error of postgres.js about the statement', () => {
     const message = 'relation "outbox.event" does not exist';
     const fields = { name: 'PostgresError', message, query: 'INSERT', parameters: [CANARY], constraint: undefined };
     const error = emitFailed(
@@ -124,22 +124,22 @@ describe('an error of another client', () => {
     expect(printed(error)).not.toContain(CANARY);
   });
 
-  test('that quotes the statement in its message is told without it', () => {
+  test('it withholds a message that quotes the statement', () => {
     const message = `INSERT INTO outbox.event VALUES ('${CANARY}') - relation does not exist`;
     expect(printed(emitFailed(serverError('42P01', { message })))).not.toContain(CANARY);
     expect(printed(emitFailed(new Error(message)))).not.toContain(CANARY);
   });
 
-  test('whose server says nothing of where it comes from is taken for one of a trigger', () => {
+  test('it withholds the message when the error does not name the routine that raised it', () => {
     expect(printed(emitFailed(serverError('42501', { routine: undefined, table: CANARY })))).not.toContain(CANARY);
   });
 
-  test('that is one of ours stays as it is', () => {
+  test('it returns an OutboxError as it is', () => {
     const ours = new OutboxError('OUTBOX_NO_TRANSACTION');
     expect(emitFailed(ours)).toBe(ours);
   });
 
-  test('is left without values where its driver may throw it again', () => {
+  test('scrub removes all values from an error that its driver may throw again', () => {
     const parameters = [CANARY];
     const error = serverError('23514', { parameters, args: parameters, query: 'INSERT' });
     scrub(error);
@@ -150,8 +150,8 @@ describe('an error of another client', () => {
   });
 });
 
-describe('any other error', () => {
-  test('of the connection keeps message and code', () => {
+describe('emitFailed, for any other error', () => {
+  test('it keeps message and code of an error of the connection', () => {
     const reset = Object.assign(new Error('write EPIPE'), { code: 'EPIPE', errno: -32, syscall: 'write' });
     const error = emitFailed(reset);
     expect(error.sqlState).toBeUndefined();
@@ -159,7 +159,7 @@ describe('any other error', () => {
     expect(error.cause).toMatchObject({ message: 'write EPIPE', code: 'EPIPE' });
   });
 
-  test('that wraps one of the connection gives way to it', () => {
+  test('it takes the message of an error of the connection out of its wrapper', () => {
     const error = emitFailed(drizzleError(new Error('Connection terminated unexpectedly')));
     expect(error.message).toContain('Connection terminated unexpectedly');
     expect(printed(error)).not.toContain(CANARY);
@@ -168,7 +168,7 @@ describe('any other error', () => {
   test.for<[string, Record<string, unknown>]>([
     ['connect ECONNREFUSED', { code: 'ECONNREFUSED', errno: -111, syscall: 'connect' }],
     ['CONNECTION_CLOSED', { code: 'CONNECTION_CLOSED', errno: 'CONNECTION_CLOSED' }],
-  ])('of the connection is told by its code, not by its message: %s', ([told, fields]) => {
+  ])('it names an error of the connection by its code, not by its message: %s', ([told, fields]) => {
     const error = emitFailed(Object.assign(new Error(CANARY), fields));
     expect(error.cause).toMatchObject({ message: told, code: fields['code'] });
     expect(error.message).toContain(`not answered: ${told}.`);
@@ -178,25 +178,25 @@ describe('any other error', () => {
   test.for<[string, unknown]>([
     ['an error of a contract', new Error(`Query failed with params ${CANARY}`)],
     ['an error of a contract with codes of its own', Object.assign(new Error(CANARY), { code: CANARY, errno: CANARY })],
-    ['a number and a call that quote', Object.assign(new Error(CANARY), { code: 'E1', errno: 1, syscall: CANARY })],
+    ['an error whose call quotes a value', Object.assign(new Error(CANARY), { code: 'E1', errno: 1, syscall: CANARY })],
     ['a wrapper without a cause', drizzleError(undefined)],
     ['a string', CANARY],
     ['an object', { message: CANARY }],
     ['undefined', undefined],
-  ])('is told without its contents: %s', ([, thrown]) => {
+  ])('it withholds the contents of %s', ([, thrown]) => {
     const error = emitFailed(thrown);
     expect(error.code).toBe('OUTBOX_EMIT_FAILED');
     expect(printed(error)).not.toContain(CANARY);
   });
 
-  test('whose causes form a ring ends', () => {
+  test('it ends when the causes form a ring', () => {
     const ring = drizzleError(undefined);
     ring.cause = ring;
     expect(printed(emitFailed(ring))).not.toContain(CANARY);
   });
 });
 
-test('a hidden parameter shows its label to everything but the driver', () => {
+test('Hidden shows its label to loggers, and its text only to the driver', () => {
   const hidden = new Hidden(CANARY, 'event context');
   const shown = [
     JSON.stringify([hidden]),

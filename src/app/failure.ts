@@ -2,9 +2,9 @@ import { isNativeError } from 'node:util/types';
 import { ERRORS, OutboxError } from '../errors.ts';
 
 /**
- * SQLSTATE classes whose messages are written by the server about the statement, the session or the schema: connection,
+ * SQLSTATE classes whose messages the server writes about the statement, the session or the schema: connection,
  * transaction state, authorisation, catalog, rollback, access rule, resources, limits, state, operator, system, internal.
- * Missing are 22 and 23, whose messages quote values, P0 (RAISE), and whatever is not known.
+ * Classes 22 and 23 are missing, because their messages quote values. So are P0 (RAISE) and every unknown class.
  */
 const MESSAGE_CLASSES: ReadonlySet<string> = new Set([
   '08',
@@ -28,26 +28,26 @@ const MESSAGE_CLASSES: ReadonlySet<string> = new Set([
   'XX',
 ]);
 
-/** What is looked at of whatever a driver threw; none of it can be relied on. */
+/** The fields of whatever a driver threw. Any of them may be missing or of another type. */
 type Fields = Readonly<Record<string, unknown>>;
 
-/** What may be told of an error: facts about statement, session and schema, none about values. */
+/** What an error may say: facts about statement, session and schema, none about values. */
 interface Facts {
   readonly sqlState: string | undefined;
   readonly message: string | undefined;
-  /** For the fields of the cause; of the server's, or the code of a socket's error. */
+  /** The fields of the cause: those of the server's error, or the code of a socket's error. */
   readonly fields: Readonly<Record<string, string>>;
 }
 
 const WITHHELD = 'message withheld: it may quote values';
 
 /**
- * Wraps whatever a driver threw, so that nothing of an event can leave through it: drizzle's message holds all parameters,
- * and Postgres' `detail`, `where` and some messages quote rows. The cause is a new error, with a new stack, of what is
+ * Wraps whatever a driver threw, so that the error cannot reveal an event: drizzle's message holds all parameters, and
+ * Postgres' `detail`, `where` and some messages quote rows. The cause is a new error with a new stack. It holds only what is
  * known to be harmless.
  */
 export function emitFailed(thrown: unknown): OutboxError {
-  // a client that tells only when it is asked to send that there is no transaction
+  // Some clients find out only when they send that there is no transaction.
   if (thrown instanceof OutboxError) return thrown;
   const { sqlState, message, fields } = factsOf(innermost(thrown));
   const cause = Object.assign(new Error(message ?? WITHHELD), fields);
@@ -61,7 +61,7 @@ export function emitFailed(thrown: unknown): OutboxError {
   return new OutboxError('OUTBOX_EMIT_FAILED', { detail, sqlState, cause });
 }
 
-/** Takes what may quote values out of an error that its driver keeps, and may throw to the caller by itself. */
+/** Removes what may quote values from a driver's own error. The driver keeps this error, and may throw it to the caller. */
 export function scrub(thrown: unknown): void {
   if (!isNativeError(thrown)) return;
   const { sqlState, message = WITHHELD } = factsOf(fieldsOf(thrown));
@@ -69,14 +69,14 @@ export function scrub(thrown: unknown): void {
     const values: unknown = Reflect.get(thrown, name);
     if (Array.isArray(values)) values.length = 0;
   }
-  // an error of the connection may be that of other queries too, and tells nothing of them
+  // Other queries may share an error of the connection, and it holds no value of any.
   if (sqlState === undefined) return;
   for (const name of Object.getOwnPropertyNames(thrown)) if (!KEPT.has(name)) Reflect.deleteProperty(thrown, name);
   Object.defineProperty(thrown, 'message', { value: message, configurable: true, writable: true });
   Object.defineProperty(thrown, 'stack', { value: `${thrown.name}: ${message}`, configurable: true, writable: true });
 }
 
-/** Of an error that is scrubbed: none of these quotes a value. */
+/** The fields that `scrub` keeps: none of them quotes a value. */
 const KEPT: ReadonlySet<string> = new Set([
   'name',
   'code',
@@ -88,13 +88,13 @@ const KEPT: ReadonlySet<string> = new Set([
   'line',
 ]);
 
-/** The server's error, or failing that the last of the chain: wrappers such as drizzle's quote what they wrap. */
+/** The server's error, or else the last error of the chain: wrappers such as drizzle's quote what they wrap. */
 function innermost(thrown: unknown): Fields | undefined {
   let found: Fields | undefined;
   let next = thrown;
-  // A bound, because a chain of causes may be a ring.
+  // The loop has a limit, because a chain of causes may be a ring.
   for (let depth = 0; depth < 16; depth += 1) {
-    // Not instanceof, because jest's realm is not that of node's errors. Prisma's adapters end the chain with a plain object.
+    // instanceof fails under jest, which has a realm of its own. Prisma's adapters end the chain with a plain object.
     if (!isNativeError(next) && !isAdapterCause(next)) break;
     found = fieldsOf(next);
     if (sqlStateOf(found) !== undefined) break;
@@ -111,7 +111,10 @@ function fieldsOf(error: object): Fields {
   return error as Fields;
 }
 
-/** `EPIPE` has the form of a SQLSTATE, but no digit; `P2010` of Prisma has one; only the server's errors have a severity. */
+/**
+ * `EPIPE` has the form of a SQLSTATE, but no digit. Prisma's `P2010` has a digit, but comes with a `clientVersion`. Only the
+ * server's errors have a severity.
+ */
 function sqlStateOf(error: Fields): string | undefined {
   if ('clientVersion' in error) return undefined;
   const code = error['originalCode'] ?? error['code'];
@@ -135,7 +138,7 @@ function factsOf(error: Fields | undefined): Facts {
   return { sqlState, message: tellable(error, sqlState), fields };
 }
 
-/** Not raised by a trigger, which may do so with any SQLSTATE, any text and any names. */
+/** Whether the server itself wrote the error. A trigger can raise one with any SQLSTATE, any text and any names. */
 function ofTheServer({ routine, severity }: Fields): boolean {
   return typeof routine === 'string' ? routine !== 'exec_stmt_raise' : severity === 'FATAL';
 }
@@ -160,8 +163,9 @@ const CONNECTION_MESSAGES: ReadonlySet<unknown> = new Set([
 ]);
 
 /**
- * Without a SQLSTATE an error may come from anywhere, such as from the `query` of a contract, and quote the parameters. Of a
- * socket's error call and code are told (`write EPIPE`), of postgres.js' the code (`CONNECTION_CLOSED`).
+ * The harmless part of an error without a SQLSTATE. Such an error may come from anywhere, for example from the caller's own
+ * `query` function, and may quote the parameters. This gives call and code of a socket's error (`write EPIPE`), and the code
+ * of an error of postgres.js (`CONNECTION_CLOSED`).
  */
 function ofTheConnection(error: Fields): string | undefined {
   const { message, syscall, errno } = error;
@@ -171,15 +175,15 @@ function ofTheConnection(error: Fields): string | undefined {
   return typeof syscall === 'string' && /^[a-z_]{1,32}$/.test(syscall) ? `${syscall} ${code}` : code;
 }
 
-/** Words in capitals alone, as Node, postgres.js and Prisma have them: `ECONNRESET`, `CONNECTION_CLOSED`, `P1017`. */
+/** A code in capitals, as Node, postgres.js and Prisma write them: `ECONNRESET`, `CONNECTION_CLOSED`, `P1017`. */
 function codeOf({ code }: Fields): string | undefined {
   return typeof code === 'string' && /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : undefined;
 }
 
-/** An error that carries the statement, its parameters or Prisma's call has put them into its message as well. */
+/** An error with a field for the statement, its parameters or Prisma's call repeats them in its message. */
 function quotesStatement(error: Fields, message: string): boolean {
   if (message.includes('INSERT INTO outbox.event') || 'clientVersion' in error) return true;
-  // but the message of postgres.js' is the server's own
+  // Only postgres.js has such fields and keeps the server's own message.
   if (error['name'] === 'PostgresError') return false;
   return 'query' in error || 'params' in error || 'parameters' in error;
 }

@@ -1,4 +1,4 @@
-/** The fields of an event, one check each: what is at fault is added to the problems, without its value. */
+/** One check for each field of an event. A check adds a problem for a wrong field, without its value. */
 import { isDate } from 'node:util/types';
 import { nearest, TYPO_SHARE } from '../nearest.ts';
 import { kindOf, pathOf, type Problems } from './problems.ts';
@@ -6,11 +6,11 @@ import { kindOf, pathOf, type Problems } from './problems.ts';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const MAX_TEXT_BYTES = 65_535;
 const MAX_INT32 = 2_147_483_647;
-/** What ClickHouse's DateTime64 holds without clamping. */
+/** The range that ClickHouse's DateTime64 stores as it is; it moves any other time to the nearest end. */
 const FIRST_TIME = Date.UTC(1900, 0, 1);
 const LAST_TIME = Date.UTC(2300, 0, 1) - 1;
 
-/** A text that Postgres takes in any position of the caller's transaction: it refuses NUL and broken UTF-16 only there. */
+/** A text that Postgres can store. Otherwise Postgres would reject NUL, and abort the caller's transaction. */
 export function text(value: unknown, path: string, problems: Problems): string {
   if (value === undefined) problems.add(path, 'is missing');
   else if (typeof value !== 'string') problems.add(path, `is ${kindOf(value)}, not a string`);
@@ -57,9 +57,9 @@ export function version(value: unknown, path: string, problems: Problems): numbe
 }
 
 /**
- * Adds a problem for every key that is not among the names, so that a typo is not lost.
+ * Adds a problem for every key that is not among the names, so that a typo cannot lose a value.
  *
- * @param whose what such names belong to: `an event`
+ * @param whose what has these fields: `an event`
  */
 export function knownOnly(
   given: object,

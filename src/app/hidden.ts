@@ -3,9 +3,10 @@ import { inspect } from 'node:util';
 /**
  * A parameter that only the driver can read.
  *
- * Query loggers, tracing and error messages print parameters: drizzle's `logger: true` and its "Failed query: … params:
- * …" do. Through JSON.stringify, String() and util.inspect they get the label; node-postgres asks `toPostgres`. So
- * does OpenTelemetry's instrumentation of it, for a span, with `enhancedDatabaseReporting`: docs/clients.md warns of it.
+ * Query loggers, tracing and error messages print parameters: drizzle does with `logger: true`, and in its "Failed query: …
+ * params: …". They use JSON.stringify, String() or util.inspect, and get the label. node-postgres calls `toPostgres`, and
+ * gets the value. OpenTelemetry's instrumentation of pg calls it too with `enhancedDatabaseReporting`: docs/clients.md
+ * warns about that.
  */
 export class Hidden {
   readonly #text: string;
@@ -16,7 +17,7 @@ export class Hidden {
     this.#label = `[${label}]`;
   }
 
-  /** The hook of node-postgres for custom types: what goes over the wire. */
+  /** The hook of node-postgres for custom types: it sends what this returns. */
   toPostgres(): string {
     return this.#text;
   }

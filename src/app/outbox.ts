@@ -8,26 +8,26 @@ import { isPromise, kindOf, pathOf, Problems } from './problems.ts';
 import { parseRedactPath, type RedactPath } from './redact.ts';
 import type { Transaction } from './transaction.ts';
 
-/** What `createOutbox` takes. */
+/** The options of `createOutbox`. */
 export interface OutboxOptions<Events extends readonly AnyEventDefinition[] = readonly AnyEventDefinition[]> {
   /** The environment of events that have none of their own. Default: OUTBOX_ENVIRONMENT, else ''. */
   readonly environment?: string | undefined;
   /**
-   * Defaults of every event's context: asked once a call, when the transaction is known to be open; undefined is none. They
-   * are merged after validation, property by property at the top level; the event's own win, unless they are undefined. What
-   * it throws, the call rejects with.
+   * Gives defaults for the context of every event, or undefined for none. It runs once a call, after the transaction is known
+   * to be open. The defaults are merged after validation, property by property at the top level. A property of the event wins,
+   * unless it is undefined. When this function throws, the call rejects with the same error.
    */
   readonly context?: (() => (EventContext & { readonly then?: never }) | undefined) | undefined;
-  /** The only events that are accepted, by type and at run time. Default: any event. */
+  /** The only definitions whose events are accepted, both by TypeScript and at run time. Default: any event. */
   readonly events?: Events | undefined;
   /**
-   * What becomes `"[redacted]"` in the row, defaults included: `email`, `payment.card`, `items[*].note`, `["odd key"]`. `[*]`
-   * is every item of an array, or every value of an object.
+   * Paths of the values that become `"[redacted]"` in the row, also in defaults: `email`, `payment.card`, `items[*].note`,
+   * `["odd key"]`. `[*]` is every item of an array, or every value of an object.
    */
   readonly redact?: readonly string[] | undefined;
 }
 
-/** `emitEvent` and `emitEvents` with what `createOutbox` was given. They need no `this`. */
+/** `emitEvent` and `emitEvents` with the options of `createOutbox`. They need no `this`. */
 export interface Outbox<Event extends AnyEvent = AnyEvent> {
   /** As the plain `emitEvent`; see there. */
   readonly emitEvent: (tx: Transaction, event: Event) => Promise<string>;
@@ -38,7 +38,7 @@ export interface Outbox<Event extends AnyEvent = AnyEvent> {
 const OPTIONS = ['environment', 'context', 'events', 'redact'] as const satisfies (keyof OutboxOptions)[];
 
 /**
- * Makes an outbox of its own environment, defaults, registry and redaction. It holds nothing else: no connection, no state.
+ * Makes an outbox with an environment, defaults, a registry and redaction. It holds nothing else: no connection, no state.
  *
  * @throws OutboxError OUTBOX_DEFINITION_INVALID, with every problem: also for two definitions of one type and version
  */
@@ -73,11 +73,11 @@ function rulesOf(options: unknown, problems: Problems): Rules {
   });
 }
 
-/** As plain data, so that what an asynchronous validator waits for cannot change them. */
+/** The defaults as a copy in plain data: redaction writes into it. */
 function defaultsOf(ask: (() => unknown) | undefined, maxBytes: number): Record<string, unknown> | undefined {
   const defaults = ask?.();
   if (defaults === undefined) return undefined;
-  // It is refused below, and what it may reject with is nobody's to handle.
+  // It is refused below. Nobody waits for this promise, so its rejection must not end the process.
   if (isPromise(defaults)) Promise.resolve(defaults).catch(() => undefined);
   const problems = new Problems();
   const serialised = serialiseContext(defaults, 'defaults', maxBytes, problems);

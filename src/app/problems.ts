@@ -1,19 +1,19 @@
 /**
- * How deep a context may be. Deeper than any real event. Postgres would take thousands, but ClickHouse types arrays by their
- * nesting: from 149 levels on it can neither merge nor, beside many other paths, insert them, and mixed ones take it time by the
- * cube of their depth.
+ * How deep a context may be: deeper than any real event. Postgres would take thousands of levels. ClickHouse has a type for
+ * each depth of an array. From 149 levels on it cannot merge such arrays, nor insert them beside many other paths. For arrays
+ * of mixed values its time grows with the cube of the depth.
  */
 export const MAX_DEPTH = 100;
 
-/** What is wrong with the events of one call: paths and kinds, never values. */
+/** What is wrong with the events of one call: paths and kinds of values, never a value. */
 export class Problems {
-  /** Enough to mend a call by; one bug in a loop over 50,000 events should not make a log line of 4 MB. */
+  /** Enough to fix a call. One bug in a loop over 50,000 events should not make a log line of 4 MB. */
   static readonly LIMIT = 100;
 
   #count = 0;
   readonly #named: string[] = [];
 
-  /** How many were found, also those beyond the limit. */
+  /** How many were found, those beyond the limit included. */
   get count(): number {
     return this.#count;
   }
@@ -41,8 +41,8 @@ export function kindOf(value: unknown): string {
 }
 
 /**
- * Made by `{}`, Object.create(null) or JSON.parse, in this realm or another (jest runs tests in one of its own): the
- * prototype is null or has none itself. A raw JSON text has none either, and is none.
+ * Whether an object is made by `{}`, Object.create(null) or JSON.parse, in this realm or another (jest runs tests in a realm
+ * of its own): it has no prototype, or its prototype has none. A raw JSON text has no prototype, but is no plain object.
  */
 export function isPlainObject(value: object): value is Record<string, unknown> {
   if (isRawJson(value)) return false;
@@ -50,7 +50,7 @@ export function isPlainObject(value: object): value is Record<string, unknown> {
   return prototype === null || prototype === Object.prototype || Object.getPrototypeOf(prototype) === null;
 }
 
-/** Made by JSON.rawJSON, which not every Node has: JSON.stringify writes it as it is, and nobody has looked at it. */
+/** Whether JSON.rawJSON made it, which not every Node has. JSON.stringify writes such a text without a check. */
 export function isRawJson(value: unknown): boolean {
   return (JSON as { isRawJSON?: (value: unknown) => boolean }).isRawJSON?.(value) === true;
 }
@@ -72,7 +72,7 @@ export function className(value: object): string {
   return typeof name === 'string' && name !== '' ? name.slice(0, 64) : 'an unnamed class';
 }
 
-/** Appends a key to a path: `.key`, or `["odd key"]`, shortened so that no log line is flooded by a key. */
+/** Appends a key to a path: `.key`, or `["odd key"]`. A long key is shortened, so that it cannot flood a log line. */
 export function pathOf(path: string, key: string | number): string {
   if (typeof key === 'number') return `${path}[${key}]`;
   if (/^[\p{ID_Start}$_][\p{ID_Continue}$]{0,63}$/u.test(key)) return `${path}.${key}`;

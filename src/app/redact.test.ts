@@ -29,23 +29,23 @@ test.for<[string, unknown, unknown]>([
   ['a["\\"\\u00fc"]', { a: { '"ü': 1 } }, { a: { '"ü': REDACTED } }],
   ['prénom-2', { 'prénom-2': 1 }, { 'prénom-2': REDACTED }],
   ['toString', { a: 1 }, { a: 1 }],
-])('%s', ([path, value, expected]) => {
+])('redact applies the path %s to %j', ([path, value, expected]) => {
   expect(redact(value, path)).toStrictEqual(expected);
 });
 
-test('an own __proto__, whole and inside', () => {
+test('redact replaces an own __proto__, and values inside it', () => {
   const shown = (path: string): string => JSON.stringify(redact(JSON.parse('{"__proto__": {"a": 1}, "b": 2}'), path));
   expect(shown('__proto__')).toBe('{"__proto__":"[redacted]","b":2}');
   expect(shown('__proto__.a')).toBe('{"__proto__":{"a":"[redacted]"},"b":2}');
   expect(shown('[*].a')).toBe('{"__proto__":{"a":"[redacted]"},"b":2}');
 });
 
-test('what is not enumerable stays away', () => {
+test('redact does not add a property that is not enumerable', () => {
   const value = Object.defineProperty({ b: 1 }, 'a', { value: 'hidden' });
   expect(JSON.stringify(redact(value, 'a', '[*]'))).toBe('{"b":"[redacted]"}');
 });
 
-test('several paths, one within another', () => {
+test('redact applies several paths, also one within another', () => {
   expect(redact({ a: { b: 1 }, c: 2 }, 'a.b', 'a', 'c', 'a.b')).toEqual({ a: REDACTED, c: REDACTED });
 });
 
@@ -76,11 +76,11 @@ test.for([
   1,
   null,
   ['a'],
-])('no path: %j', (text) => {
+])('parseRedactPath gives undefined for %j', (text) => {
   expect(parseRedactPath(text)).toBeUndefined();
 });
 
-test('what a path of names leads to is gone, whatever the value', () => {
+test('redact removes the value at a path of names, whatever the value', () => {
   fc.assert(
     fc.property(fc.dictionary(fc.string(), fc.jsonValue()), fc.string({ minLength: 1 }), (value, key) => {
       fc.pre(!/^\d+$/.test(key));

@@ -1,18 +1,20 @@
-/** What stands in the row where a value was redacted, whatever kind of value that was. */
+/** Replaces a redacted value in the row, whatever kind of value it was. */
 export const REDACTED = '[redacted]';
 
 /** Every item of an array, or every value of an object. */
 const EVERY: unique symbol = Symbol('[*]');
 
-/** The way to the values that are redacted. */
+/** The path of the values to redact. */
 export type RedactPath = readonly (string | typeof EVERY)[];
 
 const START = /(?:([\p{ID_Start}$_][\p{ID_Continue}$-]*)|\[(\*|"(?:[^"\\]|\\.)+")\])/uy;
 const NEXT = /(?:\.([\p{ID_Start}$_][\p{ID_Continue}$-]*)|\[(\*|"(?:[^"\\]|\\.)+")\])/uy;
 
 /**
- * Reads `email`, `payment.card`, `items[*].note`, `["odd key"]`; undefined when it is none of these. An index is none, also in
- * quotes: it would leave the other items as they are, and is `[*]` in an object too.
+ * Reads a path such as `email`, `payment.card`, `items[*].note` or `["odd key"]`. An index is not allowed, not even in quotes:
+ * it would redact one item and leave the others. `[*]` stands for it, also in an object whose keys are numbers.
+ *
+ * @returns undefined when the text is no path
  */
 export function parseRedactPath(text: unknown): RedactPath | undefined {
   if (typeof text !== 'string' || text === '') return undefined;
@@ -40,10 +42,10 @@ function unquoted(text: string): string | undefined {
 }
 
 /**
- * Replaces what the paths lead to, in place. A name that meets an array is looked for in each of its items: a forgotten `[*]`
- * must not let a value through. What is not there stays away.
+ * Replaces the values at the paths, in place. When a name meets an array, it is applied to each item, because a forgotten
+ * `[*]` must not let a value through. A path that leads nowhere adds nothing.
  *
- * @param value plain JSON data, of which nothing is shared
+ * @param value plain JSON data that nobody else holds
  */
 export function redact(value: unknown, paths: readonly RedactPath[]): void {
   for (const path of paths) along(value, path, 0);
@@ -58,7 +60,7 @@ function along(value: unknown, path: RedactPath, at: number): void {
   }
   const holder = value as Record<string, unknown>;
   for (const key of step === EVERY ? Object.keys(holder) : [step]) {
-    // What JSON leaves out stays away. An own `__proto__` is a property like any other.
+    // A property that JSON leaves out must not appear. An own `__proto__` is a property like any other.
     if (!Object.prototype.propertyIsEnumerable.call(holder, key) || holder[key] === undefined) continue;
     if (at < path.length - 1) along(holder[key], path, at + 1);
     else holder[key] = REDACTED;

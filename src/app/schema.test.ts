@@ -4,11 +4,11 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { event, quarantine, stream } from './schema.ts';
 
-const MIGRATION = ['0000_outbox', '0001_quarantine', '0003_inserts']
+const MIGRATION = ['0000_outbox', '0001_quarantine']
   .map((name) => readFileSync(new URL(`../../migrations/postgres/${name}.sql`, import.meta.url), 'utf8'))
   .join('\n');
 
-/** A table's columns as the migration writes them. */
+/** A table's columns, written as in the migration. */
 function columnsOf(table: PgTable): string[] {
   return getTableConfig(table).columns.map((column) => {
     const parts = [`"${column.name}"`, quotedType(column.getSQLType())];
@@ -29,7 +29,7 @@ function literal(value: unknown): string {
   return typeof value === 'number' ? String(value) : `'${String(value)}'`;
 }
 
-/** What stands in the parentheses of a CREATE TABLE, without constraints, and what was added later. */
+/** The columns in a CREATE TABLE of the migrations, and those that were added later. */
 function migrated(table: string): string[] {
   const body = new RegExp(String.raw`CREATE TABLE "outbox"\."${table}" \(\n([\s\S]*?)\n\)`).exec(MIGRATION)?.[1] ?? '';
   return body
@@ -43,13 +43,13 @@ function migrated(table: string): string[] {
     );
 }
 
-test('has the columns of the migration, in its order', () => {
+test('the drizzle schema has the columns of the migration, in the same order', () => {
   expect(columnsOf(event)).toEqual(migrated('event'));
   expect(columnsOf(stream)).toEqual(migrated('stream'));
   expect(columnsOf(quarantine)).toEqual(migrated('quarantine'));
 });
 
-test('has the check of the migration', () => {
+test('the drizzle schema has the check constraint of the migration', () => {
   for (const { name, value } of getTableConfig(stream).checks) {
     expect(MIGRATION).toContain(`CONSTRAINT "${name}" CHECK (${literal(value)})`);
   }

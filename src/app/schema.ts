@@ -1,6 +1,6 @@
 /**
- * The outbox's tables for drizzle: to query them from an application's own code, and to compare migrations/postgres with.
- * Not to migrate by: drizzle cannot express the ring of partitions of `event`, the publication, nor a fill factor.
+ * The outbox's tables for drizzle. Applications query them by it, and a test compares them with migrations/postgres.
+ * Do not migrate with it: drizzle cannot express the ring of partitions of `event`, the publication, or a fill factor.
  */
 import { sql } from 'drizzle-orm';
 import {
@@ -20,12 +20,12 @@ import {
 /** A position in the write-ahead log, in Postgres' text form: `16/B374D848`. */
 const pgLsn = customType<{ data: string; driverData: string }>({ dataType: () => 'pg_lsn' });
 
-/** To the microsecond in Postgres, to the millisecond in a Date. */
+/** Postgres stores microseconds; a Date has milliseconds. */
 const instant = () => timestamp({ precision: 6, withTimezone: true });
 
 export const outbox = pgSchema('outbox');
 
-/** The events as they were emitted, in a ring of partitions of a day each. Without a key: the same id twice is two events. */
+/** The events as they were emitted, in a ring of partitions, one a day. There is no key: the same id twice is two events. */
 export const event = outbox.table('event', {
   event_id: uuid().notNull().defaultRandom(),
   event_type: text().notNull(),
@@ -43,7 +43,7 @@ export const event = outbox.table('event', {
     .default(sql`((extract(epoch FROM now())::bigint / 86400) % 32)`),
 });
 
-/** The streamer's ledger, a row for each slot. Applications have no business here; operators may read it. */
+/** The streamer's ledger, with a row for each slot. Operators may read it. Applications must not use it. */
 export const stream = outbox.table(
   'stream',
   {
@@ -60,14 +60,12 @@ export const stream = outbox.table(
     pending_token: text(),
     pending_at: instant(),
     read_back_below: pgLsn(),
-    /** No flush LSN beyond it was ever told to Postgres: a slot that is further was made again, or advanced by hand. */
+    /** No flush LSN beyond it was ever reported to Postgres. A slot beyond it was made again, or advanced by hand. */
     acked_lsn: pgLsn(),
-    /** The backend of the streamer that holds the ledger, whose activity is its sign of life. */
+    /** The backend of the streamer that holds the ledger. Its activity shows that the streamer is alive. */
     holder_pid: integer(),
-    /** A repair has begun and not ended: nothing is streamed until it has. */
+    /** When a repair began that has not ended. The streamer sends nothing until it has ended. */
     repair_began_at: instant(),
-    /** In how many inserts the pending rows go out at the same time. */
-    pending_inserts: integer().notNull().default(1),
   },
   () => [
     check(
@@ -77,7 +75,7 @@ export const stream = outbox.table(
   ],
 );
 
-/** Events that ClickHouse refuses, each alone, kept with their exact text until an operator retries or discards them. */
+/** Events that ClickHouse rejects even when sent alone. Their exact text is kept until an operator retries or discards them. */
 export const quarantine = outbox.table(
   'quarantine',
   {
@@ -95,11 +93,11 @@ export const quarantine = outbox.table(
     committed_at: instant().notNull(),
     trace_id: text().notNull(),
     span_id: text().notNull(),
-    /** What ClickHouse said, without what it quoted. */
+    /** ClickHouse's message, without what it quoted. */
     reason: text().notNull(),
     clickhouse_code: integer(),
     quarantined_at: instant().notNull().defaultNow(),
-    /** The time of the first retry: a repeated insert carries the same. */
+    /** The time of the first retry. A repeated insert carries the same time. */
     retried_at: instant(),
     discarded_at: instant(),
   },

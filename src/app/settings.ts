@@ -1,6 +1,6 @@
 import { OutboxError } from '../errors.ts';
 
-/** What holds for all events of one call. */
+/** The settings for all events of one call. */
 export interface Settings {
   /** OUTBOX_ENVIRONMENT, else ''. */
   readonly environment: string;
@@ -11,12 +11,12 @@ export interface Settings {
 }
 
 const DEFAULT_MAX_EVENT_BYTES = 16 * 1024 * 1024;
-/** A message of Postgres ends at 1 GiB, and logical decoding has to hold the event a second time. */
+/** A message of Postgres holds 1 GiB at most, and logical decoding holds the event a second time. */
 const LARGEST_MAX_EVENT_BYTES = 64 * 1024 * 1024;
 
 /**
- * Reads the environment. At each call, not once: two reads cost less than a microsecond, and a process that sets its
- * environment late, or a test that changes it, is never surprised.
+ * Reads the environment variables. It does so at each call, because two reads cost less than a microsecond. So it also works
+ * for a process that sets its environment late, and for a test that changes it.
  *
  * @throws OutboxError OUTBOX_CONFIG_INVALID when OUTBOX_MAX_EVENT_BYTES is not a whole number from 1 to 67,108,864
  */

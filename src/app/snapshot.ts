@@ -1,34 +1,23 @@
-import { className, isPlainObject, MAX_DEPTH, pathOf, type Problems, thrownName } from './problems.ts';
-
-/** A copy of a context, as it was when it was made. */
-export interface Snapshot {
-  readonly value: unknown;
-  /** Where the first value stands that could not be copied, a class instance, and its class. */
-  readonly shared: { readonly path: string; readonly className: string } | undefined;
-}
+import { isPlainObject, MAX_DEPTH, pathOf, type Problems, thrownName } from './problems.ts';
 
 /**
- * Copies a context before it is validated: neither can the caller change what an asynchronous validator has in hand, nor a
- * validator what is the caller's. Arrays, plain objects and Dates are copied, each once, so that cycles stay cycles. Getters
- * run once. Whatever else there is stays what it is: a validator may want that very class.
+ * Copies a context before a schema sees it, so that the schema cannot change the caller's data. Arrays, plain objects and
+ * Dates are copied, each once, so that cycles stay cycles. Getters run once. Every other value stays the same value, because
+ * a schema may ask for that very class.
  *
  * @param maxValues the most values that are copied: each would cost a byte of text at least
- * @returns undefined when a problem was added
+ * @returns the copy, which is of no use when a problem was added
  */
-export function snapshotOf(value: unknown, path: string, maxValues: number, problems: Problems): Snapshot | undefined {
-  const before = problems.count;
-  const copier = new Copier(path, maxValues, problems);
+export function snapshotOf(value: unknown, path: string, maxValues: number, problems: Problems): unknown {
   try {
-    const copy = copier.copy(value, path, 1);
-    if (problems.count === before) return { value: copy, shared: copier.shared };
+    return new Copier(path, maxValues, problems).copy(value, path, 1);
   } catch (error) {
     problems.add(path, `cannot be read: a getter or proxy threw ${thrownName(error)}`);
+    return undefined;
   }
-  return undefined;
 }
 
 class Copier {
-  shared: Snapshot['shared'];
   readonly #path: string;
   readonly #problems: Problems;
   readonly #copies = new Map<object, object>();
@@ -45,10 +34,7 @@ class Copier {
     const known = this.#copies.get(value);
     if (known !== undefined) return known;
     if (Object.getPrototypeOf(value) === Date.prototype) return new Date((value as Date).getTime());
-    if (!Array.isArray(value) && !isPlainObject(value)) {
-      this.shared ??= { path, className: className(value) };
-      return value;
-    }
+    if (!Array.isArray(value) && !isPlainObject(value)) return value;
     if (depth > MAX_DEPTH) {
       this.#problems.add(path, `is nested deeper than ${MAX_DEPTH} levels`);
       return undefined;
@@ -73,7 +59,7 @@ class Copier {
     if (this.#affords(names.length)) {
       for (const name of names) {
         const value = this.copy(record[name], pathOf(path, name), depth + 1);
-        // An assignment to `__proto__` would reach the setter.
+        // An assignment to `__proto__` would change the prototype.
         Object.defineProperty(copy, name, { value, enumerable: true, configurable: true, writable: true });
       }
     }

@@ -1,13 +1,13 @@
 /**
- * The interface that validators share, version 1 of https://standardschema.dev, as far as it is used here: zod, valibot,
- * arktype and others have it built in.
+ * The part of https://standardschema.dev, version 1, that is used here. zod, valibot, arktype and others implement it.
  */
 export interface StandardSchema<Input = unknown, Output = Input> {
   readonly '~standard': {
     readonly version: 1;
     readonly vendor: string;
+    /** The types of most schemas allow a promise. `emitEvent` rejects one at run time. */
     readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>;
-    /** Exists in types alone. */
+    /** Only the type checker sees this. */
     readonly types?: { readonly input: Input; readonly output: Output } | undefined;
   };
 }
@@ -23,8 +23,8 @@ export interface SchemaIssue {
 
 type Types<Schema extends StandardSchema> = NonNullable<Schema['~standard']['types']>;
 
-/** What a schema takes. */
+/** The type that a schema takes. */
 export type SchemaInput<Schema extends StandardSchema> = Types<Schema>['input'];
 
-/** What it makes of it. */
+/** The type that a schema gives. */
 export type SchemaOutput<Schema extends StandardSchema> = Types<Schema>['output'];

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { EventRow } from './events.ts';
+import type { EventRow } from './event-row.ts';
 import { Hidden } from './hidden.ts';
 import { fitOneInsert, insertMany, insertOne, type Statement } from './statement.ts';
 
@@ -23,14 +23,14 @@ function revealed(statement: Statement): unknown[] {
   return statement.values.map((value) => (value instanceof Hidden ? value.toPostgres() : value));
 }
 
-test('one event has a statement of its own, which shows no context', () => {
+test('insertOne gives the row as parameters that hide the context from loggers', () => {
   const statement = insertOne(row(1), TRACE);
   expect(revealed(statement)).toEqual(['id-1', 'a', 'time', '', '{"index":1}', '1', 'parent', null]);
   expect(JSON.stringify(statement.values)).not.toContain('index');
 });
 
 describe('many events', () => {
-  test('go as columns, types and environments escaped', () => {
+  test('insertMany gives one array a column, with types and environments escaped', () => {
     const rows = [row(1, { type: 'a"b\\c', environment: '{,}' }), row(2, { type: 'NULL', metadataVersion: 2 })];
     const statement = insertMany(rows, TRACE);
     expect(revealed(statement)).toEqual([
@@ -46,11 +46,11 @@ describe('many events', () => {
     expect(JSON.stringify(statement.values)).not.toContain('index');
   });
 
-  test('one is sent as one', () => {
+  test('insertMany uses the statement of insertOne for one event', () => {
     expect(insertMany([row(1)], TRACE).text).toBe(insertOne(row(1), TRACE).text);
   });
 
-  test('fit up to 64 MiB, types and environments counted; one alone does in any case', () => {
+  test('fitOneInsert accepts up to 64 MiB, types and environments included, and one event of any size', () => {
     const half = 32 * 1024 * 1024;
     const rows = [row(0, { bytes: half }), row(1, { bytes: half - 2 * 128 - 6 })];
     expect(fitOneInsert(rows)).toBe(true);
@@ -59,7 +59,7 @@ describe('many events', () => {
     expect(fitOneInsert([])).toBe(true);
   });
 
-  test('share one text, whatever their number', () => {
+  test('insertMany uses one SQL text for any number of events', () => {
     const texts = [2, 3, 1000].map((count) => {
       const rows = Array.from({ length: count }, (_, i) => row(i));
       return insertMany(rows, TRACE).text;

@@ -1,18 +1,18 @@
-import type { EventRow } from './events.ts';
+import type { EventRow } from './event-row.ts';
 import { Hidden } from './hidden.ts';
 import type { TraceContext } from './trace.ts';
 
-/** A text, or what stands for one until the driver asks. */
+/** A parameter of a statement: a text, null, or a text that only the driver can read. */
 export type Parameter = string | null | Hidden;
 
-/** One INSERT: its texts are constants, so that a server, a proxy or a statistics view sees one statement. */
+/** One INSERT. Its texts are constants, so that a server, a proxy or a statistics view sees one statement. */
 export interface Statement {
   /**
-   * Every parameter is a text to the server, and cast there: some clients would otherwise ask for its type and serialise it
-   * by that (postgres.js makes a JSON string of what goes into a json column).
+   * The server takes every parameter as a text and casts it. Without the casts some clients would ask for the type of a
+   * parameter and serialise it accordingly: postgres.js makes a JSON string of a parameter for a json column.
    */
   readonly text: string;
-  /** For clients that send every parameter as text and leave its type to the server, for which that is less work. */
+  /** For clients that send every parameter as text and leave its type to the server: less work for the server. */
   readonly untyped: string;
   readonly values: readonly Parameter[];
 }
@@ -27,9 +27,9 @@ const INSERT_ONE =
 const UNTYPED_ONE = `INSERT INTO outbox.event (${COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`;
 
 /**
- * The columns as arrays, joined by position. Contexts come as lines: JSON text holds no line feed, so nothing has to be
- * escaped, which as an array literal is most of the work, for the client and for the server. Should the columns ever
- * differ in length, ROWS FROM fills up with NULL and the INSERT fails rather than store less.
+ * The columns are arrays, joined by position. The contexts are lines of one text: JSON text holds no line feed, so nothing
+ * has to be escaped. In an array literal, escaping them would be most of the work for client and server. If the columns ever
+ * differed in length, ROWS FROM would fill up with NULL, and the INSERT would fail rather than store less.
  */
 const INSERT_MANY =
   `INSERT INTO outbox.event (${COLUMNS}) ` +
@@ -38,10 +38,10 @@ const INSERT_MANY =
   "string_to_table($5::text, E'\\n'), unnest($6::text::integer[])) " +
   'WITH ORDINALITY AS e (id, type, time, environment, context, version, n) ORDER BY e.n';
 
-/** Keeps a message, and what client and server hold of it at once, far below the 1 GiB where Postgres ends it. */
+/** The most that one INSERT carries. Postgres rejects a message of 1 GiB, and client and server hold several copies of it. */
 const INSERT_BYTES = 64 * 1024 * 1024;
 
-/** What an event may need besides its context, apart from a long type or environment, which are counted. */
+/** The bytes that an event may need besides its context, type and environment. */
 const ROW_BYTES = 128;
 
 /** The INSERT of one event. */
@@ -62,7 +62,7 @@ export function insertOne(row: EventRow, trace: TraceContext): Statement {
   };
 }
 
-/** Whether one INSERT can take them all. It takes any event alone, whose size has limits of its own. */
+/** Whether one INSERT can take all rows. It can always take one row, because an event has a limit of its own. */
 export function fitOneInsert(rows: readonly EventRow[]): boolean {
   let bytes = 0;
   for (const row of rows) bytes += row.bytes + (row.type.length + row.environment.length) * 3 + ROW_BYTES;
@@ -73,7 +73,7 @@ export function fitOneInsert(rows: readonly EventRow[]): boolean {
 export function insertMany(rows: readonly EventRow[], trace: TraceContext): Statement {
   const [only] = rows;
   if (rows.length === 1 && only !== undefined) return insertOne(only, trace);
-  // Hidden as well, though no payload: a query log is not the place for 50,000 ids.
+  // The other columns are hidden too, although they hold no payload: 50,000 ids would flood a query log.
   const column = (name: string, text: string): Hidden => new Hidden(text, `${rows.length} event ${name}`);
   return {
     text: INSERT_MANY,
@@ -104,7 +104,11 @@ function textArray(values: readonly string[]): string {
 /** A row as a statement carries it. */
 export type StoredRow = Omit<EventRow, 'bytes'> & TraceContext;
 
-/** The rows that a statement inserts, in their order: the way back, for the recorder of tests. Undefined of any other one. */
+/**
+ * Reads the rows back from a statement, in their order, for the recorder of tests.
+ *
+ * @returns undefined when it is not a statement of this file
+ */
 export function rowsIn(text: string, values: readonly unknown[]): StoredRow[] | undefined {
   const plain = values.map((value) => (value instanceof Hidden ? value.toPostgres() : value)) as string[];
   const [id = '', type = '', time = '', environment = '', context = '', version = ''] = plain;

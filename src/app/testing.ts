@@ -1,4 +1,4 @@
-/** What applications need in their own tests: `pg-outbox-clickhouse/testing`. */
+/** Helpers for the tests of applications: `pg-outbox-clickhouse/testing`. */
 export { type DeliveredOptions, untilDelivered } from './testing/delivered.ts';
 export { emittedEvents } from './testing/emitted.ts';
 export type { RecordedEvent } from './testing/event.ts';

@@ -5,7 +5,7 @@ import { sending, type TraceContext } from './trace.ts';
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const SPAN_ID = 'b7ad6b7169203331';
 
-/** Enough of a context manager for synchronous code: what an SDK would register. */
+/** A context manager for synchronous code, instead of the one that an SDK would register. */
 let active: Context = ROOT_CONTEXT;
 
 beforeAll(() => {
@@ -46,32 +46,32 @@ async function within(spanContext: Parameters<typeof trace.wrapSpanContext>[0]):
   return context.with(trace.setSpan(ROOT_CONTEXT, trace.wrapSpanContext(spanContext)), sent);
 }
 
-// no SDK is registered, so that no span is made and the context is the active span's
-describe('the trace context', () => {
-  test('is empty without an active span', async () => {
+// No SDK is registered, so there is no new span, and the context is the active span's.
+describe('the trace context of an event', () => {
+  test('it is empty without an active span', async () => {
     expect(await sent()).toEqual({ traceparent: null, tracestate: null });
   });
 
-  test('is the W3C header of the active span', async () => {
+  test('it is the W3C header of the active span', async () => {
     expect(await within({ traceId: TRACE_ID, spanId: SPAN_ID, traceFlags: TraceFlags.SAMPLED })).toEqual({
       traceparent: `00-${TRACE_ID}-${SPAN_ID}-01`,
       tracestate: null,
     });
   });
 
-  test('is kept for a span that is not sampled', async () => {
+  test('it is kept for a span that is not sampled', async () => {
     const { traceparent } = (await within({ traceId: TRACE_ID, spanId: SPAN_ID, traceFlags: TraceFlags.NONE }))!;
     expect(traceparent).toBe(`00-${TRACE_ID}-${SPAN_ID}-00`);
   });
 
-  test('has the tracestate of the span', async () => {
+  test('it has the tracestate of the span', async () => {
     const traceState = createTraceState('rojo=00f067aa0ba902b7,congo=t61rcWkgMzE');
     const { tracestate } = (await within({ traceId: TRACE_ID, spanId: SPAN_ID, traceFlags: 1, traceState }))!;
     expect(tracestate).toBe('rojo=00f067aa0ba902b7,congo=t61rcWkgMzE');
   });
 
   test.for(['', 'a=\0', 'a=ü', 'a=\n', 'x'.repeat(8193)])(
-    'leaves out a tracestate that W3C forbids: %j',
+    'it leaves out a tracestate that W3C forbids: %j',
     async (text) => {
       const traceState = { ...createTraceState(), serialize: () => text };
       const { traceparent, tracestate } = (await within({
@@ -90,7 +90,7 @@ describe('the trace context', () => {
     [TRACE_ID, '0'.repeat(16)],
     ['not hex', SPAN_ID],
     [TRACE_ID, `${SPAN_ID}00`],
-  ] as const)('is empty for an invalid span context: %s %s', async ([traceId, spanId]) => {
+  ] as const)('it is empty for an invalid span context: %s %s', async ([traceId, spanId]) => {
     expect(await within({ traceId, spanId, traceFlags: 1 })).toEqual({ traceparent: null, tracestate: null });
   });
 });

@@ -3,7 +3,7 @@ import { OutboxError } from '../errors.ts';
 import { PACKAGE_NAME } from '../package.ts';
 import { formatTraceparent } from '../traceparent.ts';
 
-/** What an event keeps of the span that sent it, in the form of https://www.w3.org/TR/trace-context/. */
+/** The span that sent an event, in the form of https://www.w3.org/TR/trace-context/. */
 export interface TraceContext {
   /** `00-<trace id>-<span id>-<flags>`, or null outside a span. */
   readonly traceparent: string | null;
@@ -14,8 +14,8 @@ export interface TraceContext {
 const NONE: TraceContext = { traceparent: null, tracestate: null };
 
 /**
- * Sends events within a span `send outbox`, a child of the active one, whose context goes with them. Without an
- * OpenTelemetry SDK no span is made, and the context is that of the active span, if there is one.
+ * Sends events within a span `send outbox`, a child of the active span. The context of the new span goes with the events.
+ * Without an OpenTelemetry SDK there is no new span, and the context is that of the active span, if there is one.
  *
  * https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
  */
@@ -31,7 +31,7 @@ export async function sending(events: number, send: (sender: TraceContext) => Pr
   try {
     await context.with(trace.setSpan(context.active(), span), async () => send(contextOf(span)));
   } catch (error) {
-    // the message of an error may be the server's; its code says enough here
+    // The message may be the server's. The code says enough here.
     const code = error instanceof OutboxError ? error.code : 'unexpected error';
     span.setAttribute('error.type', error instanceof OutboxError ? code : '_OTHER');
     span.setStatus({ code: SpanStatusCode.ERROR, message: code });
@@ -47,7 +47,7 @@ function contextOf(span: Span): TraceContext {
   return traceparent === undefined ? NONE : { traceparent, tracestate: listable(spanContext.traceState?.serialize()) };
 }
 
-/** A tracestate is another library's text: what the W3C grammar forbids is left out, for it must never fail an INSERT. */
+/** Another library writes the tracestate. One that the W3C grammar forbids is left out, so that it cannot fail an INSERT. */
 function listable(tracestate: string | undefined): string | null {
   return tracestate !== undefined && /^[\x20-\x7e]{1,8192}$/.test(tracestate) ? tracestate : null;
 }

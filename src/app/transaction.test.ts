@@ -1,6 +1,5 @@
-import type { NodePgDatabase, NodePgTransaction } from 'drizzle-orm/node-postgres';
-import { drizzle } from 'drizzle-orm/node-postgres';
-// oxlint-disable-next-line no-restricted-imports -- to see that its real shapes are told apart
+import { drizzle, type NodePgDatabase, type NodePgTransaction } from 'drizzle-orm/node-postgres';
+// oxlint-disable-next-line no-restricted-imports -- the tests need the real classes of pg
 import { Client, type ClientBase, Pool, type PoolClient } from 'pg';
 import { describe, expect, expectTypeOf, type Mock, test, vi } from 'vitest';
 import { OutboxError } from '../errors.ts';
@@ -23,7 +22,7 @@ function client(status: string | null): { query: () => Promise<void>; getTransac
   return { query: vi.fn<() => Promise<void>>(() => Promise.resolve()), getTransactionStatus: () => status };
 }
 
-/** The methods by which a drizzle transaction is known, over a client. */
+/** The methods by which `open` recognises a drizzle transaction, over a client. */
 function drizzleTx(beneath: unknown): { execute: Mock<() => Promise<void>> } {
   return {
     execute: vi.fn<() => Promise<void>>(() => Promise.resolve()),
@@ -33,12 +32,12 @@ function drizzleTx(beneath: unknown): { execute: Mock<() => Promise<void>> } {
   } as ReturnType<typeof drizzleTx>;
 }
 
-describe('a client', () => {
+describe('emitEvent, given a client', () => {
   test.for([
     ['I', /not in a transaction/],
     [null, /not in a transaction/],
     ['E', /already failed/],
-  ] as const)('of transaction status %s is refused before any SQL, also beneath drizzle', async ([status, message]) => {
+  ] as const)('it rejects transaction status %s before any SQL, also beneath drizzle', async ([status, message]) => {
     const direct = client(status);
     expect((await refusal(direct)).message).toMatch(message);
     expect(direct.query).not.toHaveBeenCalled();
@@ -47,7 +46,7 @@ describe('a client', () => {
     expect(tx.execute).not.toHaveBeenCalled();
   });
 
-  test('in a transaction is accepted', async () => {
+  test('it accepts a client in an open transaction', async () => {
     const open = client('T');
     await expect(emitEvent(open, EVENT)).resolves.toMatch(/^[0-9a-f-]{36}$/);
     await expect(emitEvents(open, [])).resolves.toEqual([]);
@@ -55,7 +54,7 @@ describe('a client', () => {
   });
 });
 
-describe('what is no transaction is named by its class alone', () => {
+describe('emitEvent, given no transaction', () => {
   class EntityManager {
     readonly secret = 'canary';
     execute(): void {}
@@ -84,17 +83,17 @@ describe('what is no transaction is named by its class alone', () => {
     ['a drizzle transaction over undefined', Object.assign(drizzleTx(undefined), { session: undefined })],
     ['a drizzle transaction over an object', drizzleTx({ query: () => 1 })],
     ['a drizzle transaction over an instance of BoundPool', drizzleTx(new Pool())],
-  ])('%s', async ([name, given]) => {
+  ])('it rejects and names only the kind or class: %s', async ([name, given]) => {
     const { message } = await refusal(given);
     expect(message).toContain(name);
   });
 
-  test('a real client that is not connected', async () => {
+  test('it rejects a client of pg that is not connected', async () => {
     expect((await refusal(new Client())).message).toMatch(/not in a transaction/);
   });
 });
 
-/** Never called: tsc is what looks at it. */
+/** Never called: tsc checks it. */
 const refused = async (pool: Pool, db: NodePgDatabase): Promise<void> => {
   // @ts-expect-error -- a pool
   await emitEvent(pool, EVENT);
@@ -108,7 +107,7 @@ const refused = async (pool: Pool, db: NodePgDatabase): Promise<void> => {
   });
 };
 
-test('the types accept open transactions and refuse pools, databases and other drivers', () => {
+test('the types accept open transactions, and reject pools and databases', () => {
   expectTypeOf<Client>().toExtend<Transaction>();
   expectTypeOf<PoolClient>().toExtend<Transaction>();
   expectTypeOf<ClientBase>().toExtend<Transaction>();

@@ -10,7 +10,7 @@ import { openPrisma, type PrismaTransaction } from './transactions/prisma.ts';
 import { openQuery, type QueryTransaction } from './transactions/query.ts';
 import { openTypeOrm, type TypeOrmQueryRunner, type TypeOrmTransaction } from './transactions/typeorm.ts';
 
-/** The transaction in which an event is emitted: the one that makes the change which the event tells of. */
+/** The transaction in which an event is emitted: the one that makes the change. */
 export type Transaction =
   | PgTransaction
   | DrizzleTransaction
@@ -25,7 +25,7 @@ export type Transaction =
 
 const CLIENTS: readonly Open[] = [
   openPg,
-  // has all that drizzle's has
+  // Before drizzle, because an `em` of MikroORM has all methods of drizzle's `tx`.
   openMikroOrm,
   openDrizzle,
   openPostgresJs,
@@ -37,11 +37,11 @@ const CLIENTS: readonly Open[] = [
 ];
 
 /**
- * Makes sure that a transaction is open, as far as the client can tell, and gives the way to send a statement in it.
+ * Makes sure that a transaction is open, as far as the client can tell, and gives the function that sends a statement in it.
  *
  * @throws OutboxError OUTBOX_NO_TRANSACTION when it is a pool, a database handle or something unknown, or when the
- *   transaction has not begun, has failed or has ended. Where the client tells that only when it is asked to send, the
- *   promise of `Send` rejects with it.
+ *   transaction has not begun, has failed or has ended. Some clients find that out only when they send: then the promise of
+ *   `Send` rejects with this error.
  */
 export function open(tx: Transaction): Send {
   for (const openClient of CLIENTS) {

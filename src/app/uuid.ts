@@ -3,7 +3,7 @@ import { randomFillSync } from 'node:crypto';
 /** Two random bytes seed the counter, eight are rand_b. */
 const RANDOM_BYTES = 10;
 
-// One call to the CSPRNG costs more than the rest of an id together, so it serves many.
+// A call to the CSPRNG costs more than all other work for an id, so one call serves 400 ids.
 const random = Buffer.allocUnsafe(RANDOM_BYTES * 400);
 let used = random.length;
 
@@ -16,9 +16,9 @@ let counter = 0;
  * A UUIDv7 in its canonical lower-case form (RFC 9562, section 5.7): 48 bits of Unix milliseconds, a 12-bit counter, 62
  * random bits.
  *
- * Ids of one thread grow strictly, also within a millisecond and when the clock goes back: the counter starts in the
+ * The ids of one thread always grow, also within a millisecond and when the clock goes back. The counter starts in the
  * lower half of its range each millisecond, and borrows the next millisecond when it is full (section 6.2, method 1).
- * Between threads and processes the order is that of their clocks.
+ * Between threads and processes, the clocks decide the order.
  */
 export function uuidv7(now: number = Date.now()): string {
   if (used === random.length) {

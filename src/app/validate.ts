@@ -1,71 +1,56 @@
+import type { Definition } from './define.ts';
 import { isPromise, kindOf, pathOf, type Problems, thrownName } from './problems.ts';
 import { snapshotOf } from './snapshot.ts';
 import type { SchemaIssue, SchemaResult, StandardSchema } from './standard-schema.ts';
 
-/** What a schema made of a context: this is what is stored. */
-export interface Validated {
-  readonly output: unknown;
-}
-
 /**
- * Where a library keeps what it says of an issue in a word of its own: `invalid_type`, `min_length`, `pattern`. Nothing else
- * of an issue is told: messages, and what was expected or received, can quote the context.
+ * The field in which each library keeps its own code of an issue: `invalid_type`, `min_length`, `pattern`. A problem tells
+ * this code and nothing else of an issue. Its message, and what it expected or received, can quote the context.
  */
 const CODES: Readonly<Record<string, 'code' | 'type'>> = { zod: 'code', valibot: 'type', arktype: 'code' };
 
 /**
- * Runs a schema over a copy of a context. Whatever is wrong becomes a problem, also a validator that throws, so that the
- * promise never rejects.
+ * Runs the schema of a definition over a copy of a context. Every fault becomes a problem, also when the schema throws or
+ * answers asynchronously.
  *
  * @param maxValues as `snapshotOf` has it
- * @returns undefined when a problem was added; a promise when the validator gave one
+ * @returns the schema's output, or the context itself when there is no schema; undefined when a problem was added
  */
 export function validated(
-  schema: StandardSchema,
+  { type, schema }: Definition,
   context: unknown,
   path: string,
   maxValues: number,
   problems: Problems,
-): Validated | undefined | Promise<Validated | undefined> {
-  const snapshot = snapshotOf(context, path, maxValues, problems);
-  if (snapshot === undefined) return undefined;
-  const { value, shared } = snapshot;
-
-  const threw = (error: unknown): undefined => {
-    problems.add(path, `cannot be validated: the validator threw ${thrownName(error)}`);
-  };
-  const told = (result: unknown): Validated | undefined => read(result, schema, value, path, problems);
+): unknown {
+  if (schema === undefined) return context;
+  const before = problems.count;
+  const value = snapshotOf(context, path, maxValues, problems);
+  if (problems.count > before) return undefined;
   try {
     const result: unknown = schema['~standard'].validate(value);
-    if (!isPromise(result)) return told(result);
-    if (shared === undefined) return Promise.resolve(result).then(told).catch(threw);
-    // Its answer, whatever it is, is about something that can have changed by then.
+    if (!isPromise(result)) return read(result, schema, value, path, problems);
+    // Nobody waits for this promise, so its rejection must not end the process.
     Promise.resolve(result).catch(() => undefined);
     problems.add(
-      shared.path,
-      `is an instance of ${shared.className}, which could change while an asynchronous validator runs: pass plain data`,
+      path,
+      `cannot be validated: the schema of ${JSON.stringify(type.slice(0, 64))} answers asynchronously, and only synchronous schemas are supported. Validate before, then emit the result without this schema`,
     );
-    return undefined;
   } catch (error) {
-    return threw(error);
+    problems.add(path, `cannot be validated: the validator threw ${thrownName(error)}`);
   }
+  return undefined;
 }
 
-function read(
-  result: unknown,
-  schema: StandardSchema,
-  value: unknown,
-  path: string,
-  problems: Problems,
-): Validated | undefined {
+function read(result: unknown, schema: StandardSchema, value: unknown, path: string, problems: Problems): unknown {
   if (typeof result !== 'object' || result === null) {
     problems.add(path, `cannot be validated: the validator gave ${kindOf(result)}`);
     return undefined;
   }
   const answer = result as SchemaResult<unknown>;
-  if (answer.issues === undefined) return { output: answer.value };
+  if (answer.issues === undefined) return answer.value;
   for (const issue of answer.issues) tell(issue, schema['~standard'].vendor, value, path, problems);
-  // A list of issues without any is not an answer of the specification, and no permission either.
+  // The specification does not allow an empty list. It is no permission either.
   if (answer.issues.length === 0) problems.add(path, 'is refused by the schema');
   return undefined;
 }
@@ -75,7 +60,7 @@ function tell(issue: SchemaIssue, vendor: string, value: unknown, path: string, 
   for (const segment of issue.path ?? []) {
     const key: unknown = typeof segment === 'object' && segment !== null ? segment.key : segment;
     at = typeof at === 'object' && at !== null ? (Reflect.get(at, key as PropertyKey) as unknown) : undefined;
-    // A Map has keys of any kind; what they are is not told.
+    // A Map can have any value as a key, so only the kind of such a key is told.
     where = pathOf(where, typeof key === 'string' || typeof key === 'number' ? key : kindOf(key));
   }
   const is = at === undefined ? 'is missing, or' : `is ${kindOf(at)},`;

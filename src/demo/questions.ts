@@ -1,5 +1,4 @@
-import { createClient } from '@clickhouse/client';
-import type { ClickHouseClient } from '@clickhouse/client';
+import { createClient, type ClickHouseClient } from '@clickhouse/client';
 import type { Totals } from './load.ts';
 
 /** What was committed, compared with what is in the table, id by id. */

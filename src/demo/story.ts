@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { load, Totals, visit } from './load.ts';
-import { count } from './questions.ts';
-import type { Proof, Questions } from './questions.ts';
+import { count, type Proof, type Questions } from './questions.ts';
 
 const VISITORS = 6;
 const LOAD_MS = 4000;

@@ -1,10 +1,7 @@
-import { startClickHouse } from './clickhouse.ts';
-import type { EmbeddedClickHouse, EmbeddedClickHouseOptions } from './clickhouse.ts';
+import { startClickHouse, type EmbeddedClickHouse, type EmbeddedClickHouseOptions } from './clickhouse.ts';
 import { untilDelivered } from './delivered.ts';
-import { startPostgres } from './postgres.ts';
-import type { EmbeddedPostgres, EmbeddedPostgresOptions } from './postgres.ts';
-import { findStreamer, migrate, openStreamer } from './streamer.ts';
-import type { EmbeddedStreamer, StreamerSettings } from './streamer.ts';
+import { startPostgres, type EmbeddedPostgres, type EmbeddedPostgresOptions } from './postgres.ts';
+import { findStreamer, migrate, openStreamer, type EmbeddedStreamer, type StreamerSettings } from './streamer.ts';
 
 export interface ServicesOptions {
   postgres?: EmbeddedPostgresOptions;

@@ -3,76 +3,93 @@ import type { Entries } from './entry.ts';
 /** ClickHouse, as the streamer, the migration and the quarantine see it. */
 export const CLICKHOUSE = {
   OUTBOX_CH_UNREACHABLE: {
+    policy: 'repeat',
     happened: 'No connection to ClickHouse: refused, timed out, name not found, or lost.',
     next: 'Check CLICKHOUSE_URL and the server. The same insert is repeated until it is answered; events wait in Postgres.',
   },
   OUTBOX_CH_AUTH: {
+    policy: 'repeat',
+    isPrivilege: true,
     happened: 'ClickHouse refused the user, the password or a privilege.',
     next: 'Check CLICKHOUSE_URL and the grants, which SECURITY.md lists.',
   },
   OUTBOX_CH_NOT_MIGRATED: {
+    policy: 'repeat',
     happened: 'The target table or its database does not exist in ClickHouse.',
     next: 'Create the database that CLICKHOUSE_URL names, then run `pg-outbox-clickhouse migrate`; or point CLICKHOUSE_URL and OUTBOX_CLICKHOUSE_TABLE at the right table.',
   },
   OUTBOX_CH_TABLE_UNSUITABLE: {
+    policy: 'repeat',
     happened:
       'The target table cannot hold events exactly once and as they were emitted: a column is missing or loses what is sent, or its deduplication window or fsync settings are off.',
     next: 'Apply what the message names; `pg-outbox-clickhouse migrate` makes a table that has all of it.',
   },
   OUTBOX_CH_UNAVAILABLE: {
+    policy: 'repeat',
     happened: 'ClickHouse cannot take the insert now (overloaded, read-only, out of memory, too many parts, 5xx).',
     next: 'Look at ClickHouse. The same insert is repeated until it succeeds; events wait in Postgres.',
   },
   OUTBOX_CH_REFUSED: {
+    policy: 'repeat',
     happened:
       'ClickHouse refuses the insert because of its configuration: schema, setting, partition limit or privilege.',
     next: 'Mend what the ClickHouse code names. The same insert is repeated until it succeeds; events wait in Postgres.',
   },
   OUTBOX_CH_ROW_REFUSED: {
+    policy: 'repeat',
     happened: 'ClickHouse refuses an insert because of the contents of a row.',
     next: 'Look at constraints and defaults of the table. The event at fault is set aside in outbox.quarantine, the others are delivered.',
   },
   OUTBOX_QUARANTINED: {
+    policy: 'report',
     happened:
       'Events that ClickHouse refuses, each alone, were set aside in outbox.quarantine; the others were delivered.',
     next: 'See `pg-outbox-clickhouse quarantine list`, mend the table, then `quarantine retry`; or `quarantine discard`.',
   },
   OUTBOX_QUARANTINE_DROPPED: {
+    policy: 'stop',
     happened:
       'A retried event was inserted and is not in the table: ClickHouse took it for a repetition of one that was removed.',
     next: 'Run `pg-outbox-clickhouse quarantine retry` once more: it goes under another token then.',
   },
   OUTBOX_QUARANTINE_FULL: {
+    policy: 'repeat',
     happened:
       'ClickHouse refuses rows, and OUTBOX_QUARANTINE_MAX_ROWS events are in quarantine already: the table is probably at fault. The insert is repeated.',
     next: 'Mend the table (a constraint? a default?), or empty the quarantine (`pg-outbox-clickhouse quarantine retry`), or raise the limit.',
   },
   OUTBOX_CH_VIEW_FAILED: {
+    policy: 'repeat',
     happened:
       'A materialized view on the table threw. The rows may already be in the table; only the same insert with the same token completes the view.',
     next: 'Mend or drop the view. The insert is repeated until it succeeds, and counts once.',
   },
   OUTBOX_CH_VIEW_FORGETS: {
+    policy: 'report',
     happened:
       'Materialized views on the table fill tables without a deduplication window, which is ClickHouse’s default, or cannot be looked at: an insert that has to be repeated counts twice there. The table itself is not affected.',
     next: 'For the target of each view named in `problems`: ALTER TABLE … MODIFY SETTING non_replicated_deduplication_window = 10000.',
   },
   OUTBOX_CH_VIEWS_UNPROVEN: {
+    policy: 'report',
     happened:
       'Rows of a pending insert that was looked for are in the table, so they count as delivered. Whether the materialized views have them is not known.',
     next: 'Compare the views with the table for the time of the last rows of this source, and fill what is missing by hand.',
   },
   OUTBOX_CH_RANGE_PARTIAL: {
+    policy: 'repeat',
     happened:
       'A part of a pending insert was in the table, the rest was sent, and ClickHouse took it for a repetition and dropped it.',
     next: 'Somebody has removed rows while the insert was pending. Stop the streamer, delete the range (from the ledger’s delivered position to its pending one) of this source from the table, make the table forget its tokens (MODIFY SETTING non_replicated_deduplication_window = 0, then back), and start: the range is then sent whole.',
   },
   OUTBOX_CH_ANSWER: {
+    policy: 'repeat',
     happened:
       'ClickHouse answered in a way that proves nothing: an insert with a body, or with another number of rows; a question with what is not JSON.',
     next: 'Look for a proxy between streamer and ClickHouse. The same insert is repeated until it is answered properly.',
   },
   OUTBOX_CH_FAILED: {
+    policy: 'repeat',
     happened: 'ClickHouse answered with a code that is not known here.',
     next: 'Look at the code and ClickHouse’s log. The same insert is repeated until it succeeds.',
   },

@@ -3,117 +3,144 @@ import type { Entries } from './entry.ts';
 /** Postgres, its slot and its stream, as the streamer and the migration see them. */
 export const POSTGRES = {
   OUTBOX_PG_UNREACHABLE: {
+    policy: 'reconnect soon',
     happened: 'No connection to Postgres: refused, timed out, name not found, or lost.',
     next: 'Check DATABASE_URL and the server. The streamer goes on by itself when it answers; events wait in the slot.',
   },
   OUTBOX_PG_AUTH: {
+    policy: 'reconnect patiently',
     happened: 'Postgres answered, but refused the user, the password or the database of DATABASE_URL.',
     next: 'Check user, password and database, the role’s REPLICATION attribute, and pg_hba.conf.',
   },
   OUTBOX_PG_PRIVILEGE: {
+    policy: 'reconnect patiently',
+    isPrivilege: true,
     happened: 'The role of DATABASE_URL lacks a privilege that is needed.',
     next: 'For the streamer, grant it as migrations/postgres/roles.sql shows; `migrate` needs the database’s owner with REPLICATION.',
   },
   OUTBOX_PG_WAL_LEVEL: {
+    policy: 'reconnect patiently',
     happened: 'wal_level is not "logical", so Postgres cannot decode committed changes.',
     next: 'Run `ALTER SYSTEM SET wal_level = logical` and restart Postgres.',
   },
   OUTBOX_PG_VERSION: {
+    policy: 'reconnect patiently',
     happened: 'The Postgres server is older than 15.',
     next: 'Upgrade Postgres: publications with column lists came with 15.',
   },
   OUTBOX_PG_STANDBY: {
+    policy: 'reconnect patiently',
     happened: 'The server of DATABASE_URL is a standby: it can keep no ledger.',
     next: 'Point DATABASE_URL at the primary, by a name that follows a failover. The streamer goes on by itself when this server is promoted.',
   },
   OUTBOX_PG_UNSAFE: {
+    policy: 'report',
     happened:
       'Postgres runs with settings under which a crash may lose what it has confirmed, so events may be lost or doubled.',
     next: 'Apply what `problems` names and reload Postgres, unless this database may lose its data anyway.',
   },
   OUTBOX_PG_NOT_MIGRATED: {
+    policy: 'reconnect patiently',
     happened: 'The schema outbox, one of its tables, or the ledger row of this slot is missing.',
     next: 'Run `pg-outbox-clickhouse migrate` against this database, with the same OUTBOX_SLOT.',
   },
   OUTBOX_PG_TABLE_UNSUITABLE: {
+    policy: 'reconnect patiently',
     happened: 'A column of outbox.event is missing from the stream or of another type than the migration gives it.',
     next: 'Restore the columns named in `problems`; columns of your own may be added beside them.',
   },
   OUTBOX_PG_FAILED: {
+    policy: 'reconnect soon',
     happened:
       'Postgres refused a statement of the streamer or of the migration for a reason without a code of its own.',
     next: 'Look at `sqlState` and the message; the streamer tries again with a new connection.',
   },
   OUTBOX_PUBLICATION_MISSING: {
+    policy: 'reconnect patiently',
     happened:
       'The publication "outbox" is missing, or does not publish the inserts of outbox.event with all columns needed through the partition root. Postgres would stream nothing, without a word.',
     next: 'Run `pg-outbox-clickhouse migrate`, which restores it, then `pg-outbox-clickhouse repair`: events committed while it was missing are in outbox.event, but not in the stream.',
   },
   OUTBOX_PUBLICATION_CHANGED: {
+    policy: 'reconnect patiently',
     happened:
       'The publication was dropped and made again, or altered, since this slot last delivered. Events committed in between are not in the stream.',
     next: 'Run `pg-outbox-clickhouse repair`: it delivers what is missing, and the stream goes on.',
   },
   OUTBOX_SLOT_MISSING: {
+    policy: 'reconnect patiently',
     happened: 'The replication slot does not exist, although the ledger says that it once did.',
     next: 'Find out who dropped it, then run `pg-outbox-clickhouse repair`: it makes a new slot and delivers what the old one would have. The streamer never makes a slot by itself, because what was committed before is not in it.',
   },
   OUTBOX_SLOT_INVALID: {
+    policy: 'reconnect patiently',
     happened:
       'The replication slot cannot be used: invalidated (wal_status lost), of another database, temporary, or not of the plugin pgoutput.',
     next: 'Look at pg_replication_slots. Where it is invalidated, run `pg-outbox-clickhouse repair`: the events are in outbox.event. A slot of another plugin or database is somebody else’s: set another OUTBOX_SLOT.',
   },
   OUTBOX_SLOT_CHANGED: {
+    policy: 'reconnect patiently',
     happened:
       'The replication slot is confirmed beyond what this streamer ever acknowledged: it was dropped and made again, advanced by hand, or read by someone else. Events in between are not in the stream.',
     next: 'Find out who did it, then run `pg-outbox-clickhouse repair`: it delivers what is missing.',
   },
   OUTBOX_SLOT_ENDANGERED: {
+    policy: 'report',
     happened:
       'The slot is about to lose WAL that it needs (wal_status unreserved, or its runway ends soon): max_slot_wal_keep_size is nearly used up.',
     next: 'Let the streamer catch up: look at what holds it (ClickHouse?), or raise max_slot_wal_keep_size and reload. If the slot is lost, `repair` delivers what is missing.',
   },
   OUTBOX_SLOT_BUSY: {
+    policy: 'stand by',
     happened: 'Another process holds the replication slot.',
     next: 'Nothing, if it is another streamer: this one waits and takes over when the other ends.',
   },
   OUTBOX_SYSTEM_CHANGED: {
+    policy: 'reconnect patiently',
     happened: 'This is another database cluster than the one the ledger was written for (system identifier differs).',
     next: 'Check DATABASE_URL. A cluster made from a dump needs a slot and a ledger of its own: remove the row of outbox.stream and run `pg-outbox-clickhouse migrate`.',
   },
   OUTBOX_TIMELINE_CHANGED: {
+    policy: 'report',
     happened:
       'Postgres is on another timeline than the ledger (failover, or restore to a point in time). What was written before is looked for in ClickHouse before it is sent, and delivery goes on.',
     next: 'Nothing for delivery. If the new primary has lost transactions, their events may stand in ClickHouse: `pg-outbox-clickhouse verify` names them as extra.',
   },
   OUTBOX_TIMELINE_DIFFERS: {
+    policy: 'reconnect soon',
     happened:
       'Statements and replication reach servers on different timelines, as happens behind a proxy during a failover.',
     next: 'Nothing, if a failover is under way: the streamer connects again until both are one.',
   },
   OUTBOX_LEDGER_BEHIND: {
+    policy: 'report',
     happened:
       'ClickHouse holds events of this source beyond what the ledger knows of: Postgres was set back to an older state (a restored disk, a ledger row edited or lost).',
     next: 'Nothing for delivery: what is in WAL is looked for in ClickHouse before it is sent. Events of transactions that Postgres has lost may stand in ClickHouse: `pg-outbox-clickhouse verify` names them as extra.',
   },
   OUTBOX_REPAIR_UNFINISHED: {
+    policy: 'reconnect patiently',
     happened: 'A repair of this slot has begun and not ended, so nothing may be streamed yet.',
     next: 'Run `pg-outbox-clickhouse repair` again, or let it end: it goes on from what ClickHouse holds.',
   },
   OUTBOX_POSITION_BEYOND_WAL: {
+    policy: 'reconnect patiently',
     happened: 'The ledger is ahead of the server’s WAL: Postgres was restored to an older state.',
     next: 'Restore the row of outbox.stream together with the server that it belongs to, or run `pg-outbox-clickhouse repair`.',
   },
   OUTBOX_EPOCH_LOST: {
+    policy: 'reconnect soon',
     happened: 'Another streamer has taken over this slot’s ledger (its epoch is newer).',
     next: 'Nothing, if a takeover was intended: this one has stopped delivering and waits for the slot.',
   },
   OUTBOX_RANGE_LOST: {
+    policy: 'reconnect patiently',
     happened:
       'The stream does not contain the pending range that the ledger records, so an insert under way cannot be repeated exactly.',
     next: 'The slot was advanced or made again by hand, or rows of the range are published no more. Run `pg-outbox-clickhouse repair --new-slot`.',
   },
   OUTBOX_PROTOCOL: {
+    policy: 'reconnect patiently',
     happened: 'A message of the replication stream does not have the form that the protocol prescribes.',
     next: 'Report it with the server’s version; nothing was acknowledged, so nothing is lost.',
   },

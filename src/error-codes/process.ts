@@ -4,26 +4,31 @@ import type { Entries } from './entry.ts';
 export const PROCESS = {
   // settings
   OUTBOX_CONFIG_INVALID: {
+    policy: 'stop',
     happened: 'The environment holds settings that are missing, wrong or unknown. Nothing was started.',
     next: 'Mend every setting named in `problems`; docs/configuration.md lists them all.',
   },
 
   // comparing and repairing
   OUTBOX_REPAIR_WINDOW: {
+    policy: 'stop',
     happened:
       'A window was given, but the stream has a gap, which only a new slot and a comparison of everything can fill.',
     next: 'Run `pg-outbox-clickhouse repair` without --from and --to.',
   },
   OUTBOX_REPAIR_BUSY: {
+    policy: 'stop',
     happened: 'Another repair of this slot is under way.',
     next: 'Let it end.',
   },
   OUTBOX_VERIFY_NO_STREAMER: {
+    policy: 'stop',
     happened:
       'Nothing can be proved now: no streamer holds the slot, so what was committed last is not in ClickHouse yet.',
     next: 'Start the streamer, or give it more time with --wait (where it cannot stream: `repair --new-slot`). `--wait 0` compares what is there; what was not delivered yet then counts as missing.',
   },
   OUTBOX_VERIFY_BEHIND: {
+    policy: 'stop',
     happened:
       'Nothing can be proved now: the streamer runs, but did not deliver what the snapshot shows within the time of --wait.',
     next: 'Look at the streamer’s log for what holds it up, or give it more time with --wait. `--wait 0` compares what is there; what was not delivered yet then counts as missing.',
@@ -31,56 +36,62 @@ export const PROCESS = {
 
   // retention
   OUTBOX_RETENTION_HELD: {
+    policy: 'report',
     happened:
       'Rows of outbox.event are older than OUTBOX_RETENTION_DAYS and stay: not everything is known to be delivered by every slot of outbox.stream, or somebody holds a lock on them. Nothing is lost and no producer waits; the table grows.',
-    next: 'Mend what the message names: start the streamer of that slot, let it catch up, run `pg-outbox-clickhouse repair`, or end the transaction that holds the lock. Retention then goes on by itself. A slot that is given up for good holds nothing any more once its row of outbox.stream is deleted.',
-  },
-  OUTBOX_RETENTION_RING: {
-    happened:
-      'The ring of outbox.event has come round to a bucket that still held rows of its last round. New rows go into it all the same, and nothing is lost; the old ones can no longer be removed by TRUNCATE.',
-    next: 'Nothing for the rows: once delivered, the old ones are deleted in small batches. Find out why they were not removed in time: OUTBOX_RETENTION_HELD, or no retention has run for weeks.',
+    next: 'Fix what the message names: start the streamer of that slot, let it catch up, run `pg-outbox-clickhouse repair`, or end the transaction that holds the lock. Retention then goes on by itself. If a slot is given up permanently, delete its row of outbox.stream: it holds nothing any more.',
   },
   OUTBOX_RETENTION_BUSY: {
+    policy: 'stop',
     happened: 'Another retention of this database is under way.',
     next: 'Let it end. The streamer runs one each hour; with OUTBOX_RETENTION_DAYS=0 it leaves that to the command `retention`.',
   },
 
   // running
   OUTBOX_HEALTH_PORT: {
+    policy: 'stop',
     happened: 'The port of OUTBOX_HEALTH_PORT cannot be listened on.',
     next: 'Set OUTBOX_HEALTH_PORT to a free port, or to 0 to serve no health.',
   },
   OUTBOX_FLOW_STARTING: {
+    policy: 'report',
     happened: 'The streamer has begun, and has not attached to its slot or not heard of ClickHouse yet.',
     next: 'Nothing, for some seconds. If it lasts, look at its log.',
   },
   OUTBOX_FLOW_NO_STREAMER: {
+    policy: 'report',
     happened: 'No streamer holds the slot, so nothing is delivered; events wait in Postgres.',
     next: 'Start it: `pg-outbox-clickhouse run`. If it runs, its log and `pg-outbox-clickhouse doctor` say what keeps it from attaching.',
   },
   OUTBOX_FLOW_STALLED: {
+    policy: 'report',
     happened: 'A streamer holds the slot, but events wait and none has been delivered for some time.',
     next: 'Look at ClickHouse (is it busy, does a materialized view hang?), at the streamer’s log and at `pg-outbox-clickhouse doctor`. Nothing is lost: events wait in Postgres.',
   },
   OUTBOX_FLOW_LATE: {
+    policy: 'report',
     happened: 'Events are delivered, but later than OUTBOX_READY_MAX_LAG_MS.',
     next: 'After an outage, wait: `pg-outbox-clickhouse status --watch` shows whether it catches up. Otherwise look at how long inserts take in ClickHouse.',
   },
   OUTBOX_FLOW_FAILED: {
+    policy: 'report',
     happened: 'The streamer met an error that has no code: a fault of this program.',
     next: 'Report it with the lines of the log. It starts again by itself, from the ledger.',
   },
   OUTBOX_SHUTDOWN_TIMEOUT: {
+    policy: 'stop',
     happened: 'A graceful stop took longer than OUTBOX_SHUTDOWN_TIMEOUT_MS.',
     next: 'Nothing is lost: what was not settled is delivered again, once, at the next start. Raise the limit if it happens often.',
   },
 
   // embedded services
   OUTBOX_EMBEDDED_PLATFORM: {
+    policy: 'throw',
     happened: 'There is no embedded Postgres or ClickHouse for this platform.',
     next: 'Use the real ones: `docker compose up`, or OUTBOX_TEST_SERVICES=containers for the tests.',
   },
   OUTBOX_EMBEDDED_FAILED: {
+    policy: 'throw',
     happened: 'An embedded service did not start or ended unexpectedly.',
     next: 'Look at the log that the message names or quotes.',
   },

@@ -32,7 +32,6 @@ describe('a good environment', () => {
       slotFailover: 'off',
       clickhouseTable: 'events',
       batchMaxRows: 200_000,
-      batchInserts: 2,
       batchMaxBytes: 67_108_864,
       flushIntervalMs: 1000,
       insertTimeoutMs: 60_000,

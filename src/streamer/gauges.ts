@@ -1,13 +1,13 @@
 import type { ClickHouse } from './clickhouse/client.ts';
-import type { Ledger } from './ledger/ledger.ts';
 import { mostParts } from './clickhouse/parts.ts';
-import { Heartbeat } from './observe/periodic-check.ts';
+import type { Ledger } from './ledger/ledger.ts';
 import type { Measures } from './observe/measures.ts';
+import { PeriodicCheck } from './observe/periodic-check.ts';
 
-const SURVEY_MS = 10_000;
+const SAMPLE_EVERY_MS = 10_000;
 
-export interface SurveyOptions {
-  readonly ledger: Ledger;
+export interface GaugeSources {
+  readonly ledger: Pick<Ledger, 'glanceAtQuarantine'>;
   readonly clickhouse: ClickHouse;
   readonly table: string;
   readonly measures: Measures;
@@ -16,11 +16,11 @@ export interface SurveyOptions {
 }
 
 /**
- * Counts, now and at intervals, what only operators want to know. Where it may not look, or nobody answers, what it counted last
+ * Samples, now and at intervals, what only operators want to know. Where it may not ask, or nobody answers, the last sample
  * stays: delivery does not depend on it nor wait for it, and says by itself what is wrong.
  */
-export function beginSurvey({ ledger, clickhouse, table, measures, signal }: SurveyOptions): Heartbeat {
-  const survey = async (): Promise<void> => {
+export function sampleGauges({ ledger, clickhouse, table, measures, signal }: GaugeSources): PeriodicCheck {
+  const sample = async (): Promise<void> => {
     const [quarantined, parts] = await Promise.allSettled([
       ledger.glanceAtQuarantine(),
       mostParts(clickhouse, table, signal),
@@ -30,7 +30,7 @@ export function beginSurvey({ ledger, clickhouse, table, measures, signal }: Sur
     if (quarantined.status === 'fulfilled') measures.quarantined = quarantined.value;
     if (parts.status === 'fulfilled') measures.parts = parts.value;
   };
-  const heartbeat = new Heartbeat(SURVEY_MS, survey, () => undefined);
-  void heartbeat.beat();
-  return heartbeat;
+  const sampling = new PeriodicCheck(SAMPLE_EVERY_MS, sample, () => undefined);
+  void sampling.run();
+  return sampling;
 }

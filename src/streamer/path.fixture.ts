@@ -97,12 +97,12 @@ export class Path {
       pool: this.#pool,
       now: () => 0,
       limits: new BatchLimits(limits, limits),
-      maxAgeMs: 1000,
+      flushIntervalMs: 1000,
       extraRowBytes: 40,
       delivered: START,
       pending: undefined,
       onProgress: () => {
-        this.#full = intake.dueIn() === 0;
+        this.#full = intake.timer.dueIn() === 0;
       },
       onRelation: () => undefined,
     }));
@@ -116,7 +116,7 @@ export class Path {
         return decoder.decode(buffer, start, end);
       },
       onKeepalive: (buffer: Buffer, walEndOffset: number) => {
-        intake.reached(readLsn(buffer, walEndOffset));
+        intake.advanceTo(readLsn(buffer, walEndOffset));
         if (acks.isOwed) this.owed++;
       },
     };
@@ -138,7 +138,7 @@ export class Path {
   }
 
   settle(batch: Batch): void {
-    batch.release();
+    batch.close();
     this.intake.settled(batch);
   }
 }

@@ -5,7 +5,7 @@ import type { Ledger } from './ledger/ledger.ts';
 import type { DeliveryLoop } from './loop.ts';
 import type { Progress } from './observe/measures.ts';
 
-/** What an attachment holds and how far it is. `walEnd` is where WAL ended at the last look. */
+/** What an attachment holds and how far it is. `walEnd` is where WAL ended at the last check. */
 export function progressOf(
   intake: Intake,
   ledger: Pick<Ledger, 'state' | 'epoch'>,
@@ -14,8 +14,8 @@ export function progressOf(
 ): Progress {
   const { inFlight } = loop;
   const { delivered, acked } = ledger.state;
-  // the stream knows nothing before it has settled something
-  const done = Math.max(intake.ackable, acked, delivered.lsn);
+  // whole transactions: of one that is delivered in part nobody knows how many bytes
+  const done = Math.max(intake.ackable, acked);
   return {
     bufferedEvents: intake.rows + (inFlight?.rows ?? 0),
     bufferedBytes: intake.bytes + (inFlight?.bytes ?? 0),

@@ -2,7 +2,7 @@ import { OutboxError } from '../errors.ts';
 import type { Config } from './config.ts';
 import { createLogger } from './observe/log.ts';
 import { serveHealth } from './telemetry/health.ts';
-import { Status } from './observe/readiness.ts';
+import { Readiness } from './observe/readiness.ts';
 import { startTelemetry } from './telemetry/telemetry.ts';
 import { stream } from './stream.ts';
 
@@ -11,7 +11,7 @@ import { stream } from './stream.ts';
  * exit code: 0 after a graceful stop, 1 when it took too long. Throws OUTBOX_HEALTH_PORT, and OUTBOX_CONFIG_INVALID for
  * OTEL_* variables of `env` that ask for what cannot be done.
  */
-export async function main(config: Config, env: Readonly<Record<string, string | undefined>>): Promise<number> {
+export async function run(config: Config, env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const log = createLogger({ level: config.logLevel });
   const stop = new AbortController();
   let overdue: NodeJS.Timeout | undefined;
@@ -35,14 +35,14 @@ export async function main(config: Config, env: Readonly<Record<string, string |
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);
   });
-  const status = new Status({ maxLagMs: config.readyMaxLagMs });
+  const readiness = new Readiness({ maxLagMs: config.readyMaxLagMs });
   const { slot, healthPort } = config;
-  const telemetry = await startTelemetry(env, { status, slot, isServed: healthPort > 0 });
+  const telemetry = await startTelemetry(env, { readiness, slot, isServed: healthPort > 0 });
   try {
     const { metrics } = telemetry;
-    const health = metrics !== undefined && healthPort > 0 ? await serveHealth(config, status, metrics) : undefined;
+    const health = metrics !== undefined && healthPort > 0 ? await serveHealth(config, readiness, metrics) : undefined;
     log.info({ slot, table: config.clickhouseTable, node: process.version }, 'starting');
-    const done = stream(config, log, status, stop.signal).then(() => {
+    const done = stream(config, log, readiness, stop.signal).then(() => {
       log.info('stopped');
       return 0;
     });

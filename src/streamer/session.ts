@@ -1,35 +1,32 @@
 import { OutboxError } from '../errors.ts';
-import { formatLsn, readLsn } from '../lsn.ts';
-import type { Lsn } from '../lsn.ts';
+import { formatLsn, readLsn, type Lsn } from '../lsn.ts';
+import { formatPosition } from '../position.ts';
 import { Acks } from './acks.ts';
 import type { ChunkPool } from './batch/column.ts';
 import { Intake } from './batch/intake.ts';
 import { BatchLimits } from './batch/limits.ts';
 import { constantBytes } from './batch/native.ts';
-import type { Config } from './config.ts';
 import type { ClickHouse } from './clickhouse/client.ts';
+import type { Config } from './config.ts';
+import { sampleGauges } from './gauges.ts';
 import { Ledger } from './ledger/ledger.ts';
-import { formatPosition } from '../position.ts';
-import { Heartbeat } from './observe/periodic-check.ts';
-import type { Logger } from './observe/log.ts';
-import { DeliveryLoop } from './loop.ts';
-import type { Status } from './observe/readiness.ts';
-import { Database } from './source/database.ts';
-import { progressOf } from './progress.ts';
-import { PgoutputDecoder } from './source/pgoutput.ts';
-import { Replication } from './source/replication.ts';
-import type { SlotWatch } from './source/slot-watch.ts';
-import { checkServer, unsafeSettings } from './source/server.ts';
-import { checkSlot, slotMissing } from './source/slot.ts';
-import type { Slot } from './source/slot.ts';
 import { untilFree } from './ledger/standby.ts';
+import { DeliveryLoop, type StreamAttachment } from './loop.ts';
+import type { Logger } from './observe/log.ts';
+import { PeriodicCheck } from './observe/periodic-check.ts';
+import type { Readiness } from './observe/readiness.ts';
+import { progressOf } from './progress.ts';
+import { Database } from './source/database.ts';
+import { PgoutputDecoder } from './source/pgoutput.ts';
 import { PublicationWatch } from './source/publication-watch.ts';
-import { beginSurvey } from './gauges.ts';
+import { Replication } from './source/replication.ts';
+import { checkServer, unsafeSettings } from './source/server.ts';
+import { checkSlot, slotMissing, type Slot } from './source/slot.ts';
 
-/** How often it is proved that the epoch is still ours, which a standby takes for a sign of life. */
-const PULSE_MS = 1000;
-/** How often slot and publication are looked at. */
-const LOOK_MS = 2000;
+/** How often the epoch is proved to be ours, which a standby takes for a sign of life. */
+const PROVE_EVERY_MS = 1000;
+/** How often slot and publication are checked. */
+const CHECK_EVERY_MS = 2000;
 /** An attachment that has held so long, with nothing to deliver, is a good one. */
 const STEADY_MS = 30_000;
 /** How long the server may take to answer CopyDone. */
@@ -42,8 +39,9 @@ export interface SessionOptions {
   readonly clickhouse: ClickHouse;
   readonly pool: ChunkPool;
   readonly log: Logger;
-  readonly status: Status;
-  readonly slotWatch: SlotWatch;
+  readonly readiness: Readiness;
+  /** Is told of the slot at every check. */
+  readonly onSlot: (slot: Slot) => void;
   /** Asks for a graceful end: what is buffered is delivered, settled and acknowledged. */
   readonly stop: AbortSignal;
   /** The slot is held and the ledger is ours. */
@@ -51,22 +49,19 @@ export interface SessionOptions {
 }
 
 /** What an attached session works with. */
-interface Attached {
-  readonly ledger: Ledger;
-  readonly intake: Intake;
+interface Attached extends StreamAttachment {
   readonly decoder: PgoutputDecoder;
-  readonly acks: Acks;
   readonly loop: DeliveryLoop;
-  /** Where WAL ended at the last look at the slot. */
+  /** Where WAL ended at the last check of the slot. */
   readonly walEnd: () => Lsn;
-  readonly pulse: Heartbeat;
-  readonly look: Heartbeat;
-  readonly survey: Heartbeat;
+  readonly proofs: PeriodicCheck;
+  readonly checks: PeriodicCheck;
+  readonly gauges: PeriodicCheck;
 }
 
 /**
  * One attachment to the slot, under one epoch, from connecting to Postgres until the connection is lost or a graceful stop
- * is done. Nothing of it outlives it: whoever comes next reads the ledger (design of delivery: docs/architecture.md).
+ * is done. Nothing of it outlives it: the next session reads the ledger (design of delivery: docs/architecture.md).
  *
  *   connect → attach to the slot → take the ledger → deliver (DeliveryLoop) → drain
  *
@@ -90,28 +85,28 @@ export class Session {
     const drain = (): void => this.#drain();
     stop.addEventListener('abort', drain);
     try {
-      const { ledger, acks, loop, look } = await this.#attach();
+      const { ledger, acks, loop, checks } = await this.#attach();
       if (stop.aborted) this.#drain();
       await loop.run();
-      // two looks vouch for all that was delivered
-      for (let looks = 0; looks < 2; looks++) {
-        await look.beat();
+      // two checks of the publication vouch for all that was delivered
+      for (let times = 0; times < 2; times++) {
+        await checks.run();
         this.#signal.throwIfAborted();
       }
       await ledger.allowAck(acks.applyLsn);
-      await this.#replication!.finish(FINISH_TIMEOUT_MS);
+      await this.#replication!.drain(FINISH_TIMEOUT_MS);
     } catch (error) {
       this.#fail(error);
       throw this.#signal.reason;
     } finally {
       stop.removeEventListener('abort', drain);
       this.#over.abort();
-      this.#attached?.pulse.stop();
-      this.#attached?.look.stop();
-      this.#attached?.survey.stop();
-      this.#options.status.measures.detached();
+      this.#attached?.proofs.stop();
+      this.#attached?.checks.stop();
+      this.#attached?.gauges.stop();
+      this.#options.readiness.measures.detached();
       await this.#replication?.close();
-      this.#attached?.intake.release();
+      this.#attached?.intake.close();
       await this.#db?.close();
     }
   }
@@ -133,12 +128,12 @@ export class Session {
     const held = await checkSlot(db, config.slot);
     if (held === undefined) throw slotMissing(config.slot);
     const { confirmedLsn, isSynced } = held;
-    const holding = { ...replication.server, confirmedLsn, isSynced, publication: watch.identity };
-    const ledger = await Ledger.take(db, config.slot, holding);
-    // who set it aside may have ended before the stream had passed that write
+    const identity = { ...replication.server, confirmedLsn, isSynced, publication: watch.identity };
+    const ledger = await Ledger.take(db, config.slot, identity);
+    // the session that wrote to the quarantine may have ended before the stream had passed that write
     const isHeld = await ledger.isQuarantined(confirmedLsn);
     const attached = (this.#attached = this.#wire(db, replication, ledger, watch, held));
-    if (isHeld) attached.acks.holdUntil(ledger.takenAt);
+    if (isHeld) attached.acks.holdUntilStreamPasses(ledger.takenAt);
     const { epoch, timeline } = ledger;
     if (ledger.isNewTimeline)
       log.warn({ err: new OutboxError('OUTBOX_TIMELINE_CHANGED'), timeline }, 'on a new timeline');
@@ -161,12 +156,12 @@ export class Session {
 
   /** Connects to Postgres and waits until the slot is free. */
   async #connect(): Promise<Database> {
-    const { config, log, status, slotWatch, stop } = this.#options;
+    const { config, log, readiness, onSlot, stop } = this.#options;
     const parameters = { synchronous_commit: 'on', statement_timeout: `${STATEMENT_TIMEOUT_MS}ms` };
     const onLost = (error: OutboxError): void => this.#fail(error);
     const db = (this.#db = await Database.connect(config.databaseUrl, { parameters }, onLost));
     await checkServer(db);
-    await untilFree({ db, slot: config.slot, log, status, slotWatch, signal: this.#signal, stop });
+    await untilFree({ db, slot: config.slot, log, readiness, onSlot, signal: this.#signal, stop });
     const problems = await unsafeSettings(db);
     if (problems.length > 0)
       log.warn({ err: new OutboxError('OUTBOX_PG_UNSAFE', { problems }) }, 'Postgres is not safe');
@@ -184,7 +179,7 @@ export class Session {
       onKeepalive: (buffer, walEndOffset, replyRequested) => this.#keepalive(buffer, walEndOffset, replyRequested),
       flushLsn: () => this.#attached?.acks.flushLsn ?? 0,
       applyLsn: () => this.#attached?.acks.applyLsn ?? 0,
-      measures: this.#options.status.measures,
+      measures: this.#options.readiness.measures,
       onFailure: (error) => this.#fail(error),
     }));
     this.#signal.throwIfAborted();
@@ -193,73 +188,79 @@ export class Session {
   }
 
   #wire(db: Database, replication: Replication, ledger: Ledger, watch: PublicationWatch, held: Slot): Attached {
-    const { config, clickhouse, pool, log, status, slotWatch, stop } = this.#options;
-    const source = `${replication.server.systemId}/${config.slot}`;
-    const fail = (error: unknown): void => this.#fail(error);
+    const { config, clickhouse, pool, log, readiness, onSlot, stop } = this.#options;
+    const { slot, clickhouseTable: table } = config;
+    const { signal } = this.#over;
+    const { measures } = readiness;
+    const source = `${replication.server.systemId}/${slot}`;
     let relations = 0;
     const intake = new Intake({
       pool,
       now: () => performance.now(),
       limits: new BatchLimits({ rows: config.batchMaxRows, bytes: config.batchMaxBytes }),
-      maxAgeMs: config.flushIntervalMs,
+      flushIntervalMs: config.flushIntervalMs,
       extraRowBytes: constantBytes({ source, origin: 'stream' }),
       delivered: ledger.state.delivered,
       pending: ledger.state.pending,
       onProgress: () => loop.wake(),
       onRelation: () => {
         // the first description is the usual one; another means that the catalog changed, perhaps the publication
-        if (relations++ > 0) void look.beat();
+        if (relations++ > 0) void checks.run();
       },
     });
     const acks = new Acks({ intake, ledger, watch });
-    const { signal } = this.#over;
-    const loop = new DeliveryLoop({
+    const attachment: StreamAttachment = {
       config,
       clickhouse,
       ledger,
+      table,
+      source,
+      origin: 'stream',
+      log,
+      readiness,
+      signal,
+      stop,
       intake,
       replication,
       acks,
-      source,
-      log,
-      status,
-      signal,
-      stop,
-    });
+    };
+    const loop = new DeliveryLoop(attachment);
+    let walEnd: Lsn = 0;
+    const observe = (seen: Slot): void => {
+      walEnd = seen.confirmedLsn + seen.unconfirmedBytes;
+      onSlot(seen);
+    };
+    observe(held);
     const prove = async (): Promise<void> => {
-      ledger.appliedLsn = acks.applyLsn;
+      const { oldestSeconds } = progressOf(intake, ledger, loop, walEnd);
+      const oldestMs = oldestSeconds === undefined ? undefined : oldestSeconds * 1000;
+      ledger.published = { appliedLsn: acks.applyLsn, oldestMs };
       await ledger.prove();
     };
-    let walEnd: Lsn = 0;
-    const lookAt = (slot: Slot): void => {
-      walEnd = slot.confirmedLsn + slot.unconfirmedBytes;
-      slotWatch.look(slot, performance.now());
-    };
-    lookAt(held);
-    const lookAround = async (): Promise<void> => {
-      await watch.look();
-      const slot = await checkSlot(db, config.slot);
-      if (slot === undefined) return;
-      lookAt(slot);
-      acks.retained(slot.retainedBytes);
+    const check = async (): Promise<void> => {
+      await watch.check();
+      const seen = await checkSlot(db, slot);
+      if (seen === undefined) return;
+      observe(seen);
+      acks.slotRetains(seen.retainedBytes);
       if (acks.isOwed) loop.wake();
     };
-    const pulse = new Heartbeat(PULSE_MS, prove, fail);
-    const look = new Heartbeat(LOOK_MS, lookAround, fail);
-    const { measures } = status;
+    const fail = (error: unknown): void => this.#fail(error);
+    const proofs = new PeriodicCheck(PROVE_EVERY_MS, prove, fail);
+    const checks = new PeriodicCheck(CHECK_EVERY_MS, check, fail);
     measures.attached(() => progressOf(intake, ledger, loop, walEnd));
-    const survey = beginSurvey({ ledger, clickhouse, table: config.clickhouseTable, measures, signal });
+    const gauges = sampleGauges({ ledger, clickhouse, table, measures, signal });
     const decoder = new PgoutputDecoder(intake);
-    return { ledger, intake, decoder, acks, loop, walEnd: () => walEnd, pulse, look, survey };
+    return { ...attachment, decoder, loop, walEnd: () => walEnd, proofs, checks, gauges };
   }
 
   #keepalive(buffer: Buffer, walEndOffset: number, replyRequested: boolean): void {
     if (this.#attached !== undefined) {
       const { intake, acks, loop, walEnd } = this.#attached;
       const reached = readLsn(buffer, walEndOffset);
-      intake.reached(reached);
-      if (replyRequested) intake.hurry();
-      const isDue = reached >= walEnd() && intake.caughtUp();
+      intake.advanceTo(reached);
+      if (replyRequested) intake.timer.flushNow();
+      const isDue = reached >= walEnd() && intake.timer.caughtUp();
       if (replyRequested || isDue || acks.isOwed) loop.wake();
     }
     if (replyRequested) this.#replication?.sendStatus(true);
@@ -275,7 +276,7 @@ export class Session {
   #fail(error: unknown): void {
     if (this.#signal.aborted) return;
     this.#over.abort(error);
-    this.#replication?.abandon(error);
+    this.#replication?.cancelStart(error);
     this.#attached?.loop.wake();
   }
 }

@@ -1,5 +1,3 @@
-import { MAX_PRODUCERS } from './batch/producers.ts';
-
 interface Described {
   /** The name in `Config`. */
   readonly key: string;
@@ -25,7 +23,7 @@ interface TextSetting extends Described {
 
 interface IntegerSetting extends Described {
   readonly kind: 'integer';
-  readonly unit: 'rows' | 'inserts' | 'bytes' | 'ms' | 'days' | 'port' | 'spans';
+  readonly unit: 'rows' | 'bytes' | 'ms' | 'days' | 'port' | 'spans';
   readonly default: number;
   readonly min: number;
   readonly max: number;
@@ -38,6 +36,9 @@ interface ChoiceSetting extends Described {
 }
 
 export type Setting = UrlSetting | TextSetting | IntegerSetting | ChoiceSetting;
+
+/** Links of one span, and so requests of a batch that its trace can name: more would cost collectors more than they tell. */
+export const MAX_TRACE_LINKS = 512;
 
 /** Every setting there is. The parser (config.ts), docs/configuration.md and .env.example all come from this table. */
 export const SETTINGS = {
@@ -99,17 +100,6 @@ export const SETTINGS = {
     meaning:
       'Most rows in a batch, and so in one insert; the first batches of a session are smaller. One insert is one block in ClickHouse, which is why there is an upper limit.',
   },
-  OUTBOX_BATCH_INSERTS: {
-    key: 'batchInserts',
-    readBy: 'streamer',
-    kind: 'integer',
-    unit: 'inserts',
-    default: 2,
-    min: 1,
-    max: 8,
-    meaning:
-      'A full batch goes out in so many inserts at the same time, because ClickHouse types the JSON of one insert in one thread. More of them make catching up faster, as far as ClickHouse has cores to spare.',
-  },
   OUTBOX_BATCH_MAX_BYTES: {
     key: 'batchMaxBytes',
     readBy: 'streamer',
@@ -130,7 +120,7 @@ export const SETTINGS = {
     min: 10,
     max: 60_000,
     meaning:
-      'How long it takes from a batch’s first event until ClickHouse has it: events wait so long for company, less what the last inserts took (at most half of it).',
+      'The least time between two inserts, unless a batch is full. Events that come after a quiet moment go out at once; others wait so long at most.',
   },
   OUTBOX_INSERT_TIMEOUT_MS: {
     key: 'insertTimeoutMs',
@@ -214,7 +204,7 @@ export const SETTINGS = {
     unit: 'spans',
     default: 32,
     min: 0,
-    max: MAX_PRODUCERS,
+    max: MAX_TRACE_LINKS,
     meaning:
       'Most requests of a batch whose traces show the delivery, as a span `deliver` below the one that sent the events. Only sampled ones, and only where the streamer sends traces.',
   },

@@ -6,7 +6,7 @@ import { rejection, type Stored, storedIn } from './looking.ts';
 import { CLIENTS } from './subjects/all.ts';
 import type { Subject } from './subjects/subject.ts';
 
-/** Texts that a client which quotes, counts placeholders or guesses types would change. */
+/** Texts that a client would change if it quoted values, counted placeholders or guessed types. */
 const ODD = [
   `'; DROP TABLE orders; --`,
   `\\ \\\\ \\n \\' "`,
@@ -40,7 +40,7 @@ async function types(): Promise<string[]> {
   return (await stored()).map(({ type }) => type);
 }
 
-/** Without what Postgres cannot store in a text. */
+/** The text without the characters that a text of Postgres cannot hold. */
 function storable(text: string): string {
   return text.replaceAll('\0', '').toWellFormed();
 }
@@ -49,7 +49,7 @@ function eventsOf(count: number): { type: string; context: { index: number } }[]
   return Array.from({ length: count }, (_, index) => ({ type: 'many', context: { index } }));
 }
 
-describe.for(CLIENTS.map((client) => [client.name, client] as const))('%s', ([, { connect }]) => {
+describe.for(CLIENTS.map((client) => [client.name, client] as const))('emitting through %s', ([, { connect }]) => {
   let subject: Subject;
 
   beforeAll(async () => {
@@ -64,21 +64,21 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))('%s', ([, 
     await subject.close();
   });
 
-  test('the recipe: an order and its event', async () => {
+  test('the recipe of docs/clients.md stores an order and its event', async () => {
     const id = randomUUID();
     await subject.placeOrder({ id, amount: 3 });
     expect(await stored()).toMatchObject([{ type: 'order.placed', context: JSON.stringify({ orderId: id }) }]);
     expect((await outbox.postgres.query('SELECT id, amount FROM orders')).rows).toEqual([{ id, amount: 3 }]);
   });
 
-  test('the recipe: neither, where the order cannot be stored', async () => {
+  test('the recipe of docs/clients.md stores no event when the order cannot be stored', async () => {
     const order = { id: randomUUID(), amount: 3 };
     await outbox.postgres.query('INSERT INTO orders VALUES ($1, $2)', [order.id, order.amount]);
     await rejection(subject.placeOrder(order));
     expect(await stored()).toEqual([]);
   });
 
-  test('commit: odd contents, byte for byte, also where backslashes escape', async () => {
+  test('a commit stores odd contents byte for byte, also when the session treats backslashes as escapes', async () => {
     const events = ODD.map((text, index) => ({
       type: `type ${storable(text)}`,
       context: { [text]: text, list: [text, null, 1.5, true] },
@@ -102,7 +102,7 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))('%s', ([, 
     expect(await stored()).toEqual([...expected, ...expected]);
   });
 
-  test('rollback: nothing', async () => {
+  test('a rollback stores nothing', async () => {
     const undone = subject.transaction(async ({ tx }) => {
       await emitEvent(tx, { type: 'a', context: {} });
       await emitEvents(tx, eventsOf(3));
@@ -112,7 +112,7 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))('%s', ([, 
     expect(await stored()).toEqual([]);
   });
 
-  test('savepoint: what a nested transaction undoes leaves nothing, the rest is kept', async () => {
+  test('a nested transaction that is rolled back loses only its own events', async () => {
     await subject.transaction(async ({ tx, nested }) => {
       await emitEvent(tx, { type: 'before', context: {} });
       const undone = nested(async (inner) => {
@@ -129,7 +129,7 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))('%s', ([, 
     expect(await types()).toEqual(['before', 'nested', 'after']);
   });
 
-  test('concurrent: two interleaved transactions, one undone; many calls at once in each', async () => {
+  test('two interleaved transactions with parallel calls each keep or lose all of their events', async () => {
     const { promise: bothHaveEmitted, resolve } = Promise.withResolvers<void>();
     let emitted = 0;
     const one = (type: string, fail: boolean): Promise<unknown> =>
@@ -153,7 +153,7 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))('%s', ([, 
     expect(await types()).toEqual(Array(7).fill('kept'));
   });
 
-  test.for([1000, 10_000])('%i events by one call, in their order', async (count) => {
+  test.for([1000, 10_000])('emitEvents stores %i events in their order', async (count) => {
     const events = eventsOf(count);
     let ids: string[] = [];
     await subject.transaction(async ({ tx }) => {

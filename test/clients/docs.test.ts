@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 
 const SUBJECTS = new URL('subjects/', import.meta.url);
 
-/** Without indentation, because a recipe stands in a function of its own. */
+/** The lines without indentation, because in the code each recipe is inside a function. */
 function lines(code: string): string {
   return code
     .split('\n')
@@ -12,7 +12,7 @@ function lines(code: string): string {
     .join('\n');
 }
 
-test('every recipe of docs/clients.md is code that the tests run', async () => {
+test('every recipe of docs/clients.md is in the code that the client tests run', async () => {
   const page = await readFile(new URL('../../docs/clients.md', import.meta.url), 'utf8');
   const recipes = [...page.matchAll(/```ts\n([^`]*?(?:`[^`]+`[^`]*?)*?)```/g)].map(([, code]) => lines(code!));
   expect(recipes.length).toBeGreaterThanOrEqual(9);

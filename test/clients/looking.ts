@@ -10,7 +10,7 @@ export interface Stored {
   version: number;
 }
 
-/** In the order of insertion, as long as all were inserted by one transaction after the other. */
+/** The events in the order of insertion, as long as the transactions did not overlap. */
 export async function storedIn(postgres: Pool): Promise<Stored[]> {
   const { rows } = await postgres.query<Stored>(`
     SELECT event_id AS id, event_type AS type, event_date_time AS time, environment, event_context::text AS context,
@@ -25,7 +25,7 @@ export async function rejection(promise: PromiseLike<unknown>): Promise<Error> {
   return error;
 }
 
-/** Everything that a logger could print of an error, and of what it carries. */
+/** Everything that a logger could print of an error and its causes. */
 export function printed(error: Error): string {
   const parts = [inspect(error, { depth: null, showHidden: true, maxStringLength: null, maxArrayLength: null })];
   for (let next: unknown = error; next instanceof Error; next = next.cause)

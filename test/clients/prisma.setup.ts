@@ -8,7 +8,7 @@ const SCHEMAS = ['test/clients', 'test/package/projects/prisma', 'examples/prism
   join(ROOT, folder, 'schema.prisma'),
 );
 
-/** Prisma's clients of our schemas, beside each, which types and tests need: made where one is missing or older. */
+/** Generates Prisma's client beside each schema, which types and tests need, when it is missing or older than the schema. */
 export default async function generate(): Promise<void> {
   for (const schema of SCHEMAS) await generateClient(schema);
 }
@@ -17,7 +17,7 @@ async function generateClient(schema: string): Promise<void> {
   const client = join(dirname(schema), 'generated', 'client.ts');
   const [source, generated] = await Promise.all([stat(schema), stat(client).catch(() => undefined)]);
   if (generated !== undefined && generated.mtimeMs >= source.mtimeMs) return;
-  // The engine for migrations is not used; without a path it would be downloaded.
+  // Nothing uses the engine for migrations. Without a path Prisma would download it.
   const env = { ...process.env, PRISMA_SCHEMA_ENGINE_BINARY: process.execPath, CHECKPOINT_DISABLE: '1' };
   await promisify(execFile)(join(ROOT, 'node_modules/.bin/prisma'), ['generate', '--schema', schema], { env });
 }

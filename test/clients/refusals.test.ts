@@ -27,7 +27,7 @@ function shown(error: Error): { code: unknown; message: string } {
 }
 
 describe.for(CLIENTS.map((client) => [client.name, client] as const))(
-  '%s',
+  'emitting through %s',
   ([, { connect, tells, diesWithConnection }]) => {
     let subject: Subject;
 
@@ -43,7 +43,7 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))(
       await subject.close();
     });
 
-    /** What emitting in a transaction of its own rejects with, and what the transaction does after that. */
+    /** The error of `emit` in a new transaction, and the error with which that transaction then ends. */
     async function failing(
       prepare: (opened: Opened) => PromiseLike<unknown>,
       emit: (tx: Transaction) => Promise<unknown>,
@@ -59,11 +59,11 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))(
           throw error;
         }),
       );
-      // in this order: postgres.js ends a transaction on its own when its connection is lost
+      // in this order, because postgres.js ends a transaction by itself when its connection is lost
       return { error: await promise, ended: await ended };
     }
 
-    test('what is no transaction is refused, by name', async () => {
+    test('emitEvent rejects a value that is no open transaction, and names what to pass', async () => {
       for (const [name, given, says] of subject.refused) {
         const error = await rejection(emitEvent(given as Transaction, { type: 'a', context: { secret: CANARY } }));
         expect({ name, ...shown(error) }).toEqual({
@@ -75,10 +75,10 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))(
       expect(await stored()).toEqual([]);
     });
 
-    test('a transaction that has failed', async () => {
+    test('emitEvent rejects in a failed transaction', async () => {
       const { error } = await failing(
         async ({ run }) => {
-          // pg knows of the failure when the next answer is there
+          // pg knows of the failure only after the next answer
           for (const statement of ['SELECT 1/0', 'SELECT 1']) await rejection(run(statement));
         },
         (tx) => emitEvent(tx, { type: 'a', context: {} }),
@@ -89,7 +89,7 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))(
       expect(await stored()).toEqual([]);
     });
 
-    test.runIf(tells.over)('a transaction that is over is refused', async () => {
+    test.runIf(tells.over)('emitEvent rejects a transaction that has ended', async () => {
       let kept: Transaction | undefined;
       await subject.transaction(async ({ tx }) => {
         kept = tx;
@@ -100,7 +100,7 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))(
       expect(await stored()).toEqual([]);
     });
 
-    test('a row that the server refuses: the SQLSTATE, and nothing of the event (invariant 10)', async () => {
+    test('emitEvents rejects with the SQLSTATE, and no value, when a constraint fails (invariant 10)', async () => {
       await outbox.postgres.query(`ALTER TABLE outbox.event ADD CONSTRAINT no_a CHECK (event_type <> 'a')`);
       try {
         for (const count of [1, 2]) {
@@ -121,7 +121,7 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))(
       }
     });
 
-    test('a trigger that raises with the event: nothing of it, also when the caller goes on (invariant 10)', async () => {
+    test('no error holds a value when a trigger raises the context, even if the caller goes on (invariant 10)', async () => {
       await outbox.postgres.query(`
       CREATE FUNCTION raise() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
@@ -139,7 +139,7 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))(
         ]);
         expect(error).toMatchObject({ code: 'OUTBOX_EMIT_FAILED', sqlState: '42501' });
         expect(printed(error!)).not.toContain(CANARY);
-        // some clients then throw the driver's error themselves
+        // some clients then throw the error of the driver
         expect(ended.status === 'fulfilled' ? '' : printed(ended.reason as Error)).not.toContain(CANARY);
         expect(await stored()).toEqual([]);
       } finally {
@@ -147,7 +147,7 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))(
       }
     });
 
-    test('a missing table: the SQLSTATE, and nothing of the event', async () => {
+    test('emitEvent rejects with the SQLSTATE, and no value, when the table is missing', async () => {
       const { error } = await failing(
         ({ run }) => run('ALTER TABLE outbox.event RENAME TO gone'),
         (tx) => emitEvent(tx, { type: 'a', context: { secret: CANARY } }),
@@ -156,7 +156,7 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))(
       expect(printed(error)).not.toContain(CANARY);
     });
 
-    test('a connection that is lost while the INSERT is under way: nothing of the event', async () => {
+    test('emitEvent rejects without a value when the connection is lost during the INSERT', async () => {
       const admin = await outbox.postgres.connect();
       try {
         await admin.query('BEGIN; LOCK TABLE outbox.event');

@@ -34,7 +34,7 @@ async function stored(): Promise<Record<string, unknown>[]> {
   return rows;
 }
 
-/** Runs a script, stops at the first error, and gives what was selected, a line each. */
+/** Each way runs a script, stops at the first error, and gives the selected rows, one a line. */
 const WAYS: [string, boolean, (script: string) => Promise<string>][] = [
   [
     'psql',
@@ -64,7 +64,7 @@ const WAYS: [string, boolean, (script: string) => Promise<string>][] = [
 
 for (const [way, there, execute] of WAYS) {
   describe.runIf(there)(`outbox.emit through ${way}`, () => {
-    test('the two that are required: defaults, and a UUIDv7 where the server makes them', async () => {
+    test('it fills in defaults for two arguments, and a UUIDv7 where the server can make one', async () => {
       const id = (await execute(`SELECT outbox.emit('order.placed', '{"a": "\\u0000 ü"}')`)).trim();
       const { rows } = await outbox.postgres.query("SELECT current_setting('server_version_num')::int AS version");
       expect(id).toMatch(rows[0].version >= 180_000 ? /^.{14}7/ : /^.{14}4/);
@@ -86,7 +86,7 @@ for (const [way, there, execute] of WAYS) {
       expect(recent).toEqual([{ yes: true }]);
     });
 
-    test('all of them, by name', async () => {
+    test('it stores all eight arguments, given by name', async () => {
       const id = randomUUID();
       await execute(`SELECT outbox.emit(
         event_type => 'a', event_context => '{}', event_id => '${id}', event_date_time => '2026-01-02T03:04:05Z',
@@ -105,7 +105,7 @@ for (const [way, there, execute] of WAYS) {
       ]);
     });
 
-    test('commit, rollback and savepoint decide, as for every INSERT', async () => {
+    test('its event is stored or lost with its transaction or savepoint', async () => {
       await execute(`BEGIN; SELECT outbox.emit('undone', '{}'); ROLLBACK;
         BEGIN; SELECT outbox.emit('before', '{}');
         SAVEPOINT one; SELECT outbox.emit('undone', '{}'); ROLLBACK TO one;
@@ -118,7 +118,7 @@ for (const [way, there, execute] of WAYS) {
       ["NULL, '{}'", 'event_type is empty'],
       [`'a', '["canary"]'`, 'event_context is not a JSON object'],
       ["'a', NULL", 'event_context is not a JSON object'],
-    ])('what is no event is refused, without its contents: %s', async ([given, says]) => {
+    ])('it raises an error without the contents for the arguments %s', async ([given, says]) => {
       const error: unknown = await execute(`SELECT outbox.emit(${given})`).catch((thrown: unknown) => thrown);
       const { message, stderr = message } = error as { message: string; stderr?: string };
       expect(stderr).toContain(`outbox.emit: ${says}`);
@@ -126,7 +126,7 @@ for (const [way, there, execute] of WAYS) {
       expect(await stored()).toEqual([]);
     });
 
-    test('a role needs INSERT and USAGE, and no search_path of its own leads elsewhere', async () => {
+    test('it needs INSERT and USAGE, and ignores the search_path of the role', async () => {
       const role = `producer_of_${outbox.slot}`;
       await outbox.postgres.query(`CREATE ROLE ${role}; GRANT USAGE ON SCHEMA outbox TO ${role}`);
       try {
@@ -144,7 +144,7 @@ for (const [way, there, execute] of WAYS) {
       }
     });
 
-    test('the trigger of docs/clients.md emits what a change is, and nothing when it is undone', async () => {
+    test('the trigger of docs/clients.md emits an event for a row, and none after a rollback', async () => {
       const page = await readFile(new URL('../../docs/clients.md', import.meta.url), 'utf8');
       const trigger = [...page.matchAll(/```sql\n([^`]*?)```/g)]
         .map(([, sql]) => sql!)

@@ -26,7 +26,7 @@ import type { Database } from './subjects/kysely.ts';
 
 const EVENT = { type: 'order.placed', context: {} };
 
-/** Never called: tsc is what looks at it, and fails when a client is refused or no longer is. */
+/** Never called: tsc checks it, and fails when a client is rejected, or when one of the expected errors is missing. */
 const calls = {
   pg: (client: Client, pooled: PoolClient, base: ClientBase, pool: Pool) => [
     emitEvent(client, EVENT),
@@ -52,7 +52,7 @@ const calls = {
       await tx.savepoint((nested) => emitEvent(nested, EVENT));
     }),
     emitEvent(typed, EVENT),
-    // @ts-expect-error -- what every query outside a transaction is sent by
+    // @ts-expect-error -- the sql for queries outside a transaction
     emitEvent(sql, EVENT),
     // @ts-expect-error -- a reserved connection
     emitEvent(reserved, EVENT),
@@ -87,17 +87,17 @@ const calls = {
   ],
   mikroOrm: (orm: MikroORM) => [
     orm.em.transactional((em) => emitEvent(em, EVENT)),
-    // @ts-expect-error -- all of it
+    // @ts-expect-error -- the ORM itself
     emitEvent(orm, EVENT),
   ],
   query: (query: (sql: string, params: (string | null)[]) => Promise<unknown>, pool: Pool) => [
     emitEvent({ transaction: true, query }, EVENT),
     emitEvent({ transaction: true, query: (sql, params) => query(sql, [...params]) }, EVENT),
-    // @ts-expect-error -- no mark: perhaps a module around a pool
+    // @ts-expect-error -- no `transaction: true`: it may be a module around a pool
     emitEvent({ query }, EVENT),
     // @ts-expect-error -- a module around a pool
     emitEvent({ query, getClient: () => pool.connect() }, EVENT),
-    // @ts-expect-error -- a transaction that it could begin
+    // @ts-expect-error -- `transaction` is a function, not `true`
     emitEvent({ query, transaction: () => pool.connect() }, EVENT),
     // @ts-expect-error -- nothing
     emitEvent(undefined, EVENT),
@@ -106,7 +106,7 @@ const calls = {
   ],
 };
 
-test('each client has the shape by which it is known, and no transaction is any', () => {
+test('the transaction of each client has its type, and a pool, a data source or any object has none', () => {
   expectTypeOf<PoolClient>().toExtend<PgTransaction>();
   expectTypeOf<NodePgTransaction<Record<string, unknown>, Record<string, never>>>().toExtend<DrizzleTransaction>();
   expectTypeOf<DrizzlePostgresJs<Record<string, unknown>, Record<string, never>>>().toExtend<DrizzleTransaction>();

@@ -1,13 +1,11 @@
-import { execFile, spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
-import { pack, Project, readManifest, ROOT } from '../package/packages.ts';
-import type { Outcome, Packed } from '../package/packages.ts';
+import { pack, Project, readManifest, ROOT, type Outcome, type Packed } from '../package/packages.ts';
 import { Outbox } from '../support/outbox.ts';
 
 export const EXAMPLES = join(ROOT, 'examples');

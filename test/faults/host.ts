@@ -1,6 +1,5 @@
 import { Proxy } from '../support/proxy.ts';
-import { Streamer } from '../support/streamer.ts';
-import type { LogLine } from '../support/streamer.ts';
+import { Streamer, type LogLine } from '../support/streamer.ts';
 import type { Dice } from './dice.ts';
 import type { Journal } from './journal.ts';
 
@@ -10,7 +9,6 @@ const SHUTDOWN_TIMEOUT_MS = 5000;
 /** Streamers whose logs are kept. */
 const KEPT = 100;
 const ROWS = ['50', '73', '200', '1000', '200000'];
-const INSERTS = ['1', '2', '3'];
 const BYTES = [64, 256, 1024, 65_536].map((kibibytes) => String(kibibytes * 1024));
 const FLUSH_INTERVALS = ['10', '50', '200', '700'];
 
@@ -87,7 +85,6 @@ export class Host {
     const limits = {
       OUTBOX_BATCH_MAX_ROWS: dice.pick(ROWS),
       OUTBOX_BATCH_MAX_BYTES: dice.pick(BYTES),
-      OUTBOX_BATCH_INSERTS: dice.pick(INSERTS),
       OUTBOX_FLUSH_INTERVAL_MS: dice.pick(FLUSH_INTERVALS),
       OUTBOX_INSERT_TIMEOUT_MS: dice.pick(INSERT_TIMEOUTS),
     };

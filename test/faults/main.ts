@@ -8,8 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runMutations } from './mutants.ts';
-import { run } from './run.ts';
-import type { RunResult } from './run.ts';
+import { run, type RunResult } from './run.ts';
 
 /** Without arguments: a little more than three minutes, and never more than CI has. */
 const FAULTS = 95;

@@ -7,10 +7,8 @@
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MUTATIONS, patched } from './mutations.ts';
-import type { Mutation } from './mutations.ts';
-import { run } from './run.ts';
-import type { RunResult } from './run.ts';
+import { MUTATIONS, patched, type Mutation } from './mutations.ts';
+import { run, type RunResult } from './run.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const RECORD = join(import.meta.dirname, 'mutations.md');

@@ -56,29 +56,11 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a new token for each attempt',
     patches: [
       {
-        file: 'delivery/send.ts',
+        file: 'delivery/reliable-insert.ts',
         find: '        token,\n        queryId',
         replace: '        token: `${token}/${performance.now()}`,\n        queryId',
       },
     ],
-  },
-  {
-    name: 'one token for all inserts of a batch',
-    patches: [
-      {
-        file: '../position.ts',
-        find: '`${token}/${index + 1}of${inserts}`',
-        replace: 'token',
-      },
-    ],
-  },
-  {
-    name: 'in how many inserts a batch went out is not recorded',
-    patches: [{ file: 'ledger/row.ts', find: 'pending?.inserts ?? 1', replace: '1' }],
-  },
-  {
-    name: 'what is there beside a refused insert is not looked for',
-    patches: [{ file: 'delivery/deliver.ts', find: 'isPartlyThere ? behind : 0);\n    }', replace: '0);\n    }' }],
   },
   {
     name: 'the pending range is cut anew after a restart',
@@ -104,7 +86,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a failed insert counts as delivered',
     patches: [
       {
-        file: 'delivery/send.ts',
+        file: 'delivery/reliable-insert.ts',
         find: 'if (!isFinal) throw error;',
         replace: 'if (!isFinal) return undefined as never;',
       },
@@ -144,10 +126,10 @@ export const MUTATIONS: readonly Mutation[] = [
       {
         file: 'ledger/ledger.ts',
         find: `        WHERE slot_name = $1 AND epoch = $2
-          AND delivered_lsn = $13 AND delivered_seq = $14
-          AND pending_lsn IS NOT DISTINCT FROM $15 AND pending_seq IS NOT DISTINCT FROM $16\``,
+          AND delivered_lsn = $12 AND delivered_seq = $13
+          AND pending_lsn IS NOT DISTINCT FROM $14 AND pending_seq IS NOT DISTINCT FROM $15\``,
         replace:
-          '        WHERE slot_name = $1 AND ($2::bigint, $13::pg_lsn, $14::bigint, $15::pg_lsn, $16::bigint) IS NOT NULL OR slot_name = $1`',
+          '        WHERE slot_name = $1 AND ($2::bigint, $12::pg_lsn, $13::bigint, $14::pg_lsn, $15::bigint) IS NOT NULL OR slot_name = $1`',
       },
     ],
   },

@@ -4,8 +4,7 @@ import { Client } from 'pg';
 import { emitEvent, emitEvents } from '../../src/app/index.ts';
 import { context, draft, jsonText } from './contexts.ts';
 import { Dice } from './dice.ts';
-import { digestOf } from './oracle.ts';
-import type { Oracle, Transaction, Written } from './oracle.ts';
+import { digestOf, type Oracle, type Transaction, type Written } from './oracle.ts';
 
 /** What becomes of a transaction, as its producer means it. */
 type Ending = 'commit' | 'rollback' | 'fail' | 'drop before COMMIT' | 'drop after COMMIT';

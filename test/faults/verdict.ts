@@ -1,5 +1,4 @@
-import { DIGEST_SQL } from './oracle.ts';
-import type { Oracle, Transaction } from './oracle.ts';
+import { DIGEST_SQL, type Oracle, type Transaction } from './oracle.ts';
 import type { Position } from './watch.ts';
 import type { World } from './world.ts';
 

@@ -1,11 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ClickHouseLogLevel, createClient } from '@clickhouse/client';
-import type { ClickHouseClient } from '@clickhouse/client';
+import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickhouse/client';
 import { Client, Pool } from 'pg';
-import { startClickHouse } from '../../src/embedded/clickhouse.ts';
-import type { EmbeddedClickHouse } from '../../src/embedded/clickhouse.ts';
-import { startPostgres } from '../../src/embedded/postgres.ts';
-import type { EmbeddedPostgres } from '../../src/embedded/postgres.ts';
+import { startClickHouse, type EmbeddedClickHouse } from '../../src/embedded/clickhouse.ts';
+import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgres.ts';
 import { migrateClickHouse, migratePostgres } from '../../src/streamer/commands/migrate.ts';
 import { COUNTING_VIEW } from '../support/view.ts';
 import { Gate } from './gate.ts';
@@ -30,13 +27,6 @@ export interface Ledger {
   readonly delivered_seq: string;
   readonly pending_lsn: string | null;
   readonly pending_token: string | null;
-  readonly pending_inserts: number;
-}
-
-/** Whether an insert of this token is one of those that the ledger has as pending. */
-export function isPending({ pending_token: pending, pending_inserts: inserts }: Ledger, token: string): boolean {
-  if (inserts === 1) return token === pending;
-  return Array.from({ length: inserts }, (_, i) => `${pending}/${i + 1}of${inserts}`).includes(token);
 }
 
 /** Two databases, a gate before one of them, and two hosts for streamers, one of which is the one that streams. */
@@ -124,7 +114,7 @@ export class World implements AsyncDisposable {
 
   async ledger(): Promise<Ledger> {
     const [row] = await this.ask<Ledger>(
-      'SELECT delivered_lsn, delivered_seq, pending_lsn, pending_token, pending_inserts FROM outbox.stream WHERE slot_name = $1',
+      'SELECT delivered_lsn, delivered_seq, pending_lsn, pending_token FROM outbox.stream WHERE slot_name = $1',
       [SLOT],
     );
     return row!;

@@ -1,9 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startClickHouse } from '../../src/embedded/clickhouse.ts';
-import type { EmbeddedClickHouse } from '../../src/embedded/clickhouse.ts';
-import { startPostgres } from '../../src/embedded/postgres.ts';
-import type { EmbeddedPostgres } from '../../src/embedded/postgres.ts';
+import { startClickHouse, type EmbeddedClickHouse } from '../../src/embedded/clickhouse.ts';
+import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgres.ts';
 import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
 import { command } from '../support/command.ts';
 import { apply, examine, findingOf } from '../support/doctor.ts';
@@ -104,7 +102,7 @@ test.for<readonly [id: string, statement: string]>([
   ['postgres.replication', 'ALTER ROLE outbox_streamer NOREPLICATION'],
   ['postgres.partitions', 'ALTER TABLE outbox.event DETACH PARTITION outbox.event_07'],
   ['postgres.partitions', 'DROP TABLE outbox.event_31'],
-  ['postgres.retention', 'REVOKE DELETE ON outbox.event_03 FROM outbox_streamer'],
+  ['postgres.retention', 'REVOKE TRUNCATE ON outbox.event_03 FROM outbox_streamer'],
   ['postgres.slot_wal_limit', 'ALTER SYSTEM SET max_slot_wal_keep_size = -1'],
   ['postgres.durability', 'ALTER SYSTEM SET full_page_writes = off'],
   ['postgres.durability', 'ALTER SYSTEM SET fsync = off'],

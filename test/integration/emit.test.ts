@@ -21,7 +21,7 @@ import { Outbox } from '../support/outbox.ts';
 
 const CANARY = 'canary-7c1e9a';
 
-/** What also runs statements of the tests' own; test/clients has the other clients. */
+/** The two clients that can also run statements of these tests. test/clients has the others. */
 type Transaction = DrizzleTransaction | PgTransaction;
 
 let outbox: Outbox;
@@ -32,7 +32,7 @@ const queryLog: string[] = [];
 beforeAll(async () => {
   outbox = await Outbox.create();
   pool = new Pool({ connectionString: outbox.databaseUrl, max: 4 });
-  // Clients of the pool say so when they are ended by the test of a lost connection.
+  // Clients of the pool emit an error when the test of a lost connection ends them.
   pool.on('error', () => undefined);
   pool.on('connect', (client) => client.on('error', () => undefined));
   db = drizzle(pool, { logger: { logQuery: (text, params) => queryLog.push(`${text} ${params.map(String).join()}`) } });
@@ -62,7 +62,7 @@ async function inPgTransaction<T>(work: (client: Client) => Promise<T>): Promise
   }
 }
 
-/** The two kinds of transactions, each of a client of the pool. */
+/** The two kinds of transactions, each on a client of the pool. */
 const KINDS: [string, <T>(work: (tx: Transaction) => Promise<T>) => Promise<T>][] = [
   ['pg', inPgTransaction],
   ['drizzle', async (work) => db.transaction(work)],
@@ -79,7 +79,7 @@ interface Stored {
   tracestate: string | null;
 }
 
-/** What the table holds, as text where node-postgres would convert; in the order of insertion, for want of a key. */
+/** The rows of the table in the order of insertion, as text where node-postgres would convert. The table has no key. */
 async function stored(): Promise<Stored[]> {
   const { rows } = await pool.query<Stored>(`
     SELECT event_id AS id, event_type AS type, (event_date_time AT TIME ZONE 'UTC')::text AS time, environment,
@@ -104,7 +104,7 @@ function printed(error: Error): string {
 }
 
 describe.for(KINDS)('%s: an event is stored if and only if its transaction commits (invariant 1)', ([, within]) => {
-  test('commit: one row, value for value', async () => {
+  test('emitEvent stores one row with every value, after COMMIT', async () => {
     const event: OutboxEvent = {
       type: 'ördér.placed 🎉 "\\',
       context: {
@@ -135,7 +135,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
     ]);
   });
 
-  test('the same values through emitEvents', async () => {
+  test('emitEvents stores its rows with every value, after COMMIT', async () => {
     const contexts = [{ a: '\u0000 \ud800 \n \\n "' }, {}, { b: "'; {},\\ " }];
     const types = ['a"b\\c', 'NULL', '{x,\n}'];
     const events = contexts.map((context, index) => ({
@@ -159,7 +159,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
     ]);
   });
 
-  test('a context of 1 MB, and one as deep as is allowed', async () => {
+  test('a context of 1 MB and one of the largest depth are stored', async () => {
     const large = { text: 'ü\\"😀'.repeat(100_000) };
     let deep: object = {};
     for (let level = 1; level < 100; level += 1) deep = { deep };
@@ -177,7 +177,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
     expect(texts).toEqual([large, large, deep].map((context) => JSON.stringify(context)));
   });
 
-  test('rollback: nothing', async () => {
+  test('a rollback stores nothing', async () => {
     const failing = within(async (tx) => {
       await emitEvent(tx, { type: 'a', context: {} });
       await emitEvents(tx, [
@@ -190,7 +190,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
     expect(await stored()).toEqual([]);
   });
 
-  test('a refused event leaves the transaction open', async () => {
+  test('an invalid event leaves the transaction open', async () => {
     await within(async (tx) => {
       const bad: OutboxEvent = { type: 'a\0', context: { [CANARY]: Number.NaN } };
       await expect(emitEvents(tx, [bad, { type: 'a', context: {} }])).rejects.toMatchObject({
@@ -205,12 +205,12 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
     expect((await stored()).map((row) => row.type)).toEqual(['good']);
   });
 
-  test('no events: nothing is sent', async () => {
+  test('emitEvents stores nothing when there are no events', async () => {
     await within(async (tx) => expect(await emitEvents(tx, [])).toEqual([]));
     expect(await stored()).toEqual([]);
   });
 
-  test('50,000 events in one call keep their order', async () => {
+  test('emitEvents stores 50,000 events in their order', async () => {
     const events = Array.from({ length: 50_000 }, (_, index) => ({ type: 'a', context: { index, text: 'x\\"' } }));
     const ids = await within((tx) => emitEvents(tx, events));
     const rows = await stored();
@@ -219,7 +219,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
     expect(ids.toSorted()).toEqual(ids);
   });
 
-  test('the active span goes with it', async () => {
+  test('every event keeps the trace context of the active span', async () => {
     const spanContext = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331', traceFlags: 1 };
     const span = otelTrace.setSpan(ROOT_CONTEXT, otelTrace.wrapSpanContext(spanContext));
     otelContext.setGlobalContextManager(contextManager());
@@ -240,9 +240,9 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
     expect((await stored()).map((row) => row.traceparent)).toEqual([traceparent, traceparent, traceparent]);
   });
 
-  test('a failed transaction is refused before any SQL', async () => {
+  test('emitEvent rejects a failed transaction before any SQL', async () => {
     const failing = within(async (tx) => {
-      // the second one is sent only when the client has heard that the first one failed the transaction
+      // the client sends the second one only after it knows that the first one failed the transaction
       for (const statement of ['SELECT 1/0', 'SELECT 1']) {
         const query = 'execute' in tx ? tx.execute(statement) : tx.query(statement, []);
         await Promise.resolve(query).catch(() => undefined);
@@ -255,7 +255,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
     });
   });
 
-  test('a transaction that has ended is refused', async () => {
+  test('emitEvent rejects a transaction that has ended', async () => {
     let kept: Transaction | undefined;
     await within(async (tx) => {
       kept = tx;
@@ -264,7 +264,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
     expect(await stored()).toEqual([]);
   });
 
-  test('a missing table: the SQLSTATE, and nothing of the event', async () => {
+  test('emitEvent and emitEvents reject with the SQLSTATE, and no value, when the table is missing', async () => {
     for (const emit of [
       async (tx: Transaction) => emitEvent(tx, { type: 'a', context: { secret: CANARY } }),
       async (tx: Transaction) =>
@@ -285,7 +285,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
     }
   });
 
-  test('a row that the server refuses: the constraint, and nothing of the event', async () => {
+  test('emitEvent rejects with the constraint, and no value, when a constraint fails', async () => {
     await pool.query(`ALTER TABLE outbox.event ADD CONSTRAINT no_a CHECK (event_type <> 'a')`);
     try {
       const error = await rejection(within((tx) => emitEvent(tx, { type: 'a', context: { secret: CANARY } })));
@@ -296,7 +296,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
     }
   });
 
-  test('a lost connection: its message, and nothing of the event', async () => {
+  test('emitEvent rejects with the message, and no value, when the connection is lost', async () => {
     let error: Error | undefined;
     const lost = within(async (tx) => {
       const lookUp = "SELECT set_config('application_name', 'doomed', false)";
@@ -305,7 +305,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
       await pool.query(kill);
       error = await rejection(emitEvent(tx, { type: 'a', context: { secret: CANARY } }));
     });
-    // Whatever comes after the loss, such as ROLLBACK, fails in the caller's code.
+    // After the loss, every statement of the caller fails, such as ROLLBACK.
     await expect(lost).rejects.toThrow(/./);
     expect(error).toMatchObject({ code: 'OUTBOX_EMIT_FAILED', cause: { message: expect.stringMatching(/onnection/) } });
     expect(printed(error!)).not.toContain(CANARY);
@@ -314,7 +314,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
 });
 
 describe('savepoints', () => {
-  test('pg: what is rolled back to a savepoint leaves nothing', async () => {
+  test('a rollback to a savepoint of pg loses only the events after it', async () => {
     await inPgTransaction(async (client) => {
       await emitEvent(client, { type: 'kept', context: {} });
       await client.query('SAVEPOINT one');
@@ -325,7 +325,7 @@ describe('savepoints', () => {
     expect((await stored()).map((row) => row.type)).toEqual(['kept', 'kept too']);
   });
 
-  test('drizzle: a nested transaction keeps or undoes its own', async () => {
+  test('a nested transaction of drizzle keeps or loses its own events', async () => {
     await db.transaction(async (tx) => {
       await tx.transaction(async (nested) => emitEvent(nested, { type: 'kept', context: {} }));
       const failing = tx.transaction(async (nested) => {
@@ -343,14 +343,14 @@ test.for<[string, () => unknown]>([
   ['a pool', () => pool],
   ['a drizzle database', () => db],
   ['nothing', () => undefined],
-])('%s is refused before any SQL', async ([, given]) => {
+])('emitEvent rejects %s before any SQL', async ([, given]) => {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what the types forbid
   const tx = given() as Transaction;
   await expect(emitEvent(tx, { type: 'a', context: {} })).rejects.toMatchObject({ code: 'OUTBOX_NO_TRANSACTION' });
   expect(await stored()).toEqual([]);
 });
 
-test('a client outside a transaction is refused', async () => {
+test('emitEvent rejects a client outside a transaction', async () => {
   const client = await pool.connect();
   try {
     await expect(emitEvent(client, { type: 'a', context: {} })).rejects.toMatchObject({
@@ -361,7 +361,7 @@ test('a client outside a transaction is refused', async () => {
   }
 });
 
-test('a role needs INSERT on outbox.event and USAGE of its schema, nothing else', async () => {
+test('emitEvent needs only INSERT on outbox.event and USAGE of its schema', async () => {
   const role = `producer_of_${outbox.slot}`;
   await pool.query(
     `CREATE ROLE ${role}; GRANT USAGE ON SCHEMA outbox TO ${role}; GRANT INSERT ON outbox.event TO ${role}`,
@@ -387,7 +387,7 @@ test('a role needs INSERT on outbox.event and USAGE of its schema, nothing else'
   }
 });
 
-test("drizzle's own logger sees the statement, but no context (invariant 10)", async () => {
+test("drizzle's logger gets the statement, but no context (invariant 10)", async () => {
   queryLog.length = 0;
   await db.transaction(async (tx) => {
     await emitEvent(tx, { type: 'a', context: { secret: CANARY } });
@@ -403,7 +403,7 @@ test("drizzle's own logger sees the statement, but no context (invariant 10)", a
   expect((await stored()).map((row) => row.context)).toEqual(Array(3).fill(`{"secret":"${CANARY}"}`));
 });
 
-/** What an OpenTelemetry SDK registers, as far as the API's contract goes. */
+/** A context manager as an OpenTelemetry SDK registers one. */
 function contextManager(): ContextManager {
   const storage = new AsyncLocalStorage<Context>();
   return {

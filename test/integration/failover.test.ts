@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { expect, test } from 'vitest';
-import { startPostgres } from '../../src/embedded/postgres.ts';
-import type { EmbeddedPostgres } from '../../src/embedded/postgres.ts';
+import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgres.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import { ask, diskSnapshot, promote, STANDBY, startCopy, startStandby } from '../support/standby-server.ts';

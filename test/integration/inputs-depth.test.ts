@@ -14,7 +14,7 @@ test('arrays nested 200 deep beside many other paths do not hold up the stream (
   for (const context of [WIDE, deep('[', 200)])
     await outbox.postgres.query("INSERT INTO outbox.event (event_type, event_context) VALUES ('t', $1)", [context]);
   const streamer = outbox.stream();
-  const answer = await streamer.log(({ msg }) => msg === 'batch inserted' || msg.startsWith('insert failed'));
+  const answer = await streamer.log(({ msg }) => msg === 'batch delivered' || msg.startsWith('insert failed'));
   expect(answer.err?.code).toBeUndefined();
 });
 

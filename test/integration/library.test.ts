@@ -57,7 +57,7 @@ async function inTransaction<T>(work: (client: Client) => Promise<T>, end = 'COM
   }
 }
 
-test('typed events arrive validated, with defaults, redacted, in their versions, as the recorder has them', async () => {
+test('typed events arrive validated, redacted, with defaults and versions, equal to those of the recorder', async () => {
   const outbox = createOutbox({
     environment: 'production',
     context: () => ({ actor: { id: 7, ip: CANARY }, requestId: 'r-1', note: 'of the outbox' }),
@@ -113,7 +113,7 @@ test('typed events arrive validated, with defaults, redacted, in their versions,
   expect(JSON.stringify(await pool.query('SELECT * FROM outbox.event'))).not.toContain(CANARY);
 });
 
-test('what the schema refuses sends nothing, and the transaction goes on', async () => {
+test('emitEvent rejects an event that its schema refuses before any SQL, and the transaction goes on', async () => {
   await inTransaction(async (client) => {
     await expect(emitEvent(client, placed({ orderId: CANARY } as never))).rejects.toMatchObject({
       code: 'OUTBOX_EVENT_INVALID',
@@ -124,7 +124,7 @@ test('what the schema refuses sends nothing, and the transaction goes on', async
   });
 });
 
-/** docs/library.md tells what becomes of each kind of value: here it goes all the way. */
+/** docs/library.md lists how each kind of value is stored: here it goes through Postgres. */
 test.for<[string, EventContext, unknown]>([
   ['lone surrogates', { a: '\ud800', '\udfff': 1 }, '{"a":"\\ud800","\\udfff":1}'],
   ['NUL', { a: 'x\u0000y', '\0': 1 }, '{"a":"x\\u0000y","\\u0000":1}'],
@@ -137,7 +137,7 @@ test.for<[string, EventContext, unknown]>([
     { a: new URL('https://example.com/'), b: Buffer.from('a') },
     '{"a":"https://example.com/","b":{"type":"Buffer","data":[97]}}',
   ],
-])('%s', async ([, context, text]) => {
+])('Postgres stores %s as docs/library.md says', async ([, context, text]) => {
   await inTransaction(async (client) => emitEvent(client, { type: 'value', context }));
   const { rows } = await pool.query<{ text: string }>('SELECT event_context::text AS text FROM outbox.event');
   expect(rows).toEqual([{ text }]);
@@ -152,13 +152,13 @@ const WAYS: [
 ];
 
 describe.for(WAYS)('emittedEvents, asked through %s', ([, way]) => {
-  test('are those of this transaction alone, savepoints included, in their order', async () => {
+  test('it gives only the events of this transaction, savepoints included, in their order', async () => {
     await inTransaction(async (other) => {
       await emitEvent(other, { type: 'of another one', context: {} });
       await inTransaction(async (client) => emitEvent(client, { type: 'committed', context: {} }));
       await inTransaction(async (client) => {
         expect(await emittedEvents(way(client))).toEqual([]);
-        // one that began in the very same microsecond
+        // an event of a transaction that began in the same microsecond
         const { rows } = await client.query<{ now: string }>('SELECT now()::text AS now');
         const twin = "INSERT INTO outbox.event (event_type, event_context, recorded_at) VALUES ('twin', '{}', $1)";
         await pool.query(twin, [rows[0]!.now]);
@@ -181,7 +181,7 @@ describe.for(WAYS)('emittedEvents, asked through %s', ([, way]) => {
   });
 });
 
-test('emittedEvents, asked through drizzle', async () => {
+test('emittedEvents, asked through drizzle, gives the events of the outer and the nested transaction', async () => {
   const db = drizzle(pool);
   await db.transaction(async (tx) => {
     await emitEvent(tx, { type: 'a', context: {} });
@@ -192,7 +192,7 @@ test('emittedEvents, asked through drizzle', async () => {
   });
 });
 
-test('emittedEvents needs an open transaction', async () => {
+test('emittedEvents rejects a client without an open transaction', async () => {
   const client = await pool.connect();
   try {
     await expect(emittedEvents(client)).rejects.toMatchObject({ code: 'OUTBOX_NO_TRANSACTION' });
@@ -201,7 +201,7 @@ test('emittedEvents needs an open transaction', async () => {
   }
 });
 
-/** Never called: tsc is what looks at it. */
+/** Never called: tsc checks it. */
 const refused = async (client: Client): Promise<void> => {
   // @ts-expect-error -- a pool has no transaction
   await emittedEvents(pool);
@@ -215,12 +215,12 @@ const refused = async (client: Client): Promise<void> => {
   await untilDelivered(client, { timeout: 5 });
 };
 
-test('the types of the helpers take what can answer', () => {
+test('the types of the helpers reject values through which they cannot query', () => {
   expect(refused).toBeTypeOf('function');
 });
 
 describe('untilDelivered', () => {
-  test('sees through a role that may read nothing but the ledger, and through drizzle', async () => {
+  test('it waits for delivery through a role that may read only the ledger, and through drizzle', async () => {
     const role = `reader_of_${servers.slot}`;
     await pool.query(
       `CREATE ROLE ${role} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA outbox TO ${role}; GRANT SELECT ON outbox.stream TO ${role}`,
@@ -258,12 +258,12 @@ describe('untilDelivered', () => {
     [5 * page + 32, 5 * page + 32],
     [5 * page + 40, 5 * page + 40],
     [5 * page, 5 * page],
-  ])('waits for the end of the last record, by the insert position: %i, %i', async ([insert, end]) => {
+  ])('it computes the end of the last record from the insert position: %i, %i', async ([insert, end]) => {
     const sql = walEnd(`SELECT '${formatLsn(insert!)}'::pg_lsn AS lsn`);
     expect((await pool.query<{ lsn: string }>(sql)).rows).toEqual([{ lsn: formatLsn(end!) }]);
   });
 
-  test('says how far it is when time is up', async () => {
+  test('it rejects with the position reached when its time is up', async () => {
     await pool.query(`INSERT INTO outbox.stream (slot_name, system_id) VALUES ('nobody', '1')`);
     try {
       await expect(untilDelivered(pool, { slot: 'nobody', timeoutMs: 0 })).rejects.toMatchObject({
@@ -279,7 +279,7 @@ describe('untilDelivered', () => {
   test.for<[string, string]>([
     ['unknown', 'OUTBOX_PG_NOT_MIGRATED'],
     ["'; DROP TABLE x", 'OUTBOX_PG_NOT_MIGRATED'],
-  ])('knows no slot %s', async ([slot, code]) => {
+  ])('it rejects a slot that the ledger does not have: %s', async ([slot, code]) => {
     await expect(untilDelivered(pool, { slot })).rejects.toMatchObject({ code });
   });
 
@@ -287,7 +287,7 @@ describe('untilDelivered', () => {
     ['nothing', undefined],
     ['an object', {}],
     ['a function without rows', async () => 5],
-  ])('cannot ask through %s', async ([, query]) => {
+  ])('it rejects %s, through which it cannot query', async ([, query]) => {
     await expect(untilDelivered(query as Queryable)).rejects.toMatchObject({ code: 'OUTBOX_TEST_UNSUPPORTED' });
   });
 });

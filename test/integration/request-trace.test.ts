@@ -7,8 +7,7 @@
 import { expect, test } from 'vitest';
 import { Service, SHOP } from '../../src/demo/processes.ts';
 import { SHOP_TABLES } from '../../src/demo/schema.ts';
-import { attributesOf, Collector } from '../support/collector.ts';
-import type { CollectedSpan } from '../support/collector.ts';
+import { attributesOf, Collector, type CollectedSpan } from '../support/collector.ts';
 import { jaegerSpans } from '../support/jaeger.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';

@@ -1,9 +1,7 @@
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startPostgres } from '../../src/embedded/postgres.ts';
-import type { EmbeddedPostgres } from '../../src/embedded/postgres.ts';
-import { Certificates, hasOpenssl } from '../support/certificates.ts';
-import type { Certificate } from '../support/certificates.ts';
+import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgres.ts';
+import { Certificates, hasOpenssl, type Certificate } from '../support/certificates.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import { TlsTerminator } from '../support/tls.ts';

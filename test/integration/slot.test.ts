@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import type { ErrorCode } from '../../src/errors.ts';
-import type { Readiness } from '../../src/streamer/observe/readiness.ts';
+import type { ReadinessReport } from '../../src/streamer/observe/readiness.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import type { Streamer } from '../support/streamer.ts';
@@ -213,11 +213,11 @@ test(
   },
 );
 
-async function readiness(port: number): Promise<Readiness> {
+async function readiness(port: number): Promise<ReadinessReport> {
   return new Promise((resolve, reject) => {
     get(
       { host: '127.0.0.1', port, path: '/readyz' },
-      (response) => void json(response).then((body) => resolve(body as Readiness), reject),
+      (response) => void json(response).then((body) => resolve(body as ReadinessReport), reject),
     ).on('error', reject);
   });
 }

@@ -30,9 +30,8 @@ test('a query limit that batches exceed, with ids as keys: batches are split and
     CLICKHOUSE_URL: server.url,
     OUTBOX_FLUSH_INTERVAL_MS: '2000',
     OUTBOX_BATCH_MAX_ROWS: '20000',
-    OUTBOX_BATCH_INSERTS: '1',
   });
-  const split = await streamer.log(({ msg }) => msg === 'an insert is refused for good, and is split');
+  const split = await streamer.log(({ msg }) => msg === 'ClickHouse rejects an insert permanently: splitting it');
   expect(split.err).toMatchObject({ code: 'OUTBOX_CH_UNAVAILABLE', clickhouseCode: 241 });
   await eventually('all is delivered', async () => (await counts(clickhouse))['events'] === String(rows), 90_000);
   await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);
@@ -54,7 +53,7 @@ test('an insert that takes longer than its time: the server says so, and the bat
   });
   const streamer = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
   await outbox.fill(1000);
-  const split = await streamer.log(({ msg }) => msg === 'an insert is refused for good, and is split');
+  const split = await streamer.log(({ msg }) => msg === 'ClickHouse rejects an insert permanently: splitting it');
   expect(split.err).toMatchObject({ code: 'OUTBOX_CH_UNAVAILABLE', clickhouseCode: 159 });
   await outbox.untilDelivered(1000);
   await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);

@@ -5,8 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Outbox } from '../support/outbox.ts';
 import { Streamer } from '../support/streamer.ts';
-import { brought, NODES, pack, Project, readManifest, ROOT } from './packages.ts';
-import type { Packed } from './packages.ts';
+import { brought, NODES, pack, Project, readManifest, ROOT, type Packed } from './packages.ts';
 
 const SHARED = globSync(['src/*.ts', 'src/error-codes/*.ts'], { cwd: ROOT }).map((file) =>
   file.slice('src/'.length, -'.ts'.length),

@@ -1,8 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { createClient } from '@clickhouse/client';
-import type { ClickHouseClient } from '@clickhouse/client';
-import { Client, escapeIdentifier, Pool } from 'pg';
-import type { ClientConfig } from 'pg';
+import { createClient, type ClickHouseClient } from '@clickhouse/client';
+import { Client, escapeIdentifier, Pool, type ClientConfig } from 'pg';
 import { inject } from 'vitest';
 import { migrateClickHouse, migratePostgres } from '../../src/streamer/commands/migrate.ts';
 import { Streamer } from './streamer.ts';

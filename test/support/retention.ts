@@ -1,10 +1,8 @@
 import { Client } from 'pg';
-import { readConfig } from '../../src/streamer/config.ts';
-import type { Config } from '../../src/streamer/config.ts';
+import { readConfig, type Config } from '../../src/streamer/config.ts';
 import { Retention } from '../../src/streamer/retention/retention.ts';
-import type { RetentionReport } from '../../src/streamer/retention/run.ts';
+import type { RetentionReport } from '../../src/streamer/retention/removal.ts';
 import type { Outbox } from './outbox.ts';
-import { eventually } from './wait.ts';
 
 /** The streamer's own retention would come before what a test wants to see. */
 export const OFF = { OUTBOX_RETENTION_DAYS: '0' };
@@ -45,20 +43,6 @@ export async function bucketOf(outbox: Outbox, days: number): Promise<string> {
     [days],
   );
   return rows[0]!.name;
-}
-
-/** Waits until all is over that was begun before now, by whatever test: younger rows are not deleted before. */
-export async function untilOlderAreOver(outbox: Outbox): Promise<void> {
-  const { rows } = await outbox.postgres.query<{ xmax: string }>(
-    'SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS xmax',
-  );
-  await eventually('older transactions are over', async () => {
-    const { rowCount } = await outbox.postgres.query(
-      'SELECT WHERE pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8',
-      [rows[0]!.xmax],
-    );
-    return rowCount === 1;
-  });
 }
 
 /** How many events of each type outbox.event has. */

@@ -5,8 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
 import { give, unprivilegedAccount } from '../../src/embedded/account.ts';
-import { startPostgres } from '../../src/embedded/postgres.ts';
-import type { EmbeddedPostgres } from '../../src/embedded/postgres.ts';
+import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgres.ts';
 
 const run = promisify(execFile);
 

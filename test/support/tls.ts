@@ -1,9 +1,7 @@
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { connect } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
-import { createServer } from 'node:tls';
-import type { Server } from 'node:tls';
+import { connect, type AddressInfo, type Socket } from 'node:net';
+import { createServer, type Server } from 'node:tls';
 import type { Certificate } from './certificates.ts';
 
 /** Ends TLS in front of a server that has none, on 127.0.0.1. */

@@ -6,15 +6,16 @@ import { ask, type Queryable } from './query.ts';
 const POLL_MS = 100;
 
 export interface DeliveredOptions {
-  /** The slot of the streamer. Default: all that outbox.stream knows. */
+  /** The slot of the streamer. Default: every slot in outbox.stream. */
   readonly slot?: string | undefined;
   /** Default: 10,000 ms. */
   readonly timeoutMs?: number | undefined;
 }
 
 /**
- * The end of the last record in WAL: all that is committed lies before it, flushed or not. The insert position is where the
- * next record begins; right behind a page's or a segment's header, the last one ended before the header.
+ * SQL for the end of the last record in WAL. All that is committed lies before it, flushed or not. The insert position is
+ * where the next record begins. When it is right after the header of a page or segment, the last record ended before that
+ * header.
  *
  * @param position SQL that gives the insert position, as `lsn`
  */
@@ -25,8 +26,9 @@ SELECT (CASE WHEN segment = 40 THEN lsn - 40 WHEN segment > page AND mod(segment
           FROM (${position}) AS inserted) AS wal`;
 
 /**
- * What `verify` trusts, for each slot: the ledger, the slot, what the walsender was told (seen with pg_read_all_stats
- * alone), and what the streamer calls its other connection, once a second, which everybody may see.
+ * How far each slot is, from the sources that `verify` trusts: the ledger, the slot, the position that the streamer reported
+ * to its walsender (visible only with pg_read_all_stats), and the name of the streamer's other connection. The streamer
+ * writes its position into that name once a second, and every role can see it.
  */
 const reachedSql = (lsn: string, where: string): string => `
 SELECT slot, reached::text AS reached, reached >= '${lsn}'::pg_lsn AS delivered, active
@@ -48,13 +50,13 @@ interface Reached {
 
 /**
  * Waits until everything that was committed before the call is in ClickHouse, or in quarantine. It takes up to about two
- * seconds more than the delivery: a streamer that is idle says how far it is once a second.
+ * seconds more than the delivery, because an idle streamer reports its position once a second.
  *
- * Asks outside the transactions of the test: of an open one nothing is delivered. The role needs SELECT on outbox.stream.
+ * Call it after COMMIT: events of an open transaction are not delivered. The role needs SELECT on outbox.stream.
  *
  * @param query a client or pool of `pg`, a drizzle database over it, or a function `(sql, params) => rows`
- * @throws OutboxError OUTBOX_TEST_NOT_DELIVERED, saying how far it is; OUTBOX_PG_NOT_MIGRATED when outbox.stream has no such
- *   slot, OUTBOX_TEST_UNSUPPORTED; whatever the driver throws
+ * @throws OutboxError OUTBOX_TEST_NOT_DELIVERED, with the position reached; OUTBOX_PG_NOT_MIGRATED when outbox.stream has no
+ *   such slot; OUTBOX_TEST_UNSUPPORTED; whatever the driver throws
  */
 export async function untilDelivered(query: Queryable, options: DeliveredOptions = {}): Promise<void> {
   const { slot, timeoutMs = 10_000 } = options;

@@ -3,9 +3,10 @@ import type { RecordedEvent } from './event.ts';
 import { ask, type Queryable, type QueryFunction } from './query.ts';
 
 /**
- * Rows of this transaction, and of its savepoints, are those that it sees although their transaction is still in progress.
- * The rest narrows it down to one partition and this very start of a transaction. An xmin is half a transaction id: the
- * other half is that of the nearest to our own. Arrays are aggregated in the order of commands.
+ * The events of this transaction and of its savepoints: those that it can see although their transaction is still in
+ * progress. The WHERE clause limits the search to one partition and to the start time of this transaction. An xmin is only
+ * the lower half of a transaction id, so the query takes the full id with this half that is nearest to our own. The rows are
+ * sorted by command, then by their place in the table.
  */
 const EMITTED = `
 SELECT json_build_object('id', event_id, 'type', event_type, 'context', event_context, 'environment', environment,
@@ -21,10 +22,10 @@ SELECT json_build_object('id', event_id, 'type', event_type, 'context', event_co
  ORDER BY command::text::bigint, place`;
 
 /**
- * The events that a transaction has emitted so far, those of its savepoints included, in their order; asked through that
- * transaction, while it is open. The role needs SELECT on outbox.event, which producers do not have: for tests.
+ * The events that an open transaction has emitted so far, those of its savepoints included, in their order. The query runs
+ * in that transaction. It is for tests: the role needs SELECT on outbox.event, which producers do not have.
  *
- * @param tx a transaction of `pg` or drizzle, or a function `(sql, params) => rows` that asks within any other one
+ * @param tx a transaction of `pg` or drizzle, or a function `(sql, params) => rows` that queries within any other one
  * @throws OutboxError OUTBOX_NO_TRANSACTION, OUTBOX_TEST_UNSUPPORTED; whatever the driver throws
  */
 export async function emittedEvents(tx: (Transaction & Queryable) | QueryFunction): Promise<RecordedEvent[]> {

@@ -2,7 +2,7 @@
 export interface RecordedEvent {
   readonly id: string;
   readonly type: string;
-  /** What was stored, parsed: behind validation, defaults and redaction. A Date is the text that JSON has for it. */
+  /** The stored context, parsed: after validation, defaults and redaction. A Date is the text that JSON has for it. */
   readonly context: Record<string, unknown>;
   readonly time: Date;
   readonly environment: string;

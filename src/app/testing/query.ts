@@ -17,7 +17,7 @@ export type Queryable =
 /**
  * Runs a statement without parameters.
  *
- * @throws OutboxError OUTBOX_TEST_UNSUPPORTED when there is no way to ask, or no rows in the answer; whatever the driver throws
+ * @throws OutboxError OUTBOX_TEST_UNSUPPORTED when `on` cannot run a statement, or gives no rows; whatever the driver throws
  */
 export async function ask<Row extends object>(on: Queryable, sql: string): Promise<readonly Row[]> {
   const answer: unknown = await send(on, sql);

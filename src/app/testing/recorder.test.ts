@@ -10,8 +10,8 @@ function types(recorder: ReturnType<typeof createRecorder>): string[] {
   return recorder.events.map(({ type }) => type);
 }
 
-test('what is emitted is what is recorded, one by one and together', async () => {
-  // what has a meaning in an array literal, in lines and in JSON
+test('createRecorder records every event as it was emitted, by emitEvent and by emitEvents', async () => {
+  // characters with a meaning in an array literal, in lines or in JSON
   const unit = fc.constantFrom('a', '"', '\\', '{', '}', ',', '\n', "'", 'ü', '😀', '\u2028');
   const texts = fc.string({ unit, minLength: 1 });
   const event = fc.record({
@@ -41,7 +41,7 @@ test('what is emitted is what is recorded, one by one and together', async () =>
   );
 });
 
-test('a statement of one and of many is read back whole, trace included; another one is not', () => {
+test('rowsIn reads all rows and their trace back from both INSERTs, and gives undefined for other SQL', () => {
   const trace = { traceparent: `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01`, tracestate: 'a=b' };
   const row = (type: string): StoredRow => ({
     id: '0af76519-16cd-43dd-8448-eb211c80319c',
@@ -61,8 +61,8 @@ test('a statement of one and of many is read back whole, trace included; another
   expect(rowsIn('SELECT 1', one.values)).toBeUndefined();
 });
 
-describe('a transaction', () => {
-  test('that resolves keeps its events, and one that rejects does not', async () => {
+describe('a transaction of the recorder', () => {
+  test('it keeps its events when the callback resolves, and drops them when it rejects', async () => {
     const recorder = createRecorder();
     const result = await recorder.transaction(async (tx) => emitEvent(tx, { ...EVENT, type: 'kept' }));
     expect(recorder.events[0]?.id).toBe(result);
@@ -76,7 +76,7 @@ describe('a transaction', () => {
     expect(types(recorder)).toEqual(['kept']);
   });
 
-  test('takes back its own events alone', async () => {
+  test('its rollback drops its own events and no others', async () => {
     const recorder = createRecorder();
     const [one, two] = [recorder.transaction(), recorder.transaction()];
     await emitEvent(one, { ...EVENT, type: 'one' });
@@ -91,7 +91,7 @@ describe('a transaction', () => {
   test.for<[string, (tx: RecorderTransaction) => void]>([
     ['committed', (tx) => tx.commit()],
     ['rolled back', (tx) => tx.rollback()],
-  ])('that is %s refuses', async ([, end]) => {
+  ])('it rejects events after it was %s', async ([, end]) => {
     const recorder = createRecorder();
     const tx = recorder.transaction();
     end(tx);
@@ -104,14 +104,14 @@ describe('a transaction', () => {
     expect(recorder.events).toEqual([]);
   });
 
-  test('checks as the real one does', async () => {
+  test('it rejects an invalid event, as a real transaction does', async () => {
     const recorder = createRecorder();
     const bad = emitEvent(recorder.transaction(), { type: '', context: { a: 1n } });
     await expect(bad).rejects.toMatchObject({ problems: ['event.type: is empty', 'event.context.a: is a bigint'] });
     expect(recorder.events).toEqual([]);
   });
 
-  test('takes no statement of others', async () => {
+  test('it rejects any other SQL', async () => {
     const tx = createRecorder().transaction();
     await expect(tx.query('SELECT $1', ['canary'])).rejects.toMatchObject({ code: 'OUTBOX_TEST_UNSUPPORTED' });
   });

@@ -5,27 +5,27 @@ import type { RecordedEvent } from './event.ts';
 
 /** A transaction of a recorder: it takes the INSERTs of events, and no other statement. */
 export interface RecorderTransaction extends PgTransaction {
-  /** Ends it: an event that is emitted later is refused with OUTBOX_NO_TRANSACTION, as by Postgres. */
+  /** Ends it: an event that is emitted later is refused with OUTBOX_NO_TRANSACTION, as with Postgres. */
   commit(): void;
-  /** Ends it, and takes its events from the recorder. */
+  /** Ends it, and removes its events from the recorder. */
   rollback(): void;
 }
 
-/** Takes events in the place of a database. */
+/** Takes events instead of a database. */
 export interface Recorder {
-  /** What was emitted and not rolled back, in the order of the calls; of transactions that are still open as well. */
+  /** All events that were emitted and not rolled back, in the order of the calls. Open transactions count. */
   readonly events: readonly RecordedEvent[];
-  /** Opens a transaction, for code that is given one. */
+  /** Opens a transaction, for code that takes one. */
   transaction(): RecorderTransaction;
-  /** Runs the callback in a transaction that commits when it resolves, and rolls back, and rethrows, when it rejects. */
+  /** Runs the callback in a transaction. It commits when the callback resolves; otherwise it rolls back and rethrows. */
   transaction<T>(work: (tx: RecorderTransaction) => Promise<T>): Promise<T>;
   /** Forgets all events so far. */
   clear(): void;
 }
 
 /**
- * For unit tests without a database: `emitEvent` and every outbox take its transactions, with the same checks and the same
- * statement as on the way to Postgres. What Postgres itself could refuse (a constraint, a missing table) it does not know.
+ * For unit tests without a database. `emitEvent` and every outbox take its transactions, with the same checks and the same
+ * statement as for Postgres. It does not know what only Postgres can reject: a constraint, a missing table.
  */
 export function createRecorder(): Recorder {
   let recorded: { readonly event: RecordedEvent; readonly tx: RecorderTransaction }[] = [];

@@ -2,21 +2,23 @@ import { OutboxError } from '../../errors.ts';
 import { Hidden } from '../hidden.ts';
 import type { Statement } from '../statement.ts';
 
-/** Sends one statement within the transaction; what it answers is not read. */
+/** Sends one statement within the transaction. Nobody reads its result. */
 export type Send = (statement: Statement) => PromiseLike<unknown>;
 
 /**
- * Knows the transactions of one client by their shape, without importing it: undefined for what is of another client, an
- * OutboxError OUTBOX_NO_TRANSACTION for what is of this one and no open transaction.
+ * Recognises the transactions of one client by their shape, without importing it.
+ *
+ * @returns undefined when the value is of another client
+ * @throws OutboxError OUTBOX_NO_TRANSACTION when it is of this client, but is no open transaction
  */
 export type Open = (tx: unknown) => Send | undefined;
 
-/** @param given what was given, by its class or kind alone, and what to pass instead where that is clear */
+/** @param given the class or kind of the value, never its contents, and what to pass instead when that is clear */
 export function refused(given: string): OutboxError {
   return noTransaction(`An open transaction is needed, but this was given: ${given}.`);
 }
 
-/** Of a transaction that has not begun or is over, of any client. */
+/** For a transaction of any client that has not begun, or has ended. */
 export function notOpen(): OutboxError {
   return noTransaction(
     'The client is not in a transaction: BEGIN is missing or was not awaited, or the transaction has ended.',
@@ -27,12 +29,12 @@ export function noTransaction(detail: string): OutboxError {
   return new OutboxError('OUTBOX_NO_TRANSACTION', { detail: `${detail} No SQL was sent.` });
 }
 
-/** The parameters as any driver takes them, for clients beneath which no `toPostgres` can be counted on. */
+/** The parameters as any driver takes them, for clients whose driver may not call `toPostgres`. */
 export function plain({ values }: Statement): (string | null)[] {
   return values.map((value) => (value instanceof Hidden ? value.toPostgres() : value));
 }
 
-/** Also of a function, and of what is inherited or answered by a proxy. */
+/** Whether an object or function has these methods, be they its own, inherited or given by a proxy. */
 export function hasMethods<Name extends string>(
   value: unknown,
   ...names: Name[]

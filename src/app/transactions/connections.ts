@@ -3,10 +3,10 @@ import { refused, type Send } from './client.ts';
 import { isPg, requireOpen, sendByPg } from './pg.ts';
 
 /**
- * Sends through the client of node-postgres that a query builder or ORM lends: its own way would put the parameters into its
- * events, logs and error messages.
+ * Sends through the client of node-postgres beneath a query builder or ORM. Its own functions would put the parameters into
+ * its events, logs and error messages.
  *
- * @param client what tells the name of the one that lends
+ * @param client the name of the query builder or ORM
  */
 export function sendByLent(connection: () => PromiseLike<unknown>, client: string): Send {
   return async (statement) => {

@@ -4,8 +4,8 @@ import { isPg, requireOpen } from './pg.ts';
 import { openPostgresJs } from './postgres-js.ts';
 
 /**
- * The `tx` of drizzle's `db.transaction((tx) => …)` over node-postgres or postgres.js, also a nested one (a savepoint). A
- * database has no `rollback`, so `db` is not one.
+ * The `tx` of drizzle's `db.transaction((tx) => …)` over node-postgres or postgres.js, also a nested one (a savepoint). `db` is
+ * not one: it has no `rollback`.
  */
 export interface DrizzleTransaction {
   execute(query: string): PromiseLike<unknown>;
@@ -13,12 +13,12 @@ export interface DrizzleTransaction {
   rollback(): never;
 }
 
-/** What drizzle's `execute` takes besides a string: all it needs of its SQL objects, without importing drizzle. */
+/** What drizzle's `execute` takes besides a string: the part of its SQL objects that it uses, without importing drizzle. */
 interface DrizzleQuery {
   getSQL(): { toQuery(): { sql: string; params: unknown[] } };
 }
 
-/** `refreshMaterializedView` tells drizzle for Postgres from its other dialects and from other ORMs. */
+/** Only drizzle for Postgres has `refreshMaterializedView`: its other dialects and other ORMs do not. */
 export function openDrizzle(tx: unknown): Send | undefined {
   if (!hasMethods(tx, 'execute', 'refreshMaterializedView')) return undefined;
   if (!hasMethods(tx, 'rollback'))
@@ -33,7 +33,7 @@ export function openDrizzle(tx: unknown): Send | undefined {
   throw refused(`a drizzle transaction over ${kindOf(client)}, not over node-postgres (pg ≥ 8.21) or postgres.js`);
 }
 
-/** Through drizzle, so that its logger sees the statement: with labels in the place of its values. */
+/** Sends through drizzle, so that its logger sees the statement, with labels instead of values. */
 function sendByDrizzle(tx: DrizzleTransaction): Send {
   return ({ untyped, values }) => {
     const query: DrizzleQuery = { getSQL: () => ({ toQuery: () => ({ sql: untyped, params: [...values] }) }) };
@@ -42,8 +42,8 @@ function sendByDrizzle(tx: DrizzleTransaction): Send {
 }
 
 /**
- * The client beneath a drizzle transaction: not in its types. Undefined should a later version keep it elsewhere, and then
- * refused: whether the transaction is open would be anyone's guess.
+ * The client beneath a drizzle transaction, which is not in its types. If a later version of drizzle keeps it elsewhere, this
+ * is undefined. The transaction is then refused, because nothing shows whether it is open.
  */
 function clientOf(tx: object): unknown {
   return (tx as { session?: { client?: unknown } }).session?.client;

@@ -1,7 +1,7 @@
 import { sendByLent } from './connections.ts';
 import { hasMethods, notOpen, refused, type Send } from './client.ts';
 
-/** The `trx` of Knex' `knex.transaction((trx) => …)`, its client pg, also a nested one. `knex` has no `isCompleted`. */
+/** The `trx` of Knex' `knex.transaction((trx) => …)` with the client pg, also a nested one. `knex` has no `isCompleted`. */
 export interface KnexTransaction {
   isCompleted(): boolean;
   raw(sql: string): PromiseLike<unknown>;
@@ -13,6 +13,6 @@ export function openKnex(tx: unknown): Send | undefined {
   if (!hasMethods(tx, 'isCompleted')) throw refused('knex: pass the trx of its transaction((trx) => …)');
   const trx = tx as unknown as KnexTransaction;
   if (trx.isCompleted()) throw notOpen();
-  // the client of a transaction always lends the same connection
+  // The client of a transaction always gives the same connection.
   return sendByLent(() => trx.client.acquireConnection(), 'Knex');
 }

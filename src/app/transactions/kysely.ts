@@ -1,6 +1,6 @@
 import { hasMethods, notOpen, plain, refused, type Send } from './client.ts';
 
-/** As much of Kysely's CompiledQuery as its drivers and plugins look at. */
+/** The part of Kysely's CompiledQuery that its drivers and plugins use. */
 interface CompiledQuery {
   readonly query: {
     readonly kind: 'RawNode';
@@ -12,13 +12,13 @@ interface CompiledQuery {
   readonly parameters: readonly unknown[];
 }
 
-/** The `trx` of Kysely's `db.transaction().execute((trx) => …)`, or a controlled one. A database is not one. */
+/** The `trx` of Kysely's `db.transaction().execute((trx) => …)`, or a controlled transaction. A database is not one. */
 export interface KyselyTransaction {
   readonly isTransaction: true;
   executeQuery(query: CompiledQuery): Promise<unknown>;
 }
 
-/** Not hidden: Kysely does not show which driver is beneath, and only node-postgres asks `toPostgres`. */
+/** The parameters are not hidden: only node-postgres calls `toPostgres`, and Kysely does not show its driver. */
 export function openKysely(tx: unknown): Send | undefined {
   if (!hasMethods(tx, 'executeQuery', 'getExecutor') || !('isTransaction' in tx)) return undefined;
   if (tx.isTransaction !== true)
@@ -38,7 +38,7 @@ function sendByKysely(tx: KyselyTransaction): Send {
         parameters: plain(statement),
       });
     } catch (error) {
-      // thrown before anything is sent, by a transaction that is over
+      // Kysely throws this before it sends anything, when the transaction has ended.
       if (error instanceof Error && error.message.startsWith('Transaction is already ')) throw notOpen();
       throw error;
     }

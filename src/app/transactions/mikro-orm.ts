@@ -2,8 +2,8 @@ import { hasMethods, notOpen, refused, type Send } from './client.ts';
 import { openKysely } from './kysely.ts';
 
 /**
- * The `em` of MikroORM's `em.transactional((em) => …)`, or one between `begin` and `commit`, its driver PostgreSQL.
- * `orm.em` has the same type and no transaction: it is refused at run time.
+ * The `em` of MikroORM's `em.transactional((em) => …)`, or one between `begin` and `commit`, with the driver PostgreSQL.
+ * `orm.em` has the same type, but no transaction: it is refused at run time.
  */
 export interface MikroOrmTransaction {
   isInTransaction(): boolean;
@@ -18,7 +18,7 @@ export function openMikroOrm(tx: unknown): Send | undefined {
   }
   const em = tx as unknown as MikroOrmTransaction;
   if (!em.isInTransaction()) throw notOpen();
-  // from version 7 on it is one of Kysely
+  // From version 7 on, MikroORM's transactions are Kysely's.
   const send = openKysely(em.getTransactionContext());
   if (send === undefined) throw refused('a transaction of MikroORM that is none of Kysely: 7 and newer are known');
   return send;

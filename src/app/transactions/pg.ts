@@ -3,11 +3,10 @@ import { hasMethods, noTransaction, notOpen, refused, type Send } from './client
 
 /**
  * A node-postgres client (pg ≥ 8.21) between an awaited BEGIN and its COMMIT or ROLLBACK. A Pool is not one: it sends
- * every query through whichever connection is free.
+ * each query through any free connection.
  *
- * The client knows the state of its transaction as of the last answered query, so await BEGIN before and COMMIT after:
- * with a BEGIN still under way the event is refused, and behind a COMMIT that was sent but not awaited it would be
- * committed by itself.
+ * The client knows the state of its transaction from the last answered query, so await BEGIN and COMMIT. While BEGIN is not
+ * answered, the event is refused. An event that follows a COMMIT without an answer would be committed by itself.
  */
 export interface PgTransaction {
   query(text: string, values: (string | null)[]): Promise<unknown>;
@@ -19,7 +18,7 @@ export function openPg(tx: unknown): Send | undefined {
     requireOpen(tx);
     return sendByPg(tx);
   }
-  // TypeORM's QueryRunner has these as well
+  // TypeORM's QueryRunner has these methods too.
   if (!hasMethods(tx, 'query', 'connect') || hasMethods(tx, 'startTransaction')) return undefined;
   const name = kindOf(tx);
   if ('totalCount' in tx) throw refused(`${name}, a pool: pass a client of it, after BEGIN`);
@@ -31,12 +30,12 @@ export function isPg(value: unknown): value is PgTransaction {
 }
 
 /**
- * Statements are not named, although a named one would be parsed once a connection: behind a pooler that hands out
- * connections by transaction and does not track names (PgBouncer without max_prepared_statements), or after DISCARD ALL, it would fail and
- * take the caller's transaction with it.
+ * The statements have no names, although Postgres would parse a named one only once a connection. A pooler that assigns
+ * connections by transaction may not track names (PgBouncer without max_prepared_statements), and DISCARD ALL drops them.
+ * A named statement would then fail and abort the caller's transaction.
  */
 export function sendByPg(client: PgTransaction): Send {
-  // hidden as they are: pg asks them what goes over the wire
+  // The parameters stay hidden: pg calls their `toPostgres`.
   const asking = client as { query(text: string, values: unknown[]): Promise<unknown> };
   return ({ untyped, values }) => asking.query(untyped, [...values]);
 }

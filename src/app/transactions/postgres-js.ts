@@ -4,8 +4,8 @@ import { hasMethods, plain, refused, type Send } from './client.ts';
 /**
  * The `sql` of postgres.js' `sql.begin((sql) => …)` or of its `savepoint`. The outer `sql` has no `savepoint`.
  *
- * It can't tell when its transaction is over: an event emitted through a `sql` that was kept beyond its callback is
- * committed by itself.
+ * It does not show that its transaction has ended. If you keep this `sql` and emit through it after the callback, Postgres
+ * commits the event by itself.
  */
 export interface PostgresJsTransaction {
   unsafe(query: string, parameters: (string | null)[], options: { prepare: boolean }): PromiseLike<unknown>;
@@ -22,15 +22,16 @@ export function openPostgresJs(tx: unknown): Send | undefined {
 }
 
 /**
- * Prepared, as its tagged queries are: where names do no good, such as behind PgBouncer, its option `prepare: false` stands
- * above this one. Unprepared it asks for the types of the parameters first, which is a second round trip.
+ * The statement is prepared, as the tagged queries of postgres.js are. Where prepared statements fail, such as behind
+ * PgBouncer, users set its option `prepare: false`, which overrides this one. Unprepared, postgres.js asks for the types of
+ * the parameters first, which is a second round trip.
  */
 function sendByPostgresJs(tx: PostgresJsTransaction): Send {
   return async (statement) => {
     try {
       return await tx.unsafe(statement.text, plain(statement), { prepare: true });
     } catch (error) {
-      // `begin` keeps the first error of its queries, and throws it to a caller who goes on after ours
+      // `begin` keeps the first error of its queries. If the caller ignores our error, `begin` throws that one.
       scrub(error);
       throw error;
     }

@@ -1,12 +1,12 @@
 import { hasMethods, notOpen, plain, refused, type Send } from './client.ts';
 
-/** The `tx` of Prisma's `prisma.$transaction(async (tx) => …)`, its provider postgresql. The client itself has `$connect`. */
+/** The `tx` of Prisma's `prisma.$transaction(async (tx) => …)`, with the provider postgresql. The client itself has `$connect`. */
 export interface PrismaTransaction {
   $executeRawUnsafe(query: string, ...values: unknown[]): PromiseLike<number>;
   readonly $connect?: never;
 }
 
-/** "Transaction API error": it has ended, or its `timeout` has. */
+/** "Transaction API error": the transaction has ended, or its `timeout` is over. */
 const TRANSACTION_OVER = 'P2028';
 
 export function openPrisma(tx: unknown): Send | undefined {

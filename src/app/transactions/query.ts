@@ -5,8 +5,8 @@ import { hasMethods, plain, refused, type Send } from './client.ts';
  * The contract for every other client: a plain object whose `query` runs one statement in the open transaction, on its
  * connection, and fails when the statement does. `$1` to `$8` are its parameters, each a text or null.
  *
- * It is made for each transaction. `transaction: true` is the word of who makes it that this is none of a pool or a database:
- * a `query` alone is what those have as well, and modules around them.
+ * Make one for each transaction. With `transaction: true` you confirm that `query` belongs to a transaction, not to a pool or a
+ * database: those, and modules around them, have a `query` too.
  */
 export interface QueryTransaction {
   readonly transaction: true;
@@ -23,7 +23,7 @@ export function openQuery(tx: unknown): Send | undefined {
   return (statement) => query.call(tx, statement.text, plain(statement));
 }
 
-/** The namespace of `import * as db`, also as bundlers make it: it lives as long as the process, as no transaction does. */
+/** Whether it is the namespace of `import * as db`, also as bundlers make it. It outlives every transaction. */
 function isModule(value: object): boolean {
   return Reflect.get(value, Symbol.toStringTag) === 'Module';
 }

@@ -1,7 +1,7 @@
 import { sendByLent } from './connections.ts';
 import { hasMethods, notOpen, refused, type Send } from './client.ts';
 
-/** A QueryRunner of TypeORM between `startTransaction()` and its end, its driver postgres. */
+/** A QueryRunner of TypeORM between `startTransaction()` and its end, with the driver postgres. */
 export interface TypeOrmQueryRunner {
   readonly isTransactionActive: boolean;
   connect(): Promise<unknown>;
@@ -9,8 +9,8 @@ export interface TypeOrmQueryRunner {
 }
 
 /**
- * The `manager` of TypeORM's `dataSource.transaction((manager) => …)`, its driver postgres, also a nested one.
- * `dataSource.manager` has the same type and no transaction: it is refused at run time. A DataSource is refused by its type.
+ * The `manager` of TypeORM's `dataSource.transaction((manager) => …)`, with the driver postgres, also a nested one.
+ * `dataSource.manager` has the same type, but no transaction: it is refused at run time. TypeScript rejects a DataSource.
  */
 export interface TypeOrmTransaction {
   readonly queryRunner?: TypeOrmQueryRunner;

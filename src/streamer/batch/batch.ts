@@ -1,11 +1,8 @@
-import { Field } from '../source/pgoutput.ts';
-import type { Tuple } from '../source/pgoutput.ts';
+import { Field, type Tuple } from '../source/pgoutput.ts';
 import type { Lsn } from '../../lsn.ts';
-import { CHUNK_BYTES, Column, MARK_ROWS } from './column.ts';
-import type { ChunkPool } from './column.ts';
+import { CHUNK_BYTES, Column, MARK_ROWS, type ChunkPool } from './column.ts';
 import { Producers, TRACEPARENT_BYTES } from './producers.ts';
-import { readTimestamp } from './time.ts';
-import type { Int64 } from './time.ts';
+import { readTimestamp, type Int64 } from './time.ts';
 
 /** What all rows of one transaction share. */
 export interface TransactionStamp {
@@ -53,10 +50,6 @@ export class Batch {
   readonly producers = new Producers();
   /** Dates that DateTime64(6) cannot hold and that were clamped. */
   clamped = 0;
-  /** It was cut because nothing more belongs into it, not because of its age. */
-  isFull = false;
-  /** When the first row came in, in ms of the given clock. */
-  openedAt = 0;
   /** Position of the last row. */
   lastLsn: Lsn = 0;
   lastSeq = 0;
@@ -117,7 +110,7 @@ export class Batch {
   }
 
   /** Gives the memory back to the pool. The batch must not be used after. */
-  release(): void {
+  close(): void {
     for (const column of [
       this.eventType,
       this.eventDateTime,
@@ -131,7 +124,7 @@ export class Batch {
       this.traceId,
       this.spanId,
     ]) {
-      column.release();
+      column.close();
     }
   }
 

@@ -147,7 +147,7 @@ describe('memory', () => {
     append(first, Buffer.alloc(3 * CHUNK_BYTES + 10, 1));
     const used = chunksOf(first);
     expect(used.size).toBe(4);
-    first.release();
+    first.close();
     const second = new Column(pool);
     append(second, Buffer.alloc(3 * CHUNK_BYTES + 10, 2));
     expect(chunksOf(second)).toEqual(used);
@@ -158,8 +158,8 @@ describe('memory', () => {
     const column = new Column(pool);
     append(column, Buffer.alloc(5 * CHUNK_BYTES, 1));
     const used = chunksOf(column);
-    column.release();
-    column.release();
+    column.close();
+    column.close();
     const taken = Array.from({ length: 20 }, () => pool.take());
     expect(new Set(taken.map(({ buffer }) => buffer)).size).toBe(20);
     expect(taken.filter(({ buffer }) => used.has(buffer))).toHaveLength(Math.min(keep, used.size));
@@ -171,7 +171,7 @@ describe('memory', () => {
         const pool = new ChunkPool(16 * CHUNK_BYTES);
         const old = new Column(pool);
         append(old, Buffer.alloc(10 * CHUNK_BYTES, 0xff));
-        old.release();
+        old.close();
         const column = new Column(pool);
         for (const length of lengths) append(column, Buffer.alloc(length, 'n'));
         expect(readStrings(column)).toEqual(lengths.map((length) => 'n'.repeat(length)));

@@ -49,7 +49,7 @@ export class Column {
     return (this.#chunks.length - 1) * CHUNK_BYTES + this.#at;
   }
 
-  /** The column's bytes in order. They are the column's own memory, valid until `release()`. */
+  /** The column's bytes in order. They are the column's own memory, valid until `close()`. */
   *parts(): Generator<Buffer, void, undefined> {
     yield* this.#between(0, this.bytes);
   }
@@ -103,7 +103,7 @@ export class Column {
   }
 
   /** Gives the memory back. The column must not be used after. */
-  release(): void {
+  close(): void {
     this.#pool.give(this.#chunks);
     this.#chunks = [];
     this.#marks = [];

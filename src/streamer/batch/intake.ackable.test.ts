@@ -1,7 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { START } from '../../position.ts';
-import type { Position } from '../../position.ts';
+import { START, type Position } from '../../position.ts';
 import * as wire from '../source/messages.fixture.ts';
 import type { WireTransaction } from '../source/messages.fixture.ts';
 import type { Batch } from './batch.ts';
@@ -98,7 +97,7 @@ test('what may be acknowledged never passes an event that is not settled, and lo
           if (batch === undefined) return;
           // the memory is given back before the ledger settles it
           const positions = positionsOf(batch);
-          batch.release();
+          batch.close();
           intake.settled(batch);
           for (const position of positions) model.settled.add(key(position));
           model.unsettled -= positions.length;
@@ -121,10 +120,10 @@ test('what may be acknowledged never passes an event that is not settled, and lo
           else if (each.do === 'cut') {
             if (intake.rows > 0) cut.push(intake.cut());
           } else if (each.do === 'settle') settle();
-          else if (each.do === 'hurry') intake.hurry();
+          else if (each.do === 'hurry') intake.timer.flushNow();
           else {
             const walEnd = Math.min(model.reached + each.ahead, model.nextCommit);
-            intake.reached(walEnd);
+            intake.advanceTo(walEnd);
             if (model.isIdle) model.idleUpTo = Math.max(model.idleUpTo, walEnd);
           }
           check();

@@ -1,13 +1,10 @@
 /** Feeds an Intake with real messages, and remembers what went where. For tests. */
-import { START } from '../../position.ts';
-import type { Position } from '../../position.ts';
+import { START, type Position } from '../../position.ts';
 import { PgoutputDecoder } from '../source/pgoutput.ts';
-import { relation, transaction } from '../source/messages.fixture.ts';
-import type { WireTransaction } from '../source/messages.fixture.ts';
+import { relation, transaction, type WireTransaction } from '../source/messages.fixture.ts';
 import type { Batch } from './batch.ts';
 import { ChunkPool } from './column.ts';
-import { Intake } from './intake.ts';
-import type { IntakeOptions } from './intake.ts';
+import { Intake, type IntakeOptions } from './intake.ts';
 import { BatchLimits } from './limits.ts';
 import { encode } from './native.ts';
 import { readRows } from './native.fixture.ts';
@@ -39,7 +36,7 @@ export class Feed {
       pool: POOL,
       now: () => this.nowMs,
       limits: new BatchLimits(limits, limits),
-      maxAgeMs: 100,
+      flushIntervalMs: 100,
       extraRowBytes: 0,
       delivered: START,
       pending: undefined,

@@ -1,7 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { comparePositions, START } from '../../position.ts';
-import type { Position } from '../../position.ts';
+import { comparePositions, START, type Position } from '../../position.ts';
 import type { WireTransaction } from '../source/messages.fixture.ts';
 import { bodyOf, Feed, positionsOf, stream } from './intake.fixture.ts';
 
@@ -50,12 +49,12 @@ describe('the pending range (invariant 4)', () => {
           const feed = new Feed({ ...now, delivered, pending }).transactions(
             ...transactions.slice(start % (latest + 1)),
           );
-          while (feed.intake.dueIn() === undefined) {
+          while (feed.intake.timer.dueIn() === undefined) {
             feed.nowMs += 10_000;
-            feed.intake.hurry();
+            feed.intake.timer.flushNow();
             expect(feed.run(step + 1)).toBeGreaterThan(0);
           }
-          expect(feed.intake.dueIn()).toBe(0);
+          expect(feed.intake.timer.dueIn()).toBe(0);
           feed.run();
           expect(bodyOf(feed.intake.cut())).toBe(bodyOf(batch));
           // and what comes behind it follows the limits again
@@ -70,7 +69,7 @@ describe('the pending range (invariant 4)', () => {
   test('is not idle before it is settled, and keepalives short of it acknowledge nothing', () => {
     const feed = new Feed({ pending: { to: at(T2, 1), rows: 3 } });
     expect(feed.intake.isIdle).toBe(false);
-    for (const walEnd of [1, T1.commitLsn, T2.commitLsn]) feed.intake.reached(walEnd);
+    for (const walEnd of [1, T1.commitLsn, T2.commitLsn]) feed.intake.advanceTo(walEnd);
     expect(feed.intake.ackable).toBe(0);
     feed.transactions(T1, T2).run();
     const batch = feed.intake.cut();
@@ -84,9 +83,9 @@ describe('the pending range (invariant 4)', () => {
   test('is not given up for a keepalive that comes inside its last transaction', () => {
     const feed = new Feed({ pending: { to: at(T1, 2), rows: 2 } }).transactions(T1);
     feed.run(2);
-    feed.intake.reached(T1.endLsn + 1000);
+    feed.intake.advanceTo(T1.endLsn + 1000);
     feed.run(1);
-    expect(feed.intake.dueIn()).toBe(0);
+    expect(feed.intake.timer.dueIn()).toBe(0);
     expect(feed.intake.ackable).toBe(0);
   });
 
@@ -94,16 +93,16 @@ describe('the pending range (invariant 4)', () => {
     const feed = new Feed({ pending: { to: at(T1, 2), rows: 2 } }).transactions(T1);
     feed.run(2);
     feed.nowMs += 1_000_000;
-    feed.intake.hurry();
-    expect(feed.intake.dueIn()).toBeUndefined();
+    feed.intake.timer.flushNow();
+    expect(feed.intake.timer.dueIn()).toBeUndefined();
     feed.run(1);
-    expect(feed.intake.dueIn()).toBe(0);
+    expect(feed.intake.timer.dueIn()).toBe(0);
   });
 
   test('that ends with a transaction is whole before the commit arrives', () => {
     const feed = new Feed({ pending: { to: at(T1, 2), rows: 2 } }).transactions(T1, T2);
     feed.run(3);
-    expect(feed.intake.dueIn()).toBe(0);
+    expect(feed.intake.timer.dueIn()).toBe(0);
     const batch = feed.intake.cut();
     feed.run();
     feed.intake.settled(batch);
@@ -138,9 +137,9 @@ describe('a stream that does not hold the range is OUTBOX_RANGE_LOST (invariants
   ])('the server has sent everything beyond it, and %s', (_, transactions) => {
     const feed = new Feed({ pending }).transactions(...transactions);
     feed.run();
-    feed.intake.reached(T2.commitLsn);
+    feed.intake.advanceTo(T2.commitLsn);
     expect(() => {
-      feed.intake.reached(T2.commitLsn + 1);
+      feed.intake.advanceTo(T2.commitLsn + 1);
     }).toThrow(lost);
     expect(feed.intake.ackable).toBeLessThanOrEqual(T1.endLsn);
   });
@@ -168,7 +167,7 @@ describe('a stream that does not hold the range is OUTBOX_RANGE_LOST (invariants
     expect(feed.waiting).toBeGreaterThan(0);
     const batch = feed.intake.cut();
     feed.run();
-    feed.intake.reached(1_000_000);
+    feed.intake.advanceTo(1_000_000);
     feed.intake.settled(batch);
     expect(feed.intake.ackable).toBe(T1.endLsn);
   });

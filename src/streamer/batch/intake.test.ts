@@ -47,7 +47,7 @@ describe('limits (invariant 6)', () => {
   test('a batch is full with its last row, without waiting for another', () => {
     const feed = new Feed({ maxRows: 2 }).transactions(T1);
     expect(feed.run()).toBe(3);
-    expect(feed.intake.dueIn()).toBe(0);
+    expect(feed.intake.timer.dueIn()).toBe(0);
     expect(feed.progress).toBe(2);
   });
 
@@ -55,29 +55,11 @@ describe('limits (invariant 6)', () => {
     const feed = new Feed({ maxBytes: 2 * ROW_BYTES + 10 }).transactions(...stream([[1, 1, 5000]]));
     expect(feed.run()).toBe(3);
     expect(feed.run()).toBe(0);
-    expect(feed.intake.dueIn()).toBe(0);
+    expect(feed.intake.timer.dueIn()).toBe(0);
     expect(positionsOf(feed.intake.cut()).map(({ seq }) => seq)).toEqual([1, 2]);
     feed.run();
     expect(feed.waiting).toBe(0);
     expect(positionsOf(feed.intake.cut())).toEqual([{ lsn: 1000, seq: 3 }]);
-  });
-
-  test('who was behind does not wait at the end of the backlog, once; who was not waits for the batch’s age', () => {
-    const feed = new Feed({ maxRows: 2 }).transactions(...stream([[1, 1, 1]]));
-    const { intake } = feed;
-    expect(intake.caughtUp()).toBe(false);
-    feed.run();
-    expect(intake.cut().isFull).toBe(true);
-    // nothing is there yet
-    expect(intake.caughtUp()).toBe(false);
-    feed.run();
-    expect(intake.dueIn()).toBe(100);
-    expect(intake.caughtUp()).toBe(true);
-    expect(intake.dueIn()).toBe(0);
-    expect(intake.cut().isFull).toBe(false);
-    feed.transactions({ ...T2, commitLsn: 2000, endLsn: 2040, events: T2.events.slice(1) }).run();
-    expect(intake.caughtUp()).toBe(false);
-    expect(intake.dueIn()).toBe(100);
   });
 
   test('an event larger than all limits goes alone', () => {
@@ -98,69 +80,29 @@ describe('limits (invariant 6)', () => {
   });
 });
 
-describe('age', () => {
-  test('a batch is due when its first row is old enough, and not before', () => {
-    const feed = new Feed({ maxAgeMs: 100 }).transactions(T1);
-    expect(feed.intake.dueIn()).toBeUndefined();
-    feed.run(2);
-    expect(feed.intake.dueIn()).toBe(100);
-    feed.nowMs += 60;
-    feed.run();
-    expect(feed.intake.dueIn()).toBe(40);
-    feed.nowMs += 1000;
-    expect(feed.intake.dueIn()).toBe(0);
-    feed.intake.cut();
-    expect(feed.intake.dueIn()).toBeUndefined();
-    feed.transactions(T2).run();
-    expect(feed.intake.dueIn()).toBe(100);
-  });
-
-  test('a batch goes out so much earlier as the last ones took, at most by half its age; a slow one is forgotten slowly', () => {
-    const feed = new Feed({ maxAgeMs: 1000 });
-    const { intake } = feed;
-    let lsn = 1000;
-    const dueAfter = (ms: number): number | undefined => {
-      intake.delivered(intake.cut(), ms);
-      lsn += 100;
-      feed.transactions({ ...T1, commitLsn: lsn, endLsn: lsn + 40 }).run();
-      return intake.dueIn();
-    };
-    expect([0, 80, 240, 80, 80, 9000, 0].map(dueAfter)).toEqual([1000, 920, 760, 780, 797.5, 500, 562.5]);
-    for (let i = 0; i < 100; i++) dueAfter(80);
-    expect(dueAfter(80)).toBeCloseTo(920);
-  });
-
-  test('what a full batch takes says nothing of one that waits', () => {
+describe('timer', () => {
+  test('Intake tells its timer of the first row, of a full batch and of each cut', () => {
     const feed = new Feed({ maxRows: 3 }).transactions(T1, T2);
-    const { intake } = feed;
+    const { timer } = feed.intake;
+    expect(timer.dueIn()).toBeUndefined();
+    feed.run(2);
+    expect(timer.dueIn()).toBeGreaterThan(0);
+    expect(timer.isFull).toBe(false);
     feed.run();
-    const batch = intake.cut();
-    expect(batch.isFull).toBe(true);
-    intake.delivered(batch, 60);
+    expect(timer.isFull).toBe(true);
+    feed.intake.cut();
+    expect(timer.dueIn()).toBeUndefined();
     feed.run();
-    expect(intake.dueIn()).toBe(100);
+    expect(timer.dueIn()).toBe(100);
   });
 
-  test('progress is told with the first row, and when the batch is full', () => {
+  test('Intake tells of progress with the first row, and when the batch is full', () => {
     const feed = new Feed({ maxRows: 3 }).transactions(T1, T2);
     const told = [1, 1, 1, 1].map((step) => {
       feed.run(step);
       return feed.progress;
     });
     expect(told).toEqual([0, 1, 1, 2]);
-  });
-
-  test('hurry lets go what is buffered, once, and nothing that comes later', () => {
-    const feed = new Feed().transactions(T1, T2);
-    feed.intake.hurry();
-    expect(feed.intake.dueIn()).toBeUndefined();
-    feed.run(2);
-    expect(feed.intake.dueIn()).toBe(100);
-    feed.intake.hurry();
-    expect(feed.intake.dueIn()).toBe(0);
-    feed.intake.cut();
-    feed.run();
-    expect(feed.intake.dueIn()).toBe(100);
   });
 });
 
@@ -196,9 +138,9 @@ describe('what is delivered already (invariant 4)', () => {
 describe('keepalives (invariant 2)', () => {
   test('when idle, what may be acknowledged follows them, forwards only', () => {
     const { intake } = new Feed();
-    intake.reached(500);
+    intake.advanceTo(500);
     expect(intake.ackable).toBe(500);
-    intake.reached(400);
+    intake.advanceTo(400);
     expect(intake.ackable).toBe(500);
   });
 
@@ -207,23 +149,23 @@ describe('keepalives (invariant 2)', () => {
     const ackable: number[] = [];
     for (let i = 0; i < 5; i++) {
       feed.run(1);
-      feed.intake.reached(9000);
+      feed.intake.advanceTo(9000);
       ackable.push(feed.intake.ackable);
     }
     const batch = feed.intake.cut();
-    feed.intake.reached(9000);
+    feed.intake.advanceTo(9000);
     ackable.push(feed.intake.ackable);
     feed.intake.settled(batch);
     ackable.push(feed.intake.ackable);
     expect(ackable).toEqual([0, 0, 0, 0, 0, 0, T1.endLsn]);
-    feed.intake.reached(9000);
+    feed.intake.advanceTo(9000);
     expect(feed.intake.ackable).toBe(9000);
   });
 
   test('in a transaction without events yet they count for nothing, either', () => {
     const feed = new Feed().transactions({ commitLsn: 10, endLsn: 20, events: [] });
     feed.run(1);
-    feed.intake.reached(15);
+    feed.intake.advanceTo(15);
     expect(feed.intake.ackable).toBe(0);
     feed.run();
     expect(feed.intake.ackable).toBe(20);

@@ -1,34 +1,28 @@
 import { OutboxError } from '../../errors.ts';
-import { formatLsn } from '../../lsn.ts';
-import type { Lsn } from '../../lsn.ts';
-import { comparePositions, formatPosition } from '../../position.ts';
-import type { Position } from '../../position.ts';
+import { formatLsn, type Lsn } from '../../lsn.ts';
+import { comparePositions, formatPosition, type Position } from '../../position.ts';
 import type { ChangeHandler, Tuple } from '../source/pgoutput.ts';
 import { committedSecondsOf } from './age.ts';
-import { Batch, rowBytes } from './batch.ts';
-import type { TransactionStamp } from './batch.ts';
+import { Batch, rowBytes, type TransactionStamp } from './batch.ts';
 import type { ChunkPool } from './column.ts';
+import { FlushTimer } from './flush-timer.ts';
 import type { BatchLimits } from './limits.ts';
 import { readTimestamp } from './time.ts';
-
-/** Of a batch's age, the most that is kept for its insert; a slow one is remembered, less with each that is faster. */
-const MAX_LEAD = 1 / 2;
-const LEAD_DECAY = 1 / 8;
 
 export interface IntakeOptions {
   readonly pool: ChunkPool;
   /** Monotonic clock, ms. */
   readonly now: () => number;
   readonly limits: BatchLimits;
-  /** From the arrival of a batch's first event until ClickHouse has it. */
-  readonly maxAgeMs: number;
+  /** The least time between two batches that are not full. */
+  readonly flushIntervalMs: number;
   /** Bytes a row takes beside its own columns: the columns that are the same for the whole batch. */
   readonly extraRowBytes: number;
   /** Positions up to here are in ClickHouse. */
   readonly delivered: Position;
   /** The end of an insert that may be under way, and how many rows it has: the first batch is cut exactly there. */
   readonly pending: { readonly to: Position; readonly rows: number } | undefined;
-  /** The filling batch got its first row, or became full, or a transaction with events became ackable. */
+  /** The filling batch got its first row, became full or may be due, or a transaction with events became ackable. */
   readonly onProgress: () => void;
   /** See ChangeHandler. */
   readonly onRelation: () => void;
@@ -44,25 +38,22 @@ export class Intake implements ChangeHandler {
   readonly #options: IntakeOptions;
   readonly #stamp: TransactionStamp = { commitLsn: 0, committedAt: { high: 0, low: 0 } };
   #seq = 0;
-  #inTransaction = false;
   #filling: Batch;
-  #full = false;
   #pending: IntakeOptions['pending'];
   /** The last batch that was cut and is not yet settled: a commit that comes without further rows belongs to it. */
   #tail: Batch | undefined;
   #ackable: Lsn = 0;
   #owed: Lsn = 0;
   #seen: Lsn = 0;
-  /** What a batch is expected to take from its cut; repetitions count, so that it is long for a while after an outage. */
-  #leadMs = 0;
-  #hurry = false;
-  /** The batch before was full. */
-  #wasBehind = false;
+  /** Knows when the filling batch is due, and is told what makes it so. */
+  readonly timer: FlushTimer;
 
   constructor(options: IntakeOptions) {
     this.#options = options;
     this.#pending = options.pending;
     this.#filling = new Batch(options.pool);
+    const { flushIntervalMs: intervalMs, now, pending } = options;
+    this.timer = new FlushTimer({ intervalMs, now, isFirstExact: pending !== undefined });
   }
 
   /** What may be acknowledged as far as the stream knows, before anything is cut from it (invariant 2). */
@@ -100,18 +91,21 @@ export class Intake implements ChangeHandler {
 
   /** Nothing buffered, nothing cut and unsettled, nothing pending, and not inside a transaction. */
   get isIdle(): boolean {
-    return !this.#inTransaction && this.#filling.rows === 0 && this.#tail === undefined && this.#pending === undefined;
+    return (
+      !this.timer.isInTransaction && this.#filling.rows === 0 && this.#tail === undefined && this.#pending === undefined
+    );
   }
 
   begin(commitLsn: Lsn, buffer: Buffer, timeOffset: number): void {
-    this.#inTransaction = true;
+    this.timer.opened();
     this.#stamp.commitLsn = commitLsn;
     this.#seq = 0;
     readTimestamp(buffer, timeOffset, this.#stamp.committedAt);
   }
 
   insert(buffer: Buffer, tuple: Tuple): boolean {
-    if (this.#full) return false;
+    const { timer } = this;
+    if (timer.isFull) return false;
     const { delivered, extraRowBytes, limits } = this.#options;
     const lsn = this.#stamp.commitLsn;
     const seq = this.#seq + 1;
@@ -123,33 +117,36 @@ export class Intake implements ChangeHandler {
     const batch = this.#filling;
     const pending = this.#pending;
     if (pending === undefined && batch.rows > 0 && batch.bytes + bytes > limits.bytes) {
-      this.#full = true;
+      timer.filled();
       this.#options.onProgress();
       return false;
     }
     if (pending !== undefined && (lsn > pending.to.lsn || (lsn === pending.to.lsn && seq > pending.to.seq))) {
       throw this.#lost(`the stream reached ${formatPosition({ lsn, seq })}`);
     }
-    if (batch.rows === 0) batch.openedAt = this.#options.now();
+    if (batch.rows === 0) timer.began();
     this.#seq = seq;
     batch.append(buffer, tuple, this.#stamp, seq, bytes);
-    if (pending === undefined) this.#full = batch.rows >= limits.rows || batch.bytes >= limits.bytes;
-    else if (comparePositions({ lsn, seq }, pending.to) === 0) {
+    if (pending === undefined) {
+      if (batch.rows >= limits.rows || batch.bytes >= limits.bytes) timer.filled();
+    } else if (comparePositions({ lsn, seq }, pending.to) === 0) {
       if (batch.rows !== pending.rows) throw this.#lost(`the range has ${batch.rows} rows`);
-      this.#full = true;
+      timer.filled();
     } else if (batch.rows >= pending.rows) throw this.#lost(`row ${batch.rows} stands before its end`);
-    if (batch.rows === 1 || this.#full) this.#options.onProgress();
+    if (batch.rows === 1 || timer.isFull) this.#options.onProgress();
     return true;
   }
 
   commit(endLsn: Lsn): void {
     this.#seen = endLsn;
-    this.#inTransaction = false;
-    if (this.#pending !== undefined && !this.#full && this.#stamp.commitLsn >= this.#pending.to.lsn) {
+    const mayBeDue = this.timer.committed();
+    if (this.#pending !== undefined && !this.timer.isFull && this.#stamp.commitLsn >= this.#pending.to.lsn) {
       throw this.#lost(`the stream reached the end of transaction ${formatLsn(this.#stamp.commitLsn)}`);
     }
-    if (this.#filling.rows > 0) this.#filling.ackLsn = endLsn;
-    else if (this.#tail !== undefined) this.#tail.ackLsn = endLsn;
+    if (this.#filling.rows > 0) {
+      this.#filling.ackLsn = endLsn;
+      if (mayBeDue) this.#options.onProgress();
+    } else if (this.#tail !== undefined) this.#tail.ackLsn = endLsn;
     else {
       this.#advance(endLsn, this.#seq > 0);
       if (this.#seq > 0) this.#options.onProgress();
@@ -161,47 +158,21 @@ export class Intake implements ChangeHandler {
   }
 
   /** The server has sent all WAL up to here (keepalive). */
-  reached(walEnd: Lsn): void {
-    if (this.#inTransaction) return;
+  advanceTo(walEnd: Lsn): void {
+    if (this.timer.isInTransaction) return;
     if (walEnd > this.#seen) this.#seen = walEnd;
-    if (this.#pending !== undefined && !this.#full && walEnd > this.#pending.to.lsn) {
+    if (this.#pending !== undefined && !this.timer.isFull && walEnd > this.#pending.to.lsn) {
       throw this.#lost(`the stream reached ${formatPosition({ lsn: walEnd, seq: 0 })}`);
     }
     if (this.isIdle) this.#advance(walEnd, false);
   }
 
-  /**
-   * The server has nothing more to send for now. Who was behind does not wait for more to come, which would only make the end of
-   * a backlog late. Returns whether something is due by it.
-   */
-  caughtUp(): boolean {
-    if (!this.#wasBehind || this.#filling.rows === 0) return false;
-    this.#wasBehind = false;
-    this.#hurry = true;
-    return true;
-  }
-
-  /** Lets the next batch go without waiting for its age: the server wants an answer, or the streamer stops. */
-  hurry(): void {
-    this.#hurry = this.#filling.rows > 0;
-  }
-
-  /** ms until the filling batch is due; 0 when it is, undefined when nothing will make it due but more rows. */
-  dueIn(): number | undefined {
-    if (this.#full) return 0;
-    if (this.#filling.rows === 0 || this.#pending !== undefined) return undefined;
-    if (this.#hurry) return 0;
-    return Math.max(0, this.#filling.openedAt + this.#options.maxAgeMs - this.#leadMs - this.#options.now());
-  }
-
   /** Hands over the filling batch and begins the next. */
   cut(): Batch {
     const batch = this.#filling;
-    batch.isFull = this.#wasBehind = this.#full;
-    if (this.#full && this.#pending === undefined) this.#options.limits.filled();
+    if (this.timer.isFull && this.#pending === undefined) this.#options.limits.filled();
+    this.timer.cut();
     this.#filling = new Batch(this.#options.pool);
-    this.#full = false;
-    this.#hurry = false;
     this.#pending = undefined;
     this.#tail = batch;
     return batch;
@@ -214,17 +185,9 @@ export class Intake implements ChangeHandler {
     this.#options.limits.settled();
   }
 
-  /** A batch took so long from its cut until ClickHouse had it: the next ones go out so much earlier than they are due there. */
-  delivered(batch: Batch, ms: number): void {
-    // those that are full wait for nothing, and are another size
-    if (batch.isFull) return;
-    const latelyMs = this.#leadMs + (ms - this.#leadMs) * LEAD_DECAY;
-    this.#leadMs = Math.min(Math.max(ms, latelyMs), this.#options.maxAgeMs * MAX_LEAD);
-  }
-
   /** Gives back the memory of what was filled and never cut. The intake must not be used after. */
-  release(): void {
-    this.#filling.release();
+  close(): void {
+    this.#filling.close();
   }
 
   /** ClickHouse has no room for batches of this size: the next ones will be half as large, for a while. */

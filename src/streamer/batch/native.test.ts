@@ -6,8 +6,7 @@ import * as wire from '../source/messages.fixture.ts';
 import { Batch, rowBytes } from './batch.ts';
 import { CHUNK_BYTES, ChunkPool } from './column.ts';
 import { constantBytes, encode, INSERT_COLUMNS } from './native.ts';
-import { NativeReader, readRows } from './native.fixture.ts';
-import type { NativeValue } from './native.fixture.ts';
+import { NativeReader, readRows, type NativeValue } from './native.fixture.ts';
 
 const EPOCH_2000 = 946_684_800_000_000n;
 const CONSTANTS = { source: '7300000000000000000/outbox', deliveredAtMs: 1_753_000_000_123, origin: 'stream' };
@@ -160,7 +159,7 @@ describe('encode', () => {
   test('a batch in the memory of a released one shows nothing of it', () => {
     const pool = new ChunkPool(32 * CHUNK_BYTES);
     const old = batchOf(Array<Row>(3000).fill(rowOf({ eventContext: 'old'.repeat(100), traceparent: 'old' })), pool);
-    old.release();
+    old.close();
     const rows = [rowOf({ eventType: 'new' }), rowOf({ eventContext: null })];
     const batch = batchOf(rows, pool);
     expect(readRows(encode(batch, CONSTANTS))).toEqual(rows.map(expected));

@@ -1,8 +1,6 @@
 import type { Batch } from './batch.ts';
-import { CHUNK_BYTES } from './column.ts';
-import type { Column } from './column.ts';
-import { countRows } from './rows.ts';
-import type { Rows } from './rows.ts';
+import { CHUNK_BYTES, type Column } from './column.ts';
+import { countRows, type Rows } from './rows.ts';
 import { fromMilliseconds } from './time.ts';
 
 /** What is the same for every row of a batch. */

@@ -1,6 +1,7 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { MAX_PRODUCERS, Producers } from './producers.ts';
+import { MAX_TRACE_LINKS } from '../settings.ts';
+import { Producers } from './producers.ts';
 
 const hex = (length: number) => fc.stringMatching(new RegExp(`^[0-9a-f]{${length}}$`));
 const traceparent = fc
@@ -30,10 +31,10 @@ test('every sampled producer is remembered once, in the order of its first event
 
 test('what is beyond the limit is counted, not remembered', () => {
   const list = Array.from(
-    { length: MAX_PRODUCERS + 30 },
+    { length: MAX_TRACE_LINKS + 30 },
     (_, i) => `00-${'a'.repeat(32)}-${String(i).padStart(16, '0')}-01`,
   );
   const producers = remember([...list, ...list]);
-  expect(producers.list().map(({ traceparent: text }) => text)).toEqual(list.slice(0, MAX_PRODUCERS));
+  expect(producers.list().map(({ traceparent: text }) => text)).toEqual(list.slice(0, MAX_TRACE_LINKS));
   expect(producers.unremembered).toBe(60);
 });

@@ -1,7 +1,8 @@
+import { MAX_TRACE_LINKS } from '../settings.ts';
+
 /** https://www.w3.org/TR/trace-context/#traceparent-header */
 export const TRACEPARENT_BYTES = 55;
-/** More links on one span would cost collectors more than they tell. */
-export const MAX_PRODUCERS = 512;
+const MAX_PRODUCERS = MAX_TRACE_LINKS;
 /** A power of two, four times the producers: a look-up seldom probes twice. */
 const TABLE_SIZE = 2048;
 const SPAN_ID_OFFSET = 36;

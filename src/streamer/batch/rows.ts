@@ -4,12 +4,6 @@ export interface Rows {
   readonly to: number;
 }
 
-/** Some rows in so many runs, as equal as can be: the same ones whenever it is asked (invariant 4). */
-export function sharesOf({ from, to }: Rows, count: number): Rows[] {
-  const at = (index: number): number => from + Math.floor((index * (to - from)) / count);
-  return Array.from({ length: count }, (_, index) => ({ from: at(index), to: at(index + 1) }));
-}
-
 export function countRows(runs: readonly Rows[]): number {
   return runs.reduce((count, { from, to }) => count + to - from, 0);
 }

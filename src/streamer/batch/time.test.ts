@@ -1,7 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { fromMilliseconds, readTimestamp } from './time.ts';
-import type { Int64 } from './time.ts';
+import { fromMilliseconds, readTimestamp, type Int64 } from './time.ts';
 
 const EPOCH_2000 = 946_684_800_000_000n;
 /** 1900-01-01 00:00:00 and 2299-12-31 23:59:59.999999 as µs since 1970, computed by hand from days. */

@@ -1,11 +1,15 @@
 import { Readable } from 'node:stream';
-import { ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client';
-import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
+import {
+  ClickHouseError,
+  ClickHouseLogLevel,
+  createClient,
+  type ClickHouseClient,
+  type ClickHouseSettings,
+} from '@clickhouse/client';
 import { OutboxError } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
-import { SETTINGS } from '../settings.ts';
 import { refusal } from './refusal.ts';
-import { traceHeaders } from '../delivery/trace.ts';
+import { traceHeaders } from '../observe/active-span.ts';
 
 /** One INSERT. Every repetition must be given the same body, token and row count. */
 export interface Insert {
@@ -59,11 +63,14 @@ const STREAM_SETTINGS: ClickHouseSettings = {
   cancel_http_readonly_queries_on_client_close: 1,
 };
 
+/** A request of its own may be under way beside an insert. */
+const MAX_CONNECTIONS = 2;
+
 /** The only speaker to ClickHouse: what it throws are OutboxErrors that hold no row, no parameter and no password. */
 export class ClickHouse {
   readonly #client: ClickHouseClient;
   readonly #timeoutMs: number;
-  readonly #patienceMs: number;
+  readonly #deadlineMs: number;
   #insertSettings: ClickHouseSettings | undefined;
 
   /**
@@ -72,7 +79,7 @@ export class ClickHouse {
    */
   constructor(url: string, timeoutMs: number) {
     this.#timeoutMs = timeoutMs;
-    this.#patienceMs = timeoutMs + ANSWER_MARGIN_MS;
+    this.#deadlineMs = timeoutMs + ANSWER_MARGIN_MS;
     const server = new URL(url);
     const database = decodeURIComponent(server.pathname.slice(1));
     // the client would take the path as it stands, percent signs and all
@@ -81,9 +88,8 @@ export class ClickHouse {
       url: server,
       database,
       application: PACKAGE_NAME,
-      request_timeout: this.#patienceMs,
-      // the inserts of a batch and, beside them, a question
-      max_open_connections: SETTINGS.OUTBOX_BATCH_INSERTS.max + 1,
+      request_timeout: this.#deadlineMs,
+      max_open_connections: MAX_CONNECTIONS,
       keep_alive: { enabled: true, eagerly_destroy_stale_sockets: true },
       compression: { request: false, response: false },
       log: { level: ClickHouseLogLevel.OFF },
@@ -185,7 +191,7 @@ export class ClickHouse {
 
   async #guarded<T>(signal: AbortSignal | undefined, request: (signal: AbortSignal) => Promise<T>): Promise<T> {
     signal?.throwIfAborted();
-    const timeout = AbortSignal.timeout(this.#patienceMs);
+    const timeout = AbortSignal.timeout(this.#deadlineMs);
     try {
       return await request(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
     } catch (error) {
@@ -199,7 +205,7 @@ export class ClickHouse {
     if (error instanceof SyntaxError)
       return new OutboxError('OUTBOX_CH_ANSWER', { detail: 'ClickHouse’s answer is not the JSON that was asked for' });
     const detail = isTimeout
-      ? `no answer from ClickHouse within ${this.#patienceMs} ms`
+      ? `no answer from ClickHouse within ${this.#deadlineMs} ms`
       : `no connection to ClickHouse: ${reason(error)}`;
     return new OutboxError('OUTBOX_CH_UNREACHABLE', { detail });
   }

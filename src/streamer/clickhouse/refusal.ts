@@ -1,67 +1,75 @@
-import { OutboxError } from '../../errors.ts';
-import type { ErrorCode } from '../../errors.ts';
+import { OutboxError, type ErrorCode } from '../../errors.ts';
+
+/** What an answer of ClickHouse says of an insert, beside its code. */
+interface Meaning {
+  readonly code: ErrorCode;
+  /** A row of the insert is at fault, or its size: fewer rows may pass. */
+  readonly fault?: 'row' | 'size';
+  /** The insert may be committed all the same, now or later. */
+  readonly outcome?: 'unknown';
+  /** The server's message quotes rows, or may: only code and name are repeated. */
+  readonly quotesRows?: true;
+}
 
 /**
- * What ClickHouse's error codes mean for an insert. The answer of the streamer is the same insert again, unless a row or the
- * size is at fault (`faultOf`); the class decides what the operator is told, and whether the server's words may be repeated.
+ * ClickHouse's error numbers. The streamer's answer is the same insert again, unless a row or the size is at fault.
  *
  * https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
  */
-const CLASSES: readonly { readonly code: ErrorCode; readonly codes: readonly number[] }[] = [
+const MEANINGS: readonly (Meaning & { readonly numbers: readonly number[] })[] = [
   {
     code: 'OUTBOX_CH_UNAVAILABLE',
-    codes: [
-      159, 160, 173, 198, 202, 203, 209, 210, 216, 225, 236, 241, 242, 243, 244, 254, 279, 285, 286, 319, 364, 394, 425,
-      439, 499, 735, 745, 999, 1000,
-    ],
+    numbers: [160, 173, 198, 202, 203, 216, 225, 236, 242, 243, 244, 254, 279, 285, 286, 364, 439, 499, 735, 745],
   },
-  { code: 'OUTBOX_CH_NOT_MIGRATED', codes: [60, 81] },
-  { code: 'OUTBOX_CH_AUTH', codes: [192, 193, 194, 497, 516] },
-  { code: 'OUTBOX_CH_REFUSED', codes: [16, 36, 47, 48, 62, 115, 164, 452] },
-  { code: 'OUTBOX_CH_VIEW_FAILED', codes: [395] },
+  // NETWORK_ERROR, SOCKET_TIMEOUT, UNKNOWN_STATUS_OF_INSERT, QUERY_WAS_CANCELLED, and Keeper's
+  { code: 'OUTBOX_CH_UNAVAILABLE', outcome: 'unknown', numbers: [209, 210, 319, 394, 425, 999, 1000] },
+  // MEMORY_LIMIT_EXCEEDED, TIMEOUT_EXCEEDED
+  { code: 'OUTBOX_CH_UNAVAILABLE', fault: 'size', numbers: [241, 159] },
+  { code: 'OUTBOX_CH_NOT_MIGRATED', numbers: [60, 81] },
+  { code: 'OUTBOX_CH_AUTH', numbers: [192, 193, 194, 497, 516] },
+  { code: 'OUTBOX_CH_REFUSED', numbers: [16, 47, 48, 62, 115, 164, 452] },
+  // BAD_ARGUMENTS: what a function says about its arguments, in a view or a DEFAULT, quotes them
+  { code: 'OUTBOX_CH_REFUSED', quotesRows: true, numbers: [36] },
+  { code: 'OUTBOX_CH_VIEW_FAILED', quotesRows: true, numbers: [395] },
   {
     code: 'OUTBOX_CH_ROW_REFUSED',
-    codes: [6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 131, 167, 306, 321, 349, 376, 441, 469],
+    fault: 'row',
+    quotesRows: true,
+    numbers: [6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 131, 167, 306, 321, 349, 376, 441, 469],
   },
 ];
+const UNAVAILABLE: Meaning = { code: 'OUTBOX_CH_UNAVAILABLE' };
+const REFUSED: Meaning = { code: 'OUTBOX_CH_REFUSED' };
+const VIEW_FAILED: Meaning = { code: 'OUTBOX_CH_VIEW_FAILED', quotesRows: true };
+const UNKNOWN_CODE: Meaning = { code: 'OUTBOX_CH_FAILED', quotesRows: true };
 
-/** An insert of fewer rows may fit: MEMORY_LIMIT_EXCEEDED, TIMEOUT_EXCEEDED. */
-const TOO_LARGE = [241, 159];
+/** An answer of ClickHouse, or of whatever stands before it, that an insert or a question did not succeed. */
+export class ClickHouseRefusal extends OutboxError {
+  readonly fault: 'row' | 'size' | undefined;
+  readonly isOutcomeUnknown: boolean;
 
-/** Whether a refused insert is worth taking apart: a row of it is at fault, or its size. */
-export function faultOf({ code, clickhouseCode }: OutboxError): 'row' | 'size' | undefined {
-  if (clickhouseCode === undefined) return undefined;
-  if (code === 'OUTBOX_CH_ROW_REFUSED') return 'row';
-  return code === 'OUTBOX_CH_UNAVAILABLE' && TOO_LARGE.includes(clickhouseCode) ? 'size' : undefined;
+  constructor({ code, fault, outcome }: Meaning, detail: string, clickhouseCode: number) {
+    super(code, { detail, clickhouseCode });
+    this.fault = fault;
+    this.isOutcomeUnknown = outcome === 'unknown';
+  }
 }
-
-/** These quote rows in their messages, or may: only code and name are repeated. */
-const MAY_QUOTE_ROWS: ReadonlySet<ErrorCode> = new Set([
-  'OUTBOX_CH_ROW_REFUSED',
-  'OUTBOX_CH_VIEW_FAILED',
-  'OUTBOX_CH_FAILED',
-]);
-
-/** Of whatever class: what a function says about its arguments, in a view or a DEFAULT, quotes them. */
-const BAD_ARGUMENTS = 36;
 
 /**
- * @param code ClickHouse's number, 0 when it gave none
+ * @param number ClickHouse's error number, 0 when it gave none
  * @param name its name, such as TOO_MANY_PARTS
  */
-export function refusal(code: number, name: string, message: string): OutboxError {
-  const kind = classOf(code, message);
-  const mayQuote = MAY_QUOTE_ROWS.has(kind) || code === BAD_ARGUMENTS || message.includes('while executing');
+export function refusal(number: number, name: string, message: string): ClickHouseRefusal {
+  const meaning = meaningOf(number, message);
+  const mayQuote = meaning.quotesRows === true || message.includes('while executing');
   const said = mayQuote ? '' : `: ${message.slice(0, 300)}`;
-  return new OutboxError(kind, { detail: `ClickHouse answered ${code} ${name}${said}`, clickhouseCode: code });
+  return new ClickHouseRefusal(meaning, `ClickHouse answered ${number} ${name}${said}`, number);
 }
 
-function classOf(code: number, message: string): ErrorCode {
-  // one code for two faults: too many parts passes, too many partitions in one insert does not
-  if (code === 252) return message.includes('Too many partitions') ? 'OUTBOX_CH_REFUSED' : 'OUTBOX_CH_UNAVAILABLE';
-  const known = CLASSES.find(({ codes }) => codes.includes(code))?.code ?? 'OUTBOX_CH_FAILED';
-  // a view fails under whatever code its query ran into; 395 is only the one of throwIf
-  return known !== 'OUTBOX_CH_UNAVAILABLE' && message.includes('while pushing to view')
-    ? 'OUTBOX_CH_VIEW_FAILED'
-    : known;
+function meaningOf(number: number, message: string): Meaning {
+  // one number for two faults: too many parts passes, too many partitions in one insert does not
+  if (number === 252) return message.includes('Too many partitions') ? REFUSED : UNAVAILABLE;
+  const known = MEANINGS.find(({ numbers }) => numbers.includes(number)) ?? UNKNOWN_CODE;
+  // a view fails under whatever number its query ran into; 395 is only the one of throwIf
+  return known.code !== 'OUTBOX_CH_UNAVAILABLE' && message.includes('while pushing to view') ? VIEW_FAILED : known;
 }

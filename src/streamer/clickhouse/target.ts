@@ -1,8 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import { INSERT_COLUMNS } from '../batch/native.ts';
 import type { ClickHouse } from './client.ts';
-import { MIN_WINDOW_BLOCKS, viewsOn } from './views.ts';
-import type { SettingOf, Target } from './views.ts';
+import { MIN_WINDOW_BLOCKS, viewsOn, type SettingOf, type Target } from './views.ts';
 
 const MIN_WINDOW_SECONDS = 3600;
 const TABLE_SETTINGS = [

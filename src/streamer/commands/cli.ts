@@ -2,8 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { OutboxError } from '../../errors.ts';
 import { nearest, TYPO_SHARE } from '../../nearest.ts';
-import { COMMANDS, examplesOf, globalHelp } from './table.ts';
-import type { Command } from './table.ts';
+import { COMMANDS, examplesOf, globalHelp, type Command } from './table.ts';
 
 const HELP = ['-h', '--help', 'help'];
 const VERSION = ['-V', '--version'];

@@ -6,6 +6,8 @@ import { OutboxError } from '../../errors.ts';
 import { readConfig } from '../config.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkTarget, missingColumnOf } from '../clickhouse/target.ts';
+import { createLedger } from '../ledger/lifecycle.ts';
+import { overviewOf } from '../ledger/overview.ts';
 import { Database, postgresError } from '../source/database.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
 import { createSlot } from '../source/new-slot.ts';
@@ -104,8 +106,7 @@ async function restorePublication(db: Database, report: Report): Promise<void> {
 /** Makes the slot and its ledger row, where they are not there. */
 async function beginStream(db: Database, url: string, slot: string, failover: boolean, report: Report): Promise<void> {
   const exists = await checkSlot(db, slot);
-  const ledger = await db.query('SELECT FROM outbox.stream WHERE slot_name = $1', [slot]);
-  if (ledger.count > 0) {
+  if ((await overviewOf(db, slot)) !== undefined) {
     if (!exists)
       throw new OutboxError('OUTBOX_SLOT_MISSING', {
         detail: `the replication slot "${slot}" does not exist, but the ledger has a row for it`,
@@ -116,7 +117,7 @@ async function beginStream(db: Database, url: string, slot: string, failover: bo
   if (!exists) {
     if (failover) await checkFailover(db);
     const made = await createSlot(url, slot, failover);
-    await made.release();
+    await made.close();
     report(`Postgres: created the slot "${slot}"`);
     const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
     if (earlier.count > 0)
@@ -124,13 +125,7 @@ async function beginStream(db: Database, url: string, slot: string, failover: bo
         'Postgres: outbox.event already holds events; those committed before the slot was made will not be delivered',
       );
   }
-  await db.query(
-    // records begin at multiples of eight: no commit stands before the slot's begin
-    `INSERT INTO outbox.stream (slot_name, system_id, publication, acked_lsn, delivered_lsn)
-     SELECT slot_name, system_identifier, $2, confirmed_flush_lsn, confirmed_flush_lsn - 1
-       FROM pg_control_system(), pg_replication_slots WHERE slot_name = $1`,
-    [slot, (await checkPublication(db)).identity],
-  );
+  await createLedger(db, slot, (await checkPublication(db)).identity);
   report(`Postgres: created the ledger row of "${slot}"`);
 }
 

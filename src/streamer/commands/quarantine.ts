@@ -1,6 +1,5 @@
 import { OutboxError } from '../../errors.ts';
-import { readConfig } from '../config.ts';
-import type { Config } from '../config.ts';
+import { readConfig, type Config } from '../config.ts';
 import { INSERT_COLUMNS } from '../batch/native.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkTarget } from '../clickhouse/target.ts';

@@ -1,7 +1,6 @@
 import { readWindow } from '../compare/window.ts';
 import { readConfig } from '../config.ts';
-import { repair } from '../repair/repair.ts';
-import type { RepairReport } from '../repair/repair.ts';
+import { repair, type RepairReport } from '../repair/repair.ts';
 import { parseUsage, refusePositionals } from './usage.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse repair [options]

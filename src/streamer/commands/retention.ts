@@ -1,17 +1,17 @@
 import { OutboxError } from '../../errors.ts';
 import { readConfig } from '../config.ts';
 import { Retention } from '../retention/retention.ts';
-import type { Emptied, RetentionReport } from '../retention/run.ts';
+import type { Removed, RetentionReport } from '../retention/removal.ts';
 import { parseUsage } from './usage.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse retention [options]
 
 Removes events from outbox.event that are older than OUTBOX_RETENTION_DAYS and delivered by every slot of outbox.stream.
-\`run\` does it by itself, once an hour; this is for who prefers a scheduler, with OUTBOX_RETENTION_DAYS=0 for \`run\`. No producer
-waits for it: what is locked by others stays until the next time.
+\`run\` does it by itself, once an hour. Use this to run it from a scheduler instead, with OUTBOX_RETENTION_DAYS=0 for \`run\`. No
+producer waits for it: what others have locked stays until the next time.
 
 Options
-  --dry-run   removes nothing, and says what it would remove
+  --dry-run   remove nothing, and show what would be removed
   --json      one JSON document on stdout
 
 Exit codes
@@ -33,18 +33,17 @@ export async function retentionCommand(args: string[], env: NodeJS.ProcessEnv): 
     });
   const report = await new Retention(config).run({ signal: new AbortController().signal, isDry });
   process.stdout.write(json ? `${JSON.stringify({ isDry, ...report }, null, 2)}\n` : print(report, isDry));
-  return report.left === undefined ? 0 : 1;
+  return report.kept === undefined ? 0 : 1;
 }
 
-function print({ emptied, left, comeRound, cutoffMs, rows, bytes, oldestMs }: RetentionReport, isDry: boolean): string {
-  const removed = ({ table, by, rows: count, bytes: freed }: Emptied): string =>
-    `${table}: ${isDry ? 'would remove' : 'removed'} ${count} events by ${by}${freed > 0 ? `, ${freed} bytes` : ''}`;
+function print({ removed, kept, cutoffMs, rows, bytes, oldestMs }: RetentionReport, isDry: boolean): string {
+  const line = ({ table, rows: count, bytes: freed }: Removed): string =>
+    `${table}: ${isDry ? 'would remove' : 'removed'} ${count} events, ${freed} bytes`;
   const lines = [
-    ...emptied.map(removed),
-    ...comeRound.map((table) => `${table}: ${new OutboxError('OUTBOX_RETENTION_RING').message}`),
-    ...(left === undefined ? [] : [`${left.table}: expired events stay: ${left.reason}`]),
+    ...removed.map(line),
+    ...(kept === undefined ? [] : [`${kept.table}: expired events stay: ${kept.reason}`]),
   ];
-  if (lines.length === 0) lines.push(`nothing recorded before ${instant(cutoffMs)} is to be removed yet`);
+  if (lines.length === 0) lines.push(`no event recorded before ${instant(cutoffMs)} can be removed yet`);
   const oldest = oldestMs === undefined ? 'no events' : `the oldest event of ${instant(oldestMs)}`;
   return `${lines.join('\n')}\noutbox.event: about ${rows} events, ${bytes} bytes, ${oldest}\n`;
 }

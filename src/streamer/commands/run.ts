@@ -1,5 +1,5 @@
 import { readConfig } from '../config.ts';
-import { main } from '../run.ts';
+import { run } from '../run.ts';
 import { parseUsage } from './usage.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse run
@@ -15,5 +15,5 @@ Exit codes
 export async function runCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const usage = parseUsage(args, { options: {}, help: HELP });
   if (typeof usage === 'number') return usage;
-  return main(readConfig(env), env);
+  return run(readConfig(env), env);
 }

@@ -3,21 +3,21 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfig } from '../config.ts';
 import { parseUsage } from './usage.ts';
 import { printFlow, printFlowLine } from './status/print.ts';
-import { FlowWatch } from './status/report.ts';
-import type { FlowReport } from './status/report.ts';
+import { FlowReporter, type FlowReport } from './status/report.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse status [--watch [seconds]] [--json]
 
-Says whether events flow, how late they are, what is in the way, and what to do. Asks both databases from any host that has their
-URLs, needs nothing of the streamer, and says what it can while either is down. Changes nothing.
+Shows whether events flow, how late they are, what is in the way, and what to do. It asks both databases, works on any host that
+has their URLs, and shows what it can while either is down. It changes nothing.
 
-  waiting      events committed since the last that is in ClickHouse: counted when few, estimated when many
-  standing by  other connections of streamers to this database
-  usual rate   of WAL, on the average since Postgres' statistics were reset
+  waiting      age of the oldest event that the streamer has read and not delivered, and WAL that is not delivered
+  standing by  other streamers that are connected to this database
+  slot         WAL that may still be written before the slot is lost, and how long that lasts: at the rate of the last minute
+               with --watch, otherwise at Postgres' average rate
 
 Options
-  --watch [seconds]  again every two seconds, or as many as said, until SIGINT: redrawn on a terminal, otherwise a line each
-  --json             one JSON document a look, on one line with --watch
+  --watch [seconds]  repeat every 2 seconds (or every N) until Ctrl-C; one line each, unless stdout is a terminal
+  --json             one JSON document a report, on one line with --watch
 
 Exit codes
   0 events flow   1 they do not   2 wrong usage or configuration
@@ -38,9 +38,9 @@ export async function statusCommand(args: string[], env: NodeJS.ProcessEnv): Pro
   });
   if (typeof usage === 'number') return usage;
   const { json, watch: isRepeated } = usage.values;
-  const flow = new FlowWatch(readConfig(env));
+  const flow = new FlowReporter(readConfig(env));
   try {
-    let report = await flow.look();
+    let report = await flow.report();
     process.stdout.write(present(report, json, isRepeated));
     if (isRepeated) {
       const stop = new AbortController();
@@ -49,7 +49,7 @@ export async function statusCommand(args: string[], env: NodeJS.ProcessEnv): Pro
       for (;;) {
         await sleep(pauseMs, undefined, { signal: stop.signal }).catch(() => undefined);
         if (stop.signal.aborted) break;
-        report = await flow.look();
+        report = await flow.report();
         process.stdout.write(present(report, json, true));
       }
     }

@@ -1,10 +1,7 @@
-import { formatLsn } from '../../lsn.ts';
-import type { Lsn } from '../../lsn.ts';
-import { FAULTS, KINDS } from '../compare/classify.ts';
-import type { Difference, Kind } from '../compare/classify.ts';
+import { formatLsn, type Lsn } from '../../lsn.ts';
+import { FAULTS, KINDS, type Difference, type Kind } from '../compare/classify.ts';
 import type { Progress, Totals } from '../compare/comparison.ts';
-import { formatTime } from '../compare/window.ts';
-import type { Window } from '../compare/window.ts';
+import { formatTime, type Window } from '../compare/window.ts';
 import { formatPosition } from '../../position.ts';
 
 /** An event that differs, without anything of its context. */
@@ -144,7 +141,7 @@ const WIDTH = 24;
 const STEPS = {
   waiting: 'waiting for the streamer',
   counting: 'comparing hours',
-  'looking again': 'looking again at what differs',
+  'comparing again': 'comparing again what differs',
 } as const;
 
 /** One line that is written over and over, on a terminal only. */

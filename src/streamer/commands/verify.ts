@@ -1,50 +1,99 @@
-import { Comparison, deliveredSnapshot } from '../compare/comparison.ts';
-import type { ComparisonOptions, Progress } from '../compare/comparison.ts';
+import { Comparison, deliveredSnapshot, type ComparisonOptions, type Progress } from '../compare/comparison.ts';
 import { SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
-import { readConfig } from '../config.ts';
-import type { Config } from '../config.ts';
+import { parseDuration, readWindow, type Window } from '../compare/window.ts';
+import { readConfig, type Config } from '../config.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { sourceOf } from '../ledger/row.ts';
 import { Database } from '../source/database.ts';
 import { checkServer } from '../source/server.ts';
-import { parseVerifyArgs, VERIFY_HELP } from './verify-args.ts';
-import type { VerifyOptions } from './verify-args.ts';
-import { Findings, printReport, ProgressLine } from './verify-report.ts';
-import type { VerifyReport } from './verify-report.ts';
+import { parseUsage, refusePositionals } from './usage.ts';
+import { Findings, printReport, ProgressLine, type VerifyReport } from './verify-report.ts';
+
+const HELP = `Usage: pg-outbox-clickhouse verify [options]
+
+Proves that outbox.event and ClickHouse hold the same events, each as often, while both are in use. Takes a snapshot in
+Postgres, waits until the streamer has delivered all that it shows, and compares. Reads only.
+
+Options
+  --from <time>   dates of events (event_date_time) from here on, included
+  --to <time>     up to here, excluded. A time is ISO 8601 (UTC without an offset) or a duration back from now: 90s, 30m,
+                  24h, 7d. Without both: all that outbox.event still has
+  --wait <time>   how long the streamer may take to deliver (60s). 0 does not wait: what is not delivered counts as missing
+  --limit <n>     how many events of each kind are named (20)
+  --json          one JSON document on stdout
+
+What it finds
+  missing         in Postgres, not in ClickHouse
+  double          more often in ClickHouse than in Postgres
+  altered         in both, with another date, version, type, environment, trace or text
+  extra           in ClickHouse alone, although the outbox still has the events of that time
+  quarantined     refused by ClickHouse and in quarantine; discarded: given up by an operator
+  expired         in ClickHouse alone, because the outbox was emptied up to there
+
+Exit codes
+  0 nothing missing, double, altered or extra   1 differences, or not comparable   2 wrong usage or configuration
+`;
 
 /** The longest silence of ClickHouse; while it works on a statement it gives signs of life more often. */
 const SILENCE_MS = 10 * 60_000;
 const TICK_MS = 1000;
+const MAX_LIMIT = 100_000;
+const MAX_WAIT_MS = 86_400_000;
+
+export interface VerifyOptions {
+  readonly window: Window;
+  readonly waitMs: number;
+  readonly limit: number;
+}
 
 /** `pg-outbox-clickhouse verify`: returns the exit code. Throws OutboxErrors. */
 export async function verifyCommand(
   args: string[],
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<number> {
-  const options = parseVerifyArgs(args, Date.now());
-  if (options === 'help') {
-    process.stdout.write(VERIFY_HELP);
-    return 0;
-  }
-  if ('problems' in options) {
-    process.stderr.write(`${options.problems.join('\n')}\n\n${VERIFY_HELP}`);
-    return 2;
-  }
+  const nowMs = Date.now();
+  const usage = parseUsage(args, {
+    options: {
+      from: { type: 'string' },
+      to: { type: 'string' },
+      wait: { type: 'string', default: '60s' },
+      limit: { type: 'string', default: '20' },
+      json: { type: 'boolean', default: false },
+    },
+    help: HELP,
+    check: ({ positionals, values }) =>
+      refusePositionals({ positionals }) ?? (readOptions(values, nowMs).problems.join('\n') || undefined),
+  });
+  if (typeof usage === 'number') return usage;
+  const { json } = usage.values;
   const line = new ProgressLine(process.stderr);
   let latest: Progress = { step: 'waiting' };
   // the seconds go on while a server works
   const ticker = setInterval(() => line.show(latest), TICK_MS);
   try {
-    const report = await verify(readConfig(env), options, (progress) => {
+    const report = await verify(readConfig(env), readOptions(usage.values, nowMs), (progress) => {
       latest = progress;
     });
     line.clear();
-    process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report));
+    process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report));
     return report.identical ? 0 : 1;
   } finally {
     line.clear();
     clearInterval(ticker);
   }
+}
+
+/** The options, and every problem with them. */
+function readOptions(
+  values: { from?: string | undefined; to?: string | undefined; wait: string; limit: string },
+  nowMs: number,
+): VerifyOptions & { problems: string[] } {
+  const { window, problems } = readWindow(values, nowMs);
+  const waitMs = parseDuration(values.wait) ?? Infinity;
+  if (waitMs > MAX_WAIT_MS) problems.push('--wait must be a duration such as 60s, of a day at most');
+  const limit = /^\d{1,6}$/.test(values.limit) ? Number(values.limit) : Infinity;
+  if (limit > MAX_LIMIT) problems.push(`--limit must be a whole number up to ${MAX_LIMIT}`);
+  return { window, waitMs, limit, problems };
 }
 
 /** Compares outbox.event with ClickHouse. Throws OUTBOX_PG_*, OUTBOX_CH_*, OUTBOX_SYSTEM_CHANGED, OUTBOX_VERIFY_*. */
@@ -83,7 +132,7 @@ export async function verify(
     const comparison = new Comparison(comparing, snapshot);
     const findings = new Findings(options.limit);
     for await (const difference of comparison.differences()) findings.add(difference);
-    await snapshot.end();
+    await snapshot.close();
     const { lsn } = snapshot.horizon;
     return findings.report(comparison.totals, { source, window, snapshotLsn: lsn, deliveredLsn: reached });
   } finally {

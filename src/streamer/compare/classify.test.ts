@@ -1,7 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { classify } from './classify.ts';
-import type { Kind, SetAside } from './classify.ts';
+import { classify, type Kind, type SetAside } from './classify.ts';
 import { FIELDS } from './digest.ts';
 import type { OutboxRow } from './outbox.ts';
 import type { TableRow } from './table.ts';

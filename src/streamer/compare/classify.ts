@@ -1,5 +1,5 @@
 import { FIELDS } from './digest.ts';
-import type { Rows, Unequal } from './merge.ts';
+import type { Copies, Unequal } from './merge.ts';
 import type { OutboxRow } from './outbox.ts';
 import type { TableRow } from './table.ts';
 
@@ -79,11 +79,11 @@ class Counter<Row> {
   readonly #rows: { row: Row; count: number }[];
   #index = 0;
 
-  constructor(rows: readonly Rows<Row>[]) {
+  constructor(rows: readonly Copies<Row>[]) {
     this.#rows = rows.map((rowsOf) => ({ ...rowsOf }));
   }
 
-  get head(): Rows<Row> | undefined {
+  get head(): Copies<Row> | undefined {
     return this.#rows[this.#index];
   }
 

@@ -1,16 +1,12 @@
 import type { Lsn } from '../../lsn.ts';
 import { LAST_US } from '../batch/time.ts';
 import type { Database } from '../source/database.ts';
-import { classify } from './classify.ts';
-import type { Difference, SetAside } from './classify.ts';
+import { classify, type Difference, type SetAside } from './classify.ts';
 import { untilDelivered } from '../ledger/delivered.ts';
 import { unequal } from './merge.ts';
-import { OutboxSnapshot } from './outbox.ts';
-import type { Bucket } from './outbox.ts';
-import { TableView } from './table.ts';
-import type { TableOptions } from './table.ts';
-import { Ranges } from './window.ts';
-import type { Range, Window } from './window.ts';
+import { OutboxSnapshot, type Bucket } from './outbox.ts';
+import { TableView, type TableOptions } from './table.ts';
+import { Ranges, type Range, type Window } from './window.ts';
 
 /** Ids that are held in memory, and looked at once more together. */
 const MAX_SUSPECTS = 100_000;
@@ -34,7 +30,7 @@ export interface ComparisonOptions extends TableOptions {
 }
 
 export type Progress =
-  | { readonly step: 'waiting' | 'counting' | 'looking again' }
+  | { readonly step: 'waiting' | 'counting' | 'comparing again' }
   | { readonly step: 'comparing'; readonly done: number; readonly of: number };
 
 /** What is known once all differences have been told. */
@@ -120,7 +116,7 @@ export class Comparison {
   /** The same for a number of ids, with a snapshot of now: what was committed while we looked is there on both sides. */
   async *#again(ids: readonly string[], expiredBefore: bigint): AsyncGenerator<Difference, void, undefined> {
     const { second, ask, slot, waitMs } = this.#options;
-    this.#progress({ step: 'looking again' });
+    this.#progress({ step: 'comparing again' });
     const snapshot = second === undefined ? this.#snapshot : await OutboxSnapshot.take(second);
     try {
       if (second !== undefined) await untilDelivered(ask, slot, snapshot.horizon.lsn, waitMs);
@@ -134,7 +130,7 @@ export class Comparison {
       }
       this.totals.cleared += ids.length - unlike;
     } finally {
-      if (second !== undefined) await snapshot.end();
+      if (second !== undefined) await snapshot.close();
     }
   }
 
@@ -175,6 +171,6 @@ export async function deliveredSnapshot(
   const { first, ask, slot, waitMs, onProgress } = options;
   onProgress?.({ step: 'waiting' });
   const snapshot = await OutboxSnapshot.take(first);
-  const { lsn } = await untilDelivered(ask, slot, snapshot.horizon.lsn, waitMs);
-  return { snapshot, reached: lsn };
+  const reached = await untilDelivered(ask, slot, snapshot.horizon.lsn, waitMs);
+  return { snapshot, reached };
 }

@@ -1,7 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { unequal } from './merge.ts';
-import type { Keyed, Rows, Unequal } from './merge.ts';
+import { unequal, type Keyed, type Copies, type Unequal } from './merge.ts';
 
 /** Few ids and few digests, so that equal ones are frequent. */
 const row = fc.record({
@@ -22,7 +21,7 @@ async function* chunked(rows: readonly Keyed[], sizes: Iterator<number>): AsyncG
 const sorted = (rows: readonly Keyed[]): Keyed[] =>
   rows.toSorted((a, b) => (a.id + a.digest < b.id + b.digest ? -1 : 1));
 
-const counted = (rows: readonly Rows<Keyed>[]): Record<string, number> =>
+const counted = (rows: readonly Copies<Keyed>[]): Record<string, number> =>
   Object.fromEntries(rows.map(({ row: { digest }, count }) => [digest, count]));
 
 const plain = ({ id, leftRows, rightRows, left, copies, right }: Unequal<Keyed, Keyed>) => ({

@@ -5,7 +5,7 @@ export interface Keyed {
 }
 
 /** So many equal rows, by the last of them. */
-export interface Rows<Row> {
+export interface Copies<Row> {
   readonly row: Row;
   readonly count: number;
 }
@@ -17,11 +17,11 @@ export interface Unequal<Left, Right> {
   readonly leftRows: number;
   readonly rightRows: number;
   /** More often, or only, on the left. */
-  readonly left: readonly Rows<Left>[];
+  readonly left: readonly Copies<Left>[];
   /** More often on the right than on the left, where they are too. */
-  readonly copies: readonly Rows<Right>[];
+  readonly copies: readonly Copies<Right>[];
   /** On the right alone. */
-  readonly right: readonly Rows<Right>[];
+  readonly right: readonly Copies<Right>[];
 }
 
 /**
@@ -69,9 +69,9 @@ class Leftovers<Left, Right> implements Unequal<Left, Right> {
   readonly id: string;
   leftRows = 0;
   rightRows = 0;
-  readonly left: Rows<Left>[] = [];
-  readonly copies: Rows<Right>[] = [];
-  readonly right: Rows<Right>[] = [];
+  readonly left: Copies<Left>[] = [];
+  readonly copies: Copies<Right>[] = [];
+  readonly right: Copies<Right>[] = [];
 
   constructor(id: string) {
     this.id = id;
@@ -81,7 +81,7 @@ class Leftovers<Left, Right> implements Unequal<Left, Right> {
     return this.left.length + this.copies.length + this.right.length > 0;
   }
 
-  add(a: Rows<Left> | undefined, b: Rows<Right> | undefined): void {
+  add(a: Copies<Left> | undefined, b: Copies<Right> | undefined): void {
     const surplus = (a?.count ?? 0) - (b?.count ?? 0);
     this.leftRows += a?.count ?? 0;
     this.rightRows += b?.count ?? 0;
@@ -98,7 +98,7 @@ class Runs<Row extends Keyed> {
   #ended = false;
   /** The run being counted; it is the head once another row or the end follows. */
   #run: { row: Row; count: number } | undefined;
-  head: Rows<Row> | undefined;
+  head: Copies<Row> | undefined;
 
   constructor(chunks: AsyncIterable<readonly Row[]>) {
     this.#chunks = chunks[Symbol.asyncIterator]();

@@ -1,7 +1,7 @@
 import type pg from 'pg';
-import { parseLsn } from '../../lsn.ts';
 import type { Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
+import { writtenTo } from '../source/wal-end.ts';
 import { OUTBOX_BUCKET, OUTBOX_FIELDS, OUTBOX_ROWS, OUTBOX_SUM } from './digest.ts';
 import type { Keyed } from './merge.ts';
 import type { Range, Window } from './window.ts';
@@ -63,7 +63,7 @@ export class OutboxSnapshot {
     this.horizon = horizon;
   }
 
-  /** Begins a transaction on the connection, which has SNAPSHOT_PARAMETERS and serves nothing else until `end`. */
+  /** Begins a transaction on the connection, which has SNAPSHOT_PARAMETERS and serves nothing else until `close`. */
   static async take(db: Database): Promise<OutboxSnapshot> {
     await begin(db);
     // before the snapshot: a TRUNCATE in between would show an empty bucket
@@ -83,7 +83,7 @@ export class OutboxSnapshot {
     return new OutboxSnapshot(db, { lsn, us: BigInt(rows[0]!.us) });
   }
 
-  async end(): Promise<void> {
+  async close(): Promise<void> {
     await this.#db.query('ROLLBACK');
   }
 
@@ -167,27 +167,6 @@ async function begin(db: Database): Promise<void> {
     "SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL",
   );
   await db.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-}
-
-/** The commit records of all that was committed so far lie before it, and a stream that has delivered all of it gets there. */
-export async function writtenTo(db: Database): Promise<Lsn> {
-  const { rows } = await db.query<{ lsn: string; page: number; segment: string }>(
-    `SELECT pg_current_wal_insert_lsn() AS lsn, current_setting('wal_block_size')::int AS page,
-            pg_size_bytes(current_setting('wal_segment_size')) AS segment`,
-  );
-  const { lsn, page, segment } = rows[0]!;
-  return recordEnd(parseLsn(lsn), page, Number(segment));
-}
-
-/**
- * The insert position is where the next record begins. Right behind a page that is full, that is behind the next page's
- * header, where no record ends: a slot without anything new would never get there.
- */
-export function recordEnd(insertLsn: Lsn, pageBytes: number, segmentBytes: number): Lsn {
-  const [shortHeader, longHeader] = [24, 40];
-  if (insertLsn % segmentBytes === longHeader) return insertLsn - longHeader;
-  if (insertLsn % segmentBytes > pageBytes && insertLsn % pageBytes === shortHeader) return insertLsn - shortHeader;
-  return insertLsn;
 }
 
 function int8range({ from, to }: Window | Range): string {

@@ -1,7 +1,6 @@
 import * as fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { FIRST_US, LAST_US } from '../batch/time.ts';
-import { recordEnd } from './outbox.ts';
 import { BUCKET_US, formatTime, parseDuration, parseTime, Ranges } from './window.ts';
 
 const NOW = Date.UTC(2024, 1, 29, 12);
@@ -75,17 +74,4 @@ test('few buckets are covered exactly', () => {
     { from: hour(5), to: hour(6) },
     { from: hour(7), to: hour(9) },
   ]);
-});
-
-describe('the end of the last record, by the insert position', () => {
-  const [page, segment] = [8192, 16 * 2 ** 20];
-  test.each([
-    ['behind a page’s header: the page’s start', 5 * page + 24, 5 * page],
-    ['behind a segment’s header: the segment’s start', 3 * segment + 40, 3 * segment],
-    ['within a page', 5 * page + 32, 5 * page + 32],
-    ['as far into a page as a segment’s header is long', 5 * page + 40, 5 * page + 40],
-    ['at a page’s start', 5 * page, 5 * page],
-  ])('%s', (_, insert, end) => {
-    expect(recordEnd(insert, page, segment)).toBe(end);
-  });
 });

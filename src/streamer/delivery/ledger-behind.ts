@@ -1,31 +1,22 @@
 import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
-import type { Logger } from '../observe/log.ts';
-import type { ClickHouse } from '../clickhouse/client.ts';
+import { formatPosition } from '../../position.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { LedgerState } from '../ledger/row.ts';
-import { formatPosition } from '../../position.ts';
+import type { Attachment } from './attachment.ts';
 
 /** Not a repair's, whose LSNs are no multiples of eight, also where they went through quarantine. */
 const OF_THE_STREAM = 'lsn % 8 = 0';
 
-export interface ReachOptions {
-  readonly clickhouse: ClickHouse;
-  readonly ledger: Pick<Ledger, 'state' | 'distrust'>;
-  readonly table: string;
-  /** System identifier and slot. */
-  readonly source: string;
-  readonly log: Logger;
-  readonly signal: AbortSignal;
-}
+type Scope = Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal'>;
 
 /**
- * Looks whether ClickHouse holds more than the ledger knows of: so shows a restored disk, or a ledger write that was lost. Then
- * the ledger is not believed. Throws OutboxErrors OUTBOX_CH_*, OUTBOX_EPOCH_LOST.
+ * Detects that ClickHouse holds more than the ledger knows of, because a disk was restored or a ledger write was lost. Then the
+ * ledger is not believed. Throws OutboxErrors OUTBOX_CH_*, OUTBOX_EPOCH_LOST.
  */
-export async function checkReach(options: ReachOptions): Promise<void> {
-  const { ledger, log } = options;
-  const { rows, lastLsn } = await unknown(options, ledger.state);
+export async function detectLedgerBehind(scope: Scope, ledger: Pick<Ledger, 'state' | 'distrust'>): Promise<void> {
+  const { log } = scope;
+  const { rows, lastLsn } = await unknownRows(scope, ledger.state);
   if (rows === 0 || lastLsn < ledger.state.readBackBelow) return;
   log.error(
     { err: new OutboxError('OUTBOX_LEDGER_BEHIND'), rows, lastLsn: formatPosition({ lsn: lastLsn, seq: 0 }) },
@@ -38,8 +29,8 @@ export async function checkReach(options: ReachOptions): Promise<void> {
  * Rows of this source behind what the ledger has as delivered, other than those of its pending insert, which carry that
  * intent's time: how many, and the LSN of the last.
  */
-async function unknown(
-  { clickhouse, table, source, signal }: ReachOptions,
+async function unknownRows(
+  { clickhouse, table, source, signal }: Scope,
   { delivered: { lsn, seq }, pending }: LedgerState,
 ): Promise<{ rows: number; lastLsn: Lsn }> {
   const [found] = await clickhouse.select<{ rows: string; last: string }>(

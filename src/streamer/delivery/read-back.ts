@@ -2,34 +2,26 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
 import type { Batch } from '../batch/batch.ts';
 import { eventIdOf, positionOf } from '../batch/event.ts';
-import { countRows, runsOf } from '../batch/rows.ts';
-import type { Rows } from '../batch/rows.ts';
-import type { Logger } from '../observe/log.ts';
-import { Repeats } from '../observe/log-throttle.ts';
-import type { ClickHouse } from '../clickhouse/client.ts';
+import { countRows, runsOf, type Rows } from '../batch/rows.ts';
+import { LogThrottle } from '../observe/log-throttle.ts';
+import type { Attachment } from './attachment.ts';
 
 const RUNNING_POLL_MS = 500;
 /** An insert that is given up is mostly gone by then. */
 const RUNNING_LONG_MS = 5000;
 
-export interface ReadBackOptions {
-  readonly clickhouse: ClickHouse;
-  readonly table: string;
-  /** System identifier and slot. */
-  readonly source: string;
-  /** Whose inserts are waited for. */
-  readonly kind: 'stream' | 'repair' | 'any';
-  readonly log: Logger;
-  readonly signal: AbortSignal;
-  readonly stop: AbortSignal;
-}
-
 /** Asks ClickHouse what it holds, where neither the ledger nor a token can tell. */
 export class ReadBack {
-  readonly #options: ReadBackOptions;
+  readonly #attachment: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal' | 'stop'>;
+  readonly #kind: Attachment['origin'] | 'any';
 
-  constructor(options: ReadBackOptions) {
-    this.#options = options;
+  /** @param kind whose inserts are waited for */
+  constructor(
+    attachment: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal' | 'stop'>,
+    kind: Attachment['origin'] | 'any',
+  ) {
+    this.#attachment = attachment;
+    this.#kind = kind;
   }
 
   /**
@@ -38,25 +30,25 @@ export class ReadBack {
    * Throws OUTBOX_CH_UNAVAILABLE when a stop is asked for before that, and so before `purpose`.
    */
   async quiet(quietAt: number, purpose: string): Promise<void> {
-    const { clickhouse, source, kind, log, signal } = this.#options;
+    const { clickhouse, source, log, signal } = this.#attachment;
     const waitMs = Math.max(0, Math.round(quietAt - performance.now()));
     if (waitMs > 0) {
       log.warn({ waitMs }, 'waiting until no earlier insert can be under way');
       await this.#pause(waitMs, purpose);
     }
-    const repeats = new Repeats();
+    const throttle = new LogThrottle();
     const began = performance.now();
     for (;;) {
       const [running] = await clickhouse.select<{ n: string }>(
         `SELECT toString(count()) AS n FROM system.processes
           WHERE startsWith(query_id, {source:String}) AND NOT startsWith(query_id, concat({source:String}, 'quarantine/'))
             AND ({kind:String} = 'any' OR startsWith(query_id, concat({source:String}, 'repair/')) = ({kind:String} = 'repair'))`,
-        { source: `${source}/`, kind },
+        { source: `${source}/`, kind: this.#kind },
         signal,
       );
       if (running?.n === '0') return;
       const waitedMs = Math.round(performance.now() - began);
-      if (waitedMs > RUNNING_LONG_MS && repeats.level('running') !== 'debug')
+      if (waitedMs > RUNNING_LONG_MS && throttle.level('running') !== 'debug')
         log.warn({ inserts: Number(running?.n), waitedMs }, 'waiting for earlier inserts that ClickHouse still runs');
       await this.#pause(RUNNING_POLL_MS, purpose);
     }
@@ -85,7 +77,7 @@ export class ReadBack {
   }
 
   async #select<Row>(what: string, batch: Batch, rows: Rows): Promise<Row[]> {
-    const { clickhouse, table, source, signal } = this.#options;
+    const { clickhouse, table, source, signal } = this.#attachment;
     const first = positionOf(batch, rows.from);
     const last = positionOf(batch, rows.to - 1);
     return clickhouse.select<Row>(
@@ -98,7 +90,7 @@ export class ReadBack {
   }
 
   async #pause(ms: number, purpose: string): Promise<void> {
-    const { signal, stop } = this.#options;
+    const { signal, stop } = this.#attachment;
     await sleep(ms, undefined, { signal: AbortSignal.any([signal, stop]) }).catch(() => undefined);
     signal.throwIfAborted();
     if (stop.aborted) throw new OutboxError('OUTBOX_CH_UNAVAILABLE', { detail: `stopped before ${purpose}` });

@@ -1,30 +1,20 @@
 import { OutboxError } from '../../errors.ts';
-import type { Logger } from '../observe/log.ts';
-import type { ClickHouse } from '../clickhouse/client.ts';
-import type { DeliveryLedger } from '../ledger/ledger.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import type { Target } from '../clickhouse/views.ts';
+import type { Attachment } from './attachment.ts';
 
-export interface TargetWatchOptions {
-  readonly clickhouse: ClickHouse;
-  readonly ledger: Pick<DeliveryLedger, 'state' | 'readBackUpTo'>;
-  readonly table: string;
-  readonly log: Logger;
-  readonly signal: AbortSignal;
-}
-
-/** Keeps an eye on the table and its views: they may change at any time, and what they forget must be looked for. */
+/** Checks the table and its views again and again: they may change at any time, and what they forget must be looked for. */
 export class TargetWatch {
-  readonly #options: TargetWatchOptions;
+  readonly #attachment: Pick<Attachment, 'clickhouse' | 'ledger' | 'table' | 'log' | 'signal'>;
   #target: Target = { views: 0, doubtful: [], tables: [], remembersMs: Infinity };
   #warnedOf: readonly string[] = [];
   #doubts = 0;
 
-  constructor(options: TargetWatchOptions) {
-    this.#options = options;
+  constructor(attachment: Pick<Attachment, 'clickhouse' | 'ledger' | 'table' | 'log' | 'signal'>) {
+    this.#attachment = attachment;
   }
 
-  /** As the last good look showed it. */
+  /** As the last good check showed it. */
   get target(): Target {
     return this.#target;
   }
@@ -35,8 +25,8 @@ export class TargetWatch {
   }
 
   /** Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_UNSUITABLE, or what the question itself ran into. */
-  async look(): Promise<void> {
-    const { clickhouse, ledger, table, signal } = this.#options;
+  async check(): Promise<void> {
+    const { clickhouse, ledger, table, signal } = this.#attachment;
     try {
       this.#target = await checkTarget(clickhouse, table, signal);
     } catch (error) {
@@ -55,7 +45,7 @@ export class TargetWatch {
     if (String(problems) === String(this.#warnedOf)) return;
     this.#warnedOf = problems;
     if (problems.length > 0)
-      this.#options.log.warn(
+      this.#attachment.log.warn(
         { err: new OutboxError('OUTBOX_CH_VIEW_FORGETS', { problems }) },
         'views may count events twice',
       );

@@ -26,11 +26,11 @@ function traced(): { batchTrace: BatchTrace; exporter: InMemorySpanExporter; com
   return { batchTrace: new BatchTrace(batch!, OPTIONS), exporter, complaints };
 }
 
-test('a batch whose settling write fails, and that is abandoned then, ends once, with the error', async () => {
+test('BatchTrace of a batch whose settling write fails ends once, with the error', async () => {
   const { batchTrace, exporter, complaints } = traced();
   const error = new OutboxError('OUTBOX_EPOCH_LOST');
-  await expect(batchTrace.settle(async () => Promise.reject(error))).rejects.toBe(error);
-  batchTrace.abandon();
+  await expect(batchTrace.settling(async () => Promise.reject(error))).rejects.toBe(error);
+  batchTrace.close();
   const spans = exporter.getFinishedSpans();
   expect(spans.map(({ name, attributes }) => [name, attributes['error.type']])).toEqual([
     ['process outbox', 'OUTBOX_EPOCH_LOST'],
@@ -39,15 +39,15 @@ test('a batch whose settling write fails, and that is abandoned then, ends once,
   expect(complaints).toEqual([]);
 });
 
-test('one that is abandoned before ends without an error; one that is settled shows itself to the sender', async () => {
+test('BatchTrace ends without an error when it is closed early, and adds a span to the sender’s trace when it is settled', async () => {
   const abandoned = traced();
-  abandoned.batchTrace.abandon();
+  abandoned.batchTrace.close();
   expect(abandoned.exporter.getFinishedSpans().map(({ name, status }) => [name, status.code])).toEqual([
     ['process outbox', 0],
   ]);
   trace.disable();
   const settled = traced();
-  await settled.batchTrace.settle(async () => Promise.resolve());
+  await settled.batchTrace.settling(async () => Promise.resolve());
   const deliver = settled.exporter.getFinishedSpans().find(({ name }) => name === 'deliver');
   expect(deliver?.spanContext().traceId).toBe(TRACE_ID);
   expect(deliver?.attributes['outbox.source']).toBe(OPTIONS.source);

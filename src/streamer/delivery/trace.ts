@@ -1,12 +1,21 @@
-import { context, isSpanContextValid, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
-import type { Attributes, Context, HrTime, Span, SpanContext } from '@opentelemetry/api';
-import { OutboxError } from '../../errors.ts';
+import {
+  context,
+  isSpanContextValid,
+  ROOT_CONTEXT,
+  SpanKind,
+  trace,
+  type Attributes,
+  type Context,
+  type HrTime,
+  type Span,
+  type SpanContext,
+} from '@opentelemetry/api';
 import { PACKAGE_NAME } from '../../package.ts';
-import { formatTraceparent } from '../../traceparent.ts';
 import { committedSecondsOf } from '../batch/age.ts';
 import type { Batch } from '../batch/batch.ts';
 import { eventIdOf } from '../batch/event.ts';
 import type { Producer } from '../batch/producers.ts';
+import { markFailed } from '../observe/active-span.ts';
 
 /** https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/ */
 const MESSAGING = { 'messaging.system': 'pg_outbox', 'messaging.destination.name': 'outbox' };
@@ -29,7 +38,7 @@ export class BatchTrace {
   readonly #options: TraceOptions;
   readonly #span: Span;
   readonly #context: Context;
-  readonly #deliveries: readonly Delivery[];
+  readonly #deliveries: readonly DeliverSpan[];
 
   constructor(batch: Batch, options: TraceOptions) {
     this.#options = options;
@@ -63,12 +72,12 @@ export class BatchTrace {
     this.#context = trace.setSpan(ROOT_CONTEXT, this.#span);
   }
 
-  async intend<T>(work: () => Promise<T>): Promise<T> {
+  async recording<T>(work: () => Promise<T>): Promise<T> {
     return this.#step('intend', SpanKind.INTERNAL, {}, work);
   }
 
   /** https://opentelemetry.io/docs/specs/semconv/db/database-spans/ */
-  async insert<T>(work: () => Promise<T>): Promise<T> {
+  async inserting<T>(work: () => Promise<T>): Promise<T> {
     const { hostname, port, protocol, pathname } = new URL(this.#options.clickhouseUrl);
     const attributes = {
       'db.system.name': 'clickhouse',
@@ -83,7 +92,7 @@ export class BatchTrace {
   }
 
   /** The step that settles the batch. After it the trace is complete. */
-  async settle<T>(work: () => Promise<T>): Promise<T> {
+  async settling<T>(work: () => Promise<T>): Promise<T> {
     const attributes = { ...MESSAGING, 'messaging.operation.name': 'settle', 'messaging.operation.type': 'settle' };
     const written = await this.#step('settle', SpanKind.CLIENT, attributes, work);
     for (const delivery of this.#deliveries) this.#tell(delivery);
@@ -92,7 +101,7 @@ export class BatchTrace {
   }
 
   /** The batch will not be settled here: the next session does it. */
-  abandon(): void {
+  close(): void {
     // a step that failed has ended it
     if (this.#span.isRecording()) this.#span.end();
   }
@@ -113,8 +122,8 @@ export class BatchTrace {
     }
   }
 
-  /** Shows the delivery to who opens the trace of the request: sampled as that one is, and linked to what was done for it. */
-  #tell({ sender, startTime, attributes }: Delivery): void {
+  /** Shows the delivery in the trace of the request: sampled as that one is, and linked to what was done for it. */
+  #tell({ sender, startTime, attributes }: DeliverSpan): void {
     if (!isSpanContextValid(sender)) return;
     const parent = trace.setSpanContext(ROOT_CONTEXT, sender);
     const links = [{ context: this.#span.spanContext() }];
@@ -124,13 +133,13 @@ export class BatchTrace {
 }
 
 /** A span `deliver` to be made once the batch is settled. */
-interface Delivery {
+interface DeliverSpan {
   readonly sender: SpanContext;
   readonly startTime: HrTime;
   readonly attributes: Attributes;
 }
 
-function deliveryOf(batch: Batch, producer: Producer, source: string): Delivery {
+function deliveryOf(batch: Batch, producer: Producer, source: string): DeliverSpan {
   // the server's clock may be ahead
   const seconds = Math.min(committedSecondsOf(batch, producer.row), Date.now() / 1000);
   return {
@@ -152,33 +161,4 @@ function deliveryOf(batch: Batch, producer: Producer, source: string): Delivery 
 function senderOf({ traceparent }: Producer): SpanContext {
   const [, traceId = '', spanId = '', flags = ''] = traceparent.split('-');
   return { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true };
-}
-
-/** Headers that carry the active span to another service; none without one. */
-export function traceHeaders(): Record<string, string> {
-  const span = trace.getActiveSpan();
-  const traceparent = span && formatTraceparent(span.spanContext());
-  return traceparent === undefined ? {} : { traceparent };
-}
-
-/** Notes on the active span that its work failed and will be repeated. */
-export function traceRetry(error: OutboxError, attempts: number): void {
-  const span = trace.getActiveSpan();
-  span?.addEvent('retry', { ...errorAttributes(error), 'outbox.attempt': attempts });
-  span?.setAttribute('outbox.attempts', attempts + 1);
-}
-
-function markFailed(span: Span, error: unknown): void {
-  span.setAttributes(errorAttributes(error));
-  span.setStatus({
-    code: SpanStatusCode.ERROR,
-    message: error instanceof OutboxError ? error.code : 'unexpected error',
-  });
-}
-
-/** https://opentelemetry.io/docs/specs/semconv/general/recording-errors/ */
-function errorAttributes(error: unknown): Attributes {
-  if (!(error instanceof OutboxError)) return { 'error.type': '_OTHER' };
-  const status = error.clickhouseCode ?? error.sqlState;
-  return { 'error.type': error.code, ...(status === undefined ? {} : { 'db.response.status_code': String(status) }) };
 }

@@ -1,12 +1,13 @@
-import { parseLsn } from '../../lsn.ts';
-import { noLedger, sourceOf } from './row.ts';
+import { OutboxError } from '../../errors.ts';
+import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { checkPublication } from '../source/publication.ts';
 import { serverOf } from '../source/server.ts';
-import type { Server } from '../source/server.ts';
 import { checkSlot } from '../source/slot.ts';
+import { overviewOf, type LedgerOverview } from './overview.ts';
+import { noLedger } from './row.ts';
 
-/** What is known of a stream before it is repaired. */
+/** What is known of a stream before it is repaired, or relied upon. */
 export interface Examined {
   /** `<system identifier>/<slot>`. */
   readonly source: string;
@@ -16,55 +17,55 @@ export interface Examined {
   readonly gap: string | undefined;
 }
 
-interface SlotRow {
-  lost: boolean;
-  confirmed: string | null;
-}
-
-interface LedgerRow {
-  timeline: number | null;
-  publication: string | null;
-  acked: string | null;
-  reached: string;
-  repairing: boolean;
+interface HeldSlot {
+  readonly isLost: boolean;
+  readonly confirmed: Lsn | undefined;
 }
 
 /**
- * Looks at slot, ledger and publication, in this order: beside a streamer that goes on, the slot is never ahead of what the
+ * Examines slot, ledger and publication, in this order: beside a streamer that goes on, the slot is never ahead of what the
  * ledger allows a moment later. Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_PUBLICATION_MISSING, and
  * OUTBOX_SLOT_INVALID where the slot is somebody else's.
  */
 export async function examine(db: Database, slot: string): Promise<Examined> {
-  const source = await sourceOf(db, slot);
-  const slots = await db.query<SlotRow>(
+  const held = await heldSlot(db, slot);
+  if (held?.isLost === false) await checkSlot(db, slot);
+  const ledger = await overviewOf(db, slot);
+  if (ledger === undefined) throw noLedger(slot);
+  if (!ledger.isOfThisSystem) throw new OutboxError('OUTBOX_SYSTEM_CHANGED');
+  // after the ledger, which is never ahead of WAL that is there
+  const { walEnd } = await serverOf(db);
+  const { identity } = await checkPublication(db);
+  const gap = gapOf(held, ledger, walEnd, identity);
+  return { source: ledger.source, publication: identity, slotExists: held !== undefined, gap };
+}
+
+/** `checkSlot` refuses a slot that is lost, which a repair can deal with. */
+async function heldSlot(db: Database, slot: string): Promise<HeldSlot | undefined> {
+  const { rows } = await db.query<{ lost: boolean; confirmed: string | null }>(
     `SELECT coalesce(wal_status = 'lost', false) AS lost, confirmed_flush_lsn AS confirmed
        FROM pg_replication_slots WHERE slot_name = $1`,
     [slot],
   );
-  const [held] = slots.rows;
-  if (held?.lost === false) await checkSlot(db, slot);
-  const ledgers = await db.query<LedgerRow>(
-    `SELECT timeline, publication, acked_lsn AS acked, coalesce(pending_lsn, delivered_lsn) AS reached,
-            repair_began_at IS NOT NULL AS repairing
-       FROM outbox.stream WHERE slot_name = $1`,
-    [slot],
-  );
-  const [ledger] = ledgers.rows;
-  if (ledger === undefined) throw noLedger(slot);
-  // after the ledger, which is never ahead of WAL that is there
-  const server = await serverOf(db);
-  const { identity } = await checkPublication(db);
-  return { source, publication: identity, slotExists: held !== undefined, gap: gapOf(held, ledger, server, identity) };
+  const [row] = rows;
+  if (row === undefined) return undefined;
+  return { isLost: row.lost, confirmed: row.confirmed === null ? undefined : parseLsn(row.confirmed) };
 }
 
-function gapOf(held: SlotRow | undefined, ledger: LedgerRow, server: Server, publication: string): string | undefined {
-  if (ledger.repairing) return 'an earlier repair has not ended';
+function gapOf(
+  held: HeldSlot | undefined,
+  ledger: LedgerOverview,
+  walEnd: Lsn,
+  publication: string,
+): string | undefined {
+  const { acked, delivered, pending, timeline, serverTimeline } = ledger;
+  if (ledger.isRepairing) return 'an earlier repair has not ended';
   if (held === undefined) return 'the slot does not exist';
-  if (held.lost) return 'the slot is invalidated';
-  if (ledger.publication !== null && ledger.publication !== publication) return 'the publication was changed';
-  if (parseLsn(ledger.reached) > server.walEnd) return 'the ledger is ahead of the server’s WAL';
-  const isSameTimeline = ledger.timeline === null || ledger.timeline === server.timeline;
-  const isAhead = ledger.acked !== null && held.confirmed !== null && parseLsn(held.confirmed) > parseLsn(ledger.acked);
+  if (held.isLost) return 'the slot is invalidated';
+  if (ledger.publication !== undefined && ledger.publication !== publication) return 'the publication was changed';
+  if ((pending?.lsn ?? delivered.lsn) > walEnd) return 'the ledger is ahead of the server’s WAL';
+  const isSameTimeline = timeline === undefined || timeline === serverTimeline;
+  const isAhead = acked !== undefined && held.confirmed !== undefined && held.confirmed > acked;
   if (isSameTimeline && isAhead) return 'the slot was made again or advanced by somebody else';
   return undefined;
 }

@@ -1,7 +1,10 @@
+import { parseLsn, type Lsn } from '../../lsn.ts';
 import { PACKAGE_NAME } from '../../package.ts';
 import type { Database } from '../source/database.ts';
+import { PUBLISHED_LSN, PUBLISHED_OLDEST_MS } from './published.ts';
+import { noLedger } from './row.ts';
 
-/** Who holds a slot, by what every role may see of connections. */
+/** Who holds a slot and how far it is delivered, by what every role may see of connections. */
 export interface Holder {
   /** Counts the takeovers; 0 when no streamer was ever started. */
   readonly epoch: number;
@@ -12,8 +15,12 @@ export interface Holder {
   readonly isStreamer: boolean;
   /** Since its last statement, of which there is one a second; undefined where this role may not see it. */
   readonly silentSeconds: number | undefined;
+  /** When the oldest event was committed that it has read and not delivered, in ms since 1970. */
+  readonly oldestMs: number | undefined;
   /** Other connections of streamers to this database. */
   readonly standbys: number;
+  /** What was committed before it is delivered, by the word of whoever knows most. */
+  readonly reached: Lsn;
 }
 
 interface Row {
@@ -22,41 +29,42 @@ interface Row {
   backend: number | null;
   streamer: boolean | null;
   silent: number | null;
+  oldest: number | null;
   standbys: number;
+  reached: string;
 }
 
-/** Undefined when the ledger has no row for the slot. Throws OutboxErrors OUTBOX_PG_*. */
-export async function holderOf(db: Database, slot: string): Promise<Holder | undefined> {
+/**
+ * Each of four says that what was committed before it is delivered: the slot's confirmed position; what the walsender was told
+ * last, which needs pg_read_all_stats to be seen; what the streamer publishes once a second; and the ledger, which is the first to
+ * know, but does not move when there is nothing to deliver. Throws OUTBOX_PG_NOT_MIGRATED and other OutboxErrors OUTBOX_PG_*.
+ */
+export async function holderOf(db: Database, slot: string): Promise<Holder> {
   const { rows } = await db.query<Row>(
     `SELECT l.epoch, s.active_pid AS walsender, a.pid AS backend, starts_with(w.application_name, $2) AS streamer,
-            extract(epoch FROM clock_timestamp() - a.state_change)::int AS silent,
+            extract(epoch FROM clock_timestamp() - a.state_change)::int AS silent, ${PUBLISHED_OLDEST_MS} AS oldest,
             (SELECT count(*)::int FROM pg_stat_activity o
               WHERE o.datname = current_database() AND o.application_name = $2 AND o.pid <> pg_backend_pid()
-                AND o.pid IS DISTINCT FROM l.holder_pid AND o.pid IS DISTINCT FROM s.active_pid) AS standbys
+                AND o.pid IS DISTINCT FROM l.holder_pid AND o.pid IS DISTINCT FROM s.active_pid) AS standbys,
+            greatest(l.delivered_lsn, s.confirmed_flush_lsn, r.replay_lsn, ${PUBLISHED_LSN}) AS reached
        FROM outbox.stream l
        LEFT JOIN pg_replication_slots s ON s.slot_name = l.slot_name
+       LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid
        LEFT JOIN pg_stat_activity w ON w.pid = s.active_pid
        LEFT JOIN pg_stat_activity a ON a.pid = l.holder_pid AND s.active AND starts_with(a.application_name, $2)
       WHERE l.slot_name = $1`,
     [slot, PACKAGE_NAME],
   );
   const [row] = rows;
-  if (row === undefined) return undefined;
+  if (row === undefined) throw noLedger(slot);
   return {
     epoch: Number(row.epoch),
     walsender: row.walsender ?? undefined,
     backend: row.backend ?? undefined,
     isStreamer: row.streamer === true,
     silentSeconds: row.silent ?? undefined,
+    oldestMs: row.oldest ?? undefined,
     standbys: row.standbys,
+    reached: parseLsn(row.reached),
   };
-}
-
-/** Bytes of WAL a second, on the average since the statistics were reset. */
-export async function walRate(db: Database): Promise<number> {
-  const { rows } = await db.query<{ rate: number | null }>(
-    `SELECT (wal_bytes / nullif(extract(epoch FROM clock_timestamp() - coalesce(stats_reset, pg_postmaster_start_time())), 0))::float8 AS rate
-       FROM pg_stat_wal`,
-  );
-  return rows[0]?.rate ?? 0;
 }

@@ -1,16 +1,13 @@
 import { OutboxError } from '../../errors.ts';
-import { formatLsn, parseLsn } from '../../lsn.ts';
-import type { Lsn } from '../../lsn.ts';
-import { PACKAGE_NAME } from '../../package.ts';
+import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { serverOf } from '../source/server.ts';
-import { COLUMNS, noLedger, stateOf, valuesOf } from './row.ts';
-import type { LedgerState, Pending, Row } from './row.ts';
-import { countQuarantined, glanceAtQuarantine, quarantining } from './quarantine.ts';
-import type { RefusedEvent } from './quarantine.ts';
+import { COLUMNS, ledgerStateOf, noLedger, valuesOf, type LedgerState, type Pending, type Row } from './row.ts';
+import { countQuarantined, glanceAtQuarantine, quarantining, type RejectedEvent } from './quarantine.ts';
+import { publishedName, type Published } from './published.ts';
 
-/** Who holds the slot, as its walsender says (IDENTIFY_SYSTEM), and how far the slot is confirmed. */
-export interface Holding {
+/** What the ledger must fit: the server, as the walsender says (IDENTIFY_SYSTEM), the slot and the publication. */
+export interface SlotIdentity {
   readonly systemId: string;
   readonly timeline: number;
   readonly confirmedLsn: Lsn;
@@ -42,8 +39,8 @@ export class Ledger {
   /** Where WAL ended when the ledger was taken. */
   readonly takenAt: Lsn;
   #state: LedgerState;
-  /** Everything before it is delivered, whether the row says so yet or not; a proof tells it to who looks. */
-  appliedLsn: Lsn = 0;
+  /** What a proof tells everybody. */
+  published: Published = { appliedLsn: 0, oldestMs: undefined };
   /** When the epoch was last known to be ours, by performance.now(). */
   #provenAt: number;
 
@@ -55,7 +52,7 @@ export class Ledger {
     this.#slot = slot;
     this.epoch = row.epoch;
     this.timeline = row.timeline;
-    this.#state = stateOf(row);
+    this.#state = ledgerStateOf(row);
   }
 
   /**
@@ -70,12 +67,12 @@ export class Ledger {
    * Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_TIMELINE_DIFFERS, OUTBOX_PUBLICATION_CHANGED,
    * OUTBOX_POSITION_BEYOND_WAL, OUTBOX_SLOT_CHANGED, OUTBOX_REPAIR_UNFINISHED.
    */
-  static async take(db: Database, slot: string, holding: Holding): Promise<Ledger> {
+  static async take(db: Database, slot: string, identity: SlotIdentity): Promise<Ledger> {
     // asked here, not of the replication connection: behind a proxy that may be another server
     const server = await serverOf(db);
-    if (server.timeline !== holding.timeline) {
+    if (server.timeline !== identity.timeline) {
       throw new OutboxError('OUTBOX_TIMELINE_DIFFERS', {
-        detail: `the server is on timeline ${server.timeline}, the walsender on ${holding.timeline}`,
+        detail: `the server is on timeline ${server.timeline}, the walsender on ${identity.timeline}`,
       });
     }
     const asked = performance.now();
@@ -88,7 +85,6 @@ export class Ledger {
               pending_lsn = CASE WHEN timeline <> $3 THEN NULL ELSE pending_lsn END,
               pending_seq = CASE WHEN timeline <> $3 THEN NULL ELSE pending_seq END,
               pending_rows = CASE WHEN timeline <> $3 THEN NULL ELSE pending_rows END,
-              pending_inserts = CASE WHEN timeline <> $3 THEN 1 ELSE pending_inserts END,
               pending_token = CASE WHEN timeline <> $3 THEN NULL ELSE pending_token END,
               pending_at = CASE WHEN timeline <> $3 THEN NULL ELSE pending_at END
         WHERE slot_name = $1 AND system_id = $2 AND repair_began_at IS NULL
@@ -96,17 +92,17 @@ export class Ledger {
                   (SELECT was.timeline <> $3 FROM outbox.stream was WHERE was.slot_name = $1) AS is_new_timeline`,
       [
         slot,
-        holding.systemId,
-        holding.timeline,
-        holding.publication,
+        identity.systemId,
+        identity.timeline,
+        identity.publication,
         formatLsn(server.walEnd),
-        formatLsn(holding.confirmedLsn),
-        holding.isSynced,
+        formatLsn(identity.confirmedLsn),
+        identity.isSynced,
       ],
     );
     const row = rows[0];
     if (row === undefined) throw await missing(db, slot);
-    if (row.publication !== holding.publication) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
+    if (row.publication !== identity.publication) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
     const reached = row.pending_lsn ?? row.delivered_lsn;
     if (parseLsn(reached) > parseLsn(row.wal_end)) {
       throw new OutboxError('OUTBOX_POSITION_BEYOND_WAL', {
@@ -114,9 +110,9 @@ export class Ledger {
       });
     }
     const acked = parseLsn(row.acked_lsn);
-    if (holding.confirmedLsn > acked) {
+    if (identity.confirmedLsn > acked) {
       throw new OutboxError('OUTBOX_SLOT_CHANGED', {
-        detail: `the slot is confirmed up to ${formatLsn(holding.confirmedLsn)}, but nothing beyond ${formatLsn(acked)} was acknowledged`,
+        detail: `the slot is confirmed up to ${formatLsn(identity.confirmedLsn)}, but nothing beyond ${formatLsn(acked)} was acknowledged`,
       });
     }
     return new Ledger(db, slot, row, asked);
@@ -146,10 +142,10 @@ export class Ledger {
   }
 
   /**
-   * Replaces what is pending, of which some was refused for good, by its first rows. What was refused must never be sent again
-   * as it was. Where rows behind them are there, those must be read back.
+   * Replaces the pending insert, which ClickHouse rejected permanently, by its first rows. The larger insert must never be sent
+   * again. Where rows behind the first ones may be there, they must be read back.
    */
-  async recut(part: Pending, readBackBelow: Lsn): Promise<void> {
+  async split(part: Pending, readBackBelow: Lsn): Promise<void> {
     await this.#write({
       ...this.#state,
       pending: part,
@@ -158,10 +154,10 @@ export class Ledger {
   }
 
   /**
-   * Sets the pending insert, which is a single row and was refused for good, aside: one durable statement (invariant 7). Returns
-   * where WAL ended after it.
+   * Puts the pending insert, which is a single row that ClickHouse rejected permanently, into quarantine: one durable statement
+   * (invariant 7). Returns where WAL ended after it.
    */
-  async quarantine(event: RefusedEvent): Promise<Lsn> {
+  async quarantine(event: RejectedEvent): Promise<Lsn> {
     await this.#write(this.#settled(0), event);
     return (await serverOf(this.#db)).walEnd;
   }
@@ -194,7 +190,7 @@ export class Ledger {
     return countQuarantined(this.#db, this.#slot);
   }
 
-  /** The same for who only wants to know; fails where that would hold up what comes next. */
+  /** The same for statistics: it fails where it would hold up the ledger's next write. */
   async glanceAtQuarantine(): Promise<number> {
     return glanceAtQuarantine(this.#db, this.#slot);
   }
@@ -202,10 +198,9 @@ export class Ledger {
   /** Throws OUTBOX_EPOCH_LOST when another streamer has taken over. Reads only: an idle stream writes no WAL. */
   async prove(): Promise<void> {
     const asked = performance.now();
-    // pg_stat_activity shows it to everybody; of a walsender only few may see how far it is
     const { count } = await this.#db.query(
       "SELECT set_config('application_name', $3, false) FROM outbox.stream WHERE slot_name = $1 AND epoch = $2",
-      [this.#slot, this.epoch, `${PACKAGE_NAME} ${formatLsn(this.appliedLsn)}`],
+      [this.#slot, this.epoch, publishedName(this.published)],
     );
     if (count === 0) throw new OutboxError('OUTBOX_EPOCH_LOST');
     this.#provenAt = asked;
@@ -222,8 +217,8 @@ export class Ledger {
     };
   }
 
-  /** With an event to set aside, both happen or neither. */
-  async #write(next: LedgerState, refused?: RefusedEvent): Promise<void> {
+  /** With an event for the quarantine, both happen or neither. */
+  async #write(next: LedgerState, rejected?: RejectedEvent): Promise<void> {
     const was = this.#state;
     const asked = performance.now();
     const values: unknown[] = [
@@ -237,13 +232,13 @@ export class Ledger {
     ];
     const update = `UPDATE outbox.stream
           SET delivered_lsn = $3, delivered_seq = $4,
-              pending_lsn = $5, pending_seq = $6, pending_rows = $7, pending_inserts = $8, pending_token = $9,
-              pending_at = $10, acked_lsn = $11, read_back_below = $12
+              pending_lsn = $5, pending_seq = $6, pending_rows = $7, pending_token = $8,
+              pending_at = $9, acked_lsn = $10, read_back_below = $11
         WHERE slot_name = $1 AND epoch = $2
-          AND delivered_lsn = $13 AND delivered_seq = $14
-          AND pending_lsn IS NOT DISTINCT FROM $15 AND pending_seq IS NOT DISTINCT FROM $16`;
+          AND delivered_lsn = $12 AND delivered_seq = $13
+          AND pending_lsn IS NOT DISTINCT FROM $14 AND pending_seq IS NOT DISTINCT FROM $15`;
     const { count } = await this.#db.query(
-      refused === undefined ? update : quarantining(`${update} RETURNING slot_name`, refused, values),
+      rejected === undefined ? update : quarantining(`${update} RETURNING slot_name`, rejected, values),
       values,
     );
     if (count !== 1) throw new OutboxError('OUTBOX_EPOCH_LOST');
@@ -261,7 +256,7 @@ export type DeliveryLedger = Pick<
   | 'provenAt'
   | 'prove'
   | 'intend'
-  | 'recut'
+  | 'split'
   | 'quarantine'
   | 'quarantined'
   | 'readBackUpTo'

@@ -3,8 +3,8 @@ import { formatLsn } from '../../lsn.ts';
 import type { Event } from '../batch/event.ts';
 import type { Database } from '../source/database.ts';
 
-/** An event that ClickHouse refuses although it stands alone, and why. */
-export interface RefusedEvent {
+/** An event that ClickHouse rejects although it stands alone, and why. */
+export interface RejectedEvent {
   readonly event: Event;
   /** System identifier and slot. */
   readonly source: string;
@@ -19,7 +19,7 @@ export interface RefusedEvent {
  */
 export function quarantining(
   moved: string,
-  { event, source, reason, clickhouseCode }: RefusedEvent,
+  { event, source, reason, clickhouseCode }: RejectedEvent,
   values: unknown[],
 ): string {
   const own = {

@@ -1,6 +1,5 @@
 import { OutboxError } from '../../errors.ts';
-import { formatLsn, parseLsn } from '../../lsn.ts';
-import type { Lsn } from '../../lsn.ts';
+import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { serverOf } from '../source/server.ts';
 import type { Position } from '../../position.ts';
@@ -9,8 +8,6 @@ import type { Position } from '../../position.ts';
 export interface Pending {
   readonly to: Position;
   readonly rows: number;
-  /** In how many inserts they go out at the same time (`sharesOf`), each under a token of its own (`tokenOfInsert`). */
-  readonly inserts: number;
   readonly token: string;
   /** The intent's time, ms since 1970. */
   readonly atMs: number;
@@ -35,7 +32,6 @@ export interface Row {
   pending_lsn: string | null;
   pending_seq: string | null;
   pending_rows: number | null;
-  pending_inserts: number;
   pending_token: string | null;
   pending_at: Date | null;
   read_back_below: string | null;
@@ -44,18 +40,17 @@ export interface Row {
 }
 
 export const COLUMNS = `epoch, timeline, publication, delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows,
-                 pending_inserts, pending_token, pending_at, read_back_below, acked_lsn,
+                 pending_token, pending_at, read_back_below, acked_lsn,
                  pg_current_wal_flush_lsn() AS wal_end`;
 
-export function stateOf(row: Row): LedgerState {
+export function ledgerStateOf(row: Row): LedgerState {
   const { pending_lsn: lsn, pending_seq: seq, pending_rows: rows, pending_token: token, pending_at: at } = row;
-  const { pending_inserts: inserts } = row;
   return {
     delivered: { lsn: parseLsn(row.delivered_lsn), seq: Number(row.delivered_seq) },
     pending:
       lsn === null || seq === null || rows === null || token === null || at === null
         ? undefined
-        : { to: { lsn: parseLsn(lsn), seq: Number(seq) }, rows, inserts, token, atMs: at.getTime() },
+        : { to: { lsn: parseLsn(lsn), seq: Number(seq) }, rows, token, atMs: at.getTime() },
     acked: parseLsn(row.acked_lsn),
     readBackBelow: row.read_back_below === null ? 0 : parseLsn(row.read_back_below),
   };
@@ -69,7 +64,6 @@ export function valuesOf({ delivered, pending, acked, readBackBelow }: LedgerSta
     pending === undefined ? null : formatLsn(pending.to.lsn),
     pending?.to.seq ?? null,
     pending?.rows ?? null,
-    pending?.inserts ?? 1,
     pending?.token ?? null,
     pending === undefined ? null : new Date(pending.atMs),
     formatLsn(acked),

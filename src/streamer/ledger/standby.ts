@@ -2,22 +2,20 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
 import type { Logger } from '../observe/log.ts';
-import type { Status } from '../observe/readiness.ts';
+import type { Readiness } from '../observe/readiness.ts';
+import { SILENT_AFTER_MS } from '../observe/silence.ts';
 import type { Database } from '../source/database.ts';
-import type { SlotWatch } from '../source/slot-watch.ts';
-import { checkSlot, slotMissing } from '../source/slot.ts';
+import { checkSlot, slotMissing, type Slot } from '../source/slot.ts';
 
 const POLL_MS = 500;
-/** A holder gives a sign of life each second, to the walsender and to the ledger's backend. */
-const SILENT_AFTER_MS = 3000;
 
 export interface StandbyOptions {
   readonly db: Database;
   readonly slot: string;
   readonly log: Logger;
-  readonly status: Status;
-  /** Is told of every look, the last one too: while nobody streams, nobody else looks. */
-  readonly slotWatch: SlotWatch;
+  readonly readiness: Readiness;
+  /** Is told of the slot at every check, the last one too: while nobody streams, nobody else checks it. */
+  readonly onSlot: (slot: Slot) => void;
   readonly signal: AbortSignal;
   readonly stop: AbortSignal;
 }
@@ -32,24 +30,24 @@ interface Signs {
 }
 
 /**
- * Waits until nobody holds the slot. A holder without a sign of life for three seconds, on both of its connections, is taken
- * for dead, and its backends are terminated: a host that vanished leaves them waiting for longer than anyone would. If
- * it lives after all, the ledger's epoch fences it (invariant 5).
+ * Waits until nobody holds the slot. A standby takes over when the holder looks dead, that is without a sign of life on both of its
+ * connections for SILENT_AFTER_MS: it terminates the holder's backends, which would wait for a host that vanished for longer than
+ * anyone wants. If it was wrong, the old holder is fenced by the ledger's epoch, so nothing is delivered twice (invariant 5).
  *
  * Signs are compared with each other only, never with a clock: the holder's may be wrong.
  *
  * Throws OUTBOX_SLOT_BUSY when a stop is asked for, OUTBOX_SLOT_MISSING, OUTBOX_SLOT_INVALID and OutboxErrors OUTBOX_PG_*.
  */
 export async function untilFree(options: StandbyOptions): Promise<void> {
-  const { db, slot, log, status, slotWatch, signal, stop } = options;
+  const { db, slot, log, readiness, onSlot, signal, stop } = options;
   let seen = '';
   let seenAt = performance.now();
   for (let waits = false; ; waits = true) {
     const found = await checkSlot(db, slot);
     if (found === undefined) throw slotMissing(slot);
-    slotWatch.look(found, performance.now());
+    onSlot(found);
     if (found.activePid === undefined) return;
-    status.standingBy();
+    readiness.standingBy();
     if (!waits) {
       log.info({ err: new OutboxError('OUTBOX_SLOT_BUSY'), walsender: found.activePid }, 'standing by');
     }

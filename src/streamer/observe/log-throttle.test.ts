@@ -1,24 +1,24 @@
 import { expect, test } from 'vitest';
-import { Repeats } from './log-throttle.ts';
+import { LogThrottle } from './log-throttle.ts';
 
-test('a failure is an error once, a warning each minute while it lasts, and an error again after a success', () => {
+test('LogThrottle makes a failure an error once, a warning each minute while it lasts, and an error again after a success', () => {
   let now = 0;
-  const repeats = new Repeats(() => now);
+  const throttle = new LogThrottle(() => now);
   const levels = (failure: string, seconds: number): string[] =>
     Array.from({ length: seconds }, () => {
       now += 1000;
-      return repeats.level(failure);
+      return throttle.level(failure);
     });
-  expect(repeats.isFailing).toBe(false);
+  expect(throttle.isFailing).toBe(false);
   const minutes = levels('a', 181);
   expect(minutes.filter((level) => level !== 'debug')).toEqual(['error', 'warn', 'warn', 'warn']);
   expect(minutes.findIndex((level) => level === 'warn')).toBe(60);
-  expect(repeats.isFailing).toBe(true);
+  expect(throttle.isFailing).toBe(true);
   // two that take turns are two, and not new each time
   expect(levels('b', 2)).toEqual(['error', 'debug']);
   expect(levels('a', 2)).toEqual(['debug', 'debug']);
   expect(levels('b', 1)).toEqual(['debug']);
-  repeats.end();
-  expect(repeats.isFailing).toBe(false);
+  throttle.reset();
+  expect(throttle.isFailing).toBe(false);
   expect(levels('a', 1)).toEqual(['error']);
 });

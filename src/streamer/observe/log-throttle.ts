@@ -1,11 +1,14 @@
-/** A failure that lasts is said again this often. */
+/** A failure that lasts is logged again this often. */
 const REMIND_MS = 60_000;
 
-/** How loudly a failure is logged: as an error when it is new, as a warning once a minute while it lasts, otherwise to debug by. */
-export class Repeats {
+/**
+ * How loudly a failure is logged: as an error when it is new, as a warning once a minute while it lasts, at debug level
+ * otherwise.
+ */
+export class LogThrottle {
   readonly #now: () => number;
-  /** When each was last said. */
-  readonly #saidAt = new Map<string, number>();
+  /** When each was last logged aloud. */
+  readonly #loggedAt = new Map<string, number>();
 
   /** @param now monotonic clock, ms */
   constructor(now: () => number = () => performance.now()) {
@@ -13,18 +16,18 @@ export class Repeats {
   }
 
   level(failure: string): 'error' | 'warn' | 'debug' {
-    const saidAt = this.#saidAt.get(failure);
-    if (saidAt !== undefined && this.#now() - saidAt < REMIND_MS) return 'debug';
-    this.#saidAt.set(failure, this.#now());
-    return saidAt === undefined ? 'error' : 'warn';
+    const loggedAt = this.#loggedAt.get(failure);
+    if (loggedAt !== undefined && this.#now() - loggedAt < REMIND_MS) return 'debug';
+    this.#loggedAt.set(failure, this.#now());
+    return loggedAt === undefined ? 'error' : 'warn';
   }
 
-  /** It works: every failure is a new one again. */
-  end(): void {
-    this.#saidAt.clear();
+  /** It works again: every failure is a new one from now on. */
+  reset(): void {
+    this.#loggedAt.clear();
   }
 
   get isFailing(): boolean {
-    return this.#saidAt.size > 0;
+    return this.#loggedAt.size > 0;
   }
 }

@@ -1,6 +1,5 @@
 import { expect, test, vi } from 'vitest';
-import { Measures } from './measures.ts';
-import type { Progress } from './measures.ts';
+import { Measures, type Progress } from './measures.ts';
 
 const PROGRESS: Progress = {
   bufferedEvents: 5,
@@ -12,7 +11,7 @@ const PROGRESS: Progress = {
   epoch: 3,
 };
 
-test('progress is asked for when somebody wants to know; what an attachment knew ends with it', () => {
+test('Measures asks the attachment for its progress when somebody wants to know, and forgets it when the attachment ends', () => {
   const measures = new Measures();
   expect(measures.progress).toBeUndefined();
   measures.detached();
@@ -27,7 +26,7 @@ test('progress is asked for when somebody wants to know; what an attachment knew
   expect(measures.progress).toEqual(PROGRESS);
 });
 
-test('time without room counts while it lasts, once, and ends with the attachment', () => {
+test('Measures counts the time for which both batches are full, once, and ends with the attachment', () => {
   vi.useFakeTimers({ toFake: ['performance'] });
   try {
     const measures = new Measures();
@@ -51,19 +50,19 @@ test('time without room counts while it lasts, once, and ends with the attachmen
   }
 });
 
-test('what is in quarantine is known once it was counted, and goes on from there while the attachment lasts', () => {
+test('Measures knows the size of the quarantine once it was counted, and adds to it while the attachment lasts', () => {
   const measures = new Measures();
-  measures.setAside();
+  measures.quarantinedOne();
   expect(measures.quarantined).toBeUndefined();
   measures.quarantined = 3;
   measures.parts = 4;
-  measures.setAside();
+  measures.quarantinedOne();
   expect(measures).toMatchObject({ quarantined: 4, events: { quarantined: 2 } });
   measures.detached();
   expect(measures).toMatchObject({ quarantined: undefined, parts: undefined, events: { quarantined: 2 } });
 });
 
-test('what goes wrong is counted by its code', () => {
+test('Measures counts retries and failed sessions by their codes', () => {
   const measures = new Measures();
   measures.retried('OUTBOX_CH_UNREACHABLE');
   measures.retried('OUTBOX_CH_UNREACHABLE');

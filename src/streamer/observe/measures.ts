@@ -1,10 +1,6 @@
 import type { ErrorCode } from '../../errors.ts';
-import { addAges } from '../batch/age.ts';
-import type { Batch } from '../batch/batch.ts';
-import type { Rows } from '../batch/rows.ts';
-import { Histogram } from './histogram.ts';
 import type { Lsn } from '../../lsn.ts';
-import type { Slot } from '../source/slot.ts';
+import { Histogram } from './histogram.ts';
 
 const FRESHNESS_SECONDS = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
 const INSERT_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -14,6 +10,18 @@ export type PauseReason = 'resting' | 'buffer full' | 'draining';
 
 /** Of an attempt: ClickHouse has the rows, the same will be repeated, or it is refused for good. */
 export type InsertOutcome = 'done' | 'failed' | 'refused';
+
+/** What Postgres says of the slot's WAL. */
+export interface SlotWal {
+  /** `reserved`, `extended` or `unreserved`: the last loses the slot at the next checkpoint, unless it catches up. */
+  readonly walStatus: string;
+  /** Bytes of WAL that can still be written before the slot may be lost; undefined without max_slot_wal_keep_size. */
+  readonly safeWalBytes: number | undefined;
+  /** Bytes of WAL that it keeps. */
+  readonly retainedBytes: number;
+  /** Those of them that are not acknowledged. The others are kept for transactions that were open when WAL was last decoded. */
+  readonly unconfirmedBytes: number;
+}
 
 /** What one attachment to the slot holds, and how far it is. */
 export interface Progress {
@@ -32,8 +40,8 @@ export interface Progress {
 }
 
 /**
- * What the streamer counts, told by who knows and read by whoever is asked, at any time. Plain numbers, so that telling costs
- * next to nothing; how they are named and sent is not known here.
+ * What the streamer counts. Plain numbers, so that counting costs next to nothing; their names and how they are sent are not
+ * known here.
  */
 export class Measures {
   /** Seconds from an event's commit until ClickHouse was known to have it. */
@@ -52,25 +60,29 @@ export class Measures {
   clamped = 0;
   /** Events that were found in the table while nobody knows whether its views have them. */
   unproven = 0;
-  /** The slot at the last look, of who holds it or would; undefined when that is too long ago. */
-  slot: Slot | undefined;
-  /** Events in quarantine now; undefined before an attachment's first look. */
+  /** The slot at the last check, of a holder or a standby; undefined when that is too long ago. */
+  slot: SlotWal | undefined;
+  /** Events in quarantine now; undefined before an attachment's first check. */
   quarantined: number | undefined;
-  /** Most parts in one partition of the table; undefined before an attachment's first look. */
+  /** Most parts in one partition of the table; undefined before an attachment's first check. */
   parts: number | undefined;
   #pausedMs = 0;
   /** When reading stopped for lack of room, by performance.now(). */
   #fullSince: number | undefined;
   #progress: (() => Progress) | undefined;
 
-  /** ClickHouse has some rows of a batch, as is known at `nowMs` (since 1970). */
-  delivered(batch: Batch, rows: Rows, nowMs: number): void {
-    this.events.delivered += rows.to - rows.from;
-    addAges(batch, rows, nowMs, this.freshness);
+  /**
+   * ClickHouse has so many more events.
+   *
+   * @param addAges adds the age of each of them to a histogram
+   */
+  delivered(events: number, addAges: (ages: Histogram) => void): void {
+    this.events.delivered += events;
+    addAges(this.freshness);
   }
 
   /** An event is in quarantine now. */
-  setAside(): void {
+  quarantinedOne(): void {
     this.events.quarantined++;
     if (this.quarantined !== undefined) this.quarantined++;
   }
@@ -81,8 +93,8 @@ export class Measures {
     if (outcome === 'done') this.insertSeconds.add(ms / 1000);
   }
 
-  /** All of a batch is delivered or set aside. */
-  batchDone({ bytes, clamped }: Batch): void {
+  /** All of a batch is delivered or in quarantine. */
+  batchDone({ bytes, clamped }: { readonly bytes: number; readonly clamped: number }): void {
     this.batches++;
     this.bytes += bytes;
     this.clamped += clamped;

@@ -1,43 +1,44 @@
 /**
- * Runs a proof now and then and whenever it is asked for, one at a time: asked for while one is under way, it runs once
- * more after it, however often it was asked.
+ * Runs a check at intervals and whenever it is asked for, one run at a time. However often it is asked for during a run, it
+ * runs once more afterwards.
  */
-export class Heartbeat {
-  readonly #prove: () => Promise<void>;
+export class PeriodicCheck {
+  readonly #check: () => Promise<void>;
   readonly #onFailure: (error: unknown) => void;
   readonly #timer: NodeJS.Timeout;
   #running: Promise<void> | undefined;
-  #again = false;
-  #stopped = false;
+  #isWanted = false;
+  #isStopped = false;
 
-  constructor(everyMs: number, prove: () => Promise<void>, onFailure: (error: unknown) => void) {
-    this.#prove = prove;
+  constructor(everyMs: number, check: () => Promise<void>, onFailure: (error: unknown) => void) {
+    this.#check = check;
     this.#onFailure = onFailure;
-    this.#timer = setInterval(() => void this.beat(), everyMs);
+    this.#timer = setInterval(() => void this.run(), everyMs);
   }
 
-  /** Resolves when a proof that began after this call has ended, well or not; never rejects. */
-  async beat(): Promise<void> {
-    this.#again = true;
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
-    });
+  /** Resolves when a run that began after this call has ended, well or not; never rejects. */
+  async run(): Promise<void> {
+    this.#isWanted = true;
+    this.#running ??= this.#loop();
     return this.#running;
   }
 
   stop(): void {
-    this.#stopped = true;
+    this.#isStopped = true;
     clearInterval(this.#timer);
   }
 
-  async #run(): Promise<void> {
+  async #loop(): Promise<void> {
     try {
-      while (this.#again && !this.#stopped) {
-        this.#again = false;
-        await this.#prove();
+      while (this.#isWanted && !this.#isStopped) {
+        this.#isWanted = false;
+        await this.#check();
       }
     } catch (error) {
       this.#onFailure(error);
+    } finally {
+      // in the same turn as the last look at `isWanted`: whoever asks from now on starts a new loop
+      this.#running = undefined;
     }
   }
 }

@@ -1,144 +1,160 @@
 import { expect, test } from 'vitest';
 import { OutboxError } from '../../errors.ts';
-import { Status } from './readiness.ts';
-import type { StatusOptions } from './readiness.ts';
-
-/** What ClickHouse is asked for. */
-const WORK = {};
+import type { Progress } from './measures.ts';
+import { Readiness, type ReadinessOptions } from './readiness.ts';
 
 const SLOT = { walStatus: 'reserved', safeWalBytes: undefined, runwayMinutes: undefined, endangered: false };
-const NO_LAG = { bytes: 0, ms: 0 };
 
-/** A status whose clock stands until it is moved. */
-function statusAt(options: StatusOptions = {}) {
-  const clock = { ms: 1000 };
-  const status = new Status({ now: () => clock.ms, ...options });
-  const codes = (): string[] => status.readiness.reasons.map(({ code }) => code);
-  return { status, codes, pass: (ms: number) => void (clock.ms += ms) };
+/** The progress of an attachment whose oldest event was committed so many seconds ago. */
+function progressOf(ageSeconds: number): Progress {
+  return {
+    bufferedEvents: 1,
+    bufferedBytes: 1,
+    oldestSeconds: Date.now() / 1000 - ageSeconds,
+    lagBytes: 77,
+    deliveredLsn: 0,
+    ackedLsn: 0,
+    epoch: 1,
+  };
 }
 
-function streaming(options: StatusOptions = {}) {
-  const it = statusAt(options);
-  it.status.streaming();
-  it.status.clickhouseAnswered(WORK);
+/** A readiness whose clock stands until it is moved. */
+function readinessAt(options: ReadinessOptions = {}) {
+  const clock = { ms: 1000 };
+  const readiness = new Readiness({ now: () => clock.ms, ...options });
+  const codes = (): string[] => readiness.report.reasons.map(({ code }) => code);
+  return { readiness, codes, pass: (ms: number) => void (clock.ms += ms) };
+}
+
+function streaming(options: ReadinessOptions = {}) {
+  const it = readinessAt(options);
+  it.readiness.streaming();
+  it.readiness.clickhouseAnswered();
   return it;
 }
 
-test('it is ready once it is attached and ClickHouse has answered', () => {
-  const { status, codes } = statusAt();
-  expect(status.readiness).toMatchObject({ ready: false, state: 'starting' });
+test('Readiness is ready once it is attached and ClickHouse has answered', () => {
+  const { readiness, codes } = readinessAt();
+  expect(readiness.report).toMatchObject({ ready: false, state: 'starting' });
   expect(codes()).toEqual(['OUTBOX_FLOW_STARTING']);
-  status.streaming();
+  readiness.streaming();
   expect(codes()).toEqual(['OUTBOX_FLOW_STARTING']);
-  status.clickhouseAnswered(WORK);
-  expect(status.readiness).toEqual({ ready: true, state: 'streaming', reasons: [] });
+  readiness.clickhouseAnswered();
+  expect(readiness.report).toEqual({ ready: true, state: 'streaming', reasons: [] });
 });
 
-test('what ended the session is the reason until the next is attached', () => {
-  const { status, codes } = streaming();
-  status.slotSeen(SLOT, NO_LAG);
-  status.notStreaming(new OutboxError('OUTBOX_SLOT_INVALID', { detail: 'it is invalidated (wal_removed)' }));
-  expect(status.readiness).toEqual({
+test('Readiness gives what ended the session as its reason until the next one is attached', () => {
+  const { readiness, codes } = streaming();
+  readiness.slotSeen(SLOT);
+  readiness.notStreaming(new OutboxError('OUTBOX_SLOT_INVALID', { detail: 'it is invalidated (wal_removed)' }));
+  expect(readiness.report).toEqual({
     ready: false,
     state: 'not streaming',
     reasons: [{ code: 'OUTBOX_SLOT_INVALID', detail: 'it is invalidated (wal_removed)' }],
   });
-  status.streaming();
-  status.clickhouseAnswered(WORK);
+  readiness.streaming();
+  readiness.clickhouseAnswered();
   expect(codes()).toEqual([]);
 });
 
-test('what the slot showed stays known while failing sessions look at it, and no longer', () => {
-  const { status, codes } = streaming();
-  const fail = (): void => status.notStreaming(new OutboxError('OUTBOX_PG_PRIVILEGE'));
+test('Readiness keeps the slot’s health while failing sessions check the slot, and no longer', () => {
+  const { readiness, codes } = streaming();
+  const fail = (): void => readiness.notStreaming(new OutboxError('OUTBOX_PG_PRIVILEGE'));
   const endangered = { ...SLOT, endangered: true };
-  status.slotSeen(endangered, NO_LAG);
+  readiness.slotSeen(endangered);
   fail();
-  expect(status.readiness).toMatchObject({ state: 'not streaming', slot: endangered });
-  status.slotSeen(endangered, { bytes: 1e9, ms: 1e9 });
+  expect(readiness.report).toMatchObject({ state: 'not streaming', slot: endangered });
+  readiness.slotSeen(endangered);
   fail();
-  expect(status.readiness).toMatchObject({ slot: endangered, lag: { ms: 1e9 } });
+  expect(readiness.report).toMatchObject({ slot: endangered });
   expect(codes()).toEqual(['OUTBOX_PG_PRIVILEGE']);
   fail();
-  expect(status.readiness).not.toHaveProperty('slot');
-  expect(status.readiness).not.toHaveProperty('lag');
+  expect(readiness.report).not.toHaveProperty('slot');
 });
 
-test('what ClickHouse answered to a session before is nothing to go by', () => {
-  const { status, codes } = streaming();
-  status.notStreaming(new OutboxError('OUTBOX_PG_UNREACHABLE'));
-  status.streaming();
+test('Readiness forgets what ClickHouse answered to an earlier session', () => {
+  const { readiness, codes } = streaming();
+  readiness.notStreaming(new OutboxError('OUTBOX_PG_UNREACHABLE'));
+  readiness.streaming();
   expect(codes()).toEqual(['OUTBOX_FLOW_STARTING']);
-  expect(status.isClickHouseWritable).toBeUndefined();
+  expect(readiness.isClickHouseWritable).toBeUndefined();
 });
 
-test('an error without a code says nothing of itself', () => {
-  const { status } = streaming();
-  status.notStreaming(new TypeError('canary'));
-  expect(status.readiness.reasons).toMatchObject([{ code: 'OUTBOX_FLOW_FAILED' }]);
-  expect(JSON.stringify(status.readiness)).not.toContain('canary');
+test('Readiness shows an error without a code, but none of its words', () => {
+  const { readiness } = streaming();
+  readiness.notStreaming(new TypeError('canary'));
+  expect(readiness.report.reasons).toMatchObject([{ code: 'OUTBOX_FLOW_FAILED' }]);
+  expect(JSON.stringify(readiness.report)).not.toContain('canary');
 });
 
-test('silence of Postgres is a reason, for a holder as for a standby', () => {
+test('Readiness calls Postgres unreachable after five seconds of silence, for a holder and for a standby', () => {
   for (const stand of ['streaming', 'standingBy'] as const) {
-    const { status, codes, pass } = streaming();
-    status[stand]();
-    status.clickhouseAnswered(WORK);
+    const { readiness, codes, pass } = streaming();
+    readiness[stand]();
+    readiness.clickhouseAnswered();
     pass(5000);
     expect(codes()).toEqual([]);
     pass(1000);
     expect(codes()).toEqual(['OUTBOX_PG_UNREACHABLE']);
-    if (stand === 'streaming') status.slotSeen(SLOT, NO_LAG);
-    else status.standingBy();
+    if (stand === 'streaming') readiness.slotSeen(SLOT);
+    else readiness.standingBy();
     expect(codes()).toEqual([]);
   }
 });
 
-test('an insert without an answer is a reason after a while, and none once it is answered', () => {
-  const { status, codes, pass } = streaming();
-  const answered = status.inserting();
+test('Readiness calls events stalled while an insert has had no answer for 15 seconds', () => {
+  const { readiness, codes, pass } = streaming();
+  readiness.insertBegan();
   for (let s = 0; s < 15; s++) {
     pass(1000);
-    status.slotSeen(SLOT, NO_LAG);
+    readiness.slotSeen(SLOT);
   }
   expect(codes()).toEqual([]);
   pass(1000);
   expect(codes()).toEqual(['OUTBOX_FLOW_STALLED']);
-  answered();
+  readiness.insertEnded();
   expect(codes()).toEqual([]);
 });
 
-test('what a probe and an insert both meet is said once', () => {
-  const { status, codes } = streaming();
-  status.clickhouseFailed(WORK, 'OUTBOX_CH_UNREACHABLE');
-  status.clickhouseProbed({ code: 'OUTBOX_CH_UNREACHABLE', detail: 'no answer' });
+test('Readiness gives one reason when the probe and an insert meet the same error', () => {
+  const { readiness, codes } = streaming();
+  readiness.clickhouseFailed('OUTBOX_CH_UNREACHABLE');
+  readiness.clickhouseProbed({ code: 'OUTBOX_CH_UNREACHABLE', detail: 'no answer' });
   expect(codes()).toEqual(['OUTBOX_CH_UNREACHABLE']);
-  status.clickhouseProbed(undefined);
+  readiness.clickhouseProbed(undefined);
   expect(codes()).toEqual(['OUTBOX_CH_UNREACHABLE']);
-  status.clickhouseAnswered(WORK);
+  readiness.clickhouseAnswered();
   expect(codes()).toEqual([]);
 });
 
-test('a standby is ready, unless it could not deliver either', () => {
-  const { status, codes } = statusAt();
-  status.clickhouseFailed(WORK, 'OUTBOX_CH_ROW_REFUSED');
-  status.standingBy();
-  expect(status.readiness).toMatchObject({ ready: true, state: 'standing by' });
-  status.clickhouseProbed({ code: 'OUTBOX_CH_AUTH', detail: 'refused' });
+test('Readiness of a standby depends on the probe of ClickHouse alone', () => {
+  const { readiness, codes } = readinessAt();
+  readiness.clickhouseFailed('OUTBOX_CH_ROW_REFUSED');
+  readiness.standingBy();
+  expect(readiness.report).toMatchObject({ ready: true, state: 'standing by' });
+  readiness.clickhouseProbed({ code: 'OUTBOX_CH_AUTH', detail: 'refused' });
   expect(codes()).toEqual(['OUTBOX_CH_AUTH']);
 });
 
-test('a lag beyond the limit is a reason, without a limit never', () => {
-  const late = { bytes: 1e9, ms: 61_000 };
+test('Readiness calls events late when the oldest is older than the limit, and never without a limit', () => {
   const limited = streaming({ maxLagMs: 60_000 });
-  limited.status.slotSeen(SLOT, { ...late, ms: 60_000 });
+  limited.readiness.measures.attached(() => progressOf(59));
   expect(limited.codes()).toEqual([]);
-  limited.status.slotSeen(SLOT, late);
+  limited.readiness.measures.attached(() => progressOf(61));
   expect(limited.codes()).toEqual(['OUTBOX_FLOW_LATE']);
-  expect(limited.status.readiness.lag).toEqual(late);
+  expect(limited.readiness.report.lag).toMatchObject({ bytes: 77 });
   const unlimited = streaming();
-  unlimited.status.slotSeen(SLOT, { ...late, ms: 1e12 });
+  unlimited.readiness.measures.attached(() => progressOf(1e9));
   expect(unlimited.codes()).toEqual([]);
-  limited.status.standingBy();
-  expect(limited.status.readiness).toMatchObject({ ready: true, lag: late });
+});
+
+test('Readiness knows the bytes alone of a slot that another process streams', () => {
+  const { readiness, codes } = streaming({ maxLagMs: 60_000 });
+  readiness.measures.attached(() => progressOf(61));
+  readiness.measures.detached();
+  readiness.standingBy();
+  expect(readiness.report).not.toHaveProperty('lag');
+  readiness.measures.slot = { ...SLOT, retainedBytes: 9, unconfirmedBytes: 5 };
+  expect(readiness.report.lag).toEqual({ bytes: 5, seconds: undefined });
+  expect(codes()).toEqual([]);
 });

@@ -1,42 +1,28 @@
-import { ERRORS, OutboxError } from '../../errors.ts';
-import type { ErrorCode } from '../../errors.ts';
+import { ERRORS, OutboxError, type ErrorCode } from '../../errors.ts';
+import { lagOf, type Lag } from './lag.ts';
 import { Measures } from './measures.ts';
+import { reasonOf, type Reason } from './reason.ts';
+import { SILENT_AFTER_MS, STALLED_AFTER_MS } from './silence.ts';
 
-/** A holder looks at its slot every two seconds, a standby twice a second. */
-const SILENT_AFTER_MS = 5000;
-/** Inserts take a second or two; who waits for a server that hangs, waits for longer. */
-export const STALLED_AFTER_MS = 15_000;
+/** What of the slot's state an error tells. */
+const GONE: Partial<Record<ErrorCode, string>> = { OUTBOX_SLOT_MISSING: 'missing', OUTBOX_SLOT_INVALID: 'invalid' };
 
-/** How much WAL the slot has left. */
-export interface SlotStatus {
+/** How long the slot will live. */
+export interface SlotHealth {
   /** As in pg_replication_slots. */
   readonly walStatus: string;
   /** Bytes that may be written before the slot may be lost; undefined without max_slot_wal_keep_size. */
   readonly safeWalBytes: number | undefined;
-  /** Minutes until then at the present rate; undefined when there is no end to be seen. */
+  /** Minutes until then, see SlotWatch; undefined when no end is in sight. */
   readonly runwayMinutes: number | undefined;
   /** It is about to be lost (OUTBOX_SLOT_ENDANGERED). */
   readonly endangered: boolean;
 }
 
-/** What of WAL is not acknowledged. */
-export interface Lag {
-  readonly bytes: number;
-  /** How long ago the oldest of it was written, at least: what was before this process began is not known. 0 while only a little is. */
-  readonly ms: number;
-}
-
-/** Why events do not flow. */
-export interface Reason {
-  readonly code: ErrorCode;
-  /** What exactly, without payloads, passwords or URLs. */
-  readonly detail: string;
-}
-
 /** How the last retention went, and what the last one found that did not fail. Times are ms since 1970. */
 export interface RetentionStatus {
   readonly ranAt: number;
-  /** How often a table was emptied, or freed of expired rows, since this process began. */
+  /** How often a bucket was emptied since this process began. */
   readonly emptied: number;
   /** Rows of outbox.event, as Postgres estimates; undefined while every run has failed. */
   readonly rows: number | undefined;
@@ -49,48 +35,47 @@ export interface RetentionStatus {
 }
 
 /** What `/readyz` answers. */
-export interface Readiness {
+export interface ReadinessReport {
   /** This process delivers, or would take over at once from the one that does. */
   readonly ready: boolean;
   readonly state: 'starting' | 'streaming' | 'standing by' | 'not streaming';
   /** Empty when ready. */
   readonly reasons: readonly Reason[];
   readonly lag?: Lag;
-  readonly slot?: SlotStatus;
+  readonly slot?: SlotHealth;
   readonly retention?: RetentionStatus;
 }
 
-export interface StatusOptions {
+export interface ReadinessOptions {
   /** 0 for no limit. */
   readonly maxLagMs?: number;
   /** Monotonic, ms. */
   readonly now?: () => number;
 }
 
-/** Where the streamer stands and what it has done: written by who knows, read by who is asked, for readiness and for metrics. */
-export class Status {
+/** Whether this process delivers, or why not, and what it has counted: for `/readyz` and for metrics. */
+export class Readiness {
   readonly measures = new Measures();
   readonly #maxLagMs: number;
   readonly #now: () => number;
-  #state: Readiness['state'] = 'starting';
+  #state: ReadinessReport['state'] = 'starting';
   /** Why it does not stream. */
   #ended: Reason | undefined;
   /** The last sign of life of Postgres. */
   #heardAt = 0;
   /** ClickHouse has answered an insert, or a check of the table before it, well or not. */
   #isDelivering = false;
-  /** What those met last that go on trying. */
-  readonly #failing = new Map<object, ErrorCode>();
-  /** When each insert began whose answer is waited for. */
-  readonly #inserting = new Set<{ readonly since: number }>();
+  /** What the last request to ClickHouse met, which is repeated. */
+  #failing: ErrorCode | undefined;
+  /** When the insert began whose answer is awaited. */
+  #insertingSince: number | undefined;
   #probed: Reason | undefined;
-  #slot: SlotStatus | undefined;
-  #lag: Lag | undefined;
-  /** The slot was seen since the last session ended. */
-  #hasLooked = false;
+  #slot: SlotHealth | undefined;
+  /** Since the last session ended. */
+  #wasSlotSeen = false;
   #retention: RetentionStatus | undefined;
 
-  constructor({ maxLagMs = 0, now = () => performance.now() }: StatusOptions = {}) {
+  constructor({ maxLagMs = 0, now = () => performance.now() }: ReadinessOptions = {}) {
     this.#maxLagMs = maxLagMs;
     this.#now = now;
   }
@@ -100,7 +85,7 @@ export class Status {
     this.#heardAt = this.#now();
   }
 
-  /** Another streamer holds the slot; this one would take over. To be said as often as that is seen. */
+  /** Another streamer holds the slot; this one would take over. To be called as often as that is seen. */
   standingBy(): void {
     this.#state = 'standing by';
     this.#forgetDelivery();
@@ -111,33 +96,33 @@ export class Status {
     this.#state = 'not streaming';
     this.#forgetDelivery();
     this.#ended = reasonOf(error);
-    // it is in no less danger while sessions fail that get as far as to look at it
-    if (!this.#hasLooked || /^OUTBOX_SLOT_(MISSING|INVALID)$/.test(this.#ended.code)) {
+    // the slot is in no less danger while sessions fail that get as far as to check it
+    if (!this.#wasSlotSeen || this.#ended.code in GONE) {
       this.#slot = undefined;
-      this.#lag = undefined;
       this.measures.slot = undefined;
     }
-    this.#hasLooked = false;
+    this.#wasSlotSeen = false;
     this.measures.sessionFailed(error instanceof OutboxError ? error.code : undefined);
   }
 
-  /** @param work what is repeated until it is answered: there may be several at a time */
-  clickhouseAnswered(work: object): void {
+  clickhouseAnswered(): void {
     this.#isDelivering = true;
-    this.#failing.delete(work);
+    this.#failing = undefined;
   }
 
-  clickhouseFailed(work: object, code: ErrorCode): void {
+  clickhouseFailed(code: ErrorCode): void {
     this.#isDelivering = true;
-    this.#failing.set(work, code);
+    this.#failing = code;
     this.measures.retried(code);
   }
 
-  /** An insert is sent. Returns what is to be called when it has ended. */
-  inserting(): () => void {
-    const insert = { since: this.#now() };
-    this.#inserting.add(insert);
-    return () => void this.#inserting.delete(insert);
+  /** An insert waits for its answer until `insertEnded`. */
+  insertBegan(): void {
+    this.#insertingSince = this.#now();
+  }
+
+  insertEnded(): void {
+    this.#insertingSince = undefined;
   }
 
   /** Whether ClickHouse would take an insert now, asked beside those that are under way. */
@@ -145,64 +130,67 @@ export class Status {
     this.#probed = fault;
   }
 
-  slotSeen(slot: SlotStatus, lag: Lag): void {
+  slotSeen(slot: SlotHealth): void {
     this.#slot = slot;
-    this.#lag = lag;
-    this.#hasLooked = true;
+    this.#wasSlotSeen = true;
     this.#heardAt = this.#now();
   }
 
   /** Counts only while this process streams: a run may outlive its session. */
-  retained(retention: RetentionStatus): void {
+  retentionRan(retention: RetentionStatus): void {
     if (this.#state === 'streaming') this.#retention = retention;
   }
 
-  get state(): Readiness['state'] {
+  get state(): ReadinessReport['state'] {
     return this.#state;
   }
 
-  /** Undefined before the first answer, and for who does not stream. */
+  /** Undefined before the first answer, and while this process does not stream. */
   get isClickHouseWritable(): boolean | undefined {
     if (this.#state !== 'streaming' || !this.#isDelivering) return undefined;
     return this.#clickhouseReasons().length === 0;
   }
 
-  /** As in pg_replication_slots, as long as it can be used; undefined before the first look. */
+  /** As in pg_replication_slots, as long as it can be used; undefined before the first check. */
   get slotState(): string | undefined {
     const code = this.#state === 'not streaming' ? this.#ended?.code : undefined;
-    if (code === 'OUTBOX_SLOT_MISSING') return 'missing';
-    return code === 'OUTBOX_SLOT_INVALID' ? 'invalid' : this.measures.slot?.walStatus;
+    return (code && GONE[code]) ?? this.measures.slot?.walStatus;
   }
 
-  /** Ready is who streams and can write, or who would take over. */
-  get readiness(): Readiness {
-    const reasons = this.#reasons();
+  /** While this process does not stream, what it has seen of the slot, in bytes alone. */
+  get lag(): Lag | undefined {
+    const { progress, slot } = this.measures;
+    if (progress !== undefined) return lagOf(progress, Date.now());
+    return slot === undefined ? undefined : { bytes: slot.unconfirmedBytes, seconds: undefined };
+  }
+
+  /** A process is ready when it streams and can write, or when it would take over. */
+  get report(): ReadinessReport {
+    const { lag } = this;
+    const reasons = this.#reasons(lag);
     return {
       ready: reasons.length === 0,
       state: this.#state,
       reasons,
-      ...(this.#lag === undefined ? {} : { lag: this.#lag }),
+      ...(lag === undefined ? {} : { lag }),
       ...(this.#slot === undefined ? {} : { slot: this.#slot }),
       ...(this.#retention === undefined ? {} : { retention: this.#retention }),
     };
   }
 
-  /** Who streams from now on knows better. */
+  /** What this process knew, the one that streams from now on knows better. */
   #forgetDelivery(): void {
     this.#isDelivering = false;
-    this.#failing.clear();
+    this.#failing = undefined;
+    this.#insertingSince = undefined;
     this.#retention = undefined;
   }
 
-  #reasons(): Reason[] {
+  #reasons(lag: Lag | undefined): Reason[] {
     const found = [...this.#postgresReasons(), ...this.#clickhouseReasons()];
-    const { ms = 0 } = this.#lag ?? {};
-    // a standby cannot help it
-    if (this.#state === 'streaming' && this.#maxLagMs > 0 && ms > this.#maxLagMs)
-      found.push({
-        code: 'OUTBOX_FLOW_LATE',
-        detail: `the oldest WAL that is not acknowledged is ${Math.round(ms / 1000)} s old`,
-      });
+    const seconds = lag?.seconds ?? 0;
+    if (this.#maxLagMs > 0 && seconds * 1000 > this.#maxLagMs)
+      found.push({ code: 'OUTBOX_FLOW_LATE', detail: `the oldest event that waits is ${Math.round(seconds)} s old` });
     // the probe and the insert mostly meet the same
     return found.filter(({ code }, index) => found.findIndex((other) => other.code === code) === index);
   }
@@ -220,8 +208,8 @@ export class Status {
     const found: Reason[] = this.#probed === undefined ? [] : [this.#probed];
     if (this.#state !== 'streaming') return found;
     if (!this.#isDelivering) found.push({ code: 'OUTBOX_FLOW_STARTING', detail: 'ClickHouse has not answered yet' });
-    for (const code of new Set(this.#failing.values())) found.push({ code, detail: ERRORS[code].happened });
-    const insertingMs = Math.max(0, ...[...this.#inserting].map(({ since }) => this.#now() - since));
+    if (this.#failing !== undefined) found.push({ code: this.#failing, detail: ERRORS[this.#failing].happened });
+    const insertingMs = this.#insertingSince === undefined ? 0 : this.#now() - this.#insertingSince;
     if (insertingMs > STALLED_AFTER_MS)
       found.push({
         code: 'OUTBOX_FLOW_STALLED',
@@ -229,11 +217,4 @@ export class Status {
       });
     return found;
   }
-}
-
-/** An error as a reason. What has no code is a fault of this program, and its words are for the log alone. */
-export function reasonOf(error: unknown): Reason {
-  if (!(error instanceof OutboxError))
-    return { code: 'OUTBOX_FLOW_FAILED', detail: 'an error without a code, which the log has' };
-  return { code: error.code, detail: error.message };
 }

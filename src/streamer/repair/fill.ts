@@ -1,13 +1,11 @@
 import type { Lsn } from '../../lsn.ts';
-import { KINDS } from '../compare/classify.ts';
-import type { Kind } from '../compare/classify.ts';
-import { Comparison } from '../compare/comparison.ts';
-import type { ComparisonOptions } from '../compare/comparison.ts';
+import { KINDS, type Kind } from '../compare/classify.ts';
+import { Comparison, type ComparisonOptions } from '../compare/comparison.ts';
 import type { OutboxSnapshot } from '../compare/outbox.ts';
 import type { Config } from '../config.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { createLogger } from '../observe/log.ts';
-import { Status } from '../observe/readiness.ts';
+import { Readiness } from '../observe/readiness.ts';
 import { RepairLedger } from './repair-ledger.ts';
 import { Sender } from './sender.ts';
 
@@ -20,7 +18,7 @@ export interface FillOptions {
   readonly config: Config;
   readonly comparing: ComparisonOptions;
   readonly snapshot: OutboxSnapshot;
-  /** With the patience of an insert. */
+  /** With the deadline of an insert. */
   readonly inserting: ClickHouse;
   /** Right before it the repaired events are given their positions. */
   readonly lsn: Lsn;
@@ -42,7 +40,7 @@ export interface Filled {
   readonly extra: number;
 }
 
-/** Compares a snapshot with ClickHouse, sends what is missing, and ends the snapshot. */
+/** Compares a snapshot with ClickHouse, sends what is missing, and closes the snapshot. */
 export async function fill({ comparing, snapshot, isDry, ...options }: FillOptions): Promise<Filled> {
   const sender = senderOf(options, comparing);
   const counts = Object.fromEntries(KINDS.map((kind) => [kind, 0])) as Record<Kind, number>;
@@ -70,7 +68,7 @@ export async function fill({ comparing, snapshot, isDry, ...options }: FillOptio
   }
   await send();
   await sender.flush();
-  await snapshot.end();
+  await snapshot.close();
   const { missing, altered, double, extra } = counts;
   const { sent, quarantined } = sender;
   return { missing, sent, quarantined, altered, double, extra };
@@ -89,17 +87,14 @@ function senderOf(
     prove,
   });
   return new Sender({
+    config,
     clickhouse: inserting,
     ledger,
     table: config.clickhouseTable,
     source,
-    insertTimeoutMs: config.insertTimeoutMs,
-    quarantineMaxRows: config.quarantineMaxRows,
-    retryMaxMs: config.retryMaxMs,
-    maxRows: config.batchMaxRows,
-    maxBytes: config.batchMaxBytes,
+    origin: 'repair',
     log: createLogger({ level: config.logLevel }, process.stderr),
-    status: new Status(),
+    readiness: new Readiness(),
     signal: NEVER,
     stop: NEVER,
   });

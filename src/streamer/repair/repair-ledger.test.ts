@@ -4,7 +4,7 @@ import type { Database } from '../source/database.ts';
 import { RepairLedger } from './repair-ledger.ts';
 
 function pendingOf(seq: number): Pending {
-  return { to: { lsn: 99, seq }, rows: 1, inserts: 1, token: `token ${seq}`, atMs: seq };
+  return { to: { lsn: 99, seq }, rows: 1, token: `token ${seq}`, atMs: seq };
 }
 
 test('parts of what was partly there are read back, and all that stands there after them', async () => {
@@ -17,9 +17,9 @@ test('parts of what was partly there are read back, and all that stands there af
     prove: async () => Promise.resolve(),
   });
   await ledger.intend(pendingOf(8));
-  await ledger.recut(pendingOf(4), 100);
+  await ledger.split(pendingOf(4), 100);
   expect(ledger.state).toMatchObject({ pending: pendingOf(4), readBackBelow: 100 });
-  await ledger.recut(pendingOf(2), 0);
+  await ledger.split(pendingOf(2), 0);
   await ledger.intend(pendingOf(4));
   expect(ledger.state).toMatchObject({ delivered: { lsn: 99, seq: 2 }, pending: pendingOf(4), readBackBelow: 100 });
 });

@@ -3,8 +3,7 @@ import type { Lsn } from '../../lsn.ts';
 import type { DeliveryLedger } from '../ledger/ledger.ts';
 import type { LedgerState, Pending } from '../ledger/row.ts';
 import type { Position } from '../../position.ts';
-import { countQuarantined, quarantining } from '../ledger/quarantine.ts';
-import type { RefusedEvent } from '../ledger/quarantine.ts';
+import { countQuarantined, quarantining, type RejectedEvent } from '../ledger/quarantine.ts';
 import type { Database } from '../source/database.ts';
 
 export interface RepairLedgerOptions {
@@ -46,16 +45,16 @@ export class RepairLedger implements DeliveryLedger {
     return Promise.resolve();
   }
 
-  async recut(part: Pending, readBackBelow: Lsn): Promise<void> {
+  async split(part: Pending, readBackBelow: Lsn): Promise<void> {
     this.state = { ...this.state, pending: part, readBackBelow: Math.max(this.state.readBackBelow, readBackBelow) };
     return Promise.resolve();
   }
 
-  async quarantine(event: RefusedEvent): Promise<Lsn> {
+  async quarantine(event: RejectedEvent): Promise<Lsn> {
     const { db, slot } = this.#options;
     const values: unknown[] = [slot];
     const { count } = await db.query(quarantining('SELECT $1::text AS slot_name', event, values), values);
-    if (count !== 1) throw new OutboxError('OUTBOX_PG_FAILED', { detail: 'an event could not be set aside' });
+    if (count !== 1) throw new OutboxError('OUTBOX_PG_FAILED', { detail: 'an event could not be put into quarantine' });
     this.state = { ...this.state, delivered: event.event.position, pending: undefined };
     return 0;
   }

@@ -1,24 +1,21 @@
 import { OutboxError } from '../../errors.ts';
-import { deliveredSnapshot } from '../compare/comparison.ts';
-import type { ComparisonOptions, Progress } from '../compare/comparison.ts';
+import { deliveredSnapshot, type ComparisonOptions, type Progress } from '../compare/comparison.ts';
 import { OutboxSnapshot, SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
-import { ALL } from '../compare/window.ts';
-import type { Window } from '../compare/window.ts';
+import { ALL, type Window } from '../compare/window.ts';
 import type { Config } from '../config.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { ReadBack } from '../delivery/read-back.ts';
 import { PROOF_MAX_AGE_MS } from '../delivery/retry.ts';
-import { INSERT_MARGIN_MS } from '../delivery/send.ts';
+import { INSERT_MARGIN_MS } from '../delivery/reliable-insert.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import { createLogger } from '../observe/log.ts';
 import { Database } from '../source/database.ts';
 import { createSlot } from '../source/new-slot.ts';
 import { checkFailover, checkServer } from '../source/server.ts';
-import { fill, NEVER } from './fill.ts';
-import type { Filled } from './fill.ts';
-import { examine } from '../ledger/gap.ts';
-import type { Examined } from '../ledger/gap.ts';
-import { beginRepair, dropSlot, endRepair } from '../ledger/repairing.ts';
+import { dropSlot } from '../source/slot.ts';
+import { fill, NEVER, type Filled } from './fill.ts';
+import { examine, type Examined } from '../ledger/gap.ts';
+import { beginRepair, endRepair } from '../ledger/lifecycle.ts';
 
 /** The longest silence of ClickHouse; while it works on a statement it gives signs of life more often. */
 const SILENCE_MS = 10 * 60_000;
@@ -43,11 +40,11 @@ export type RepairProgress = Progress | { readonly step: 'waiting for inserts un
 
 interface Work {
   readonly config: Config;
-  readonly patient: Examined;
+  readonly examined: Examined;
   readonly ask: Database;
   readonly connect: (isLong: boolean) => Promise<Database>;
   readonly clickhouse: ClickHouse;
-  /** The same, with the patience of an insert. */
+  /** The same, with the deadline of an insert. */
   readonly inserting: ClickHouse;
   readonly onProgress: (progress: RepairProgress) => void;
 }
@@ -77,9 +74,9 @@ export async function repair(
     await checkServer(ask);
     await lock(ask, config.slot);
     await checkTarget(clickhouse, config.clickhouseTable);
-    const patient = await examine(ask, config.slot);
-    const work: Work = { config, patient, ask, connect, clickhouse, inserting, onProgress };
-    const gap = patient.gap ?? (newSlot ? 'a new slot was asked for' : undefined);
+    const examined = await examine(ask, config.slot);
+    const work: Work = { config, examined, ask, connect, clickhouse, inserting, onProgress };
+    const gap = examined.gap ?? (newSlot ? 'a new slot was asked for' : undefined);
     if (gap === undefined) return await fillBeside(work, window, isDry);
     if (window.from !== undefined || window.to !== undefined)
       throw new OutboxError('OUTBOX_REPAIR_WINDOW', { detail: `${gap}: everything must be compared` });
@@ -92,13 +89,15 @@ export async function repair(
 
 /** Waits until no insert of that kind can be under way any more. */
 async function outlastInserts(
-  { config, patient, clickhouse, onProgress }: Work,
+  { config, examined, clickhouse, onProgress }: Work,
   kind: 'repair' | 'any',
   sentLaterMs: number,
 ): Promise<void> {
   onProgress({ step: 'waiting for inserts under way' });
-  const options = { clickhouse, table: config.clickhouseTable, source: patient.source, kind };
-  const readBack = new ReadBack({ ...options, log: createLogger({ level: 'silent' }), signal: NEVER, stop: NEVER });
+  const { source } = examined;
+  const log = createLogger({ level: 'silent' });
+  const scope = { clickhouse, table: config.clickhouseTable, source, log, signal: NEVER, stop: NEVER };
+  const readBack = new ReadBack(scope, kind);
   await readBack.quiet(performance.now() + sentLaterMs + config.insertTimeoutMs + INSERT_MARGIN_MS, 'it was quiet');
 }
 
@@ -126,7 +125,7 @@ async function fillBeside(work: Work, window: Window, isDry: boolean): Promise<R
 
 /** Takes the stream over, and hands it back behind a new slot's begin. */
 async function fillGap(work: Work, gap: string): Promise<RepairReport> {
-  const { config, patient, ask, connect, inserting, onProgress } = work;
+  const { config, examined, ask, connect, inserting, onProgress } = work;
   const { slot } = config;
   const isFailover = config.slotFailover === 'on';
   // what refuses comes first: from then on no streamer delivers until a repair has ended
@@ -134,12 +133,12 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
   const epoch = await beginRepair(ask, slot);
   await outlastInserts(work, 'any', PROOF_MAX_AGE_MS);
   onProgress({ step: 'making the slot' });
-  if (patient.slotExists) await dropSlot(ask, slot);
+  if (examined.slotExists) await dropSlot(ask, slot);
   const made = await createSlot(config.databaseUrl, slot, isFailover);
   try {
     const first = await connect(true);
     const snapshot = await OutboxSnapshot.import(first, made.snapshot, made.consistentLsn);
-    await made.release();
+    await made.close();
     const prove = async (): Promise<void> => {
       const { count } = await ask.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND epoch = $2', [slot, epoch]);
       if (count === 0) throw new OutboxError('OUTBOX_EPOCH_LOST');
@@ -148,10 +147,10 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
     const { consistentLsn, timeline } = made;
     const lsn = consistentLsn;
     const filled = await fill({ config, comparing, snapshot, inserting, lsn, timeline, prove, isDry: false });
-    await endRepair(ask, slot, { epoch, publication: patient.publication, timeline, consistentLsn });
+    await endRepair(ask, slot, { epoch, publication: examined.publication, timeline, consistentLsn });
     return { gap, ...filled };
   } finally {
-    await made.release();
+    await made.close();
   }
 }
 
@@ -161,7 +160,7 @@ async function comparison(
   window: Window,
   looksAgain: boolean,
 ): Promise<ComparisonOptions> {
-  const { config, patient, ask, connect, clickhouse, onProgress } = work;
+  const { config, examined, ask, connect, clickhouse, onProgress } = work;
   return {
     first,
     second: looksAgain ? await connect(true) : undefined,
@@ -171,7 +170,7 @@ async function comparison(
     waitMs: DELIVERY_WAIT_MS,
     onProgress,
     clickhouse,
-    source: patient.source,
+    source: examined.source,
     table: config.clickhouseTable,
   };
 }

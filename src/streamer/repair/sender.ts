@@ -1,31 +1,24 @@
 import { createHash } from 'node:crypto';
-import { Batch, BEGUN_CHUNKS_BYTES, rowBytes } from '../batch/batch.ts';
-import type { TransactionStamp } from '../batch/batch.ts';
+import { Batch, BEGUN_CHUNKS_BYTES, rowBytes, type TransactionStamp } from '../batch/batch.ts';
 import { ChunkPool } from '../batch/column.ts';
 import { constantBytes } from '../batch/native.ts';
 import type { Rows } from '../batch/rows.ts';
 import { fromMilliseconds } from '../batch/time.ts';
 import type { OutboxEvent } from '../compare/outbox.ts';
+import type { Config } from '../config.ts';
+import type { Attachment } from '../delivery/attachment.ts';
 import { Delivery } from '../delivery/deliver.ts';
-import type { DeliveryOptions } from '../delivery/deliver.ts';
-import { EVENT_COLUMNS } from '../source/pgoutput.ts';
-import type { Tuple } from '../source/pgoutput.ts';
+import { EVENT_COLUMNS, type Tuple } from '../source/pgoutput.ts';
 import type { RepairLedger } from './repair-ledger.ts';
 
-const ORIGIN = 'repair';
-
-export interface SenderOptions extends Omit<
-  DeliveryOptions,
-  'ledger' | 'origin' | 'tokenOf' | 'maxInserts' | 'onTooLarge' | 'onQuarantined'
-> {
+export interface RepairAttachment extends Attachment {
+  readonly config: Config;
   readonly ledger: RepairLedger;
-  readonly maxRows: number;
-  readonly maxBytes: number;
 }
 
 /** Sends events that Postgres has and ClickHouse lacks, through the same delivery as the stream's. */
 export class Sender {
-  readonly #options: SenderOptions;
+  readonly #config: Config;
   readonly #delivery: Delivery;
   readonly #pool: ChunkPool;
   readonly #stamp: TransactionStamp;
@@ -40,24 +33,20 @@ export class Sender {
   #seq = 0;
   #quarantined = 0;
 
-  constructor(options: SenderOptions) {
-    const { ledger, source, maxBytes } = options;
-    this.#options = options;
-    this.#delivery = new Delivery({
-      ...options,
-      origin: ORIGIN,
-      maxInserts: 1,
+  constructor(attachment: RepairAttachment) {
+    const { config, ledger, source, origin } = attachment;
+    this.#config = config;
+    this.#delivery = new Delivery(attachment, {
       // what a killed repair has still under way is recognised by what it holds: its positions were others
       tokenOf: (_, rows) => `${source}/repair/${this.#digest(rows)}`,
-      onTooLarge: () => undefined,
       onQuarantined: () => {
         this.#quarantined++;
       },
     });
-    this.#pool = new ChunkPool(maxBytes + BEGUN_CHUNKS_BYTES);
+    this.#pool = new ChunkPool(config.batchMaxBytes + BEGUN_CHUNKS_BYTES);
     this.#batch = new Batch(this.#pool);
     this.#stamp = { commitLsn: ledger.state.delivered.lsn, committedAt: fromMilliseconds(Date.now()) };
-    this.#extraRowBytes = constantBytes({ source, origin: ORIGIN });
+    this.#extraRowBytes = constantBytes({ source, origin });
   }
 
   /** Events that ClickHouse has taken. */
@@ -87,8 +76,8 @@ export class Sender {
       this.#tuple.end[field] = at;
     });
     const bytes = rowBytes(this.#tuple) + this.#extraRowBytes;
-    const { maxRows, maxBytes } = this.#options;
-    if (this.#batch.rows >= maxRows || (this.#batch.rows > 0 && this.#batch.bytes + bytes > maxBytes))
+    const { batchMaxRows, batchMaxBytes } = this.#config;
+    if (this.#batch.rows >= batchMaxRows || (this.#batch.rows > 0 && this.#batch.bytes + bytes > batchMaxBytes))
       await this.flush();
     this.#batch.append(
       Buffer.concat(values.filter((value) => value !== null)),
@@ -104,9 +93,9 @@ export class Sender {
   async flush(): Promise<void> {
     const batch = this.#batch;
     if (batch.rows === 0) return;
-    const pending = await this.#delivery.intend(batch, 0);
-    await this.#delivery.insert(batch, pending, false);
-    batch.release();
+    const pending = await this.#delivery.record(batch, 0);
+    await this.#delivery.deliver(batch, pending, false);
+    batch.close();
     this.#batch = new Batch(this.#pool);
     this.#keys = [];
   }

@@ -1,38 +1,36 @@
-import { OutboxError } from '../../errors.ts';
-import type { ErrorCode } from '../../errors.ts';
+import { OutboxError, type ErrorCode } from '../../errors.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../observe/log.ts';
-import type { Status } from '../observe/readiness.ts';
+import type { Readiness } from '../observe/readiness.ts';
 import { Retention } from './retention.ts';
-import type { RetentionReport } from './run.ts';
+import type { RetentionReport } from './removal.ts';
 
 /** Half of it to one and a half, so that many streamers of one server do not come at once. */
 const FIRST_MS = 5000;
 const EVERY_MS = 3_600_000;
-/** After a run that left something. */
+/** After a run that kept something. */
 const AGAIN_MS = 60_000;
 
 /**
- * Runs the retention now and then while this process streams. Whatever becomes of it, the stream goes on; and what it removes
- * is proved to be delivered by who reads the ledger, so that one that lags behind a takeover does no harm.
+ * Runs the retention now and then while this process streams. Whatever becomes of it, the stream goes on. What it removes is proved
+ * to be delivered by a look into the ledger, so a run that outlives a takeover does no harm.
  */
 export class RetentionJob {
   readonly #retention: Retention;
   readonly #isOff: boolean;
   readonly #log: Logger;
-  readonly #status: Status;
-  readonly #comeRound = new Set<string>();
+  readonly #readiness: Readiness;
   #problem: ErrorCode | undefined;
   #emptied = 0;
   #last: RetentionReport | undefined;
   #over: AbortController | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(config: Config, log: Logger, status: Status) {
+  constructor(config: Config, log: Logger, readiness: Readiness) {
     this.#retention = new Retention(config);
     this.#isOff = config.retentionDays === 0;
     this.#log = log;
-    this.#status = status;
+    this.#readiness = readiness;
   }
 
   /** To be called when the slot is held and the ledger is ours. */
@@ -58,14 +56,14 @@ export class RetentionJob {
     try {
       const report = await this.#retention.run({
         signal,
-        onEmptied: (emptied) => {
+        onRemoved: (removed) => {
           this.#emptied++;
-          this.#log.info({ ...emptied }, 'removed expired events of the outbox');
+          this.#log.info({ ...removed }, 'removed expired events of the outbox');
         },
       });
-      // what it left was left because it was stopped
+      // what it kept was kept because it was stopped
       if (signal.aborted) return;
-      isDone = report.left === undefined;
+      isDone = report.kept === undefined;
       this.#tell(report);
     } catch (error) {
       if (signal.aborted) return;
@@ -79,20 +77,14 @@ export class RetentionJob {
   }
 
   #tell(report: RetentionReport): void {
-    const { left, comeRound } = report;
-    for (const table of comeRound) {
-      if (this.#comeRound.has(table)) continue;
-      this.#log.warn({ err: new OutboxError('OUTBOX_RETENTION_RING'), table }, 'the ring has come round');
-    }
-    this.#comeRound.clear();
-    for (const table of comeRound) this.#comeRound.add(table);
-    if (left !== undefined && !left.passes)
+    const { kept } = report;
+    if (kept !== undefined && !kept.passes)
       this.#trouble(
         'OUTBOX_RETENTION_HELD',
-        new OutboxError('OUTBOX_RETENTION_HELD', { detail: `expired events stay in ${left.table}: ${left.reason}` }),
+        new OutboxError('OUTBOX_RETENTION_HELD', { detail: `expired events stay in ${kept.table}: ${kept.reason}` }),
       );
-    // who only met a lock has not removed what was held up, but no fault kept it from running
-    else if (this.#problem !== undefined && (left === undefined || this.#problem !== 'OUTBOX_RETENTION_HELD')) {
+    // a run that only met a lock has not removed what was held up, but no fault kept it from running
+    else if (this.#problem !== undefined && (kept === undefined || this.#problem !== 'OUTBOX_RETENTION_HELD')) {
       this.#problem = undefined;
       this.#log.info('retention goes on');
     }
@@ -101,13 +93,13 @@ export class RetentionJob {
   }
 
   #say(): void {
-    this.#status.retained({
+    this.#readiness.retentionRan({
       ranAt: Date.now(),
       emptied: this.#emptied,
       rows: this.#last?.rows,
       bytes: this.#last?.bytes,
       oldestAt: this.#last?.oldestMs,
-      problem: this.#problem ?? (this.#comeRound.size > 0 ? 'OUTBOX_RETENTION_RING' : undefined),
+      problem: this.#problem,
     });
   }
 

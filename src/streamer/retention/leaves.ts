@@ -1,12 +1,12 @@
 import { OutboxError } from '../../errors.ts';
 import type { Database } from '../source/database.ts';
 
-/** How late rows may be before they are deleted, where TRUNCATE would take younger ones along: a bucket holds a whole day. */
+/** A bucket holds the rows of a whole day, so its oldest may be expired for so long before its youngest are. */
 const LATE_MS = 86_400_000;
 /** The oldest rows of a table stand where it begins. */
 const FRONT_BLOCKS = 16;
 
-/** A table that holds rows of outbox.event: a partition, or outbox.event itself. */
+/** A partition of the ring. */
 export interface Leaf {
   readonly oid: string;
   /** Quoted, with its schema. */
@@ -16,20 +16,13 @@ export interface Leaf {
   readonly bytes: number;
   /** As Postgres estimates. */
   readonly rows: number;
-  /** When its oldest row was recorded, in ms since 1970, by a look at where it begins; undefined without rows. */
+  /** When its oldest row was recorded, in ms since 1970, by its first blocks; undefined without rows. */
   readonly oldestMs: number | undefined;
   /** Its oldest row is older than the cutoff. */
   readonly isExpired: boolean;
   /** It is older than that by more than a day. */
   readonly isLate: boolean;
   readonly isPermitted: boolean;
-}
-
-export interface Survey {
-  readonly leaves: readonly Leaf[];
-  /** As the migration makes it: a partition for each value of `bucket`, used again and again. */
-  readonly isRing: boolean;
-  readonly isPartitioned: boolean;
 }
 
 interface LeafRow {
@@ -48,32 +41,30 @@ export async function cutoffOf(db: Database, days: number): Promise<number> {
 }
 
 /**
- * What outbox.event consists of, however it was made: the ring, other partitions, or one table. Throws
- * OUTBOX_PG_NOT_MIGRATED, and OUTBOX_PG_TABLE_UNSUITABLE where the age of rows is not known.
+ * The partitions of outbox.event, the oldest rows first. Throws OUTBOX_PG_NOT_MIGRATED, and OUTBOX_PG_TABLE_UNSUITABLE where it
+ * is not the ring that the migration makes: retention would not know what it removes.
  */
-export async function survey(db: Database, cutoffMs: number): Promise<Survey> {
-  const { rows: tables } = await db.query<{ partitioned: boolean; ring: boolean; dated: boolean }>(
-    `SELECT c.relkind = 'p' AS partitioned,
-            EXISTS (SELECT FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
-                     WHERE p.partrelid = c.oid AND p.partstrat = 'l' AND p.partnatts = 1 AND a.attname = 'bucket') AS ring,
-            EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'recorded_at'
-                       AND a.atttypid = 'timestamptz'::regtype AND NOT a.attisdropped) AS dated
+export async function listLeaves(db: Database, cutoffMs: number): Promise<Leaf[]> {
+  const { rows: tables } = await db.query<{ ring: boolean }>(
+    `SELECT EXISTS (SELECT FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+                     WHERE p.partrelid = c.oid AND p.partstrat = 'l' AND p.partnatts = 1 AND a.attname = 'bucket')
+            AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'recorded_at'
+                           AND a.atttypid = 'timestamptz'::regtype AND NOT a.attisdropped) AS ring
        FROM pg_class c WHERE c.oid = to_regclass('outbox.event')`,
   );
   const [table] = tables;
   if (table === undefined) throw new OutboxError('OUTBOX_PG_NOT_MIGRATED');
-  if (!table.dated)
+  if (!table.ring)
     throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', {
-      detail: 'outbox.event has no column recorded_at of type timestamp with time zone, by which retention goes',
+      detail:
+        'outbox.event is not partitioned by bucket as the migration makes it: retention removes nothing from it. Set OUTBOX_RETENTION_DAYS=0 and remove old rows yourself, or restore the table',
     });
   const { rows } = await db.query<LeafRow>(
     `SELECT c.oid::int8::text AS oid, format('%I.%I', n.nspname, c.relname) AS name,
             pg_relation_size(c.oid) / current_setting('block_size')::int AS blocks, pg_total_relation_size(c.oid) AS bytes,
-            greatest(c.reltuples, 0)::float8 AS rows,
-            has_table_privilege(c.oid, 'TRUNCATE') AND has_table_privilege(c.oid, 'DELETE') AS permitted
+            greatest(c.reltuples, 0)::float8 AS rows, has_table_privilege(c.oid, 'TRUNCATE') AS permitted
        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-      WHERE c.relkind = 'r' AND (c.oid = to_regclass('outbox.event')
-             OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass('outbox.event')) WHERE isleaf))
+      WHERE c.relkind = 'r' AND c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass('outbox.event')) WHERE isleaf)
       ORDER BY name`,
   );
   const leaves: Leaf[] = [];
@@ -92,11 +83,11 @@ export async function survey(db: Database, cutoffMs: number): Promise<Survey> {
       isPermitted: row.permitted,
     });
   }
-  return { leaves, isRing: table.ring, isPartitioned: table.partitioned };
+  return leaves.toSorted((a, b) => (a.oldestMs ?? Infinity) - (b.oldestMs ?? Infinity));
 }
 
-/** When the oldest row was recorded, in ms since 1970, as far as a look at the beginning of the table tells. */
-export async function oldestOf(db: Database, name: string): Promise<number | undefined> {
+/** When the oldest row was recorded, in ms since 1970, as far as the beginning of the table tells. */
+async function oldestOf(db: Database, name: string): Promise<number | undefined> {
   const { rows } = await db.query<{ ms: number | null }>(
     `SELECT extract(epoch FROM least((SELECT min(recorded_at) FROM ONLY ${name} WHERE ctid < '(${FRONT_BLOCKS},0)'),
                                      (SELECT recorded_at FROM ONLY ${name} LIMIT 1)))::float8 * 1000 AS ms`,

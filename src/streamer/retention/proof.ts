@@ -1,32 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { OutboxError } from '../../errors.ts';
-import type { ErrorCode } from '../../errors.ts';
-import { formatLsn } from '../../lsn.ts';
-import type { Lsn } from '../../lsn.ts';
-import { deliveredTo } from '../ledger/delivered.ts';
-import type { Database } from '../source/database.ts';
+import { OutboxError, policyOf } from '../../errors.ts';
+import { formatLsn, type Lsn } from '../../lsn.ts';
 import { examine } from '../ledger/gap.ts';
+import { holderOf } from '../ledger/holder.ts';
+import { overviews, type LedgerOverview } from '../ledger/overview.ts';
+import type { Database } from '../source/database.ts';
 
 const POLL_MS = 50;
-/** Without a slot, ledger and publication that fit together nothing is proved. */
-const GAPS: ReadonlySet<ErrorCode> = new Set([
-  'OUTBOX_PG_NOT_MIGRATED',
-  'OUTBOX_SYSTEM_CHANGED',
-  'OUTBOX_SLOT_INVALID',
-  'OUTBOX_PUBLICATION_MISSING',
-]);
 
 /** Why it is not known that all streams of this outbox have delivered what was committed before a position. */
 export interface Obstacle {
   readonly reason: string;
   /** It may be gone in a moment. */
   readonly passes: boolean;
-}
-
-interface StreamRow {
-  slot: string;
-  moved: boolean | null;
-  looking: boolean;
 }
 
 /**
@@ -48,39 +34,36 @@ export async function proveDelivered(
 }
 
 async function obstacleTo(db: Database, lsn: Lsn): Promise<Obstacle | undefined> {
-  const { rows } = await db.query<StreamRow>(
-    `SELECT slot_name AS slot, read_back_below IS NOT NULL AS looking,
-            timeline <> ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int AS moved
-       FROM outbox.stream ORDER BY slot_name`,
-  );
-  if (rows.length === 0) return { reason: 'outbox.stream has no row', passes: false };
+  const ledgers = await overviews(db);
+  if (ledgers.length === 0) return { reason: 'outbox.stream has no row', passes: false };
   // before gaps are looked for: a slot that is moved by hand seems to have delivered everything
   const behind: Obstacle[] = [];
-  for (const { slot } of rows) {
-    const { lsn: reached, isStreaming } = await deliveredTo(db, slot);
+  for (const { slot } of ledgers) {
+    const { reached, walsender } = await holderOf(db, slot);
     if (reached >= lsn) continue;
+    const isStreaming = walsender !== undefined;
     const holder = isStreaming ? '' : ': no streamer holds it';
     const reason = `the slot "${slot}" is delivered up to ${formatLsn(reached)}, and not up to ${formatLsn(lsn)}${holder}`;
     behind.push({ reason, passes: isStreaming });
   }
-  for (const { slot, moved, looking } of rows) {
-    const gap =
-      (await gapOf(db, slot)) ??
-      (moved === true
-        ? 'no streamer has taken it over on this timeline'
-        : looking
-          ? 'what was delivered before is being looked for in ClickHouse'
-          : undefined);
-    if (gap !== undefined) return { reason: `the slot "${slot}": ${gap}`, passes: false };
+  for (const ledger of ledgers) {
+    const gap = (await gapOf(db, ledger.slot)) ?? doubtOf(ledger);
+    if (gap !== undefined) return { reason: `the slot "${ledger.slot}": ${gap}`, passes: false };
   }
   return behind.find(({ passes }) => !passes) ?? behind[0];
 }
 
+function doubtOf({ timeline, serverTimeline, isReadingBack }: LedgerOverview): string | undefined {
+  if (timeline !== undefined && timeline !== serverTimeline) return 'no streamer has taken it over on this timeline';
+  return isReadingBack ? 'what was delivered before is being looked for in ClickHouse' : undefined;
+}
+
+/** Without a slot, ledger and publication that fit together, which only an operator can restore, nothing is proved. */
 async function gapOf(db: Database, slot: string): Promise<string | undefined> {
   try {
     return (await examine(db, slot)).gap;
   } catch (error) {
-    if (error instanceof OutboxError && GAPS.has(error.code)) return error.message;
+    if (error instanceof OutboxError && policyOf(error.code) === 'reconnect patiently') return error.message;
     throw error;
   }
 }

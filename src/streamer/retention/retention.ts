@@ -2,14 +2,13 @@ import { OutboxError } from '../../errors.ts';
 import type { Config } from '../config.ts';
 import { Database } from '../source/database.ts';
 import { cutoffOf } from './leaves.ts';
-import { Run } from './run.ts';
-import type { Emptied, RetentionReport } from './run.ts';
+import { Removal, type Removed, type RetentionReport } from './removal.ts';
 
 /** One retention at a time in a database: two would only be in each other's way. */
 const ADVISORY_LOCK = 0x6f7574626f79;
 /**
- * Locks that are not free are asked for again by the next run: who waits for one has others wait behind him. And who holds
- * one, and freezes, must not hold it long.
+ * Locks that are not free are asked for again by the next run: whoever waits for one has others wait behind it. And a process that
+ * freezes with a lock must not hold it long.
  */
 const PARAMETERS = {
   lock_timeout: '50ms',
@@ -21,25 +20,22 @@ const NAMED = "SELECT set_config('application_name', 'pg-outbox-clickhouse reten
 const QUERY_TIMEOUT_MS = 65_000;
 /** An idle stream says that it has delivered everything a few seconds later, a busy one after the next batch. */
 const DELIVERY_MARGIN_MS = 15_000;
-const DAY_MS = 86_400_000;
 
 export interface RetentionOptions {
   readonly signal: AbortSignal;
   readonly isDry?: boolean;
   /** How long streams may take to deliver what was just written, in ms. */
   readonly waitMs?: number;
-  readonly onEmptied?: (emptied: Emptied) => void;
+  readonly onRemoved?: (removed: Removed) => void;
 }
 
 /**
- * Removes delivered rows of outbox.event that are older than the retention, so that no producer ever waits (invariant 11). A
- * table whose rows are all expired is emptied by TRUNCATE; otherwise rows that are more than a day late are deleted. Neither
- * is in the stream: the publication has inserts only, and what was committed stays in WAL until it is acknowledged.
+ * Removes delivered rows of outbox.event that are older than the retention, so that no producer ever waits (invariant 11): a
+ * partition whose rows are all expired is emptied by TRUNCATE. That is not in the stream: the publication has inserts only, and
+ * what was committed stays in WAL until it is acknowledged.
  */
 export class Retention {
   readonly #config: Pick<Config, 'databaseUrl' | 'retentionDays' | 'flushIntervalMs'>;
-  /** When a table without partitions was last read whole. */
-  #readAt = -Infinity;
 
   constructor(config: Pick<Config, 'databaseUrl' | 'retentionDays' | 'flushIntervalMs'>) {
     this.#config = config;
@@ -55,20 +51,11 @@ export class Retention {
       await db.query(NAMED);
       const { rows } = await db.query<{ mine: boolean }>('SELECT pg_try_advisory_lock($1) AS mine', [ADVISORY_LOCK]);
       if (rows[0]?.mine !== true) throw new OutboxError('OUTBOX_RETENTION_BUSY');
-      const { isDry = false, waitMs = flushIntervalMs + DELIVERY_MARGIN_MS, onEmptied = () => undefined } = options;
+      const { isDry = false, waitMs = flushIntervalMs + DELIVERY_MARGIN_MS, onRemoved = () => undefined } = options;
       ask = await Database.connect(databaseUrl, {}, () => undefined);
       await ask.query(NAMED);
-      const run = new Run(db, ask, {
-        cutoffMs: await cutoffOf(db, retentionDays),
-        signal: options.signal,
-        isDry,
-        waitMs,
-        onEmptied,
-        readsWhole: performance.now() - this.#readAt > DAY_MS,
-      });
-      const report = await run.run();
-      if (run.hasReadWhole) this.#readAt = performance.now();
-      return report;
+      const cutoffMs = await cutoffOf(db, retentionDays);
+      return await new Removal(db, ask, { cutoffMs, signal: options.signal, isDry, waitMs, onRemoved }).run();
     } finally {
       await Promise.all([db.close(), ask?.close()]);
     }

@@ -1,8 +1,17 @@
 import { OutboxError } from '../../errors.ts';
 
-/** 'w', start, end and time before the payload of pgoutput. */
-const XLOG_HEADER_BYTES = 25;
-const KEEPALIVE_BYTES = 18;
+/**
+ * XLogData: Byte1 'w' · Int64 LSN where this data begins · Int64 LSN where the server's WAL ends · Int64 the server's clock, µs
+ * since 2000-01-01 · a message of pgoutput
+ */
+const XLOG_DATA = 0x77;
+const XLOG_HEADER_BYTES = 1 + 8 + 8 + 8;
+
+/** Keepalive: Byte1 'k' · Int64 LSN where the server's WAL ends · Int64 its clock · Byte1 1 when it wants a status at once */
+const KEEPALIVE = 0x6b;
+const KEEPALIVE_WAL_END = 1;
+const KEEPALIVE_WANTS_REPLY = KEEPALIVE_WAL_END + 8 + 8;
+const KEEPALIVE_BYTES = KEEPALIVE_WANTS_REPLY + 1;
 
 /** What the walsender tells, in WAL order. */
 export interface CopyDataHandler {
@@ -18,10 +27,10 @@ export interface CopyDataHandler {
  * https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-XLOGDATA
  */
 export function readCopyData(buffer: Buffer, at: number, end: number, handler: CopyDataHandler): boolean {
-  if (buffer[at] === 0x77 && end - at > XLOG_HEADER_BYTES)
+  if (buffer[at] === XLOG_DATA && end - at > XLOG_HEADER_BYTES)
     return handler.onMessage(buffer, at + XLOG_HEADER_BYTES, end);
-  if (buffer[at] === 0x6b && end - at === KEEPALIVE_BYTES) {
-    handler.onKeepalive(buffer, at + 1, buffer[at + 17] === 1);
+  if (buffer[at] === KEEPALIVE && end - at === KEEPALIVE_BYTES) {
+    handler.onKeepalive(buffer, at + KEEPALIVE_WAL_END, buffer[at + KEEPALIVE_WANTS_REPLY] === 1);
     return true;
   }
   throw new OutboxError('OUTBOX_PROTOCOL', {

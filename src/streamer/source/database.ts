@@ -1,11 +1,9 @@
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import pg from 'pg';
-import { OutboxError } from '../../errors.ts';
-import type { ErrorCode } from '../../errors.ts';
+import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
-import { GuardedSocket } from './socket.ts';
 
-/** Nothing that the streamer asks of Postgres takes long; what does is a connection that died without a word. */
+/** No statement of the streamer takes long. One that does has lost its connection without a word. */
 const QUERY_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 const END_TIMEOUT_MS = 1000;
@@ -35,7 +33,8 @@ export interface ConnectOptions {
 }
 
 /**
- * Opens a connection and returns the driver's client. Its loss is told through `onLost`, once. Throws
+ * Opens a connection and returns the driver's client. Its loss is told through `onLost`, once. At bytes that are not Postgres'
+ * protocol the driver's parser throws where nobody can catch it: the process ends, and its supervisor starts it again. Throws
  * OUTBOX_PG_UNREACHABLE, OUTBOX_PG_AUTH and what else `postgresError` makes of the server's answer.
  */
 export async function connectClient(
@@ -43,12 +42,7 @@ export async function connectClient(
   options: ConnectOptions,
   onLost: (error: OutboxError) => void,
 ): Promise<pg.Client> {
-  const {
-    parameters = {},
-    replication = false,
-    socket = new GuardedSocket(),
-    queryTimeoutMs = QUERY_TIMEOUT_MS,
-  } = options;
+  const { parameters = {}, replication = false, socket = new Socket(), queryTimeoutMs = QUERY_TIMEOUT_MS } = options;
   const target = new URL(url);
   // of two that set the same, the later one counts
   const ownOptions = target.searchParams.get('options') ?? '';

@@ -1,7 +1,9 @@
 import { OutboxError } from '../../errors.ts';
 
-/** Type byte and Int32 length, which counts itself but not the type. */
-export const FRAME_HEADER_BYTES = 5;
+/** A message: Byte1 type · Int32 length, which counts itself but not the type · the payload. */
+export const TYPE_BYTES = 1;
+export const LENGTH_BYTES = 4;
+export const FRAME_HEADER_BYTES = TYPE_BYTES + LENGTH_BYTES;
 /**
  * The longest message of each type that a server sends while it streams, 0 for all other types: so that a stream out of
  * step is noticed at the next message, not when a length that is none has been waited for.
@@ -146,12 +148,12 @@ export class FrameReader {
 }
 
 function frameLength(buffer: Buffer, offset: number): number {
-  const length = buffer.readUInt32BE(offset + 1);
+  const length = buffer.readUInt32BE(offset + TYPE_BYTES);
   const type = buffer[offset]!;
-  if (length < 4 || length > LONGEST[type]!) {
+  if (length < LENGTH_BYTES || length > LONGEST[type]!) {
     throw new OutboxError('OUTBOX_PROTOCOL', {
       detail: `a message of type 0x${type.toString(16).padStart(2, '0')} claims a length of ${length} bytes`,
     });
   }
-  return length + 1;
+  return TYPE_BYTES + length;
 }

@@ -1,6 +1,5 @@
 /** Real messages of pgoutput (protocol 1, binary) and of the replication protocol around it, byte for byte. For tests. */
-import { EVENT_COLUMNS } from './pgoutput.ts';
-import type { ChangeHandler, Tuple } from './pgoutput.ts';
+import { EVENT_COLUMNS, type ChangeHandler, type Tuple } from './pgoutput.ts';
 
 export interface WireColumn {
   readonly name: string;

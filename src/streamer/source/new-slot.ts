@@ -1,16 +1,16 @@
 import type pg from 'pg';
-import { parseLsn } from '../../lsn.ts';
-import type { Lsn } from '../../lsn.ts';
+import { parseLsn, type Lsn } from '../../lsn.ts';
 import { connectClient, endClient, postgresError } from './database.ts';
 
 /** A slot that was just made, and the snapshot of exactly what it will not stream. */
 export interface NewSlot {
   /** What commits at or behind it will be streamed. */
   readonly consistentLsn: Lsn;
-  /** For SET TRANSACTION SNAPSHOT, as long as `release` was not called. */
+  /** For SET TRANSACTION SNAPSHOT, until `close` is called. */
   readonly snapshot: string;
   readonly timeline: number;
-  release(): Promise<void>;
+  /** Ends the snapshot. */
+  close(): Promise<void>;
 }
 
 /**
@@ -30,7 +30,7 @@ export async function createSlot(url: string, slot: string, failover: boolean): 
       consistentLsn: parseLsn(lsn),
       snapshot,
       timeline: Number(system[0]!.timeline),
-      release: async () => endClient(client),
+      close: async () => endClient(client),
     };
   } catch (error) {
     await endClient(client);

@@ -1,9 +1,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { EVENT_COLUMNS, PgoutputDecoder } from './pgoutput.ts';
-import type { WireValue } from './messages.fixture.ts';
 import * as wire from './messages.fixture.ts';
-import { Recorder } from './messages.fixture.ts';
+import { Recorder, type WireValue } from './messages.fixture.ts';
 
 function decoderFor(...before: Buffer[]): { recorder: Recorder; decode: (message: Buffer) => boolean } {
   const recorder = new Recorder();

@@ -1,6 +1,5 @@
 import { OutboxError } from '../../errors.ts';
-import { readLsn } from '../../lsn.ts';
-import type { Lsn } from '../../lsn.ts';
+import { readLsn, type Lsn } from '../../lsn.ts';
 
 /** The columns of outbox.event that the publication sends, in the order of `Tuple`'s slots. */
 export const EVENT_COLUMNS = [
@@ -46,21 +45,39 @@ export interface ChangeHandler {
   relation(): void;
 }
 
-const A = 0x41;
-const B = 0x42;
-const C = 0x43;
-const D = 0x44;
-const I = 0x49;
-const M = 0x4d;
-const N = 0x4e;
-const O = 0x4f;
-const R = 0x52;
-const T = 0x54;
-const U = 0x55;
-const Y = 0x59;
+const A = 0x41; // Stream Abort
+const B = 0x42; // Begin
+const C = 0x43; // Commit
+const D = 0x44; // Delete
+const I = 0x49; // Insert
+const M = 0x4d; // Message
+const N = 0x4e; // in an Insert: the new row follows
+const O = 0x4f; // Origin
+const R = 0x52; // Relation
+const T = 0x54; // Truncate
+const U = 0x55; // Update
+const Y = 0x59; // Type
+// Offsets count from the type byte. Integers are big-endian, times are µs since 2000-01-01, a String ends with a zero byte.
+// Begin: Byte1 'B' · Int64 LSN where the commit record begins · Int64 commit time · Int32 xid
+const BEGIN_LSN = 1;
+const BEGIN_TIME = BEGIN_LSN + 8;
+const BEGIN_BYTES = BEGIN_TIME + 8 + 4;
+// Commit: Byte1 'C' · Int8 flags · Int64 LSN where the commit record begins · Int64 LSN behind it · Int64 commit time
+const COMMIT_LSN = 1 + 1;
+const COMMIT_END_LSN = COMMIT_LSN + 8;
+const COMMIT_BYTES = COMMIT_END_LSN + 8 + 8;
+// Insert: Byte1 'I' · Int32 OID of the relation · Byte1 'N' · Int16 number of columns · a value for each
+const INSERT_OID = 1;
+const INSERT_NEW = INSERT_OID + 4;
+const INSERT_COUNT = INSERT_NEW + 1;
+const INSERT_VALUES = INSERT_COUNT + 2;
+// Value: Byte1 kind, 'n' for NULL, 'b' for binary, 't' for text · after the latter two Int32 length · as many bytes
 const KIND_NULL = 0x6e;
 const KIND_BINARY = 0x62;
 const KIND_TEXT = 0x74;
+// Relation: Byte1 'R' · Int32 OID · String schema · String name · Int8 replica identity · Int16 number of columns · each column
+const RELATION_OID = 1;
+const RELATION_SCHEMA = RELATION_OID + 4;
 
 /**
  * Decodes pgoutput protocol 1, binary mode: extents of values, no values. Rows of other tables, and what an outbox does
@@ -95,18 +112,18 @@ export class PgoutputDecoder {
     if (end <= start) throw malformed('an empty message');
     switch (buffer[start]) {
       case I:
-        return this.#insert(buffer, start + 1, end);
+        return this.#insert(buffer, start, end);
       case B:
-        need(start + 21, end, 'begin');
-        this.#begin(lsnAt(buffer, start + 1));
-        this.#handler.begin(this.#commitLsn, buffer, start + 9);
+        need(start + BEGIN_BYTES, end, 'begin');
+        this.#begin(lsnAt(buffer, start + BEGIN_LSN));
+        this.#handler.begin(this.#commitLsn, buffer, start + BEGIN_TIME);
         return true;
       case C:
-        need(start + 26, end, 'commit');
-        this.#commit(lsnAt(buffer, start + 2), lsnAt(buffer, start + 10));
+        need(start + COMMIT_BYTES, end, 'commit');
+        this.#commit(lsnAt(buffer, start + COMMIT_LSN), lsnAt(buffer, start + COMMIT_END_LSN));
         return true;
       case R:
-        this.#relation(buffer, start + 1, end);
+        this.#relation(buffer, start, end);
         return true;
       case D:
       case M:
@@ -137,16 +154,16 @@ export class PgoutputDecoder {
   }
 
   #insert(buffer: Buffer, start: number, end: number): boolean {
-    need(start + 7, end, 'insert');
+    need(start + INSERT_VALUES, end, 'insert');
     if (!this.#inTransaction) throw malformed('insert outside a transaction');
-    if (buffer.readUInt32BE(start) !== this.#outboxOid) return true;
-    if (buffer[start + 4] !== N) throw malformed('insert without a new tuple');
+    if (buffer.readUInt32BE(start + INSERT_OID) !== this.#outboxOid) return true;
+    if (buffer[start + INSERT_NEW] !== N) throw malformed('insert without a new tuple');
     const slots = this.#slots;
-    if (buffer.readUInt16BE(start + 5) !== slots.length)
+    if (buffer.readUInt16BE(start + INSERT_COUNT) !== slots.length)
       throw malformed('a row with another number of columns than its table');
     const tuple = this.#tuple;
     tuple.start.fill(-1);
-    let offset = start + 7;
+    let offset = start + INSERT_VALUES;
     for (let column = 0; column < slots.length; column++) {
       const slot = slots[column]!;
       need(offset + 1, end, 'row');
@@ -170,32 +187,33 @@ export class PgoutputDecoder {
   }
 
   #relation(buffer: Buffer, start: number, end: number): void {
-    need(start + 4, end, 'relation');
-    const oid = buffer.readUInt32BE(start);
-    const schemaEnd = zero(buffer, start + 4, end);
+    need(start + RELATION_SCHEMA, end, 'relation');
+    const oid = buffer.readUInt32BE(start + RELATION_OID);
+    const schemaEnd = zero(buffer, start + RELATION_SCHEMA, end);
     const nameEnd = zero(buffer, schemaEnd + 1, end);
     if (
-      buffer.toString('latin1', start + 4, schemaEnd) !== 'outbox' ||
+      buffer.toString('latin1', start + RELATION_SCHEMA, schemaEnd) !== 'outbox' ||
       buffer.toString('latin1', schemaEnd + 1, nameEnd) !== 'event'
     ) {
       if (oid !== this.#outboxOid) return;
       throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', { detail: 'outbox.event was renamed while it was streamed' });
     }
-    let offset = nameEnd + 2;
-    need(offset + 2, end, 'relation');
+    let offset = nameEnd + 1 + 1; // the zero byte · Int8 replica identity
+    need(offset + 2, end, 'relation'); // Int16 number of columns
     const slots = new Int8Array(buffer.readUInt16BE(offset)).fill(-1);
     offset += 2;
     const wrong: string[] = [];
     for (let column = 0; column < slots.length; column++) {
+      // Int8 flags · String name · Int32 OID of the type · Int32 modifier of the type
       const columnEnd = zero(buffer, offset + 1, end);
-      need(columnEnd + 9, end, 'relation');
+      need(columnEnd + 1 + 4 + 4, end, 'relation');
       const name = buffer.toString('utf8', offset + 1, columnEnd);
       const slot = EVENT_COLUMNS.findIndex((c) => c.name === name);
       const expected = EVENT_COLUMNS[slot];
       if (expected !== undefined && buffer.readUInt32BE(columnEnd + 1) !== expected.oid)
         wrong.push(`${name} is not of type ${expected.type}`);
       slots[column] = slot;
-      offset = columnEnd + 9;
+      offset = columnEnd + 1 + 4 + 4;
     }
     EVENT_COLUMNS.forEach(({ name }, slot) => {
       if (!slots.includes(slot)) wrong.push(`${name} is not published`);

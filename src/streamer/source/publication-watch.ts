@@ -4,20 +4,20 @@ import type { Database } from './database.ts';
 import { checkPublication } from './publication.ts';
 
 /**
- * Keeps an eye on the publication, because Postgres streams past what is not published without a word (invariant 8): it
- * must stay what it was when the watch began, and what may be acknowledged is capped at what a good look vouches for.
+ * Checks the publication again and again, because Postgres streams past what is not published without a word (invariant 8). The
+ * publication must stay what it was when the watch began, and nothing is acknowledged beyond what a good check vouches for.
  */
 export class PublicationWatch {
   readonly #db: Database;
   /** Changes whenever the publication is altered, or dropped and made again. */
   readonly identity: string;
-  #looked: Lsn;
+  #checked: Lsn;
   #published: Lsn = 0;
 
-  private constructor(db: Database, identity: string, looked: Lsn) {
+  private constructor(db: Database, identity: string, checked: Lsn) {
     this.#db = db;
     this.identity = identity;
-    this.#looked = looked;
+    this.#checked = checked;
   }
 
   /** Throws OUTBOX_PUBLICATION_MISSING. */
@@ -27,18 +27,18 @@ export class PublicationWatch {
   }
 
   /**
-   * Nothing beyond it may be acknowledged: where WAL ended at the look before the last good one. A change whose commit is
-   * in WAL, but not yet visible, is seen by the next look.
+   * Nothing beyond it may be acknowledged: where WAL ended at the check before the last good one. A change whose commit is
+   * in WAL, but not yet visible, is seen by the next check.
    */
   get publishedLsn(): Lsn {
     return this.#published;
   }
 
   /** Throws OUTBOX_PUBLICATION_MISSING or OUTBOX_PUBLICATION_CHANGED. */
-  async look(): Promise<void> {
+  async check(): Promise<void> {
     const { identity, flushedLsn } = await checkPublication(this.#db);
     if (identity !== this.identity) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
-    this.#published = this.#looked;
-    this.#looked = flushedLsn;
+    this.#published = this.#checked;
+    this.#checked = flushedLsn;
   }
 }

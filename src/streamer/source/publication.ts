@@ -1,6 +1,5 @@
 import { OutboxError } from '../../errors.ts';
-import { parseLsn } from '../../lsn.ts';
-import type { Lsn } from '../../lsn.ts';
+import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from './database.ts';
 import { EVENT_COLUMNS } from './pgoutput.ts';
 
@@ -14,18 +13,18 @@ interface PublicationRow {
   rowfilter: string | null;
 }
 
-/** What one look at the publication showed. */
+/** What one check of the publication showed. */
 export interface PublicationCheck {
   /** Changes whenever the publication is altered, or dropped and made again. */
   readonly identity: string;
-  /** WAL up to here was written before the look: what it holds was published as seen. */
+  /** WAL up to here was written before the check: what it holds was published as seen. */
   readonly flushedLsn: Lsn;
 }
 
 /**
- * Makes sure that inserts of outbox.event are published, whole. Since Postgres 18 a missing publication is only a warning
- * to who streams from it, and events pass by unseen, so it is looked at again and again, and nothing beyond the last good
- * look is acknowledged (invariant 8). Throws OUTBOX_PUBLICATION_MISSING.
+ * Makes sure that inserts of outbox.event are published, whole. Since Postgres 18 a walsender only warns of a missing publication,
+ * and events pass by unseen. So this is checked again and again, and nothing beyond the last good check is acknowledged
+ * (invariant 8). Throws OUTBOX_PUBLICATION_MISSING.
  */
 export async function checkPublication(db: Database): Promise<PublicationCheck> {
   // a statement of its own: within one, the position might be read after the snapshot that sees the publication

@@ -4,11 +4,11 @@ import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
 import type { Measures, PauseReason } from '../observe/measures.ts';
 import { connectClient, endClient, postgresError } from './database.ts';
-import { readCopyData } from './copy-data.ts';
-import type { CopyDataHandler } from './copy-data.ts';
+import { readCopyData, type CopyDataHandler } from './copy-data.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
 import { Liveness, SILENCE_MS } from './liveness.ts';
 import { Pace } from './pace.ts';
+import { PauseLock } from './pause-lock.ts';
 import { PUBLICATION } from './publication.ts';
 import { streamRefused } from './slot.ts';
 import { ReadSocket } from './socket.ts';
@@ -49,12 +49,13 @@ export class Replication {
   readonly #options: ReplicationOptions;
   readonly #frames: FrameReader;
   readonly #liveness = new Liveness();
-  readonly #paused = new Set<PauseReason>();
+  readonly #reading: PauseLock<PauseReason>;
   readonly #pace: Pace;
   readonly server: ServerIdentity;
   #sentLsn: Lsn = 0;
   #started: { resolve: () => void; reject: (reason: unknown) => void } | undefined;
-  #ended: (() => void) | undefined;
+  /** The stream is being ended: what still comes is discarded. */
+  #drained: (() => void) | undefined;
   #ticker: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -67,6 +68,16 @@ export class Replication {
     const { connection } = client as unknown as { connection: { stream: Socket } };
     this.#socket = connection.stream;
     this.#pace = new Pace(this.#socket, () => this.resume('resting'));
+    this.#reading = new PauseLock({
+      onHeld: (reason) => options.measures.paused(reason),
+      onReleased: (reason) => {
+        options.measures.resumed(reason);
+        // a rest is too short to count as silence
+        if (reason !== 'resting') this.#liveness.listening();
+      },
+      onPaused: () => this.#socket.pause(),
+      onResumed: () => this.#goOn(),
+    });
   }
 
   /** Connects and asks the server who it is. Throws OutboxErrors OUTBOX_PG_*. */
@@ -117,28 +128,11 @@ export class Replication {
 
   /** Stops reading for a reason; it goes on when no reason is left. Statuses are sent all the same. */
   pause(reason: PauseReason): void {
-    if (!this.#paused.has(reason)) this.#options.measures.paused(reason);
-    this.#paused.add(reason);
-    this.#socket.pause();
+    this.#reading.hold(reason);
   }
 
   resume(reason: PauseReason): void {
-    if (!this.#paused.delete(reason) || this.#closed) return;
-    this.#options.measures.resumed(reason);
-    // a rest is too short to count as silence
-    if (reason !== 'resting') this.#liveness.listening();
-    if (this.#ended !== undefined) this.#paused.clear();
-    if (this.#paused.size > 0) return;
-    try {
-      if (!this.#frames.resume()) {
-        this.pause('buffer full');
-        return;
-      }
-    } catch (error) {
-      this.#fail(unreadable(error));
-      return;
-    }
-    this.#socket.resume();
+    if (!this.#closed) this.#reading.release(reason);
   }
 
   /** Sends a status now, if it says anything new or `always`. */
@@ -151,26 +145,25 @@ export class Replication {
   }
 
   /**
-   * Ends the stream so that the server has the last status: CopyDone, then read and discard until the server is ready.
-   * Returns after `timeoutMs` in any case.
+   * Ends the stream so that the server has the last status: CopyDone, then read and discard until the server is ready. Closes
+   * the connection, after `timeoutMs` in any case.
    */
-  async finish(timeoutMs: number): Promise<void> {
+  async drain(timeoutMs: number): Promise<void> {
     if (this.#closed) return;
     let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve) => {
-      this.#ended = resolve;
+      this.#drained = resolve;
       timer = setTimeout(resolve, timeoutMs);
       this.sendStatus(true);
       this.#socket.write(message('c'));
-      this.#paused.add('draining');
-      this.resume('draining');
+      this.#reading.releaseAll();
     });
     clearTimeout(timer);
     await this.close();
   }
 
   /** Ends the wait for the server's answer to START: the session is over for another reason. */
-  abandon(reason: unknown): void {
+  cancelStart(reason: unknown): void {
     this.#started?.reject(reason);
     this.#started = undefined;
   }
@@ -186,6 +179,16 @@ export class Replication {
     await endClient(this.#client);
   }
 
+  /** Reads on, unless what was refused for lack of room is refused again. */
+  #goOn(): void {
+    try {
+      if (this.#frames.resume()) this.#socket.resume();
+      else this.pause('buffer full');
+    } catch (error) {
+      this.#fail(unreadable(error));
+    }
+  }
+
   #read(chunk: Buffer): void {
     this.#liveness.reading();
     try {
@@ -195,7 +198,7 @@ export class Replication {
       return;
     }
     this.#liveness.read(chunk.length);
-    if (this.#ended !== undefined) return;
+    if (this.#drained !== undefined) return;
     if (this.#frames.isStopped) this.pause('buffer full');
     else if (this.#pace.rests()) this.pause('resting');
   }
@@ -205,7 +208,7 @@ export class Replication {
     const at = start + FRAME_HEADER_BYTES;
     switch (type) {
       case 0x64: // CopyData
-        return this.#ended !== undefined || readCopyData(buffer, at, end, this.#options);
+        return this.#drained !== undefined || readCopyData(buffer, at, end, this.#options);
       case 0x57: // CopyBothResponse
         this.#started?.resolve();
         this.#started = undefined;
@@ -224,8 +227,8 @@ export class Replication {
       }
       case 0x63: // CopyDone
       case 0x5a: // ReadyForQuery
-        if (this.#ended === undefined) throw ended();
-        if (type === 0x5a) this.#ended();
+        if (this.#drained === undefined) throw ended();
+        if (type === 0x5a) this.#drained();
         return true;
       case 0x43: // CommandComplete
       case 0x53: // ParameterStatus
@@ -236,7 +239,7 @@ export class Replication {
   }
 
   #tick(): void {
-    if (this.#paused.size === 0 && this.#liveness.isSilent) {
+    if (!this.#reading.isPaused && this.#liveness.isSilent) {
       this.#fail(
         new OutboxError('OUTBOX_PG_UNREACHABLE', { detail: `no word from Postgres for ${SILENCE_MS / 1000} s` }),
       );
@@ -247,8 +250,8 @@ export class Replication {
 
   #fail(error: OutboxError): void {
     if (this.#closed) return;
-    if (this.#ended !== undefined) {
-      this.#ended();
+    if (this.#drained !== undefined) {
+      this.#drained();
       return;
     }
     this.pause('draining');

@@ -1,6 +1,5 @@
 import { OutboxError } from '../../errors.ts';
-import { parseLsn } from '../../lsn.ts';
-import type { Lsn } from '../../lsn.ts';
+import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from './database.ts';
 
 /** Publications with column lists came with 15. */

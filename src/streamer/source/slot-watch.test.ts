@@ -1,26 +1,25 @@
 import { expect, test } from 'vitest';
-import { createLogger } from '../observe/log.ts';
-import { Status } from '../observe/readiness.ts';
+import type { SlotHealth } from '../observe/readiness.ts';
 import { SlotWatch } from './slot-watch.ts';
 
 const MIB = 1024 * 1024;
 const LIMIT = 1024 * MIB;
-const LOOK_MS = 2000;
+const EVERY_MS = 2000;
 
-interface Look {
+interface Seen {
   readonly retained: number;
   readonly unconfirmed: number;
   readonly walStatus?: string;
 }
 
-/** Looks at a slot now and then; says what was logged: the level of each line. */
-function watch(looks: readonly Look[], everyMs = LOOK_MS): { levels: string[]; status: Status } {
-  const levels: string[] = [];
-  const out = { write: (line: string) => levels.push((JSON.parse(line) as { level: string }).level) };
-  const status = new Status();
-  const slotWatch = new SlotWatch(createLogger({ level: 'info' }, out), status);
-  looks.forEach(({ retained, unconfirmed, walStatus = 'reserved' }, at) => {
-    slotWatch.look(
+/** What is known of a slot after it was seen now and then, and each change between danger and none. */
+function watch(seen: readonly Seen[], everyMs = EVERY_MS, walBytesPerSecond = 0) {
+  const slotWatch = new SlotWatch();
+  const changes: boolean[] = [];
+  let health: SlotHealth | undefined;
+  seen.forEach(({ retained, unconfirmed, walStatus = 'reserved' }, at) => {
+    const was = health?.endangered ?? false;
+    health = slotWatch.observe(
       {
         confirmedLsn: 0,
         isSynced: false,
@@ -29,59 +28,68 @@ function watch(looks: readonly Look[], everyMs = LOOK_MS): { levels: string[]; s
         safeWalBytes: LIMIT - retained,
         retainedBytes: retained,
         unconfirmedBytes: unconfirmed,
+        walBytesPerSecond,
       },
       at * everyMs,
     );
+    if (health.endangered !== was) changes.push(health.endangered);
   });
-  return { levels, status };
+  return { changes, health: health! };
 }
 
-function times(count: number, look: (n: number) => Look): Look[] {
-  return Array.from({ length: count }, (_, n) => look(n));
+function times(count: number, see: (n: number) => Seen): Seen[] {
+  return Array.from({ length: count }, (_, n) => see(n));
 }
 
-/** Who stands still while so much WAL is written. */
-function stalled(bytesPerSecond: number, looks: number, from = 0): Look[] {
-  return times(looks, (n) => {
+/** A slot that stands still while so much WAL is written. */
+function stalled(bytesPerSecond: number, count: number, from = 0): Seen[] {
+  return times(count, (n) => {
     const bytes = from + n * 2 * bytesPerSecond;
     return { retained: bytes, unconfirmed: bytes };
   });
 }
 
-test('a slot that keeps up, of which WAL is let go every 15 s, is in no danger', () => {
-  const { levels } = watch(times(200, (n) => ({ retained: ((n % 8) + 1) * 20 * MIB, unconfirmed: 40 * MIB })));
-  expect(levels).toEqual([]);
+test('SlotWatch sees no danger for a slot that keeps up, whose WAL is removed every 15 seconds', () => {
+  const { changes } = watch(times(200, (n) => ({ retained: ((n % 8) + 1) * 20 * MIB, unconfirmed: 40 * MIB })));
+  expect(changes).toEqual([]);
 });
 
-test('a burst is no danger', () => {
-  expect(watch([...stalled(20 * MIB, 2), ...times(30, () => ({ retained: 40 * MIB, unconfirmed: 0 }))]).levels).toEqual(
-    [],
-  );
+test('SlotWatch sees no danger in a burst', () => {
+  const burst = [...stalled(20 * MIB, 2), ...times(30, () => ({ retained: 40 * MIB, unconfirmed: 0 }))];
+  expect(watch(burst).changes).toEqual([]);
 });
 
-test('a slot that stands still is said to be in danger once, also when the writing pauses, until it has caught up', () => {
+test('SlotWatch calls a slot that stands still endangered, also while nothing is written, until it has caught up', () => {
   const standing = [...stalled(MIB, 100), ...times(100, () => ({ retained: 200 * MIB, unconfirmed: 200 * MIB }))];
-  const { levels, status } = watch([...standing, ...stalled(MIB, 50, 200 * MIB)]);
-  expect(levels).toEqual(['error']);
-  expect(status.readiness.slot).toMatchObject({ runwayMinutes: 12, safeWalBytes: (1024 - 298) * MIB });
-  expect(watch([...standing, { retained: 20 * MIB, unconfirmed: 0 }]).levels).toEqual(['error', 'info']);
+  const { changes, health } = watch([...standing, ...stalled(MIB, 50, 200 * MIB)]);
+  expect(changes).toEqual([true]);
+  expect(health).toMatchObject({ runwayMinutes: 12, safeWalBytes: (1024 - 298) * MIB });
+  expect(watch([...standing, { retained: 20 * MIB, unconfirmed: 0 }]).changes).toEqual([true, false]);
 });
 
-test('the rate of a moment is none', () => {
-  const behind = (n: number): Look => ({ retained: (200 + n) * MIB, unconfirmed: (200 + n) * MIB });
-  expect(watch(times(5, behind), 20).levels).toEqual([]);
+test('SlotWatch takes no rate from less than a second', () => {
+  const behind = (n: number): Seen => ({ retained: (200 + n) * MIB, unconfirmed: (200 + n) * MIB });
+  expect(watch(times(5, behind), 20).changes).toEqual([]);
 });
 
-test('slowly, there is time', () => {
-  expect(watch(stalled(MIB / 10, 1000)).levels).toEqual([]);
+test('SlotWatch sees no danger where the runway is longer than an hour', () => {
+  expect(watch(stalled(MIB / 10, 1000)).changes).toEqual([]);
 });
 
-test('WAL that is kept for a transaction which stays open is a danger as well', () => {
-  const looks = times(600, (n) => ({ retained: n * MIB, unconfirmed: 0 }));
-  expect(watch(looks.slice(0, 500)).levels).toEqual([]);
-  expect(watch(looks).levels).toEqual(['error']);
+test('SlotWatch calls a slot endangered whose WAL is kept for a transaction that stays open', () => {
+  const seen = times(600, (n) => ({ retained: n * MIB, unconfirmed: 0 }));
+  expect(watch(seen.slice(0, 500)).changes).toEqual([]);
+  expect(watch(seen).changes).toEqual([true]);
 });
 
-test('unreserved is a danger at once', () => {
-  expect(watch([{ retained: 0, unconfirmed: 0, walStatus: 'unreserved' }]).levels).toEqual(['error']);
+test('SlotWatch calls an unreserved slot endangered at once', () => {
+  expect(watch([{ retained: 0, unconfirmed: 0, walStatus: 'unreserved' }]).changes).toEqual([true]);
+});
+
+test('SlotWatch takes Postgres’ average rate of WAL when it sees a slot for the first time', () => {
+  const behind = { retained: 424 * MIB, unconfirmed: 424 * MIB };
+  expect(watch([behind], EVERY_MS, MIB).health).toMatchObject({ runwayMinutes: 10, endangered: true });
+  expect(watch([behind], EVERY_MS, 0).health).toMatchObject({ runwayMinutes: undefined, endangered: false });
+  const standing = watch([behind, behind], EVERY_MS, MIB);
+  expect(standing.health).toMatchObject({ runwayMinutes: undefined, endangered: true });
 });

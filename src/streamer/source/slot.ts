@@ -1,8 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
-import { parseLsn } from '../../lsn.ts';
-import type { Lsn } from '../../lsn.ts';
-import { sqlStateError } from './database.ts';
-import type { Database } from './database.ts';
+import { parseLsn, type Lsn } from '../../lsn.ts';
+import type { SlotWal } from '../observe/measures.ts';
+import { sqlStateError, type Database } from './database.ts';
 
 interface SlotRow {
   plugin: string | null;
@@ -17,29 +17,24 @@ interface SlotRow {
   synced: boolean | null;
   active_pid: number | null;
   here: string;
+  wal_rate: number | null;
 }
 
 /** What Postgres says of a slot that can be streamed from. */
-export interface Slot {
+export interface Slot extends SlotWal {
   /** What Postgres knows to be acknowledged. */
   readonly confirmedLsn: Lsn;
   /** Postgres itself has copied it from a former primary. */
   readonly isSynced: boolean;
   /** The walsender that holds it. */
   readonly activePid: number | undefined;
-  /** `reserved`, `extended` or `unreserved`: the last loses the slot at the next checkpoint, unless it catches up. */
-  readonly walStatus: string;
-  /** Bytes of WAL that can still be written before the slot may be lost; undefined without max_slot_wal_keep_size. */
-  readonly safeWalBytes: number | undefined;
-  /** Bytes of WAL that it keeps. */
-  readonly retainedBytes: number;
-  /** Those of them that are not acknowledged. The others are kept for transactions that were open when WAL was last looked through. */
-  readonly unconfirmedBytes: number;
+  /** WAL of the whole server, on the average since its statistics were reset. */
+  readonly walBytesPerSecond: number;
 }
 
 /**
- * Looks at the slot; undefined when it does not exist. Throws OUTBOX_SLOT_INVALID when it does, but can never be streamed from.
- * It is never made again here: what was committed since it was lost would be skipped in silence (invariant 8).
+ * Reads the state of the slot; undefined when it does not exist. Throws OUTBOX_SLOT_INVALID when it does, but can never be streamed
+ * from. The slot is never made again here: what was committed since it was lost would be skipped in silence (invariant 8).
  */
 export async function checkSlot(db: Database, slot: string): Promise<Slot | undefined> {
   const { rows } = await db.query<SlotRow>(
@@ -47,7 +42,9 @@ export async function checkSlot(db: Database, slot: string): Promise<Slot | unde
     `SELECT plugin, database, temporary, wal_status, to_jsonb(s) ->> 'invalidation_reason' AS reason, safe_wal_size,
             pg_current_wal_lsn() - restart_lsn AS retained, pg_current_wal_lsn() - confirmed_flush_lsn AS unconfirmed,
             confirmed_flush_lsn AS confirmed, (to_jsonb(s) ->> 'synced')::bool AS synced, active_pid,
-            current_database() AS here
+            current_database() AS here,
+            (SELECT wal_bytes / nullif(extract(epoch FROM clock_timestamp() - coalesce(stats_reset, pg_postmaster_start_time())), 0)
+               FROM pg_stat_wal)::float8 AS wal_rate
        FROM pg_replication_slots s WHERE slot_name = $1`,
     [slot],
   );
@@ -73,6 +70,7 @@ export async function checkSlot(db: Database, slot: string): Promise<Slot | unde
     safeWalBytes: found.safe_wal_size === null ? undefined : Number(found.safe_wal_size),
     retainedBytes: Number(found.retained ?? 0),
     unconfirmedBytes: Number(found.unconfirmed ?? 0),
+    walBytesPerSecond: found.wal_rate ?? 0,
   };
 }
 
@@ -88,4 +86,23 @@ export function streamRefused(sqlState: string, text: string): OutboxError {
     return new OutboxError(text.includes('publication') ? 'OUTBOX_PUBLICATION_MISSING' : 'OUTBOX_SLOT_MISSING', detail);
   if (sqlState === '55000') return new OutboxError('OUTBOX_SLOT_INVALID', detail);
   return sqlStateError(sqlState, text);
+}
+
+const DROP_POLL_MS = 200;
+const DROP_TIMEOUT_MS = 60_000;
+
+/** Drops a slot that cannot be trusted, once nobody holds it. Throws OUTBOX_SLOT_BUSY. */
+export async function dropSlot(db: Database, slot: string): Promise<void> {
+  const end = performance.now() + DROP_TIMEOUT_MS;
+  for (;;) {
+    try {
+      await db.query('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1', [
+        slot,
+      ]);
+      return;
+    } catch (error) {
+      if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_SLOT_BUSY' || performance.now() > end) throw error;
+      await sleep(DROP_POLL_MS);
+    }
+  }
 }

@@ -1,39 +1,17 @@
 import { Socket } from 'node:net';
-import type { SocketConstructorOpts } from 'node:net';
 
 const READ_BYTES = 64 * 1024;
-
-/**
- * A socket whose readers may throw: a driver's parser does, at what is not Postgres' protocol, from inside the event where
- * nobody could catch it. The connection ends instead.
- */
-export class GuardedSocket extends Socket {
-  constructor(options?: SocketConstructorOpts) {
-    super(options);
-    const emit = this.emit.bind(this) as (...event: unknown[]) => boolean;
-    const guarded = (...event: unknown[]): boolean => {
-      if (event[0] !== 'data') return emit(...event);
-      try {
-        return emit(...event);
-      } catch (error) {
-        this.destroy(new Error('what came is not the protocol of Postgres', { cause: error }));
-        return true;
-      }
-    };
-    this.emit = guarded as typeof this.emit;
-  }
-}
 
 /**
  * A socket, not yet connected, that reads into one buffer for ever: a new buffer for each read would be the streamer's
  * largest source of garbage. Until `takeOver` it emits `data` like any other socket, so that a driver can connect through it.
  */
 export class ReadSocket {
-  readonly socket: GuardedSocket;
+  readonly socket: Socket;
   #reader: ((chunk: Buffer) => void) | undefined;
 
   constructor() {
-    this.socket = new GuardedSocket({
+    this.socket = new Socket({
       onread: {
         buffer: Buffer.allocUnsafeSlow(READ_BYTES),
         callback: (bytes, { buffer, byteOffset }) => {

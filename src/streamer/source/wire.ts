@@ -1,12 +1,22 @@
-import { writeLsn } from '../../lsn.ts';
-import type { Lsn } from '../../lsn.ts';
-import { FRAME_HEADER_BYTES } from './frames.ts';
+import { writeLsn, type Lsn } from '../../lsn.ts';
+import { FRAME_HEADER_BYTES, LENGTH_BYTES, TYPE_BYTES } from './frames.ts';
 
-/** A message to the server: its type, its length (which counts itself) and its payload. */
+/**
+ * Standby status update: Byte1 'r' · Int64 LSN up to which WAL is written · Int64 flushed · Int64 applied · Int64 our clock, µs
+ * since 2000-01-01 · Byte1 1 when we want a reply at once
+ */
+const STATUS_WRITTEN = 1;
+const STATUS_FLUSHED = STATUS_WRITTEN + 8;
+const STATUS_APPLIED = STATUS_FLUSHED + 8;
+const STATUS_CLOCK = STATUS_APPLIED + 8;
+const STATUS_WANTS_REPLY = STATUS_CLOCK + 8;
+const STATUS_BYTES = STATUS_WANTS_REPLY + 1;
+
+/** A message to the server: Byte1 type · Int32 length, which counts itself but not the type · the payload. */
 export function message(type: string, payload: Buffer = Buffer.alloc(0)): Buffer {
   const head = Buffer.alloc(FRAME_HEADER_BYTES);
   head.write(type, 'latin1');
-  head.writeUInt32BE(payload.length + 4, 1);
+  head.writeUInt32BE(LENGTH_BYTES + payload.length, TYPE_BYTES);
   return Buffer.concat([head, payload]);
 }
 
@@ -16,17 +26,22 @@ export function message(type: string, payload: Buffer = Buffer.alloc(0)): Buffer
  * https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-STANDBY-STATUS-UPDATE
  */
 export function standbyStatus(flushLsn: Lsn, applyLsn: Lsn, asksForReply: boolean): Buffer {
-  const status = Buffer.alloc(34);
+  const status = Buffer.alloc(STATUS_BYTES);
   status.write('r', 'latin1');
-  writeLsn(status, applyLsn, 1);
-  writeLsn(status, flushLsn, 9);
-  writeLsn(status, applyLsn, 17);
-  status.writeBigInt64BE(BigInt(Date.now() - Date.UTC(2000, 0, 1)) * 1000n, 25);
-  status[33] = asksForReply ? 1 : 0;
+  writeLsn(status, applyLsn, STATUS_WRITTEN);
+  writeLsn(status, flushLsn, STATUS_FLUSHED);
+  writeLsn(status, applyLsn, STATUS_APPLIED);
+  status.writeBigInt64BE(BigInt(Date.now() - Date.UTC(2000, 0, 1)) * 1000n, STATUS_CLOCK);
+  status[STATUS_WANTS_REPLY] = asksForReply ? 1 : 0;
   return message('d', status);
 }
 
-/** The fields of an ErrorResponse or NoticeResponse by their letters: https://www.postgresql.org/docs/current/protocol-error-fields.html */
+/**
+ * The fields of an ErrorResponse or NoticeResponse by their letters. Its payload: for each field Byte1 letter · String, then a
+ * zero byte.
+ *
+ * https://www.postgresql.org/docs/current/protocol-error-fields.html
+ */
 export function responseFields(buffer: Buffer, start: number, end: number): Record<string, string> {
   const fields: Record<string, string> = {};
   for (const field of buffer.toString('utf8', start, end).split('\0')) {

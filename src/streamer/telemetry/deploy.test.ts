@@ -5,8 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { METRICS } from './metrics-table.ts';
 import { prometheusLabel, prometheusName, SLOT_ATTRIBUTE } from './metrics.ts';
-import { readQuery } from './promql.fixture.ts';
-import type { Matcher } from './promql.fixture.ts';
+import { readQuery, type Matcher } from './promql.fixture.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
 /** Of every series: the slot, and what Prometheus adds when it scrapes. */

@@ -3,7 +3,7 @@ import type { Server } from 'node:http';
 import { expect, test } from 'vitest';
 import { readConfig } from '../config.ts';
 import { serveHealth } from './health.ts';
-import { Status } from '../observe/readiness.ts';
+import { Readiness } from '../observe/readiness.ts';
 
 const CONFIG = readConfig({
   DATABASE_URL: 'postgres://u:p@127.0.0.1:1/none',
@@ -16,7 +16,7 @@ test('paths are paths, whatever is asked behind them, and a connection that cann
   let server: Server | undefined;
   const onRequest = (message: unknown): void => void ({ server } = message as { server: Server });
   subscribe(channel, onRequest);
-  const health = await serveHealth(CONFIG, new Status(), async () => Promise.resolve('# none\n'));
+  const health = await serveHealth(CONFIG, new Readiness(), async () => Promise.resolve('# none\n'));
   try {
     const ask = async (path: string): Promise<number> => (await fetch(`http://127.0.0.1:${health.port}${path}`)).status;
     const answers = await Promise.all(['/livez?', '/readyz?verbose', '/metrics?name[]=x', '/livez/x', '//'].map(ask));

@@ -1,30 +1,29 @@
 import { once } from 'node:events';
-import { createServer, get } from 'node:http';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, get, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { OutboxError } from '../../errors.ts';
 import type { Config } from '../config.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkTarget } from '../clickhouse/target.ts';
-import { Heartbeat } from '../observe/periodic-check.ts';
-import { reasonOf } from '../observe/readiness.ts';
-import type { Readiness, Status } from '../observe/readiness.ts';
+import { PeriodicCheck } from '../observe/periodic-check.ts';
+import type { Readiness, ReadinessReport } from '../observe/readiness.ts';
+import { reasonOf } from '../observe/reason.ts';
 
 const CHECK_TIMEOUT_MS = 3000;
-/** An insert may wait a minute for a server that hangs, and an idle streamer asks it nothing: it is asked beside them. */
+/** An insert may wait a minute for a server that hangs, and an idle streamer asks ClickHouse nothing: the probe does. */
 const PROBE_EVERY_MS = 5000;
 const PROBE_TIMEOUT_MS = 1000;
 
 /**
- * Serves `/livez`, which says that the process answers, and `/readyz`, which says whether this process streams, or stands by for
- * another, and if not, why, and `/metrics`, for Prometheus. Asks ClickHouse now and then whether it would take an insert, until `stop` is called.
+ * Serves `/livez` (the process answers), `/readyz` (it streams, or stands by for another; if not, why) and `/metrics`, for
+ * Prometheus. Probes ClickHouse now and then, whether it would take an insert, until `stop` is called.
  *
  * Throws OUTBOX_HEALTH_PORT when it cannot listen.
  */
 export async function serveHealth(
   { healthPort: port, clickhouseUrl, clickhouseTable }: Config,
-  status: Status,
+  readiness: Readiness,
   metrics: () => Promise<string>,
 ): Promise<{ port: number; stop: () => void }> {
   const server = createServer(({ url }, response) => {
@@ -33,7 +32,7 @@ export async function serveHealth(
     };
     const path = url?.split('?', 1)[0];
     if (path === '/livez') answer(200, { live: true });
-    else if (path === '/readyz') answer(status.readiness.ready ? 200 : 503, status.readiness);
+    else if (path === '/readyz') answer(readiness.report.ready ? 200 : 503, readiness.report);
     else if (path === '/metrics') void serveMetrics(response, metrics);
     else answer(404, { paths: ['/livez', '/readyz', '/metrics'] });
   });
@@ -49,15 +48,15 @@ export async function serveHealth(
   // what is asked here must not keep the process alive
   server.unref();
   const clickhouse = new ClickHouse(clickhouseUrl, PROBE_TIMEOUT_MS);
-  const probe = new Heartbeat(
+  const probe = new PeriodicCheck(
     PROBE_EVERY_MS,
     async () => {
       await checkTarget(clickhouse, clickhouseTable);
-      status.clickhouseProbed(undefined);
+      readiness.clickhouseProbed(undefined);
     },
-    (error) => status.clickhouseProbed(reasonOf(error)),
+    (error) => readiness.clickhouseProbed(reasonOf(error)),
   );
-  void probe.beat();
+  void probe.run();
   return {
     port: (server.address() as AddressInfo).port,
     stop: () => {
@@ -78,13 +77,13 @@ async function serveMetrics(response: ServerResponse, metrics: () => Promise<str
 }
 
 /** Asks the streamer of this host whether it is ready; undefined when it does not answer. */
-export async function askHealth(port: number): Promise<Readiness | undefined> {
+export async function askHealth(port: number): Promise<ReadinessReport | undefined> {
   try {
     // fetch refuses a number of ports that are as good as any
     const request = get({ host: '127.0.0.1', port, path: '/readyz', timeout: CHECK_TIMEOUT_MS });
     request.on('timeout', () => request.destroy());
     const [response] = (await once(request, 'response')) as [IncomingMessage];
-    return (await json(response)) as Readiness;
+    return (await json(response)) as ReadinessReport;
   } catch {
     return undefined;
   }

@@ -1,13 +1,9 @@
 import { afterEach, expect, test } from 'vitest';
 import { OutboxError } from '../../errors.ts';
-import { startMetering } from './meter.ts';
-import type { Metering } from './meter.ts';
+import { startMetering, type Metering } from './meter.ts';
 import { METRICS } from './metrics-table.ts';
 import { prometheusLabel, prometheusName } from './metrics.ts';
-import { Status } from '../observe/readiness.ts';
-
-/** What ClickHouse is asked for. */
-const WORK = {};
+import { Readiness } from '../observe/readiness.ts';
 
 const SLOT = {
   confirmedLsn: 100,
@@ -17,13 +13,14 @@ const SLOT = {
   safeWalBytes: 1e9,
   retainedBytes: 7,
   unconfirmedBytes: 5,
+  walBytesPerSecond: 0,
 };
 let metering: Metering | undefined;
 
 afterEach(async () => metering?.stop());
 
-async function scrape(status: Status): Promise<string> {
-  metering = await startMetering(status, 'my_slot', undefined, {});
+async function scrape(readiness: Readiness): Promise<string> {
+  metering = await startMetering(readiness, 'my_slot', undefined, {});
   return metering.text();
 }
 
@@ -34,17 +31,14 @@ function valueOf(text: string, series: string): number | undefined {
 }
 
 /** All that can be known is known. */
-function busy(): Status {
-  const status = new Status();
-  const { measures } = status;
+function busy(): Readiness {
+  const readiness = new Readiness();
+  const { measures } = readiness;
   measures.slot = SLOT;
-  status.slotSeen(
-    { walStatus: 'reserved', safeWalBytes: 1e9, runwayMinutes: 3, endangered: true },
-    { bytes: 5, ms: 0 },
-  );
-  status.streaming();
-  status.clickhouseAnswered(WORK);
-  status.retained({ ranAt: 1, emptied: 2, rows: 3, bytes: 4, oldestAt: 5, problem: 'OUTBOX_RETENTION_HELD' });
+  readiness.slotSeen({ walStatus: 'reserved', safeWalBytes: 1e9, runwayMinutes: 3, endangered: true });
+  readiness.streaming();
+  readiness.clickhouseAnswered();
+  readiness.retentionRan({ ranAt: 1, emptied: 2, rows: 3, bytes: 4, oldestAt: 5, problem: 'OUTBOX_RETENTION_HELD' });
   measures.quarantined = 2;
   measures.parts = 4;
   measures.freshness.add(0.3, 5);
@@ -58,7 +52,7 @@ function busy(): Status {
     ackedLsn: 5,
     epoch: 6,
   }));
-  return status;
+  return readiness;
 }
 
 test('every series of the table is there, and no other, each with the slot', async () => {
@@ -95,7 +89,7 @@ test('positions of WAL are exact', async () => {
 });
 
 test('what is not known is not said', async () => {
-  const text = await scrape(new Status());
+  const text = await scrape(new Readiness());
   for (const name of [
     'outbox_lag_duration_seconds',
     'outbox_slot_state',
@@ -108,9 +102,9 @@ test('what is not known is not said', async () => {
 });
 
 test('a slot that is gone, and a session that failed', async () => {
-  const status = busy();
-  status.notStreaming(new OutboxError('OUTBOX_SLOT_MISSING'));
-  const text = await scrape(status);
+  const readiness = busy();
+  readiness.notStreaming(new OutboxError('OUTBOX_SLOT_MISSING'));
+  const text = await scrape(readiness);
   expect(valueOf(text, 'outbox_slot_state{state="missing",outbox_slot="my_slot"}')).toBe(1);
   expect(valueOf(text, 'outbox_slot_state{state="reserved",outbox_slot="my_slot"}')).toBe(0);
   expect(valueOf(text, 'outbox_stream_state{state="not_streaming",outbox_slot="my_slot"}')).toBe(1);
@@ -118,7 +112,7 @@ test('a slot that is gone, and a session that failed', async () => {
 });
 
 test('who is demoted keeps nothing of what only who streams knows, and sees the slot', async () => {
-  const status = busy();
+  const readiness = busy();
   const gone = [
     'outbox_lag_duration_seconds',
     'outbox_ledger_position_bytes',
@@ -131,12 +125,12 @@ test('who is demoted keeps nothing of what only who streams knows, and sees the 
     'outbox_retention_events',
   ];
   const there = (text: string): string[] => gone.filter((name) => text.includes(`${name}{`));
-  expect(there(await scrape(status))).toEqual(gone);
-  status.measures.detached();
-  status.notStreaming(new OutboxError('OUTBOX_EPOCH_LOST'));
+  expect(there(await scrape(readiness))).toEqual(gone);
+  readiness.measures.detached();
+  readiness.notStreaming(new OutboxError('OUTBOX_EPOCH_LOST'));
   expect(there(await metering!.text())).toEqual([]);
-  status.standingBy();
-  status.retained({ ranAt: 1, emptied: 2, rows: 3, bytes: 4, oldestAt: 5, problem: 'OUTBOX_RETENTION_HELD' });
+  readiness.standingBy();
+  readiness.retentionRan({ ranAt: 1, emptied: 2, rows: 3, bytes: 4, oldestAt: 5, problem: 'OUTBOX_RETENTION_HELD' });
   const text = await metering!.text();
   expect(there(text)).toEqual([]);
   expect(valueOf(text, 'outbox_lag_size_bytes{outbox_slot="my_slot"}')).toBe(5);
@@ -145,16 +139,16 @@ test('who is demoted keeps nothing of what only who streams knows, and sees the 
 });
 
 test('of a slot that nobody can look at, nothing is said', async () => {
-  const status = busy();
+  const readiness = busy();
   for (let sessions = 0; sessions < 2; sessions++) {
-    status.measures.detached();
-    status.notStreaming(new OutboxError('OUTBOX_PG_UNREACHABLE'));
+    readiness.measures.detached();
+    readiness.notStreaming(new OutboxError('OUTBOX_PG_UNREACHABLE'));
   }
-  expect(await scrape(status)).not.toMatch(/outbox_(slot|lag)_\w+\{/);
+  expect(await scrape(readiness)).not.toMatch(/outbox_(slot|lag)_\w+\{/);
 });
 
 test('what never counts has no series', async () => {
-  const text = await scrape(new Status());
+  const text = await scrape(new Readiness());
   expect(text).toContain('error_type="OUTBOX_SLOT_INVALID"');
   expect(text).toContain('error_type="OUTBOX_CH_VIEW_FAILED"');
   expect(text).not.toMatch(/error_type="OUTBOX_(SLOT_BUSY|SLOT_ENDANGERED|CH_VIEWS_UNPROVEN|REPAIR_WINDOW)"/);

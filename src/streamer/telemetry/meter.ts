@@ -1,5 +1,4 @@
-import { ValueType } from '@opentelemetry/api';
-import type { HrTime } from '@opentelemetry/api';
+import { ValueType, type HrTime } from '@opentelemetry/api';
 import { RuntimeNodeInstrumentation } from '@opentelemetry/instrumentation-runtime-node';
 import { emptyResource } from '@opentelemetry/resources';
 import {
@@ -7,8 +6,11 @@ import {
   DataPointType,
   MeterProvider,
   PeriodicExportingMetricReader,
+  type Histogram as HistogramValue,
+  type MetricData,
+  type MetricProducer,
+  type MetricReader,
 } from '@opentelemetry/sdk-metrics';
-import type { Histogram as HistogramValue, MetricData, MetricProducer, MetricReader } from '@opentelemetry/sdk-metrics';
 import { PACKAGE_NAME } from '../../package.ts';
 import type { Histogram } from '../observe/histogram.ts';
 import { METRICS } from './metrics-table.ts';
@@ -16,7 +18,7 @@ import type { Metric } from './metrics.ts';
 import type { Env, OtlpProtocol } from './otlp.ts';
 import { PrometheusReader } from './prometheus.ts';
 import { streamerResource } from './resource.ts';
-import type { Status } from '../observe/readiness.ts';
+import type { Readiness } from '../observe/readiness.ts';
 
 export interface Metering {
   /** All metrics in Prometheus' text format. */
@@ -26,17 +28,17 @@ export interface Metering {
 }
 
 /**
- * Makes the metrics of the table: what `status` holds is read whenever somebody asks.
+ * Makes the metrics of the table: what `readiness` holds is read whenever somebody asks.
  *
  * @param protocol pushes them by OTLP as well, to where the OTEL_* variables say
  */
 export async function startMetering(
-  status: Status,
+  readiness: Readiness,
   slot: string,
   protocol: OtlpProtocol | undefined,
   env: Env,
 ): Promise<Metering> {
-  const table = new TableProducer(status);
+  const table = new TableProducer(readiness);
   const prometheus = new PrometheusReader(table);
   const readers: MetricReader[] = [prometheus];
   if (protocol !== undefined) readers.push(await pushReader(protocol, table, env));
@@ -70,11 +72,11 @@ async function pushReader(protocol: OtlpProtocol, producer: MetricProducer, env:
  * more, and a histogram takes single values only, where one entry for a whole transaction is exact and cheap.
  */
 class TableProducer implements MetricProducer {
-  readonly #status: Status;
+  readonly #readiness: Readiness;
   readonly #startTime = now();
 
-  constructor(status: Status) {
-    this.#status = status;
+  constructor(readiness: Readiness) {
+    this.#readiness = readiness;
   }
 
   async collect(): ReturnType<MetricProducer['collect']> {
@@ -91,10 +93,10 @@ class TableProducer implements MetricProducer {
     const times = { startTime: this.#startTime, endTime: now() };
     if (metric.read === undefined) return [];
     if (metric.kind === 'histogram') {
-      const value = valueOf(metric.read(this.#status));
+      const value = valueOf(metric.read(this.#readiness));
       return [{ ...common, dataPointType: DataPointType.HISTOGRAM, dataPoints: [{ ...times, attributes: {}, value }] }];
     }
-    const dataPoints = Array.from(metric.read(this.#status), ([value, attributes = {}]) => ({
+    const dataPoints = Array.from(metric.read(this.#readiness), ([value, attributes = {}]) => ({
       ...times,
       attributes,
       value,

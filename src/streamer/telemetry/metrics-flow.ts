@@ -1,18 +1,11 @@
-import { ERRORS } from '../../errors.ts';
-import type { ErrorCode } from '../../errors.ts';
+import { POLICIES } from '../../error-codes/entry.ts';
+import { ERRORS, type ErrorCode } from '../../errors.ts';
 import type { Metric, Point } from './metrics.ts';
 import { each, known, oneOf, tally, value } from './points.ts';
-import type { Status } from '../observe/readiness.ts';
 
 const OTHER = '_OTHER';
-/** These are logged while it goes on, or are another command’s; and who finds the slot busy stands by. */
-const NEVER_COUNTED =
-  /^OUTBOX_(PG_UNSAFE|SLOT_(BUSY|ENDANGERED)|TIMELINE_CHANGED|REPAIR_(BUSY|WINDOW)|CH_VIEW_FORGETS|CH_VIEWS_UNPROVEN)$/;
-const RETRIED = codes(/^OUTBOX_(CH_|QUARANTINE_FULL)/);
-const SESSION_ENDS = [
-  ...codes(/^OUTBOX_(PG|PUBLICATION|SLOT|SYSTEM|TIMELINE|POSITION|EPOCH|RANGE|PROTOCOL|REPAIR)/),
-  OTHER,
-];
+const RETRIED = codesCountedAs('retry');
+const SESSION_ENDS = [...codesCountedAs('reconnect'), OTHER];
 const STREAM_STATES = ['starting', 'streaming', 'standing_by', 'not_streaming'];
 const PAUSES = ['resting', 'buffer full', 'draining'] as const;
 
@@ -39,14 +32,14 @@ export const FLOW: readonly Metric[] = [
     name: 'outbox.clickhouse.writable',
     kind: 'gauge',
     unit: '',
-    help: '1 while inserts and the probe (the table’s definition, every five seconds) go well, 0 while either fails, or an insert has had no answer for 15 seconds; nothing before the first answer, and for who does not stream.',
+    help: '1 while inserts and the probe (the table’s definition, every five seconds) go well, 0 while either fails, or an insert has had no answer for 15 seconds; absent before the first answer, and on a standby.',
     read: ({ isClickHouseWritable: isWritable }) => known(isWritable === undefined ? undefined : Number(isWritable)),
   },
   {
     name: 'outbox.events',
     kind: 'counter',
     unit: '{event}',
-    help: 'Events that ClickHouse has, and those that it refused and that were set aside.',
+    help: 'Events that ClickHouse has, and those that it rejected and that are in quarantine.',
     attributes: { outcome: ['delivered', 'quarantined'] },
     read: ({ measures: { events } }) => tally('outcome', events),
   },
@@ -54,7 +47,7 @@ export const FLOW: readonly Metric[] = [
     name: 'outbox.batches',
     kind: 'counter',
     unit: '{batch}',
-    help: 'Batches of which every event is delivered or set aside.',
+    help: 'Batches of which every event is delivered or in quarantine.',
     read: ({ measures }) => known(measures.batches),
   },
   {
@@ -75,22 +68,21 @@ export const FLOW: readonly Metric[] = [
     name: 'outbox.lag.duration',
     kind: 'gauge',
     unit: 's',
-    help: 'Age of the oldest event that the streamer has read and ClickHouse may not have; 0 when there is none. Nothing for who does not stream.',
-    read: (status) => known(lagSeconds(status)),
+    help: 'Age of the oldest event that the streamer has read and ClickHouse may not have; 0 when there is none. Absent on a standby.',
+    read: ({ lag }) => known(lag?.seconds),
   },
   {
     name: 'outbox.lag.size',
     kind: 'gauge',
     unit: 'By',
-    help: 'Bytes of WAL, of all tables, that are written and not delivered. Of who does not stream, but sees the slot: not acknowledged.',
-    read: ({ measures: { slot, progress } }) =>
-      known(progress === undefined ? slot?.unconfirmedBytes : progress.lagBytes),
+    help: 'Bytes of WAL, of all tables, that are written and not delivered. On a standby: WAL that is not acknowledged.',
+    read: ({ lag }) => known(lag?.bytes),
   },
   {
     name: 'outbox.inserts',
     kind: 'counter',
     unit: '{insert}',
-    help: 'Attempts to insert: done, failed (the same will be repeated), refused (for good: split, or set aside).',
+    help: 'Attempts to insert: done, failed (the same will be repeated), refused (permanently: split, or put into quarantine).',
     attributes: { outcome: ['done', 'failed', 'refused'] },
     read: ({ measures: { inserts } }) => tally('outcome', inserts),
   },
@@ -134,7 +126,7 @@ export const FLOW: readonly Metric[] = [
     name: 'outbox.pauses',
     kind: 'counter',
     unit: '{pause}',
-    help: 'How often reading from Postgres paused: to rest for a millisecond after a few reads, because two batches were full, to stop.',
+    help: 'How often reading from Postgres paused: to rest for 8 ms after 32 reads, because two batches were full, to stop.',
     attributes: { reason: PAUSES.map(value) },
     read: ({ measures: { pauses } }) => PAUSES.map((reason): Point => [pauses[reason], { reason: value(reason) }]),
   },
@@ -147,12 +139,8 @@ export const FLOW: readonly Metric[] = [
   },
 ];
 
-function lagSeconds({ measures: { progress } }: Status): number | undefined {
-  if (progress === undefined) return undefined;
-  const { oldestSeconds } = progress;
-  return oldestSeconds === undefined ? 0 : Math.max(0, Date.now() / 1000 - oldestSeconds);
-}
-
-function codes(pattern: RegExp): string[] {
-  return Object.keys(ERRORS).filter((code) => pattern.test(code) && !NEVER_COUNTED.test(code));
+function codesCountedAs(counter: 'retry' | 'reconnect'): string[] {
+  return Object.entries(ERRORS)
+    .filter(([, { policy }]) => POLICIES[policy].counted === counter)
+    .map(([code]) => code);
 }

@@ -9,7 +9,7 @@ export const STORES: readonly Metric[] = [
     name: 'outbox.quarantine.events',
     kind: 'gauge',
     unit: '{event}',
-    help: 'Events in quarantine now, looked at every ten seconds.',
+    help: 'Events in quarantine now, sampled every ten seconds.',
     read: ({ measures }) => known(measures.quarantined),
   },
   {
@@ -23,7 +23,7 @@ export const STORES: readonly Metric[] = [
     name: 'outbox.clickhouse.parts',
     kind: 'gauge',
     unit: '{part}',
-    help: 'Active parts in the partition of the table that has most, looked at every ten seconds. ClickHouse refuses inserts beyond parts_to_throw_insert.',
+    help: 'Active parts in the partition of the table that has most, sampled every ten seconds. ClickHouse refuses inserts beyond parts_to_throw_insert.',
     read: ({ measures }) => known(measures.parts),
   },
   {
@@ -39,20 +39,20 @@ export const STORES: readonly Metric[] = [
     kind: 'gauge',
     unit: '',
     help: '1 when the slot will be lost unless something changes (OUTBOX_SLOT_ENDANGERED).',
-    read: ({ readiness: { slot } }) => known(slot === undefined ? undefined : Number(slot.endangered)),
+    read: ({ report: { slot } }) => known(slot === undefined ? undefined : Number(slot.endangered)),
   },
   {
     name: 'outbox.slot.runway',
     kind: 'gauge',
     unit: 's',
-    help: 'Until the slot may be lost, in whole minutes, at the rate at which its WAL was used up in the last minute; nothing when no end is to be seen.',
-    read: ({ readiness: { slot } }) => known(slot?.runwayMinutes === undefined ? undefined : slot.runwayMinutes * 60),
+    help: 'Until the slot may be lost, in whole minutes, at the rate at which its WAL was used up in the last minute; absent when no end is in sight.',
+    read: ({ report: { slot } }) => known(slot?.runwayMinutes === undefined ? undefined : slot.runwayMinutes * 60),
   },
   {
     name: 'outbox.slot.safe_wal',
     kind: 'gauge',
     unit: 'By',
-    help: 'Bytes of WAL that can be written before the slot may be lost; nothing without max_slot_wal_keep_size.',
+    help: 'Bytes of WAL that can be written before the slot may be lost; absent without max_slot_wal_keep_size.',
     read: ({ measures: { slot } }) => known(slot?.safeWalBytes),
   },
   {
@@ -83,36 +83,36 @@ export const STORES: readonly Metric[] = [
     kind: 'gauge',
     unit: '{event}',
     help: 'Events that outbox.event keeps, as Postgres estimates, after the last retention.',
-    read: ({ readiness: { retention } }) => known(retention?.rows),
+    read: ({ report: { retention } }) => known(retention?.rows),
   },
   {
     name: 'outbox.retention.size',
     kind: 'gauge',
     unit: 'By',
     help: 'Bytes of outbox.event, with indexes.',
-    read: ({ readiness: { retention } }) => known(retention?.bytes),
+    read: ({ report: { retention } }) => known(retention?.bytes),
   },
   {
     name: 'outbox.retention.age',
     kind: 'gauge',
     unit: 's',
-    help: 'Age of the oldest event that outbox.event keeps; nothing while it is empty.',
-    read: ({ readiness: { retention } }) =>
+    help: 'Age of the oldest event that outbox.event keeps; absent while it is empty.',
+    read: ({ report: { retention } }) =>
       known(retention?.oldestAt === undefined ? undefined : (Date.now() - retention.oldestAt) / 1000),
   },
   {
     name: 'outbox.retention.emptied',
     kind: 'counter',
-    unit: '{table}',
-    help: 'How often a table was emptied, or freed of expired events.',
-    read: ({ readiness: { retention } }) => known(retention?.emptied),
+    unit: '{partition}',
+    help: 'How often a partition of outbox.event was emptied of expired events.',
+    read: ({ report: { retention } }) => known(retention?.emptied),
   },
   {
     name: 'outbox.retention.held',
     kind: 'gauge',
     unit: '',
-    help: '1 while the retention fails, or expired events stay in outbox.event, or stayed too long; the log says why.',
-    read: ({ readiness: { retention } }) =>
+    help: '1 while the retention fails, or expired events stay in outbox.event; the log says why.',
+    read: ({ report: { retention } }) =>
       known(retention === undefined ? undefined : Number(retention.problem !== undefined)),
   },
   {

@@ -1,5 +1,5 @@
 import type { Histogram } from '../observe/histogram.ts';
-import type { Status } from '../observe/readiness.ts';
+import type { Readiness } from '../observe/readiness.ts';
 
 export type Attributes = Readonly<Record<string, string>>;
 export type Point = readonly [value: number, attributes?: Attributes];
@@ -17,12 +17,12 @@ interface Described {
 interface NumberMetric extends Described {
   readonly kind: 'counter' | 'gauge';
   /** What there is to say now; nothing for what is not known. Without it, it is made by the runtime's instrumentation. */
-  readonly read?: (status: Status) => Iterable<Point>;
+  readonly read?: (readiness: Readiness) => Iterable<Point>;
 }
 
 interface HistogramMetric extends Described {
   readonly kind: 'histogram';
-  readonly read?: (status: Status) => Histogram;
+  readonly read?: (readiness: Readiness) => Histogram;
 }
 
 export type Metric = NumberMetric | HistogramMetric;

@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest';
 import { OutboxError } from '../../errors.ts';
-import { otlpProtocol } from './otlp.ts';
-import type { Env } from './otlp.ts';
+import { otlpProtocol, type Env } from './otlp.ts';
 
 const ENDPOINT = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' };
 

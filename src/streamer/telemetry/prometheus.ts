@@ -1,6 +1,5 @@
 import { PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
-import { DataPointType, MetricReader } from '@opentelemetry/sdk-metrics';
-import type { MetricData, MetricProducer } from '@opentelemetry/sdk-metrics';
+import { DataPointType, MetricReader, type MetricData, type MetricProducer } from '@opentelemetry/sdk-metrics';
 import { prometheusName, SLOT_ATTRIBUTE } from './metrics.ts';
 
 const SLOT = new RegExp(`^${SLOT_ATTRIBUTE.replaceAll('.', String.raw`\.`)}$`);

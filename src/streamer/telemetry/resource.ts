@@ -5,8 +5,8 @@ import {
   hostDetector,
   resourceFromAttributes,
   serviceInstanceIdDetector,
+  type Resource,
 } from '@opentelemetry/resources';
-import type { Resource } from '@opentelemetry/resources';
 import { PACKAGE_NAME } from '../../package.ts';
 import { SLOT_ATTRIBUTE } from './metrics.ts';
 

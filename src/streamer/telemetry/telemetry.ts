@@ -1,7 +1,6 @@
-import { MAX_PRODUCERS } from '../batch/producers.ts';
-import { otlpProtocol } from './otlp.ts';
-import type { Env, OtlpProtocol } from './otlp.ts';
-import type { Status } from '../observe/readiness.ts';
+import { MAX_TRACE_LINKS } from '../settings.ts';
+import { otlpProtocol, type Env, type OtlpProtocol } from './otlp.ts';
+import type { Readiness } from '../observe/readiness.ts';
 
 export interface Telemetry {
   /** All metrics in Prometheus' text format; undefined when nobody can ask for them. */
@@ -11,7 +10,7 @@ export interface Telemetry {
 }
 
 export interface TelemetryOptions {
-  readonly status: Status;
+  readonly readiness: Readiness;
   readonly slot: string;
   /** Whether `metrics` will be asked for. */
   readonly isServed: boolean;
@@ -25,12 +24,12 @@ const QUEUE = { maxQueueSize: 128, maxExportBatchSize: 32 };
  * Starts what of the OpenTelemetry SDK is wanted, by the standard OTEL_* variables or for the health port; the rest is not even
  * loaded. To be called before anything that makes spans. Throws OUTBOX_CONFIG_INVALID.
  */
-export async function startTelemetry(env: Env, { status, slot, isServed }: TelemetryOptions): Promise<Telemetry> {
+export async function startTelemetry(env: Env, { readiness, slot, isServed }: TelemetryOptions): Promise<Telemetry> {
   const protocols = { traces: otlpProtocol(env, 'TRACES'), metrics: otlpProtocol(env, 'METRICS') };
   const stopTracing = protocols.traces === undefined ? undefined : await startTracing(protocols.traces, slot);
   const metering =
     isServed || protocols.metrics !== undefined
-      ? await (await import('./meter.ts')).startMetering(status, slot, protocols.metrics, env)
+      ? await (await import('./meter.ts')).startMetering(readiness, slot, protocols.metrics, env)
       : undefined;
   return {
     metrics: metering === undefined ? undefined : async () => metering.text(),
@@ -52,7 +51,7 @@ async function startTracing(protocol: OtlpProtocol, slot: string): Promise<() =>
     autoDetectResources: false,
     spanProcessors: [new BatchSpanProcessor({ exporter: new OTLPTraceExporter(), ...QUEUE })],
     // what is beyond the limit would be dropped without a word
-    spanLimits: { linkCountLimit: MAX_PRODUCERS },
+    spanLimits: { linkCountLimit: MAX_TRACE_LINKS },
     metricReaders: [],
     logRecordProcessors: [],
   });

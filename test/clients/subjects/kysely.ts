@@ -32,7 +32,7 @@ export const kysely: Client = {
   },
 };
 
-/** A transaction that its user ends; nested ones are Kysely's own savepoints. */
+/** A transaction that its user ends. Nested transactions are Kysely's own savepoints. */
 export const kyselyControlled: Client = {
   name: 'Kysely, controlled',
   tells: { failed: false, over: true },

@@ -41,7 +41,7 @@ export const mikroOrm: Client = {
         ['its em', orm.em, /not in a transaction/],
         ['a fork', orm.em.fork(), /not in a transaction/],
       ],
-      // not awaited: it would wait for the connection that a test has cut, which is never given back
+      // Not awaited: it would wait for the connection that a test has cut, and that never comes back.
       close: async () => void orm.close(),
     };
   },

@@ -1,4 +1,4 @@
 import { integer, pgTable, uuid } from 'drizzle-orm/pg-core';
 
-/** The users' own table, as drizzle describes it. */
+/** The table of the user, for drizzle. */
 export const orders = pgTable('orders', { id: uuid().primaryKey(), amount: integer().notNull() });

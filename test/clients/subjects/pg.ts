@@ -34,7 +34,7 @@ export const pg: Client = {
   },
 };
 
-/** Clients say so when they are ended by the test of a lost connection. */
+/** Clients emit an error when the test of a lost connection ends them. */
 export function quietPool(url: string): Pool {
   const pool = new Pool({ connectionString: url, max: 4 });
   pool.on('error', () => undefined);

@@ -40,6 +40,6 @@ export const postgresJs: Client = {
 };
 
 export function quietSql(url: string): postgres.Sql {
-  // a rollback on a lost connection never settles, and would be waited for at the end
+  // A rollback on a lost connection never settles. `end` would wait for it, so callers give `end` a timeout.
   return postgres(url, { max: 4, onnotice: () => undefined });
 }

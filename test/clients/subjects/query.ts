@@ -15,7 +15,7 @@ class Database {
   query(): void {}
 }
 
-/** Whatever the library knows nothing of. */
+/** Any client that the library does not know. */
 export const contract: Client = {
   name: '{ transaction: true, query } of anything',
   tells: { failed: false, over: false },
@@ -41,7 +41,7 @@ export const contract: Client = {
           /a client that can't tell/,
         ],
         ['a plain object that begins', { query: () => 1, transaction: () => 1 }, /an object, .*transaction: true/],
-        // as the guide of node-postgres has them write it
+        // a module as in the guide of node-postgres
         ['a module around a pool', await import('./query.module.ts'), /a module, .*transaction: true/],
         ['what such a module exports', { query, getClient: () => pool.connect() }, /an object, .*transaction: true/],
       ],

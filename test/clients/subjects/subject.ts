@@ -15,7 +15,7 @@ export interface Subject {
   readonly placeOrder: (order: Order) => Promise<void>;
   /** Commits when `work` resolves, rolls back when it rejects. */
   readonly transaction: (work: (opened: Opened) => Promise<void>) => Promise<unknown>;
-  /** What is no transaction of this client, by name, and what the refusal says of it. */
+  /** Values that are no open transaction of this client, each with a name and what the error says of it. */
   readonly refused: readonly [name: string, given: unknown, says: RegExp][];
   readonly close: () => Promise<unknown>;
 }
@@ -25,11 +25,11 @@ export interface Order {
   readonly amount: number;
 }
 
-/** How much a client lets the library see. */
+/** What a client shows to the library. */
 export interface Told {
-  /** The transaction has failed: before the INSERT is sent. */
+  /** That the transaction has failed, before the INSERT is sent. */
   readonly failed: boolean;
-  /** The transaction is over. */
+  /** That the transaction has ended. */
   readonly over: boolean;
 }
 

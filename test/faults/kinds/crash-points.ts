@@ -1,10 +1,8 @@
 import { isReplication } from '../../support/proxy.ts';
 import { parseLsn } from '../../../src/lsn.ts';
 import type { Dice } from '../dice.ts';
-import { inTime, MOMENT_MS } from '../fault.ts';
-import type { Fault } from '../fault.ts';
+import { inTime, MOMENT_MS, type Fault } from '../fault.ts';
 import type { Caught, Treatment } from '../gate.ts';
-import { isPending } from '../world.ts';
 import type { World } from '../world.ts';
 
 /** The streamer is killed at the named moments of a batch's life; or Postgres is, while it knows of the intent alone. */
@@ -78,7 +76,7 @@ export const CRASH_POINTS: readonly Fault[] = [
       const isAnswered =
         caught !== undefined &&
         (await world.within(MOMENT_MS, () =>
-          main.streamer.logs.slice(seen).some(({ msg }) => msg === 'batch inserted'),
+          main.streamer.logs.slice(seen).some(({ msg }) => msg === 'batch delivered'),
         ));
       await dice.pause(0, 200);
       await main.kill();
@@ -97,7 +95,7 @@ export const CRASH_POINTS: readonly Fault[] = [
       caught?.letGo();
       const isSettled =
         caught !== undefined &&
-        (await world.within(MOMENT_MS, async () => !isPending(await world.ledger(), caught.token)));
+        (await world.within(MOMENT_MS, async () => (await world.ledger()).pending_token !== caught.token));
       await main.kill();
       afterDeath(world, dice);
       main.start(dice);
@@ -132,7 +130,7 @@ export async function caughtInsert({ gate }: World, treatment: Treatment): Promi
 async function caughtNewInsert(world: World): Promise<Caught | undefined> {
   const ledger = await ledgerOf(world);
   let caught = await caughtInsert(world, { kind: 'hold it' });
-  while (caught !== undefined && isPending(ledger, caught.token)) {
+  while (caught !== undefined && ledger.pending_token === caught.token) {
     caught.letGo();
     caught = await caughtInsert(world, { kind: 'hold it' });
   }
@@ -154,7 +152,7 @@ function afterDeath({ main }: World, dice: Dice): void {
 /** An insert that is under way is in the ledger (invariant 3). */
 async function expectIntent(world: World, caught: Caught): Promise<void> {
   const ledger = await ledgerOf(world);
-  if (caught.isAwaited && !isPending(ledger, caught.token))
+  if (caught.isAwaited && ledger.pending_token !== caught.token)
     world.journal.violate(
       `an insert is sent whose token is not in the ledger: ${caught.token}, but ${ledger.pending_token}`,
     );

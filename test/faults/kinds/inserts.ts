@@ -1,7 +1,5 @@
-import { ANSWERS } from '../answers.ts';
-import type { AnswerName } from '../answers.ts';
-import { inTime } from '../fault.ts';
-import type { Fault } from '../fault.ts';
+import { ANSWERS, type AnswerName } from '../answers.ts';
+import { inTime, type Fault } from '../fault.ts';
 import type { Treatment } from '../gate.ts';
 import type { World } from '../world.ts';
 

@@ -1,7 +1,6 @@
 import type { Proxy } from '../../support/proxy.ts';
 import type { Dice } from '../dice.ts';
-import { inTime } from '../fault.ts';
-import type { Fault } from '../fault.ts';
+import { inTime, type Fault } from '../fault.ts';
 
 interface LinkFault {
   readonly name: string;

@@ -1,7 +1,6 @@
 import type { StopMode } from '../../../src/embedded/postgres.ts';
 import type { Dice } from '../dice.ts';
-import { MOMENT_MS } from '../fault.ts';
-import type { Fault } from '../fault.ts';
+import { MOMENT_MS, type Fault } from '../fault.ts';
 import type { World } from '../world.ts';
 
 /** Most stay away for a moment only. */

@@ -1,8 +1,7 @@
 import { parseLsn } from '../../../src/lsn.ts';
 import { isReplication } from '../../support/proxy.ts';
 import type { Dice } from '../dice.ts';
-import { MOMENT_MS } from '../fault.ts';
-import type { Fault } from '../fault.ts';
+import { MOMENT_MS, type Fault } from '../fault.ts';
 import type { World } from '../world.ts';
 import { caughtInsert, ledgerOf } from './crash-points.ts';
 

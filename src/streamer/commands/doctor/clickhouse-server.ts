@@ -1,6 +1,5 @@
-import { bad, ok, query, shell } from './finding.ts';
-import type { Finding } from './finding.ts';
-import type { Sink, SinkCheck } from './clickhouse.ts';
+import { bad, ok, query, shell, type Finding } from './finding.ts';
+import type { ClickHouseCheck, ClickHouseSubject } from './subjects.ts';
 import { clockFinding, isLocal } from './host.ts';
 
 /** The type JSON is settled since then. */
@@ -9,14 +8,14 @@ const FULL = 0.1;
 const NEARLY_FULL = 0.2;
 
 /** What the server must be like. */
-export const CLICKHOUSE_SERVER_CHECKS: readonly SinkCheck[] = [
-  { id: 'clickhouse.version', look: version },
-  { id: 'clickhouse.tls', look: async (sink) => [tls(sink)] },
-  { id: 'clickhouse.clock', look: clock },
-  { id: 'clickhouse.disk', look: disk },
+export const CLICKHOUSE_SERVER_CHECKS: readonly ClickHouseCheck[] = [
+  { id: 'clickhouse.version', examine: version },
+  { id: 'clickhouse.tls', examine: async (subject) => [tls(subject)] },
+  { id: 'clickhouse.clock', examine: clock },
+  { id: 'clickhouse.disk', examine: disk },
 ];
 
-async function version({ clickhouse }: Sink): Promise<Finding[]> {
+async function version({ clickhouse }: ClickHouseSubject): Promise<Finding[]> {
   const [row] = await clickhouse.select<{ version: string }>('SELECT version() AS version');
   const text = row!.version;
   const [major = 0, minor = 0] = text.split('.').map(Number);
@@ -25,7 +24,7 @@ async function version({ clickhouse }: Sink): Promise<Finding[]> {
   return [bad('warning', 'clickhouse.version', text, why)];
 }
 
-function tls({ config }: Sink): Finding {
+function tls({ config }: ClickHouseSubject): Finding {
   const id = 'clickhouse.tls';
   const { protocol, hostname } = new URL(config.clickhouseUrl);
   if (protocol === 'https:') return ok(id, 'in use');
@@ -35,13 +34,13 @@ function tls({ config }: Sink): Finding {
   return bad('warning', id, 'not in use, to another host', why, fix);
 }
 
-async function clock({ clickhouse }: Sink): Promise<Finding[]> {
+async function clock({ clickhouse }: ClickHouseSubject): Promise<Finding[]> {
   const began = Date.now();
   const [row] = await clickhouse.select<{ ms: string }>('SELECT toString(toUnixTimestamp64Milli(now64(3))) AS ms');
   return [clockFinding('clickhouse.clock', 'ClickHouse', { began, ended: Date.now(), theirs: Number(row!.ms) })];
 }
 
-async function disk({ clickhouse }: Sink): Promise<Finding[]> {
+async function disk({ clickhouse }: ClickHouseSubject): Promise<Finding[]> {
   const id = 'clickhouse.disk';
   const disks = await clickhouse.select<{ name: string; free: number; gigabytes: number }>(
     `SELECT name, free_space / total_space AS free, floor(free_space / 1e9) AS gigabytes FROM system.disks

@@ -1,13 +1,12 @@
 import { OutboxError } from '../../../errors.ts';
 import { INSERT_COLUMNS } from '../../batch/native.ts';
 import { PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
-import { INSERT_MARGIN_MS } from '../../delivery/send.ts';
+import { INSERT_MARGIN_MS } from '../../delivery/reliable-insert.ts';
 import { checkTarget, missingColumnOf } from '../../clickhouse/target.ts';
 import type { Target } from '../../clickhouse/views.ts';
 import { definitionOf } from '../migrate.ts';
-import type { Sink, SinkCheck } from './clickhouse.ts';
-import { bad, command, findingOf, ok, query } from './finding.ts';
-import type { Finding, Fix } from './finding.ts';
+import { quoted, type ClickHouseCheck, type ClickHouseSubject } from './subjects.ts';
+import { bad, command, findingOf, ok, query, type Finding, type Fix } from './finding.ts';
 
 /** What is lost without a column. Those that the streamer sends, it does not do without. */
 const COST: Readonly<Record<string, string>> = {
@@ -28,37 +27,37 @@ const COST: Readonly<Record<string, string>> = {
 };
 
 /** What the table must be like, and what hangs on it. */
-export const TABLE_CHECKS: readonly SinkCheck[] = [
-  { id: 'clickhouse.table', look: table },
-  { id: 'clickhouse.privileges', look: privileges },
-  { id: 'clickhouse.typed_context', look: typedContext },
-  { id: 'clickhouse.parts', look: parts },
+export const TABLE_CHECKS: readonly ClickHouseCheck[] = [
+  { id: 'clickhouse.table', examine: table },
+  { id: 'clickhouse.privileges', examine: privileges },
+  { id: 'clickhouse.typed_context', examine: typedContext },
+  { id: 'clickhouse.parts', examine: parts },
 ];
 
-async function table(sink: Sink): Promise<Finding[]> {
-  const { clickhouse, config } = sink;
+async function table(subject: ClickHouseSubject): Promise<Finding[]> {
+  const { clickhouse, config } = subject;
   let target: Target;
   try {
     target = await checkTarget(clickhouse, config.clickhouseTable);
   } catch (error) {
     if (!(error instanceof OutboxError)) throw error;
     if (error.code === 'OUTBOX_CH_TABLE_UNSUITABLE')
-      return Promise.all(error.problems.map(async (problem) => unsuitable(sink, problem)));
+      return Promise.all(error.problems.map(async (problem) => unsuitable(subject, problem)));
     // what the streamer asks as well, and cannot do without
     if (error.code !== 'OUTBOX_CH_NOT_MIGRATED') return [findingOf('clickhouse.table', error)];
-    const database = sink.table.slice(0, sink.table.indexOf('.`'));
+    const database = subject.table.slice(0, subject.table.indexOf('.`'));
     const fixes = error.clickhouseCode === 81 ? [query(`CREATE DATABASE IF NOT EXISTS ${database}`)] : [];
     return [findingOf('clickhouse.table', error, ...fixes, command('migrate'))];
   }
   return [
     ok('clickhouse.table', `${config.clickhouseTable}: columns, window and fsync are as they should be`),
-    ...(await views(sink, target)),
-    deadline(sink, target),
+    ...(await views(subject, target)),
+    deadline(subject, target),
   ];
 }
 
 /** One problem of the table that `checkTarget` has named. */
-async function unsuitable({ table: name }: Sink, problem: string): Promise<Finding> {
+async function unsuitable({ table: name }: ClickHouseSubject, problem: string): Promise<Finding> {
   const id = 'clickhouse.table';
   const [found = '', alter] = problem.split(': ALTER TABLE … ');
   if (alter !== undefined) {
@@ -83,7 +82,7 @@ async function unsuitable({ table: name }: Sink, problem: string): Promise<Findi
 }
 
 /** Asks for no row and inserts none, which ClickHouse refuses to whom it would refuse more. */
-async function privileges({ clickhouse, table: name, user }: Sink): Promise<Finding[]> {
+async function privileges({ clickhouse, table: name, user }: ClickHouseSubject): Promise<Finding[]> {
   const id = 'clickhouse.privileges';
   const columns = INSERT_COLUMNS.join(', ');
   const nothing = `SELECT ${columns} FROM ${name} WHERE 0`;
@@ -103,7 +102,7 @@ async function privileges({ clickhouse, table: name, user }: Sink): Promise<Find
   return [ok(id, 'INSERT and SELECT are granted')];
 }
 
-async function typedContext({ clickhouse, config, table: name }: Sink): Promise<Finding[]> {
+async function typedContext({ clickhouse, config, table: name }: ClickHouseSubject): Promise<Finding[]> {
   const columns = await clickhouse.select<{ name: string }>(
     'SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String}',
     { table: config.clickhouseTable },
@@ -117,7 +116,7 @@ async function typedContext({ clickhouse, config, table: name }: Sink): Promise<
 }
 
 /** Views whose target forgets tokens count a repeated insert again. */
-async function views({ clickhouse }: Sink, target: Target): Promise<Finding[]> {
+async function views({ clickhouse }: ClickHouseSubject, target: Target): Promise<Finding[]> {
   const id = 'clickhouse.views';
   if (target.doubtful.length === 0) return [ok(id, `${target.views} materialized views, each counts once`)];
   const [, ...fed] = target.tables;
@@ -139,7 +138,7 @@ async function views({ clickhouse }: Sink, target: Target): Promise<Finding[]> {
 }
 
 /** An attempt may be sent so long after a proof, and live so long: the token must be remembered for longer. */
-function deadline({ config, table: name }: Sink, { remembersMs }: Target): Finding {
+function deadline({ config, table: name }: ClickHouseSubject, { remembersMs }: Target): Finding {
   const id = 'clickhouse.deadline';
   const needed = PROOF_MAX_AGE_MS + config.insertTimeoutMs + INSERT_MARGIN_MS;
   // what a view stores itself is not counted by time
@@ -151,7 +150,7 @@ function deadline({ config, table: name }: Sink, { remembersMs }: Target): Findi
   return bad('error', id, found, why, query(`ALTER TABLE ${name} MODIFY SETTING ${setting} = 604800`));
 }
 
-async function parts({ clickhouse, config, table: name }: Sink): Promise<Finding[]> {
+async function parts({ clickhouse, config, table: name }: ClickHouseSubject): Promise<Finding[]> {
   const id = 'clickhouse.parts';
   const [most] = await clickhouse.select<{ parts: string; limit: string }>(
     `SELECT toString(max(n)) AS parts,
@@ -171,9 +170,4 @@ async function parts({ clickhouse, config, table: name }: Sink): Promise<Finding
     'At the limit ClickHouse refuses inserts (TOO_MANY_PARTS). Merges do not keep up: are they stopped? Fewer, larger inserts: raise OUTBOX_FLUSH_INTERVAL_MS.';
   const fixes = [query(`SYSTEM START MERGES ${name}`), query(`OPTIMIZE TABLE ${name}`)];
   return [bad(count >= limit ? 'error' : 'warning', id, found, why, ...fixes)];
-}
-
-/** As an identifier of ClickHouse. */
-export function quoted(name: string): string {
-  return `\`${name.replaceAll(/[`\\]/g, '\\$&')}\``;
 }

@@ -1,5 +1,4 @@
-import { OutboxError } from '../../../errors.ts';
-import type { ErrorCode } from '../../../errors.ts';
+import { isPrivilege, OutboxError } from '../../../errors.ts';
 
 /** `error`: events do not flow, or may be lost or doubled. `warning`: they flow, but not as they should, or not for long. */
 export type Level = 'ok' | 'warning' | 'error';
@@ -10,7 +9,7 @@ export interface Fix {
   readonly run: string;
 }
 
-/** What one look at one thing showed. */
+/** What one check found. */
 export interface Finding {
   /** Stable, such as `postgres.wal_level`. */
   readonly id: string;
@@ -23,10 +22,10 @@ export interface Finding {
   readonly fix: readonly Fix[];
 }
 
-/** Looks at one thing. What it throws becomes a finding under its id. */
+/** Examines one thing. What it throws becomes a finding under its id. */
 export interface Check<Context> {
   readonly id: string;
-  readonly look: (context: Context) => Promise<Finding[]>;
+  readonly examine: (context: Context) => Promise<Finding[]>;
 }
 
 export function ok(id: string, found: string): Finding {
@@ -57,19 +56,17 @@ export function findingOf(id: string, error: unknown, ...fix: Fix[]): Finding {
 }
 
 /** What this role may not see is said, and not guessed. */
-const NOT_SEEN: ReadonlySet<ErrorCode> = new Set(['OUTBOX_PG_PRIVILEGE', 'OUTBOX_CH_AUTH']);
-
 function unseen(id: string, error: unknown): Finding | undefined {
-  if (!(error instanceof OutboxError) || !NOT_SEEN.has(error.code)) return undefined;
-  return bad('warning', id, `cannot be looked at: ${error.message}`, 'What is not seen is not known to be in order.');
+  if (!(error instanceof OutboxError) || !isPrivilege(error.code)) return undefined;
+  return bad('warning', id, `cannot be checked: ${error.message}`, 'What this role may not see may be out of order.');
 }
 
 /** One check after the other: what one of them throws does not keep the next from being made. */
-export async function lookAt<Context>(checks: readonly Check<Context>[], context: Context): Promise<Finding[]> {
+export async function runChecks<Context>(checks: readonly Check<Context>[], context: Context): Promise<Finding[]> {
   const findings: Finding[] = [];
-  for (const { id, look } of checks) {
+  for (const { id, examine } of checks) {
     try {
-      findings.push(...(await look(context)));
+      findings.push(...(await examine(context)));
     } catch (error) {
       findings.push(unseen(id, error) ?? findingOf(id, error));
     }

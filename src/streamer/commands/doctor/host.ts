@@ -1,7 +1,6 @@
 import { connect } from 'node:net';
 import { once } from 'node:events';
-import { bad, ok, shell } from './finding.ts';
-import type { Finding } from './finding.ts';
+import { bad, ok, shell, type Finding } from './finding.ts';
 
 const MAX_SKEW_MS = 5000;
 const DIAL_TIMEOUT_MS = 2000;

@@ -1,14 +1,13 @@
-import { bad, ok, setting, shell } from './finding.ts';
-import type { Finding } from './finding.ts';
-import type { Postgres, PostgresCheck } from './postgres.ts';
+import { bad, ok, setting, shell, type Finding } from './finding.ts';
+import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
 /** What the primary needs so that a failover takes the slot along. Only where that is wanted. */
 export const FAILOVER_CHECKS: readonly PostgresCheck[] = [
-  { id: 'postgres.slot_failover', look: slot },
-  { id: 'postgres.synchronized_standbys', look: standbys },
+  { id: 'postgres.slot_failover', examine: slot },
+  { id: 'postgres.synchronized_standbys', examine: standbys },
 ];
 
-async function slot({ db, config, version }: Postgres): Promise<Finding[]> {
+async function slot({ db, config, version }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.slot_failover';
   if (config.slotFailover !== 'on') return [];
   if (version < 170_000) return [bad('error', id, 'Postgres is older than 17', 'It cannot copy slots to a standby.')];
@@ -32,7 +31,7 @@ interface Standby {
 }
 
 /** The standbys that the streamer must not overtake. */
-async function standbys({ db, config, settings }: Postgres): Promise<Finding[]> {
+async function standbys({ db, config, settings }: PostgresSubject): Promise<Finding[]> {
   if (config.slotFailover !== 'on' || !settings.has('synchronized_standby_slots')) return [];
   const { rows: slots } = await db.query<Standby>(
     `SELECT slot_name AS name, active, xmin IS NOT NULL OR catalog_xmin IS NOT NULL AS feedback

@@ -2,9 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { OutboxError } from '../../../errors.ts';
 import { checkPublication } from '../../source/publication.ts';
 import { MIGRATIONS } from '../migrate.ts';
-import { bad, command, findingOf, ok, sql } from './finding.ts';
-import type { Finding } from './finding.ts';
-import type { Postgres, PostgresCheck } from './postgres.ts';
+import { bad, command, findingOf, ok, sql, type Finding } from './finding.ts';
+import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
 const BUCKETS = 32;
 const OLD_DAYS = 20;
@@ -18,15 +17,15 @@ const NEEDED: readonly (readonly [table: string, privileges: readonly string[]])
 
 /** What `migrate` and roles.sql make. */
 export const OBJECT_CHECKS: readonly PostgresCheck[] = [
-  { id: 'postgres.replication', look: replication },
-  { id: 'postgres.privileges', look: privileges },
-  { id: 'postgres.migrations', look: migrations },
-  { id: 'postgres.publication', look: publication },
-  { id: 'postgres.partitions', look: partitions },
-  { id: 'postgres.retention', look: retention },
+  { id: 'postgres.replication', examine: replication },
+  { id: 'postgres.privileges', examine: privileges },
+  { id: 'postgres.migrations', examine: migrations },
+  { id: 'postgres.publication', examine: publication },
+  { id: 'postgres.partitions', examine: partitions },
+  { id: 'postgres.retention', examine: retention },
 ];
 
-async function replication({ db, role }: Postgres): Promise<Finding[]> {
+async function replication({ db, role }: PostgresSubject): Promise<Finding[]> {
   const { rows } = await db.query<{ may: boolean; through: boolean }>(
     `SELECT rolreplication OR rolsuper AS may,
             EXISTS (SELECT FROM pg_roles g WHERE g.rolname = 'rds_replication' AND pg_has_role(g.oid, 'MEMBER')) AS through
@@ -39,7 +38,7 @@ async function replication({ db, role }: Postgres): Promise<Finding[]> {
   return [bad('error', 'postgres.replication', `${role} has no REPLICATION attribute`, why, fix)];
 }
 
-async function privileges({ db, role, missing }: Postgres): Promise<Finding[]> {
+async function privileges({ db, role, missing }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.privileges';
   const { rows: schema } = await db.query<{ usage: boolean }>(
     `SELECT has_schema_privilege(oid, 'USAGE') AS usage FROM pg_namespace WHERE nspname = 'outbox'`,
@@ -62,24 +61,24 @@ async function privileges({ db, role, missing }: Postgres): Promise<Finding[]> {
 }
 
 /** Rows are removed from the tables that hold them, which have privileges of their own. */
-async function retention({ db, role, missing, config }: Postgres): Promise<Finding[]> {
+async function retention({ db, role, missing, config }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.retention';
   if (missing.includes('event') || config.retentionDays === 0) return [];
   const { rows } = await db.query<{ table: string }>(
     `SELECT c.oid::regclass::text AS table FROM pg_class c
       WHERE c.relkind = 'r' AND (c.oid = 'outbox.event'::regclass
              OR c.oid IN (SELECT relid FROM pg_partition_tree('outbox.event') WHERE isleaf))
-        AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'TRUNCATE') AND has_table_privilege(c.oid, 'DELETE'))
+        AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'TRUNCATE'))
       ORDER BY 1`,
   );
   if (rows.length === 0) return [ok(id, `${role} may remove expired events`)];
   const tables = rows.map(({ table }) => table).join(', ');
   const found = `${role} may not remove events from ${rows.length} tables of outbox.event`;
   const why = `Events stay in Postgres beyond OUTBOX_RETENTION_DAYS (${config.retentionDays}).`;
-  return [bad('warning', id, found, why, sql(`GRANT SELECT, TRUNCATE, DELETE ON ${tables} TO ${role}`))];
+  return [bad('warning', id, found, why, sql(`GRANT SELECT, TRUNCATE ON ${tables} TO ${role}`))];
 }
 
-async function migrations({ db, missing, role }: Postgres): Promise<Finding[]> {
+async function migrations({ db, missing, role }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.migrations';
   if (missing.length > 0) {
     const found = `missing: ${missing.map((name) => `outbox.${name}`).join(', ')}`;
@@ -104,7 +103,7 @@ async function migrations({ db, missing, role }: Postgres): Promise<Finding[]> {
   return [bad('error', id, found, 'The streamer asks for what they make.', command('migrate'))];
 }
 
-async function publication({ db, missing }: Postgres): Promise<Finding[]> {
+async function publication({ db, missing }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.publication';
   if (missing.includes('event')) return [];
   try {
@@ -121,7 +120,7 @@ interface Partition {
   bound: string;
 }
 
-async function partitions(postgres: Postgres): Promise<Finding[]> {
+async function partitions(postgres: PostgresSubject): Promise<Finding[]> {
   const { db, missing } = postgres;
   if (missing.includes('event')) return [];
   const { rows } = await db.query<Partition>(
@@ -140,7 +139,7 @@ function numbersIn(bound: string): number[] {
   return (bound.match(/\d+/g) ?? []).map(Number);
 }
 
-async function gap({ db, role }: Postgres, bucket: number): Promise<Finding> {
+async function gap({ db, role }: PostgresSubject, bucket: number): Promise<Finding> {
   const table = `outbox.event_${String(bucket).padStart(2, '0')}`;
   const { rows } = await db.query<{ exists: boolean }>(
     `SELECT EXISTS (SELECT FROM pg_class WHERE relname = $1 AND relnamespace = 'outbox'::regnamespace) AS exists`,
@@ -156,12 +155,12 @@ async function gap({ db, role }: Postgres, bucket: number): Promise<Finding> {
     `no partition for the bucket ${bucket}`,
     why,
     sql(make),
-    sql(`GRANT SELECT, TRUNCATE, DELETE ON ${table} TO ${role}`),
+    sql(`GRANT SELECT, TRUNCATE ON ${table} TO ${role}`),
   );
 }
 
 /** Tomorrow's partition should have been emptied of what was put into it 31 days ago. */
-async function nextBucket({ db }: Postgres, ring: ReadonlyMap<number, string>): Promise<Finding[]> {
+async function nextBucket({ db }: PostgresSubject, ring: ReadonlyMap<number, string>): Promise<Finding[]> {
   const id = 'postgres.ring';
   const { rows: today } = await db.query<{ bucket: number }>(
     `SELECT ((extract(epoch FROM now())::bigint / 86400 + 1) % ${BUCKETS})::int AS bucket`,

@@ -1,47 +1,46 @@
 import { unsafeSettings } from '../../source/server.ts';
-import { bad, ok, setting, shell, sql } from './finding.ts';
-import type { Finding } from './finding.ts';
+import { bad, ok, setting, shell, sql, type Finding } from './finding.ts';
 import { clockFinding, isLocal } from './host.ts';
-import type { Postgres, PostgresCheck } from './postgres.ts';
+import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
 const RESTART = shell('systemctl restart postgresql');
 
 /** What the server as a whole must be like. */
 export const SERVER_CHECKS: readonly PostgresCheck[] = [
-  { id: 'postgres.version', look: async (postgres) => [version(postgres)] },
-  { id: 'postgres.role', look: async (postgres) => [standby(postgres)] },
-  { id: 'postgres.wal_level', look: async (postgres) => [walLevel(postgres)] },
-  { id: 'postgres.slots', look: slots },
-  { id: 'postgres.senders', look: senders },
-  { id: 'postgres.slot_wal_limit', look: async (postgres) => [slotWalLimit(postgres)] },
-  { id: 'postgres.idle_slot_timeout', look: async (postgres) => [idleSlotTimeout(postgres)] },
-  { id: 'postgres.wal_sender_timeout', look: async (postgres) => [walSenderTimeout(postgres)] },
-  { id: 'postgres.durability', look: durability },
-  { id: 'postgres.synchronous_standbys', look: async (postgres) => [synchronousStandbys(postgres)] },
-  { id: 'postgres.tls', look: tls },
-  { id: 'postgres.clock', look: clock },
+  { id: 'postgres.version', examine: async (postgres) => [version(postgres)] },
+  { id: 'postgres.role', examine: async (postgres) => [standby(postgres)] },
+  { id: 'postgres.wal_level', examine: async (postgres) => [walLevel(postgres)] },
+  { id: 'postgres.slots', examine: slots },
+  { id: 'postgres.senders', examine: senders },
+  { id: 'postgres.slot_wal_limit', examine: async (postgres) => [slotWalLimit(postgres)] },
+  { id: 'postgres.idle_slot_timeout', examine: async (postgres) => [idleSlotTimeout(postgres)] },
+  { id: 'postgres.wal_sender_timeout', examine: async (postgres) => [walSenderTimeout(postgres)] },
+  { id: 'postgres.durability', examine: durability },
+  { id: 'postgres.synchronous_standbys', examine: async (postgres) => [synchronousStandbys(postgres)] },
+  { id: 'postgres.tls', examine: tls },
+  { id: 'postgres.clock', examine: clock },
 ];
 
-function version({ settings, version: number }: Postgres): Finding {
+function version({ settings, version: number }: PostgresSubject): Finding {
   const text = settings.get('server_version') ?? String(number);
   if (number >= 150_000) return ok('postgres.version', text);
   return bad('error', 'postgres.version', text, 'Publications with column lists came with 15: upgrade Postgres.');
 }
 
-function standby({ isStandby }: Postgres): Finding {
+function standby({ isStandby }: PostgresSubject): Finding {
   if (!isStandby) return ok('postgres.role', 'a primary');
   const why = 'A standby can keep no ledger: DATABASE_URL of a streamer must lead to the primary.';
   return bad('error', 'postgres.role', 'a standby', why, shell(`psql "$DATABASE_URL" -c 'SHOW primary_conninfo'`));
 }
 
-function walLevel({ settings }: Postgres): Finding {
+function walLevel({ settings }: PostgresSubject): Finding {
   const level = settings.get('wal_level');
   if (level === 'logical') return ok('postgres.wal_level', 'logical');
   const why = 'Only logical decoding tells what was committed.';
   return bad('error', 'postgres.wal_level', `${level}`, why, sql("ALTER SYSTEM SET wal_level = 'logical'"), RESTART);
 }
 
-async function slots({ db, settings, config }: Postgres): Promise<Finding[]> {
+async function slots({ db, settings, config }: PostgresSubject): Promise<Finding[]> {
   const { rows } = await db.query<{ used: number; ours: boolean }>(
     'SELECT count(*)::int AS used, coalesce(bool_or(slot_name = $1), false) AS ours FROM pg_replication_slots',
     [config.slot],
@@ -50,7 +49,7 @@ async function slots({ db, settings, config }: Postgres): Promise<Finding[]> {
   return [room('postgres.slots', used, Number(settings.get('max_replication_slots')), 'max_replication_slots', ours)];
 }
 
-async function senders({ db, settings, config }: Postgres): Promise<Finding[]> {
+async function senders({ db, settings, config }: PostgresSubject): Promise<Finding[]> {
   const { rows } = await db.query<{ used: number; ours: boolean }>(
     `SELECT (SELECT count(*)::int FROM pg_stat_replication) AS used,
             EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active) AS ours`,
@@ -68,7 +67,7 @@ function room(id: string, used: number, max: number, name: string, isOurs: boole
   return bad(isOurs ? 'warning' : 'error', id, found, why, sql(`ALTER SYSTEM SET ${name} = ${max + 5}`), RESTART);
 }
 
-function slotWalLimit({ settings }: Postgres): Finding {
+function slotWalLimit({ settings }: PostgresSubject): Finding {
   const id = 'postgres.slot_wal_limit';
   const megabytes = Number(settings.get('max_slot_wal_keep_size'));
   if (megabytes >= 0) return ok(id, `max_slot_wal_keep_size is ${megabytes} MB`);
@@ -76,7 +75,7 @@ function slotWalLimit({ settings }: Postgres): Finding {
   return bad('warning', id, 'max_slot_wal_keep_size is unlimited', why, ...setting('max_slot_wal_keep_size', '10GB'));
 }
 
-function idleSlotTimeout({ settings }: Postgres): Finding {
+function idleSlotTimeout({ settings }: PostgresSubject): Finding {
   const id = 'postgres.idle_slot_timeout';
   const timeout = Number(settings.get('idle_replication_slot_timeout') ?? 0);
   if (timeout === 0) return ok(id, 'slots do not expire');
@@ -85,12 +84,12 @@ function idleSlotTimeout({ settings }: Postgres): Finding {
   return bad('warning', id, found, why, ...setting('idle_replication_slot_timeout', '0'));
 }
 
-function walSenderTimeout({ settings }: Postgres): Finding {
+function walSenderTimeout({ settings }: PostgresSubject): Finding {
   const found = `the server’s is ${Number(settings.get('wal_sender_timeout')) / 1000} s; the streamer sets 30 s for itself`;
   return ok('postgres.wal_sender_timeout', found);
 }
 
-async function durability({ db }: Postgres): Promise<Finding[]> {
+async function durability({ db }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.durability';
   const unsafe = await unsafeSettings(db);
   if (unsafe.length === 0) return [ok(id, 'fsync and full_page_writes are on')];
@@ -101,7 +100,7 @@ async function durability({ db }: Postgres): Promise<Finding[]> {
   });
 }
 
-function synchronousStandbys({ settings }: Postgres): Finding {
+function synchronousStandbys({ settings }: PostgresSubject): Finding {
   const id = 'postgres.synchronous_standbys';
   const names = settings.get('synchronous_standby_names') ?? '';
   if (!names.includes('*')) return ok(id, names === '' ? 'none' : names);
@@ -109,7 +108,7 @@ function synchronousStandbys({ settings }: Postgres): Finding {
   return bad('error', id, `synchronous_standby_names is "${names}"`, why, ...setting('synchronous_standby_names', ''));
 }
 
-async function tls({ db, config }: Postgres): Promise<Finding[]> {
+async function tls({ db, config }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.tls';
   const { rows } = await db.query<{ ssl: boolean }>('SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()');
   if (rows[0]?.ssl === true) return [ok(id, 'in use')];
@@ -120,7 +119,7 @@ async function tls({ db, config }: Postgres): Promise<Finding[]> {
   return [bad('warning', id, 'not in use, to another host', why, shell(next))];
 }
 
-async function clock({ db }: Postgres): Promise<Finding[]> {
+async function clock({ db }: PostgresSubject): Promise<Finding[]> {
   const began = Date.now();
   const { rows } = await db.query<{ ms: number }>(
     'SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS ms',

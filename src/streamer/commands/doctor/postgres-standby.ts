@@ -1,25 +1,24 @@
-import { bad, ok, setting, shell } from './finding.ts';
-import type { Finding } from './finding.ts';
-import type { Postgres, PostgresCheck } from './postgres.ts';
+import { bad, ok, setting, shell, type Finding } from './finding.ts';
+import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
 /** What a standby needs so that the outbox goes on after a failover to it. */
 export const STANDBY_CHECKS: readonly PostgresCheck[] = [
   {
     id: 'standby.sync_slots',
-    look: async (postgres) => [isOn(postgres, 'standby.sync_slots', 'sync_replication_slots')],
+    examine: async (postgres) => [isOn(postgres, 'standby.sync_slots', 'sync_replication_slots')],
   },
-  { id: 'standby.feedback', look: async (postgres) => [isOn(postgres, 'standby.feedback', 'hot_standby_feedback')] },
-  { id: 'standby.slot', look: copy },
+  { id: 'standby.feedback', examine: async (postgres) => [isOn(postgres, 'standby.feedback', 'hot_standby_feedback')] },
+  { id: 'standby.slot', examine: copy },
 ];
 
-function isOn({ settings }: Postgres, id: string, name: string): Finding {
+function isOn({ settings }: PostgresSubject, id: string, name: string): Finding {
   const value = settings.get(name);
   if (value === 'on') return ok(id, `${name} is on`);
   const why = 'Without it this server has no good copy of the slot, and a failover to it needs a repair.';
   return bad('warning', id, `${name} is ${value ?? 'unknown to this version'}`, why, ...setting(name, 'on'));
 }
 
-async function copy({ db, config, version }: Postgres): Promise<Finding[]> {
+async function copy({ db, config, version }: PostgresSubject): Promise<Finding[]> {
   const id = 'standby.slot';
   if (version < 170_000) return [];
   const { rows } = await db.query<{ ready: boolean }>(

@@ -1,29 +1,12 @@
 import type { Config } from '../../config.ts';
 import { Database } from '../../source/database.ts';
-import { findingOf, lookAt, ok, shell } from './finding.ts';
-import type { Check, Finding } from './finding.ts';
+import { findingOf, ok, runChecks, shell, type Finding } from './finding.ts';
 import { FAILOVER_CHECKS } from './postgres-failover.ts';
 import { OBJECT_CHECKS } from './postgres-objects.ts';
 import { SERVER_CHECKS } from './postgres-server.ts';
 import { SLOT_CHECKS } from './postgres-slot.ts';
 import { STANDBY_CHECKS } from './postgres-standby.ts';
-
-/** What every check of Postgres may want to know. */
-export interface Postgres {
-  readonly db: Database;
-  readonly config: Config;
-  /** Of the server, such as 180004. */
-  readonly version: number;
-  /** Settings of the server, in its own units; undefined where it does not have them. */
-  readonly settings: ReadonlyMap<string, string>;
-  readonly isStandby: boolean;
-  /** Which of the outbox's tables are missing. */
-  readonly missing: readonly string[];
-  /** The role, quoted. */
-  readonly role: string;
-}
-
-export type PostgresCheck = Check<Postgres>;
+import type { PostgresSubject } from './subjects.ts';
 
 interface Row {
   version: number;
@@ -44,10 +27,11 @@ export async function examinePostgres(config: Config): Promise<Finding[]> {
     // not to be taken for a streamer that stands by
     await db.query("SELECT set_config('application_name', 'pg-outbox-clickhouse doctor', false)");
     const postgres = await introduce(db, config);
-    const findings = [ok('postgres.connection', 'reachable'), ...(await lookAt(SERVER_CHECKS, postgres))];
-    if (postgres.isStandby) return [...findings, ...(await lookAt(STANDBY_CHECKS, postgres))];
-    findings.push(...(await lookAt(OBJECT_CHECKS, postgres)));
-    if (postgres.missing.length === 0) findings.push(...(await lookAt([...SLOT_CHECKS, ...FAILOVER_CHECKS], postgres)));
+    const findings = [ok('postgres.connection', 'reachable'), ...(await runChecks(SERVER_CHECKS, postgres))];
+    if (postgres.isStandby) return [...findings, ...(await runChecks(STANDBY_CHECKS, postgres))];
+    findings.push(...(await runChecks(OBJECT_CHECKS, postgres)));
+    if (postgres.missing.length === 0)
+      findings.push(...(await runChecks([...SLOT_CHECKS, ...FAILOVER_CHECKS], postgres)));
     return findings;
   } catch (error) {
     return [findingOf('postgres.connection', error)];
@@ -56,7 +40,7 @@ export async function examinePostgres(config: Config): Promise<Finding[]> {
   }
 }
 
-async function introduce(db: Database, config: Config): Promise<Postgres> {
+async function introduce(db: Database, config: Config): Promise<PostgresSubject> {
   const { rows } = await db.query<Row>(
     `SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS standby,
             quote_ident(current_user) AS role,

@@ -1,7 +1,7 @@
 import { ERRORS } from '../../../errors.ts';
 import { paint } from '../terminal.ts';
 import type { FlowReport } from './report.ts';
-import type { Reason } from '../../observe/readiness.ts';
+import type { Reason } from '../../observe/reason.ts';
 
 /** One screen. */
 export function printFlow(report: FlowReport): string {
@@ -31,21 +31,12 @@ export function printFlow(report: FlowReport): string {
 }
 
 /** One line, for a log. */
-export function printFlowLine({
-  at,
-  flowing,
-  waiting,
-  eventsPerSecond,
-  walBytes,
-  reasons,
-  warnings,
-}: FlowReport): string {
+export function printFlowLine({ at, flowing, lag, eventsPerSecond, reasons, warnings }: FlowReport): string {
   const facts = [
     flowing ? 'flows' : 'does not flow',
-    `waiting ${waiting === null ? 'unknown' : `${waiting.atLeast ? '>=' : ''}${waiting.events}`}`,
-    `late ${waiting === null ? 'unknown' : `${waiting.seconds} s`}`,
+    `oldest ${lag === null || lag.seconds === null ? 'unknown' : `${lag.seconds} s`}`,
+    `wal ${lag === null ? 'unknown' : size(lag.bytes)}`,
     `rate ${eventsPerSecond === null ? 'unknown' : `${eventsPerSecond}/s`}`,
-    `wal ${walBytes === null ? 'unknown' : size(walBytes)}`,
     ...[...reasons, ...warnings].map(({ code }) => code),
   ];
   return `${at}  ${facts.join('  ')}\n`;
@@ -70,12 +61,13 @@ function deliveredText({ delivered, at, eventsPerSecond }: FlowReport): string {
   return `up to ${position}${last}${rate}`;
 }
 
-function waitingText({ waiting, walBytes }: FlowReport): string {
-  const wal = walBytes === null || walBytes === 0 ? '' : `; ${size(walBytes)} of WAL, other tables’ too`;
-  if (waiting === null) return `unknown${wal}`;
-  if (waiting.events === 0) return `nothing${wal}`;
-  const count = `${waiting.atLeast ? 'at least ' : 'about '}${counted(waiting.events)}`;
-  return `${count}, the oldest for ${duration(waiting.seconds)}${wal}`;
+function waitingText({ lag }: FlowReport): string {
+  if (lag === null) return 'unknown';
+  const { seconds, bytes } = lag;
+  const wal = bytes === 0 ? '' : `${size(bytes)} of WAL, other tables’ too`;
+  if (seconds === null) return wal;
+  if (lag.oldestAt === null) return bytes === 0 ? 'nothing' : `no event; ${wal}`;
+  return `the oldest event for ${duration(seconds)}${wal === '' ? '' : `; ${wal}`}`;
 }
 
 function pendingText({ pending, at }: FlowReport): string {
@@ -88,7 +80,7 @@ function slotText({ slot }: FlowReport): string {
   if (slot === null) return 'none that can be used';
   const { walStatus, safeWalBytes, runwayMinutes } = slot;
   if (safeWalBytes === undefined) return `${walStatus}, WAL without a limit`;
-  const runway = runwayMinutes === undefined ? '' : `, ${duration(runwayMinutes * 60)} at the usual rate`;
+  const runway = runwayMinutes === undefined ? '' : `, ${duration(runwayMinutes * 60)} until it is used up`;
   return `${walStatus}, ${size(Math.max(0, safeWalBytes))} of WAL left${runway}`;
 }
 

@@ -1,15 +1,22 @@
-import type { ErrorCode } from '../../../errors.ts';
-import type { Config } from '../../config.ts';
-import { ClickHouse } from '../../clickhouse/client.ts';
+import { OutboxError, type ErrorCode } from '../../../errors.ts';
 import { formatPosition } from '../../../position.ts';
+import { ClickHouse } from '../../clickhouse/client.ts';
+import type { Config } from '../../config.ts';
+import type { SlotHealth } from '../../observe/readiness.ts';
+import { reasonOf, type Reason } from '../../observe/reason.ts';
+import { SILENT_AFTER_MS, STALLED_AFTER_MS } from '../../observe/silence.ts';
 import { Database } from '../../source/database.ts';
-import { deliveredBetween, lookAtSink, lookAtSource, lookAtWaiting, PATIENCE_MS } from './databases.ts';
-import type { Sink, Source, Waiting } from './databases.ts';
-import { reasonOf, STALLED_AFTER_MS } from '../../observe/readiness.ts';
-import type { Reason, SlotStatus } from '../../observe/readiness.ts';
-import { OutboxError } from '../../../errors.ts';
+import { SlotWatch } from '../../source/slot-watch.ts';
+import {
+  askClickHouse,
+  askPostgres,
+  CLICKHOUSE_DEADLINE_MS,
+  deliveredBetween,
+  type ClickHouseState,
+  type PostgresState,
+} from './databases.ts';
 
-const POSTGRES_PATIENCE_MS = 3000;
+const POSTGRES_DEADLINE_MS = 3000;
 
 /** What `status` prints. Times are ISO 8601; what is not known, or is not there, is null. */
 export interface FlowReport {
@@ -21,65 +28,59 @@ export interface FlowReport {
   readonly warnings: readonly Reason[];
   readonly slotName: string;
   readonly table: string;
-  /** Process ids in Postgres of who holds the slot, and how many others stand by. */
+  /** Process ids in Postgres of the streamer that holds the slot, and how many others stand by. */
   readonly streamer: { readonly walsender: number; readonly backend: number | null; readonly standbys: number } | null;
   readonly delivered: {
     readonly position: string;
     readonly committedAt: string | null;
     readonly deliveredAt: string | null;
   } | null;
-  readonly waiting: {
-    readonly events: number;
-    /** There may be more. */
-    readonly atLeast: boolean;
-    readonly oldestAt: string | null;
-    readonly seconds: number;
-  } | null;
-  /** From what is delivered to the end of WAL, other tables' WAL included. */
-  readonly walBytes: number | null;
-  /** Since the look before; null at the first. */
+  /** As in `/readyz`; seconds are null where nobody knows the age of what waits. */
+  readonly lag: { readonly bytes: number; readonly seconds: number | null; readonly oldestAt: string | null } | null;
+  /** Since the report before; null in the first. */
   readonly eventsPerSecond: number | null;
   readonly pending: { readonly rows: number; readonly since: string } | null;
-  readonly slot: SlotStatus | null;
+  readonly slot: SlotHealth | null;
   readonly quarantined: number | null;
   readonly readingBack: boolean;
   readonly repairing: boolean;
   readonly clickhouse: { readonly version: string; readonly lastPartAt: string | null } | null;
 }
 
-/** Looks at the flow of events from outside: whichever of the two databases answers. */
-export class FlowWatch {
+/** Reports on the flow of events from outside: by whichever of the two databases answers. */
+export class FlowReporter {
   readonly #config: Config;
   readonly #clickhouse: ClickHouse;
+  readonly #slotWatch = new SlotWatch();
   #db: Database | undefined;
   #before: { readonly atMs: number; readonly lsn: number } | undefined;
 
   constructor(config: Config) {
     this.#config = config;
-    this.#clickhouse = new ClickHouse(config.clickhouseUrl, PATIENCE_MS);
+    this.#clickhouse = new ClickHouse(config.clickhouseUrl, CLICKHOUSE_DEADLINE_MS);
   }
 
   /** Never throws for what the databases say. */
-  async look(): Promise<FlowReport> {
+  async report(): Promise<FlowReport> {
     const faults: Reason[] = [];
-    const source = await this.#ask(faults, async (db) => lookAtSource(db, this.#config));
-    const sink = await this.#sink(faults, source);
-    const waiting =
-      source === undefined ? undefined : await this.#ask(faults, async (db) => lookAtWaiting(db, source, sink));
-    const eventsPerSecond = source === undefined || sink === undefined ? null : await this.#rate(source);
-    return report(this.#config, { faults, source, sink, waiting, eventsPerSecond });
+    const postgres = await this.#askPostgres(faults);
+    const clickhouse = await this.#askClickHouse(faults, postgres);
+    const eventsPerSecond = postgres === undefined || clickhouse === undefined ? null : await this.#rate(postgres);
+    return reportOf(this.#config, { faults, postgres, clickhouse, eventsPerSecond });
   }
 
   async close(): Promise<void> {
     await Promise.all([this.#clickhouse.close(), this.#db?.close()]);
   }
 
-  async #ask<T>(faults: Reason[], question: (db: Database) => Promise<T>): Promise<T | undefined> {
+  async #askPostgres(faults: Reason[]): Promise<PostgresState | undefined> {
     try {
-      return await within(POSTGRES_PATIENCE_MS, async () => question(await this.#connected()));
+      return await within(POSTGRES_DEADLINE_MS, async () =>
+        askPostgres(await this.#connected(), this.#config, this.#slotWatch),
+      );
     } catch (error) {
       if (!(error instanceof OutboxError)) throw error;
-      if (faults.every(({ code }) => code !== error.code)) faults.push(reasonOf(error));
+      faults.push(reasonOf(error));
       if (error.code === 'OUTBOX_PG_UNREACHABLE') {
         void this.#db?.close();
         this.#db = undefined;
@@ -98,23 +99,23 @@ export class FlowWatch {
     return db;
   }
 
-  async #sink(faults: Reason[], source: Source | undefined): Promise<Sink | undefined> {
+  async #askClickHouse(faults: Reason[], postgres: PostgresState | undefined): Promise<ClickHouseState | undefined> {
     try {
-      return await lookAtSink(this.#clickhouse, this.#config.clickhouseTable, source);
+      return await askClickHouse(this.#clickhouse, this.#config.clickhouseTable, postgres?.ledger);
     } catch (error) {
       faults.push(reasonOf(error));
       return undefined;
     }
   }
 
-  async #rate({ name, delivered }: Source): Promise<number | null> {
+  async #rate({ ledger: { source, delivered } }: PostgresState): Promise<number | null> {
     const before = this.#before;
     const atMs = performance.now();
     this.#before = { atMs, lsn: delivered.lsn };
     if (before === undefined) return null;
     try {
       const range = [before.lsn, delivered.lsn] as const;
-      const events = await deliveredBetween(this.#clickhouse, this.#config.clickhouseTable, name, range);
+      const events = await deliveredBetween(this.#clickhouse, this.#config.clickhouseTable, source, range);
       return Math.round(events / ((atMs - before.atMs) / 1000));
     } catch {
       return null;
@@ -136,24 +137,22 @@ async function within<T>(ms: number, work: () => Promise<T>): Promise<T> {
   }
 }
 
-interface Seen {
+interface Answers {
   readonly faults: readonly Reason[];
-  readonly source: Source | undefined;
-  readonly sink: Sink | undefined;
-  readonly waiting: Waiting | undefined;
+  readonly postgres: PostgresState | undefined;
+  readonly clickhouse: ClickHouseState | undefined;
   readonly eventsPerSecond: number | null;
 }
 
-function report(config: Config, { faults, source, sink, waiting, eventsPerSecond }: Seen): FlowReport {
+function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecond }: Answers): FlowReport {
   const nowMs = Date.now();
-  const reasons = [...faults, ...(source === undefined ? [] : obstacles(config, { source, sink, waiting, nowMs }))];
-  const { holder, pending, slot } = source ?? {};
-  const { oldestMs } = waiting ?? {};
+  const reasons = [...faults, ...(postgres === undefined ? [] : obstacles(config, postgres, clickhouse, nowMs))];
+  const { holder, ledger, slot } = postgres ?? {};
   return {
     at: iso(nowMs)!,
     flowing: reasons.length === 0,
     reasons,
-    warnings: source === undefined ? [] : cautions(source),
+    warnings: postgres === undefined ? [] : cautions(postgres),
     slotName: config.slot,
     table: config.clickhouseTable,
     streamer:
@@ -161,65 +160,63 @@ function report(config: Config, { faults, source, sink, waiting, eventsPerSecond
         ? null
         : { walsender: holder.walsender, backend: holder.backend ?? null, standbys: holder.standbys },
     delivered:
-      source === undefined
+      ledger === undefined
         ? null
         : {
-            position: formatPosition(source.delivered),
-            committedAt: iso(sink?.committedMs),
-            deliveredAt: iso(sink?.deliveredMs),
+            position: formatPosition(ledger.delivered),
+            committedAt: iso(clickhouse?.committedMs),
+            deliveredAt: iso(clickhouse?.deliveredMs),
           },
-    waiting:
-      waiting === undefined
-        ? null
-        : {
-            events: waiting.events,
-            atLeast: waiting.isAtLeast,
-            oldestAt: iso(oldestMs),
-            seconds: oldestMs === undefined ? 0 : Math.max(0, Math.round((nowMs - oldestMs) / 100) / 10),
-          },
-    walBytes: source === undefined ? null : Math.max(0, source.walEnd - source.reached),
+    lag: postgres === undefined ? null : lagFrom(postgres, nowMs),
     eventsPerSecond,
-    pending: pending === undefined ? null : { rows: pending.rows, since: iso(pending.sinceMs)! },
-    slot:
-      source === undefined || slot === undefined
-        ? null
-        : {
-            walStatus: slot.walStatus,
-            safeWalBytes: slot.safeWalBytes,
-            runwayMinutes: source.runwayMinutes,
-            endangered: source.isEndangered,
-          },
-    quarantined: source?.quarantined ?? null,
-    readingBack: source?.isReadingBack ?? false,
-    repairing: source?.isRepairing ?? false,
-    clickhouse: sink === undefined ? null : { version: sink.version, lastPartAt: iso(sink.lastPartMs) },
+    pending: ledger?.pending === undefined ? null : { rows: ledger.pending.rows, since: iso(ledger.pending.sinceMs)! },
+    slot: slot ?? null,
+    quarantined: ledger?.quarantined ?? null,
+    readingBack: ledger?.isReadingBack ?? false,
+    repairing: ledger?.isRepairing ?? false,
+    clickhouse:
+      clickhouse === undefined ? null : { version: clickhouse.version, lastPartAt: iso(clickhouse.lastPartMs) },
   };
+}
+
+/** As the streamer publishes it; without one, by the insert that is pending. */
+function oldestMsOf({ holder, ledger }: PostgresState): number | undefined {
+  return holder.oldestMs ?? (holder.backend === undefined ? ledger.pending?.sinceMs : undefined);
+}
+
+function lagFrom(postgres: PostgresState, nowMs: number): FlowReport['lag'] {
+  const { holder, ledger } = postgres;
+  const bytes = Math.max(0, ledger.walEnd - holder.reached);
+  const oldestMs = oldestMsOf(postgres);
+  const isUnknown = oldestMs === undefined && holder.backend === undefined && bytes > 0;
+  const seconds = oldestMs === undefined ? 0 : Math.max(0, Math.round((nowMs - oldestMs) / 100) / 10);
+  return { bytes, seconds: isUnknown ? null : seconds, oldestAt: iso(oldestMs) };
 }
 
 /** What keeps events from flowing, by what the databases show. */
 function obstacles(
   config: Config,
-  {
-    source,
-    sink,
-    waiting,
-    nowMs,
-  }: { source: Source; sink: Sink | undefined; waiting: Waiting | undefined; nowMs: number },
+  postgres: PostgresState,
+  clickhouse: ClickHouseState | undefined,
+  nowMs: number,
 ): Reason[] {
-  const { holder, pending, slotFault, isRepairing } = source;
+  const { holder, ledger, slotFault } = postgres;
+  const { pending } = ledger;
   const found: Reason[] = [];
   const say = (code: ErrorCode, detail: string): void => void found.push({ code, detail });
   const seconds = (sinceMs: number): number => Math.round((nowMs - sinceMs) / 1000);
-  if (isRepairing) say('OUTBOX_REPAIR_UNFINISHED', 'a repair is under way, or was interrupted');
+  if (ledger.isRepairing) say('OUTBOX_REPAIR_UNFINISHED', 'a repair is under way, or was interrupted');
   if (slotFault !== undefined) found.push(slotFault);
-  else if (holder?.walsender === undefined) say('OUTBOX_FLOW_NO_STREAMER', 'no streamer holds the slot');
+  else if (holder.walsender === undefined) say('OUTBOX_FLOW_NO_STREAMER', 'no streamer holds the slot');
   else if (!holder.isStreamer)
     say('OUTBOX_FLOW_NO_STREAMER', `the slot is held by something else (${holder.walsender})`);
+  else if (1000 * (holder.silentSeconds ?? 0) > SILENT_AFTER_MS)
+    say('OUTBOX_FLOW_STALLED', `the streamer has given no sign of life for ${holder.silentSeconds} s`);
   if (pending !== undefined && nowMs - pending.sinceMs > STALLED_AFTER_MS)
     say('OUTBOX_FLOW_STALLED', `a batch of ${pending.rows} rows is pending for ${seconds(pending.sinceMs)} s`);
-  const { oldestMs = nowMs } = waiting ?? {};
+  const oldestMs = oldestMsOf(postgres) ?? nowMs;
   const restMs = STALLED_AFTER_MS + config.flushIntervalMs;
-  const stillMs = nowMs - Math.max(oldestMs, sink?.deliveredMs ?? 0);
+  const stillMs = nowMs - Math.max(oldestMs, clickhouse?.deliveredMs ?? 0);
   if (pending === undefined && found.length === 0 && stillMs > restMs)
     say('OUTBOX_FLOW_STALLED', `the oldest event waits for ${seconds(oldestMs)} s, and none was delivered lately`);
   if (config.readyMaxLagMs > 0 && nowMs - oldestMs > config.readyMaxLagMs)
@@ -227,11 +224,11 @@ function obstacles(
   return found;
 }
 
-function cautions({ quarantined, isReadingBack, isEndangered, slot, runwayMinutes }: Source): Reason[] {
+function cautions({ ledger: { quarantined, isReadingBack }, slot }: PostgresState): Reason[] {
   const found: Reason[] = [];
-  if (isEndangered) {
-    const runway = runwayMinutes === undefined ? '' : `, ${runwayMinutes} min at the usual rate`;
-    found.push({ code: 'OUTBOX_SLOT_ENDANGERED', detail: `wal_status is ${slot?.walStatus}${runway}` });
+  if (slot?.endangered === true) {
+    const runway = slot.runwayMinutes === undefined ? '' : `, ${slot.runwayMinutes} min left`;
+    found.push({ code: 'OUTBOX_SLOT_ENDANGERED', detail: `wal_status is ${slot.walStatus}${runway}` });
   }
   if (quarantined > 0) found.push({ code: 'OUTBOX_QUARANTINED', detail: `${quarantined} events are in quarantine` });
   if (isReadingBack)

@@ -1,6 +1,5 @@
 import { Client } from 'pg';
-import { emitEvent, OutboxError } from 'pg-outbox-clickhouse';
-import type { OutboxEvent } from 'pg-outbox-clickhouse';
+import { emitEvent, OutboxError, type OutboxEvent } from 'pg-outbox-clickhouse';
 
 async function main(): Promise<void> {
   const client = new Client(process.env['DATABASE_URL']);

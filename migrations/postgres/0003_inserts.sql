@@ -1,1 +1,0 @@
-ALTER TABLE "outbox"."stream" ADD COLUMN "pending_inserts" integer DEFAULT 1 NOT NULL;

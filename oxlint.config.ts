@@ -1,0 +1,90 @@
+import { defineConfig } from 'oxlint';
+import type { OxlintOverride } from 'oxlint';
+import { ENGINE, ROOMS } from './scripts/rooms.ts';
+
+const CLICKHOUSE_CLIENT = {
+  name: '@clickhouse/client',
+  message: 'Only src/streamer/clickhouse/client.ts speaks to ClickHouse.',
+};
+const OTHER_HALVES = {
+  group: ['**/app/**', '**/demo/**', '**/embedded/**'],
+  message: 'The streamer knows nothing of the library, the demo and the embedded services.',
+};
+
+/** A room may import from the rooms that it uses, and from none above it: see scripts/rooms.ts. */
+const walls = Object.entries(ROOMS).map(([room, uses]): OxlintOverride => {
+  const others = [...Object.keys(ROOMS), 'commands'].filter((other) => other !== room && !uses.includes(other));
+  const group = [...others.map((other) => `**/${other}/**`), ...ENGINE.map((file) => `../${file}.ts`)];
+  const message = `src/streamer/${room} uses ${uses.join(', ') || 'no other room'}: see scripts/rooms.ts.`;
+  return {
+    files: [`src/streamer/${room}/**`],
+    rules: {
+      'no-restricted-imports': ['error', { paths: [CLICKHOUSE_CLIENT], patterns: [OTHER_HALVES, { group, message }] }],
+    },
+  };
+});
+
+export default defineConfig({
+  plugins: ['typescript', 'unicorn', 'oxc', 'import', 'promise', 'node', 'vitest'],
+  categories: { correctness: 'error', suspicious: 'error' },
+  ignorePatterns: ['dist', 'node_modules'],
+  rules: {
+    'typescript/no-floating-promises': [
+      'error',
+      { allowForKnownSafeCalls: [{ from: 'package', name: 'test', package: 'node:test' }] },
+    ],
+    'typescript/no-misused-promises': 'error',
+    'typescript/await-thenable': 'error',
+    'typescript/return-await': 'error',
+    'typescript/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+    'typescript/no-explicit-any': 'error',
+    'typescript/only-throw-error': 'error',
+    'typescript/prefer-promise-reject-errors': 'error',
+    'typescript/no-unnecessary-condition': 'off',
+    'no-restricted-imports': ['error', { paths: [CLICKHOUSE_CLIENT] }],
+    'import/no-cycle': ['error', { ignoreTypes: false }],
+    'import/no-unassigned-import': 'off',
+    'no-await-in-loop': 'off',
+    'no-underscore-dangle': 'off',
+    'no-shadow': 'error',
+    'typescript/no-unsafe-type-assertion': 'off',
+    'typescript/no-unnecessary-type-parameters': 'off',
+    'import/no-named-as-default-member': 'off',
+    'unicorn/consistent-function-scoping': 'off',
+    'vitest/expect-expect': ['error', { assertFunctionNames: ['expect*'] }],
+  },
+  overrides: [
+    {
+      files: ['src/app/**'],
+      rules: {
+        'no-restricted-imports': [
+          'error',
+          {
+            patterns: [
+              { group: ['**/streamer/**', '**/demo/**'], message: 'The library knows nothing of the streamer.' },
+              {
+                group: ['pg', 'pg/*', '@clickhouse/*', 'pino', '@opentelemetry/sdk-*'],
+                message: 'The library brings no driver and no service dependency into applications.',
+              },
+            ],
+          },
+        ],
+      },
+    },
+    {
+      files: ['src/streamer/**'],
+      rules: { 'no-restricted-imports': ['error', { paths: [CLICKHOUSE_CLIENT], patterns: [OTHER_HALVES] }] },
+    },
+    ...walls,
+    {
+      files: [
+        'src/streamer/clickhouse/client.ts',
+        'src/**/*.{test,fixture}.ts',
+        'src/{embedded,demo}/**',
+        'test/**',
+        'bench/**',
+      ],
+      rules: { 'no-restricted-imports': 'off' },
+    },
+  ],
+});

@@ -1,0 +1,63 @@
+import * as fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { ClickHouseRefusal } from '../clickhouse/refusal.ts';
+import type { Rows } from '../batch/rows.ts';
+import { isolate } from './isolate.ts';
+import type { Rejection } from './reliable-insert.ts';
+
+const REJECTION: Rejection = {
+  error: new ClickHouseRefusal({ code: 'OUTBOX_CH_ROW_REFUSED', fault: 'row' }, 'rejected', 469),
+  isPartlyThere: false,
+};
+
+/** Isolates the bad ones among some rows; says what was inserted, set aside and sent, in this order. */
+async function isolated(count: number, bad: ReadonlySet<number>, first = REJECTION) {
+  const inserted: number[] = [];
+  const quarantined: number[] = [];
+  const sent: { rows: Rows; isAbsent: boolean }[] = [];
+  const insert = async (rows: Rows, isAbsent: boolean): Promise<Rejection | undefined> => {
+    sent.push({ rows, isAbsent });
+    const range = Array.from({ length: rows.to - rows.from }, (_, i) => rows.from + i);
+    if (range.some((row) => bad.has(row))) return REJECTION;
+    inserted.push(...range);
+    return undefined;
+  };
+  const counted = await isolate({ from: 0, to: count }, first, {
+    split: async (rows, isPartlyThere) => insert(rows, !isPartlyThere),
+    next: insert,
+    quarantine: async (row) => void quarantined.push(row),
+  });
+  return { counted, inserted, quarantined, sent };
+}
+
+test('isolate puts exactly the events at fault into quarantine, in order, and inserts all others once, in order', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 1, max: 40 }),
+      fc.array(fc.nat({ max: 39 }), { minLength: 1, maxLength: 40 }),
+      async (count, faults) => {
+        const bad = new Set(faults.map((fault) => fault % count));
+        const { counted, inserted, quarantined } = await isolated(count, bad);
+        const all = Array.from({ length: count }, (_, row) => row);
+        expect(quarantined).toEqual(all.filter((row) => bad.has(row)));
+        expect(inserted).toEqual(all.filter((row) => !bad.has(row)));
+        expect(counted).toBe(bad.size);
+      },
+    ),
+  );
+});
+
+test('isolate needs about two inserts for each halving when one event is at fault', async () => {
+  const { sent } = await isolated(1024, new Set([700]));
+  expect(sent).toHaveLength(20);
+});
+
+test('isolate does not call rows absent that may be there from before', async () => {
+  const { sent } = await isolated(4, new Set([0]), { ...REJECTION, isPartlyThere: true });
+  expect(sent).toEqual([
+    { rows: { from: 0, to: 2 }, isAbsent: false },
+    { rows: { from: 0, to: 1 }, isAbsent: true },
+    { rows: { from: 1, to: 2 }, isAbsent: true },
+    { rows: { from: 2, to: 4 }, isAbsent: false },
+  ]);
+});

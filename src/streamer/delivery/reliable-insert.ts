@@ -1,0 +1,252 @@
+import { OutboxError } from '../../errors.ts';
+import type { Batch } from '../batch/batch.ts';
+import { positionOf } from '../batch/event.ts';
+import { encode, INSERT_COLUMNS } from '../batch/native.ts';
+import { countRows, type Rows } from '../batch/rows.ts';
+import { ClickHouseRefusal } from '../clickhouse/refusal.ts';
+import { TokenProof } from '../clickhouse/token-proof.ts';
+import type { InsertOutcome } from '../observe/measures.ts';
+import type { Attachment } from './attachment.ts';
+import type { ReadBack } from './read-back.ts';
+import { PROOF_MAX_AGE_MS, proveEpoch, untilDone } from './retry.ts';
+import type { TargetWatch } from './target-watch.ts';
+
+/** An insert may go on in the server for a while after its time is up. */
+export const INSERT_MARGIN_MS = 5000;
+/**
+ * How long a token is trusted to be remembered. After it, others may have filled ClickHouse's window, and what may be there
+ * already is looked for instead of sent blindly.
+ */
+const TOKEN_TRUST_MS = 5 * 60_000;
+/** Memory and time may be short for a moment; after so many rejections in a row the insert is taken to be too large. */
+const TOO_LARGE_AFTER = 3;
+
+/** What all inserts of an attachment share. */
+export interface SessionScope {
+  readonly readBack: ReadBack;
+  readonly watch: TargetWatch;
+  /** When the ledger was taken, by performance.now(): a former holder may have sent until then, and a little longer. */
+  readonly takenAt: number;
+}
+
+/** Some rows of a batch that the ledger has pending. */
+export interface PendingRows {
+  readonly batch: Batch;
+  readonly rows: Rows;
+  readonly token: string;
+  /** The intent's time, ms since 1970. */
+  readonly atMs: number;
+  /** The intent is an earlier session's, whose insert may be there or still under way. */
+  readonly isRecorded: boolean;
+  /** They were split from an insert that ClickHouse rejected. */
+  readonly isSplit: boolean;
+  /** This session has looked for them, and none is there. */
+  readonly isAbsent: boolean;
+}
+
+/** ClickHouse rejects the insert permanently, for a fault of a row or of its size. */
+export interface Rejection {
+  readonly error: ClickHouseRefusal;
+  /** Other rows of the range were there before. */
+  readonly isPartlyThere: boolean;
+}
+
+/** One insert, repeated until ClickHouse has its rows, or has rejected them permanently (invariants 3 and 4). */
+export class ReliableInsert {
+  readonly #attachment: Attachment;
+  readonly #scope: SessionScope;
+  readonly #pending: PendingRows;
+  /** How long an attempt may be under way that nobody waits for. */
+  readonly #attemptLifetimeMs: number;
+  /** From then on no attempt without an answer can be under way: neither ours, nor one that a former holder sent before it noticed. */
+  #quietAt: number;
+  #mayBeThere: boolean;
+  #mustReadBack: boolean;
+  #trustedFrom: number;
+  /** Of the doubts about the target's memory, how many do not concern these rows any more. */
+  #knownDoubts: number;
+  #absent: readonly Rows[] | undefined;
+  /** Since a view has failed: only the same token, while it is remembered, completes it. */
+  #proof: TokenProof | undefined;
+  #tooLarge = 0;
+
+  constructor(attachment: Attachment, scope: SessionScope, pending: PendingRows) {
+    const { batch, rows, atMs, isRecorded, isAbsent } = pending;
+    const { config, ledger } = attachment;
+    this.#attachment = attachment;
+    this.#scope = scope;
+    this.#pending = pending;
+    this.#attemptLifetimeMs = config.insertTimeoutMs + INSERT_MARGIN_MS;
+    this.#quietAt = isRecorded ? this.#formerHolderMaySendUntil : 0;
+    this.#mayBeThere = isRecorded;
+    this.#mustReadBack = !isAbsent && positionOf(batch, rows.from).lsn < ledger.state.readBackBelow;
+    this.#trustedFrom = atMs;
+    this.#knownDoubts = isRecorded ? 0 : scope.watch.doubts;
+  }
+
+  /** Throws the last error when a stop is asked for, and what is not ClickHouse's. */
+  async untilAnswered(): Promise<Rejection | undefined> {
+    let rejection: Rejection | undefined;
+    await untilDone(this.#attachment, 'insert', async () => {
+      rejection = await this.#attempt();
+    });
+    return rejection;
+  }
+
+  /** Returns when all rows are there, or what rejects them permanently; throws what is worth another attempt. */
+  async #attempt(): Promise<Rejection | undefined> {
+    const { readiness } = this.#attachment;
+    readiness.insertBegan();
+    try {
+      return await this.#insertOnce();
+    } finally {
+      readiness.insertEnded();
+    }
+  }
+
+  async #insertOnce(): Promise<Rejection | undefined> {
+    const { ledger, readiness } = this.#attachment;
+    const { watch } = this.#scope;
+    // what a later check finds wrong with the target stays a doubt
+    const { doubts } = watch;
+    if (this.#mayBeThere) await watch.check();
+    if (await this.#isReadBackNeeded()) {
+      await this.#readBack(doubts);
+      if (this.#absent?.length === 0) return undefined;
+    }
+    await proveEpoch(ledger);
+    this.#mayBeThere = true;
+    const sentAt = performance.now();
+    let outcome: InsertOutcome = 'failed';
+    try {
+      await this.#send();
+      outcome = 'done';
+    } catch (error) {
+      const rejection = await this.#judge(error, sentAt);
+      outcome = 'refused';
+      return rejection;
+    } finally {
+      readiness.measures.inserted(outcome, performance.now() - sentAt);
+    }
+    if (this.#absent !== undefined) await this.#checkWhole();
+    return undefined;
+  }
+
+  async #send(): Promise<void> {
+    const { clickhouse, ledger, source, table, origin, signal } = this.#attachment;
+    const { batch, rows, token, atMs } = this.#pending;
+    const isWhole = rows.from === 0 && rows.to === batch.rows;
+    const absent = this.#absent;
+    await clickhouse.insert(
+      {
+        query: `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT Native`,
+        parameters: { table },
+        rows: countRows(absent ?? [rows]),
+        token,
+        queryId: `${source}/${ledger.epoch}/${token}`,
+        body: encode(batch, { source, deliveredAtMs: atMs, origin }, absent ?? (isWhole ? undefined : [rows])),
+      },
+      signal,
+    );
+  }
+
+  /** Can the token not tell any more whether the rows are there? */
+  async #isReadBackNeeded(): Promise<boolean> {
+    if (this.#mustReadBack) return true;
+    if (!this.#mayBeThere) return false;
+    if (this.#scope.watch.doubts > this.#knownDoubts) return true;
+    // another host's clock may have been ahead
+    if (Math.abs(Date.now() - this.#trustedFrom) <= TOKEN_TRUST_MS) return false;
+    return (await this.#proof?.holds(this.#attachment.signal)) !== true;
+  }
+
+  async #readBack(doubts: number): Promise<void> {
+    const { readBack } = this.#scope;
+    const { batch, rows } = this.#pending;
+    // a holder from before a failover, which has not noticed it, may still be sending
+    const quietAt = this.#mustReadBack ? Math.max(this.#quietAt, this.#formerHolderMaySendUntil) : this.#quietAt;
+    await readBack.quiet(quietAt, 'the pending insert was looked for');
+    this.#absent = await readBack.absent(batch, rows);
+    this.#report(this.#absent);
+    this.#mustReadBack = false;
+    this.#knownDoubts = doubts;
+    this.#trustedFrom = Date.now();
+  }
+
+  /** Decides what an attempt that failed means. Returns when it is rejected permanently; throws when it is worth another one. */
+  async #judge(error: unknown, sentAt: number): Promise<Rejection> {
+    const { readBack } = this.#scope;
+    const { batch, rows, isSplit } = this.#pending;
+    if (!(error instanceof ClickHouseRefusal)) {
+      this.#quietAt = performance.now() + this.#attemptLifetimeMs;
+      this.#tooLarge = 0;
+      throw error;
+    }
+    const { code, clickhouseCode, fault } = error;
+    if (error.isOutcomeUnknown) this.#quietAt = performance.now() + this.#attemptLifetimeMs;
+    if (code === 'OUTBOX_CH_VIEW_FAILED') await this.#beginProof();
+    this.#tooLarge = fault === 'size' ? this.#tooLarge + 1 : 0;
+    const isFinal =
+      fault === 'row' ||
+      (fault === 'size' && rows.to - rows.from > 1 && (isSplit || this.#tooLarge >= TOO_LARGE_AFTER));
+    if (!isFinal) throw error;
+    // an older attempt may still succeed, and then the larger range must not be split
+    if (sentAt < this.#quietAt) {
+      await readBack.quiet(this.#quietAt, 'an earlier attempt at the rejected insert had ended');
+      throw error;
+    }
+    await readBack.quiet(0, 'the rows of the rejected insert were looked for');
+    const expected = this.#absent === undefined ? 0 : rows.to - rows.from - countRows(this.#absent);
+    if ((await readBack.count(batch, rows)) > expected) {
+      await this.#beginProof();
+      throw new OutboxError('OUTBOX_CH_VIEW_FAILED', {
+        clickhouseCode,
+        detail: `rows of a rejected insert are in the table: ${error.message}`,
+      });
+    }
+    if (fault === 'row') await this.#checkQuarantine();
+    return { error, isPartlyThere: expected > 0 };
+  }
+
+  async #beginProof(): Promise<void> {
+    const { clickhouse, signal } = this.#attachment;
+    this.#proof ??= await TokenProof.begin(clickhouse, this.#scope.watch.target, this.#pending.atMs, signal);
+  }
+
+  /** Rows sent under a token that ClickHouse knows from others are dropped without a word. */
+  async #checkWhole(): Promise<void> {
+    const { batch, rows } = this.#pending;
+    const there = await this.#scope.readBack.count(batch, rows);
+    const want = rows.to - rows.from;
+    if (there >= want) return;
+    throw new OutboxError('OUTBOX_CH_RANGE_PARTIAL', {
+      detail: `${there} of the ${want} rows of the pending insert are in ClickHouse`,
+    });
+  }
+
+  async #checkQuarantine(): Promise<void> {
+    const { ledger, config } = this.#attachment;
+    const rows = await ledger.quarantined();
+    if (rows >= config.quarantineMaxRows)
+      throw new OutboxError('OUTBOX_QUARANTINE_FULL', { detail: `${rows} events are in quarantine` });
+  }
+
+  #report(absent: readonly Rows[]): void {
+    const { log, readiness } = this.#attachment;
+    const { rows } = this.#pending;
+    const all = rows.to - rows.from;
+    const there = all - countRows(absent);
+    log[there > 0 ? 'warn' : 'debug']({ rows: all, there }, 'the pending insert was looked for');
+    if (there === 0 || this.#scope.watch.target.views === 0) return;
+    readiness.measures.unproven += there;
+    log.error(
+      { err: new OutboxError('OUTBOX_CH_VIEWS_UNPROVEN'), rows: there },
+      'rows of the pending insert are in the table',
+    );
+  }
+
+  /** Until then an attempt may be under way that a former holder sent before it noticed. */
+  get #formerHolderMaySendUntil(): number {
+    return this.#scope.takenAt + PROOF_MAX_AGE_MS + this.#attemptLifetimeMs;
+  }
+}

@@ -1,0 +1,84 @@
+import { parseLsn, type Lsn } from '../../lsn.ts';
+import type { Position } from '../../position.ts';
+import type { Database } from '../source/database.ts';
+
+/** What the ledger says of a slot, to whoever only reads it: commands and retention. */
+export interface LedgerOverview {
+  readonly slot: string;
+  /** As in ClickHouse's column of that name: `<system identifier>/<slot>`. */
+  readonly source: string;
+  /** The row was written for the server that was asked. */
+  readonly isOfThisSystem: boolean;
+  /** Undefined until a streamer has taken the ledger. */
+  readonly timeline: number | undefined;
+  /** The timeline of the server that was asked. */
+  readonly serverTimeline: number;
+  readonly publication: string | undefined;
+  /** No flush LSN beyond it was ever reported to Postgres. */
+  readonly acked: Lsn | undefined;
+  readonly delivered: Position;
+  /** The insert that may be under way, and when it was intended, in ms since 1970. */
+  readonly pending: { readonly lsn: Lsn; readonly rows: number; readonly sinceMs: number } | undefined;
+  /** What was written before a failover, or a restored backup, is looked for in ClickHouse before it is sent. */
+  readonly isReadingBack: boolean;
+  readonly isRepairing: boolean;
+  /** Events of this slot in quarantine, without those that were discarded. */
+  readonly quarantined: number;
+  readonly walEnd: Lsn;
+}
+
+interface Row {
+  slot_name: string;
+  system_id: string;
+  same_system: boolean;
+  timeline: number | null;
+  server_timeline: number;
+  publication: string | null;
+  acked_lsn: string | null;
+  delivered_lsn: string;
+  delivered_seq: string;
+  pending_lsn: string | null;
+  pending_rows: number | null;
+  pending_at: Date | null;
+  reading_back: boolean;
+  repairing: boolean;
+  quarantined: number;
+  wal_end: string;
+}
+
+/** Undefined when the slot has no ledger. Throws OutboxErrors OUTBOX_PG_*. */
+export async function overviewOf(db: Database, slot: string): Promise<LedgerOverview | undefined> {
+  return (await overviews(db, slot))[0];
+}
+
+/** Of all slots, or of one, by their names. Throws OutboxErrors OUTBOX_PG_*. */
+export async function overviews(db: Database, slot?: string): Promise<LedgerOverview[]> {
+  const { rows } = await db.query<Row>(
+    `SELECT l.slot_name, system_id, system_id = (SELECT system_identifier FROM pg_control_system())::text AS same_system,
+            timeline, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int AS server_timeline,
+            publication, acked_lsn, delivered_lsn, delivered_seq, pending_lsn, pending_rows, pending_at,
+            read_back_below IS NOT NULL AS reading_back, repair_began_at IS NOT NULL AS repairing,
+            (SELECT count(*)::int FROM outbox.quarantine q WHERE q.slot_name = l.slot_name AND discarded_at IS NULL) AS quarantined,
+            pg_current_wal_lsn() AS wal_end
+       FROM outbox.stream l WHERE $1::text IS NULL OR l.slot_name = $1 ORDER BY l.slot_name`,
+    [slot ?? null],
+  );
+  return rows.map((row) => ({
+    slot: row.slot_name,
+    source: `${row.system_id}/${row.slot_name}`,
+    isOfThisSystem: row.same_system,
+    timeline: row.timeline ?? undefined,
+    serverTimeline: row.server_timeline,
+    publication: row.publication ?? undefined,
+    acked: row.acked_lsn === null ? undefined : parseLsn(row.acked_lsn),
+    delivered: { lsn: parseLsn(row.delivered_lsn), seq: Number(row.delivered_seq) },
+    pending:
+      row.pending_lsn === null || row.pending_rows === null || row.pending_at === null
+        ? undefined
+        : { lsn: parseLsn(row.pending_lsn), rows: row.pending_rows, sinceMs: row.pending_at.getTime() },
+    isReadingBack: row.reading_back,
+    isRepairing: row.repairing,
+    quarantined: row.quarantined,
+    walEnd: parseLsn(row.wal_end),
+  }));
+}
