@@ -25,7 +25,7 @@ test('largestOf and sparkline keep the maximum of each slice', () => {
   expect(sparkline([1, 4, 8], 8)).toBe('▁▄█');
 });
 
-test('agesOf measures an age until the first count that includes the last row of the insert, and throws if there is none', () => {
+test('agesOf measures up to the first count that includes the last row of an insert, and throws if there is none', () => {
   const looks = [
     { atMs: 1000, rows: 2 },
     { atMs: 1010, rows: 3 },

@@ -7,17 +7,17 @@ import { LARGE, SMALL } from './scenarios.ts';
 
 const MAX_STATES = 100_000;
 
-test.each(SMALL)('$name: $expected', { timeout: 60_000 }, ({ plan, expected }) => {
+test.each(SMALL)('explore of the scenario $name finds: $expected', { timeout: 60_000 }, ({ plan, expected }) => {
   const { outcome, trace, violation } = explore(new Protocol(plan), MAX_STATES);
   expect(outcome === expected ? outcome : [violation, ...trace].join('\n')).toBe(expected);
 });
 
-test('each rule is broken in some scenario', () => {
+test('the scenarios break each rule of BREAKS at least once', () => {
   const broken = new Set(SMALL.flatMap(({ plan }) => plan.broken ?? []));
   expect(broken).toEqual(new Set(Object.keys(BREAKS)));
 });
 
-test('docs/protocol-model.md has each scenario, with its outcome and its invariants', async () => {
+test('docs/protocol-model.md lists each scenario with its outcome and its invariants', async () => {
   const text = await readFile(new URL('../docs/protocol-model.md', import.meta.url), 'utf8');
   const scenarios = text.slice(text.indexOf('\n## Scenarios'));
   const rows = scenarios.split('\n').map((line) => line.split('|').map((cell) => cell.trim()));
@@ -64,15 +64,15 @@ class Counter implements Model<number> {
   }
 }
 
-test('explore finds the shortest way to what is wrong', () => {
+test('explore finds the shortest path to a bad state', () => {
   expect(explore(new Counter(5, 10), 100)).toMatchObject({ outcome: 'bad', trace: ['+1', '+2', '+2'] });
 });
 
-test('explore finds the first state without a way to a good end', () => {
+test('explore finds the first state from which no path leads to a good end', () => {
   expect(explore(new Counter(11, 10), 100)).toMatchObject({ outcome: 'holds', states: 11 });
   expect(explore(new Counter(11, 3), 100)).toMatchObject({ outcome: 'stuck', trace: ['+2', '+2'] });
 });
 
-test('explore says when it has not seen all states', () => {
+test('explore reports "unfinished" when it has not seen all states', () => {
   expect(explore(new Counter(11, 10), 5)).toMatchObject({ outcome: 'unfinished' });
 });

@@ -39,7 +39,7 @@ const kustomizations = documents.filter(({ manifest }) => manifest.kind === 'Kus
 const patches = documents.filter(({ path }) => path.endsWith('.patch.yaml'));
 const manifests = documents.filter((document) => !kustomizations.includes(document) && !patches.includes(document));
 
-/** As kustomize merges a patch, where it adds no item to a list. */
+/** Merges as kustomize does, for patches that add no item to a list. */
 function merged(base: Json, patch: Json): Json {
   const entries = Object.entries(patch).map(([key, value]) => {
     const there = base[key];
@@ -98,7 +98,7 @@ function configOf({ containers }: PodSpec): Config {
   const data = envFrom.map(({ configMapRef }) => find('ConfigMap', configMapRef!.name!)['data'] as Json);
   const secret = pods.flatMap(({ volumes = [] }) => volumes).find(({ name }) => name === volumeMounts[0]!.name)?.secret;
   const texts = find('Secret', secret!.secretName!)['stringData'] as Record<string, string>;
-  // an unknown name, a wrong value, and a file that no secret brings are faults
+  // readConfig throws on an unknown name and on a wrong value, and the lookup on a file that the secret does not hold
   return readConfig(Object.assign({}, ...data, given) as Record<string, string>, (path) => {
     expect(dirname(path)).toBe(volumeMounts[0]!.mountPath);
     return texts[relative(dirname(path), path)]!;
@@ -107,18 +107,18 @@ function configOf({ containers }: PodSpec): Config {
 
 const mebibytes = (quantity: unknown): number => Number(/^(\d+)Mi$/.exec(String(quantity))![1]);
 
-describe('every manifest is what Kubernetes knows', () => {
+describe('Kubernetes’ schema', () => {
   test.each(manifests.map(({ path, manifest }) => [`${path}: ${manifest.kind} ${manifest.metadata.name}`, manifest]))(
-    '%s',
+    'accepts %s',
     (_, manifest) => expect(faults(manifest)).toEqual([]),
   );
 
-  test('the Deployment with the standby’s patch', () => {
+  test('accepts the Deployment with the standby’s patch', () => {
     expect(faults(standby)).toEqual([]);
     expect(standby['spec']).toMatchObject({ replicas: 2, strategy: { type: 'RollingUpdate' } });
   });
 
-  test('fields that are unknown, at any depth, and values that are wrong are noticed', () => {
+  test('rejects unknown fields at any depth, and wrong values', () => {
     const broken = (patch: Json): string[] => faults(merged(deployment, patch) as Manifest);
     expect(broken({ replicas: 1 })).toEqual(['Deployment.replicas is unknown']);
     expect(broken({ metadata: { label: {} } })).toEqual(['Deployment.metadata.label is unknown']);
@@ -133,7 +133,7 @@ describe('every manifest is what Kubernetes knows', () => {
   });
 });
 
-test('kustomizations name files that exist, and all of them', () => {
+test('the kustomizations name every manifest and patch in their folders exactly once', () => {
   const named = kustomizations.flatMap(({ path, manifest }) => {
     const { resources, patches: changes = [] } = manifest as unknown as { resources: string[]; patches?: Json[] };
     return [...resources, ...changes.map((change) => String(change['path']))].map((name) => join(dirname(path), name));
@@ -142,11 +142,11 @@ test('kustomizations name files that exist, and all of them', () => {
   expect(named.toSorted()).toEqual(['base', ...others.map(({ path }) => path)].toSorted());
 });
 
-test('the environment is one that the streamer accepts', () => {
+test('readConfig accepts the environment of every pod', () => {
   for (const pod of pods) expect(configOf(pod)).toMatchObject({ slot: 'outbox', clickhouseTable: 'events' });
 });
 
-test('the streamer has the memory that docs/operations.md asks for, and the time to stop', () => {
+test('the streamer’s pods have the memory that docs/operations.md asks for, and enough time to stop', () => {
   for (const pod of [deployment, standby].map((_, i) => pods[i]!)) {
     const { batchMaxBytes, shutdownTimeoutMs } = configOf(pod);
     const needed = 120 + 2 * (batchMaxBytes / 2 ** 20) + 3 * LARGEST_EVENT_MIB + 25;
@@ -157,7 +157,7 @@ test('the streamer has the memory that docs/operations.md asks for, and the time
   }
 });
 
-test('probes ask for what the health server serves, where it serves it', async () => {
+test('serveHealth answers every probe at its port: 200 for startup and liveness, 503 for readiness before streaming', async () => {
   const config = { ...configOf(pods[0]!), healthPort: 0 };
   const { port, stop } = await serveHealth(config, new Readiness(), async () => '');
   const answer = async (path: string): Promise<number> => {
@@ -169,7 +169,7 @@ test('probes ask for what the health server serves, where it serves it', async (
     const [{ ports, startupProbe, livenessProbe, readinessProbe }] = pod.containers as [PodSpec['containers'][number]];
     expect(ports).toEqual([{ name: 'health', containerPort: configOf(pod).healthPort }]);
     for (const probe of [startupProbe, livenessProbe, readinessProbe]) expect(probe!.httpGet!.port).toBe('health');
-    // one that does not stream yet lives, and is not ready
+    // a streamer that does not stream yet is alive, but not ready
     expect(await answer(startupProbe!.httpGet!.path!)).toBe(200);
     expect(await answer(livenessProbe!.httpGet!.path!)).toBe(200);
     expect(await answer(readinessProbe!.httpGet!.path!)).toBe(503);
@@ -177,7 +177,7 @@ test('probes ask for what the health server serves, where it serves it', async (
   stop();
 });
 
-test('no pod has more rights than it needs', () => {
+test('every pod runs as an ordinary user, without privileges and with a read-only root file system', () => {
   for (const { containers, ...pod } of pods) {
     expect(pod).toMatchObject({
       automountServiceAccountToken: false,
@@ -197,7 +197,7 @@ test('no pod has more rights than it needs', () => {
   }
 });
 
-test('the image is of this version', () => {
+test('every pod runs the image of the version in package.json', () => {
   const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')) as {
     version: string;
   };

@@ -4,18 +4,18 @@ import { readSettings } from './app/settings.ts';
 import { ERRORS } from './errors.ts';
 import { SETTINGS } from './streamer/settings.ts';
 
-test('the generated pages are what the tables say (otherwise: npm run docs)', () => {
+test('the generated pages match their tables (if not: npm run docs)', () => {
   expect(stalePages()).toEqual([]);
 });
 
-test('every error code has a heading, which is its anchor, exactly once', () => {
+test('docs/errors.md has every error code as a heading, which is its anchor, exactly once', () => {
   const { 'docs/errors.md': page = '' } = pages();
   const headings = [...page.matchAll(/^### (.+)$/gm)].map((match) => match[1]);
   expect(headings).toHaveLength(Object.keys(ERRORS).length);
   expect(new Set(headings)).toEqual(new Set(Object.keys(ERRORS)));
 });
 
-test('every setting is in the page and in the example', () => {
+test('docs/configuration.md and .env.example list every setting', () => {
   const { 'docs/configuration.md': page, '.env.example': example } = pages();
   for (const name of Object.keys(SETTINGS)) {
     expect(page).toContain(`| \`${name}\``);
@@ -23,7 +23,7 @@ test('every setting is in the page and in the example', () => {
   }
 });
 
-test('what the table says of the library is what the library does', () => {
+test('readSettings has the defaults and limits that SETTINGS documents for the library', () => {
   const { OUTBOX_ENVIRONMENT, OUTBOX_MAX_EVENT_BYTES } = SETTINGS;
   const { min, max } = OUTBOX_MAX_EVENT_BYTES;
   expect(readSettings({})).toMatchObject({

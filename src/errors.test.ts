@@ -24,13 +24,13 @@ describe('OutboxError', () => {
     expect(Object.hasOwn(error, 'cause')).toBe(false);
   });
 
-  test('the detail takes the place of the general text', () => {
+  test('uses the detail as its message instead of the general text', () => {
     expect(new OutboxError('OUTBOX_PROTOCOL', { detail: 'Message Z is unknown.' }).message).toBe(
       'Message Z is unknown.',
     );
   });
 
-  test('every problem is a line of the message, so that a plain stack shows them all', () => {
+  test('puts every problem on a line of its message, so that a plain stack shows them all', () => {
     const problems = ['type is missing', 'context is not an object'];
     const error = new OutboxError('OUTBOX_EVENT_INVALID', { problems });
     expect(error.message.split('\n').slice(1)).toEqual(['  - type is missing', '  - context is not an object']);

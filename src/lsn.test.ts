@@ -5,8 +5,8 @@ import { formatLsn, parseLsn, readLsn, writeLsn } from './lsn.ts';
 const lsn = fc.maxSafeNat();
 const MAX = Number.MAX_SAFE_INTEGER;
 
-describe('binary form', () => {
-  test('what is written is read back, at any offset, and nothing beside it is touched', () => {
+describe('LSN in binary form', () => {
+  test('writeLsn writes at any offset what readLsn reads back, and changes no byte beside it', () => {
     fc.assert(
       fc.property(lsn, fc.nat({ max: 16 }), (value, offset) => {
         const buffer = Buffer.alloc(offset + 9, 0xaa);
@@ -19,7 +19,7 @@ describe('binary form', () => {
     );
   });
 
-  test('2^53 − 1 is the last one that can be read', () => {
+  test('readLsn reads 2^53 − 1 and rejects anything above', () => {
     const buffer = Buffer.alloc(8);
     buffer.writeBigUInt64BE(BigInt(MAX));
     expect(readLsn(buffer, 0)).toBe(MAX);
@@ -29,14 +29,14 @@ describe('binary form', () => {
     }
   });
 
-  test('a message cut short throws instead of giving a position', () => {
+  test('readLsn throws on a message that is cut short instead of returning an LSN', () => {
     expect(() => readLsn(Buffer.alloc(7), 0)).toThrow(RangeError);
     expect(() => readLsn(Buffer.alloc(8), 1)).toThrow(RangeError);
   });
 });
 
-describe('text form', () => {
-  test('what is formatted is parsed back, in either case', () => {
+describe('LSN in text form', () => {
+  test('parseLsn reads back what formatLsn writes, in upper and lower case', () => {
     fc.assert(
       fc.property(lsn, (value) => {
         const text = formatLsn(value);
@@ -53,28 +53,28 @@ describe('text form', () => {
     [0x1_0000_0000, '1/0'],
     [0x16_b374_d848, '16/B374D848'],
     [MAX, '1FFFFF/FFFFFFFF'],
-  ])('%d is %s', (value, text) => {
+  ])('formatLsn(%d) is %s, and parseLsn reads it back', (value, text) => {
     expect(formatLsn(value)).toBe(text);
     expect(parseLsn(text)).toBe(value);
   });
 
-  test('leading zeros are allowed', () => {
+  test('parseLsn allows leading zeros', () => {
     expect(parseLsn('00000016/0000D848')).toBe(parseLsn('16/D848'));
   });
 
   test.each(['', '/', '16', '16/', '/16', '16/G', '16/123456789', '123456789/0', ' 16/0', '16/0\n', '-1/0', '1/2/3'])(
-    '%j is no LSN',
+    'parseLsn rejects %j',
     (text) => {
       expect(() => parseLsn(text)).toThrow(RangeError);
     },
   );
 
-  test.each(['200000/0', 'FFFFFFFF/FFFFFFFF'])('%s is beyond 2^53 − 1', (text) => {
+  test.each(['200000/0', 'FFFFFFFF/FFFFFFFF'])('parseLsn rejects %s, which is above 2^53 − 1', (text) => {
     expect(() => parseLsn(text)).toThrow(RangeError);
   });
 });
 
-test('order as numbers is order as positions', () => {
+test('writeLsn writes bytes that sort as the numbers do', () => {
   fc.assert(
     fc.property(lsn, lsn, (a, b) => {
       const [bytesA, bytesB] = [Buffer.alloc(8), Buffer.alloc(8)];

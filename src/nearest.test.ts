@@ -11,7 +11,7 @@ test.for([
   ['payload', undefined],
   ['', undefined],
   ['x'.repeat(100_000), undefined],
-] as const)('within a third of its length, nearest(%s) is %s', ([word, expected]) => {
+] as const)('nearest(%s) with at most a third of the letters wrong is %s', ([word, expected]) => {
   expect(nearest(word, NAMES, 1 / 3)?.name).toBe(expected);
 });
 
@@ -19,6 +19,6 @@ test.for([
   ['contxt', 'context', 1],
   ['metadata_version', 'metadataVersion', 0],
   ['', 'type', 4],
-] as const)('however far, nearest(%s) is %s, %d edits away', ([word, name, edits]) => {
+] as const)('nearest(%s) without a limit is %s, %d edits away', ([word, name, edits]) => {
   expect(nearest(word, NAMES)).toEqual({ name, edits });
 });

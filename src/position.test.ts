@@ -6,8 +6,8 @@ const near = fc.record({ lsn: fc.nat({ max: 3 }), seq: fc.nat({ max: 3 }) });
 const far = fc.record({ lsn: fc.maxSafeNat(), seq: fc.maxSafeNat() });
 const position: fc.Arbitrary<Position> = fc.oneof(near, far);
 
-describe('order', () => {
-  test('is that of the pairs, exact up to 2^53 − 1', () => {
+describe('comparePositions', () => {
+  test('orders positions as pairs of numbers, exactly up to 2^53 − 1', () => {
     fc.assert(
       fc.property(position, position, (a, b) => {
         const [left, right] = [a, b].map(({ lsn, seq }) => (BigInt(lsn) << 64n) + BigInt(seq)) as [bigint, bigint];
@@ -16,12 +16,12 @@ describe('order', () => {
     );
   });
 
-  test('the transaction counts before the number in it', () => {
+  test('compares the transactions first, then the numbers in them', () => {
     expect(comparePositions({ lsn: 1, seq: 9 }, { lsn: 2, seq: 1 })).toBeLessThan(0);
     expect(comparePositions({ lsn: 2, seq: 2 }, { lsn: 2, seq: 1 })).toBeGreaterThan(0);
   });
 
-  test('START is before every event', () => {
+  test('puts START before every event', () => {
     fc.assert(
       fc.property(fc.maxSafeNat(), fc.integer({ min: 1 }), (lsn, seq) => {
         expect(comparePositions(START, { lsn, seq })).toBeLessThan(0);
@@ -30,6 +30,6 @@ describe('order', () => {
   });
 });
 
-test('a position is written as Postgres writes an LSN, and its number', () => {
+test('formatPosition writes the LSN as Postgres does, then the number', () => {
   expect(formatPosition({ lsn: 0x16_b374_d848, seq: 12 })).toBe('16/B374D848:12');
 });

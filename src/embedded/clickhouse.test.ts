@@ -40,7 +40,7 @@ async function createTable(url: string, name: string): Promise<void> {
   await command(url, `INSERT INTO ${name} VALUES (1)`);
 }
 
-describe('a ClickHouse in a temporary directory', () => {
+describe('EmbeddedClickHouse in a temporary directory', () => {
   let server: EmbeddedClickHouse;
   beforeAll(async () => {
     server = await startClickHouse({
@@ -62,7 +62,7 @@ describe('a ClickHouse in a temporary directory', () => {
     expect(await query(server.url, 'SELECT version()')).toEqual([expect.stringMatching(/^26\.7\./)]);
   });
 
-  test('refuses a wrong password and what was not granted', async () => {
+  test('rejects a wrong password, and a statement that is not granted', async () => {
     await expect(query(as(server, 'jörg_1-x', 'wrong'), 'SELECT 1')).rejects.toMatchObject({ code: '516' });
     await createTable(server.url, 'granted');
     const reader = as(server, 'reader', 'r');
@@ -70,7 +70,7 @@ describe('a ClickHouse in a temporary directory', () => {
     await expect(command(reader, 'INSERT INTO granted VALUES (2)')).rejects.toMatchObject({ code: '497' });
   });
 
-  test('keeps its data over stop and start', async () => {
+  test('keeps its data when it is stopped and started', async () => {
     await createTable(server.url, 'stopped');
     const { pid } = server;
     await server.stop();
@@ -81,7 +81,7 @@ describe('a ClickHouse in a temporary directory', () => {
     expect(await query(server.url, 'SELECT id FROM stopped')).toEqual([1]);
   });
 
-  test('keeps what was acknowledged over kill and start', async () => {
+  test('keeps acknowledged rows when it is killed and started', async () => {
     await createTable(server.url, 'killed');
     const { pid } = server;
     await server.kill();
@@ -90,7 +90,7 @@ describe('a ClickHouse in a temporary directory', () => {
     expect(await query(server.url, 'SELECT id FROM killed')).toEqual([1]);
   });
 
-  test('does not answer while it is paused, and can be stopped then', async () => {
+  test('does not answer while it is paused, and can be stopped all the same', async () => {
     server.pause();
     await expect(query(server.url, 'SELECT 1', 300)).rejects.toThrow(/timeout/i);
     server.resume();
@@ -101,7 +101,7 @@ describe('a ClickHouse in a temporary directory', () => {
     expect(await query(server.url, 'SELECT 1')).toEqual([1]);
   });
 
-  test('two at once do not meet', async () => {
+  test('shares neither port nor data with a second one', async () => {
     const other = await startClickHouse();
     try {
       expect(other.port).not.toBe(server.port);
@@ -113,7 +113,7 @@ describe('a ClickHouse in a temporary directory', () => {
     expect(await running([other.pid])).toEqual([]);
   });
 
-  test('a port that is taken is named in the error', async () => {
+  test('reports "Address already in use" when its port is taken', async () => {
     await expect(startClickHouse({ port: server.port })).rejects.toMatchObject({
       code: 'OUTBOX_EMBEDDED_FAILED',
       problems: expect.arrayContaining([expect.stringContaining('Address already in use')]),
@@ -121,7 +121,7 @@ describe('a ClickHouse in a temporary directory', () => {
   });
 });
 
-test('makes a database with an odd name', async () => {
+test('startClickHouse creates a database with an odd name', async () => {
   const server = await startClickHouse({ database: ODD });
   try {
     expect(await query(`http://outbox:outbox@${server.host}:${server.port}/default`, 'SHOW DATABASES')).toContain(ODD);
@@ -130,11 +130,11 @@ test('makes a database with an odd name', async () => {
   }
 });
 
-test.for(['default', 'two words', 'a:b'])('refuses the user %j, which the engine cannot have', async (user) => {
+test.for(['default', 'two words', 'a:b'])('startClickHouse rejects %j as a user name', async (user) => {
   await expect(startClickHouse({ user })).rejects.toMatchObject({ code: 'OUTBOX_EMBEDDED_FAILED' });
 });
 
-test('a given directory is used again, and stays', async () => {
+test('startClickHouse reuses a given directory unless it is in use, and dispose keeps it', async () => {
   const directory = await mkdtemp(join(tmpdir(), "embedded test '"));
   try {
     const first = await startClickHouse({ directory });
@@ -150,7 +150,7 @@ test('a given directory is used again, and stays', async () => {
   }
 });
 
-test.for([false, true])('dies with a parent that is killed by SIGKILL, paused before: %s', async (paused) => {
+test.for([false, true])('EmbeddedClickHouse dies when SIGKILL kills its parent (paused: %s)', async (paused) => {
   const scenario = await runScenario('clickhouse');
   if (paused) process.kill(scenario.pid, 'SIGSTOP');
   scenario.child.kill('SIGKILL');
@@ -159,7 +159,7 @@ test.for([false, true])('dies with a parent that is killed by SIGKILL, paused be
   expect(await running([scenario.pid])).toEqual([]);
 });
 
-test('runs for an ordinary user', async () => {
+test('startClickHouse works for an ordinary user', async () => {
   const scenario = await runScenario('clickhouse', ORDINARY_UID);
   expect((await stat(scenario.directory)).uid).toBe(ORDINARY_UID);
   expect(await query(scenario.url, 'SELECT 1')).toEqual([1]);

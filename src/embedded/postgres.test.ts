@@ -18,7 +18,7 @@ async function query(url: string, sql: string): Promise<unknown[][]> {
   }
 }
 
-/** A backend that is busy and looks at nothing else; SIGKILL must reach it, too. */
+/** A backend that is too busy to notice that its client is gone. SIGKILL must reach it, too. */
 async function busyBackend(url: string): Promise<number> {
   const client = new pg.Client({ connectionString: url });
   client.on('error', () => {});
@@ -28,7 +28,7 @@ async function busyBackend(url: string): Promise<number> {
   return rows[0]?.pid ?? 0;
 }
 
-describe('a Postgres in a temporary directory', () => {
+describe('EmbeddedPostgres in a temporary directory', () => {
   let server: EmbeddedPostgres;
   beforeAll(async () => {
     server = await startPostgres({
@@ -50,7 +50,7 @@ describe('a Postgres in a temporary directory', () => {
     expect(await query(server.url, 'SHOW server_version')).toEqual([[expect.stringMatching(/^18\./)]]);
   });
 
-  test('refuses a wrong password', async () => {
+  test('rejects a wrong password', async () => {
     const url = new URL(server.url);
     url.password = 'wrong';
     await expect(query(url.href, 'SELECT 1')).rejects.toMatchObject({ code: '28P01' });
@@ -63,7 +63,7 @@ describe('a Postgres in a temporary directory', () => {
     expect(await query(server.url, 'SHOW work_mem')).toEqual([['6MB']]);
   });
 
-  test.for(['fast', 'smart', 'immediate'] as const)('keeps its data over stop(%s) and start', async (mode) => {
+  test.for(['fast', 'smart', 'immediate'] as const)('keeps its data after stop(%s) and start', async (mode) => {
     await query(server.url, `CREATE TABLE stopped_${mode} AS SELECT 1 AS id`);
     const { pid } = server;
     await server.stop(mode);
@@ -74,7 +74,7 @@ describe('a Postgres in a temporary directory', () => {
     expect(await query(server.url, `SELECT id FROM stopped_${mode}`)).toEqual([[1]]);
   });
 
-  test('keeps what was committed over kill and start, and leaves no process behind', async () => {
+  test('keeps committed rows when it is killed and started, and leaves no process behind', async () => {
     await query(server.url, 'CREATE TABLE killed AS SELECT 1 AS id');
     const backend = await busyBackend(server.url);
     const processes = [server.pid, ...(await childrenOf(server.pid))];
@@ -85,7 +85,7 @@ describe('a Postgres in a temporary directory', () => {
     expect(await query(server.url, 'SELECT id FROM killed')).toEqual([[1]]);
   });
 
-  test('a harder stop may follow a softer one that waits', async () => {
+  test('stops at once on a fast stop while a smart stop waits', async () => {
     const client = new pg.Client({ connectionString: server.url });
     client.on('error', () => {});
     await client.connect();
@@ -99,7 +99,7 @@ describe('a Postgres in a temporary directory', () => {
     expect(await query(server.url, 'SELECT 1')).toEqual([[1]]);
   });
 
-  test('two at once do not meet', async () => {
+  test('shares neither port nor data with a second one', async () => {
     const other = await startPostgres();
     try {
       expect(other.port).not.toBe(server.port);
@@ -111,7 +111,7 @@ describe('a Postgres in a temporary directory', () => {
     expect(await running([other.pid])).toEqual([]);
   });
 
-  test('a port that is taken is named in the error', async () => {
+  test('reports "Address already in use" when its port is taken', async () => {
     await expect(startPostgres({ port: server.port })).rejects.toMatchObject({
       code: 'OUTBOX_EMBEDDED_FAILED',
       problems: expect.arrayContaining([expect.stringContaining('Address already in use')]),
@@ -119,7 +119,7 @@ describe('a Postgres in a temporary directory', () => {
   });
 });
 
-test('a given directory is used again, and stays', async () => {
+test('startPostgres reuses a given directory with its password, and dispose keeps it', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'embedded test '));
   try {
     const first = await startPostgres({ directory });
@@ -136,14 +136,14 @@ test('a given directory is used again, and stays', async () => {
   }
 });
 
-test('a setting that Postgres refuses is quoted from its log, and nothing is left', async () => {
+test('startPostgres quotes Postgres’ log when Postgres rejects a setting', async () => {
   await expect(startPostgres({ settings: { wal_level: 'sometimes' } })).rejects.toMatchObject({
     code: 'OUTBOX_EMBEDDED_FAILED',
     problems: expect.arrayContaining([expect.stringContaining('invalid value for parameter "wal_level"')]),
   });
 });
 
-test.for([false, true])('dies with a parent that is killed by SIGKILL, stopped before: %s', async (stopped) => {
+test.for([false, true])('EmbeddedPostgres dies when SIGKILL kills its parent (stopped: %s)', async (stopped) => {
   const scenario = await runScenario('postgres');
   const backend = await busyBackend(scenario.url);
   const processes = [scenario.pid, backend, ...(await childrenOf(scenario.pid))];
@@ -154,7 +154,7 @@ test.for([false, true])('dies with a parent that is killed by SIGKILL, stopped b
   expect(await running(processes)).toEqual([]);
 });
 
-test('a given directory survives a parent that is killed by SIGKILL', async () => {
+test('EmbeddedPostgres keeps a given directory when SIGKILL kills its parent', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'embedded-test-'));
   try {
     const scenario = await runScenario('postgres', undefined, directory);
@@ -169,7 +169,7 @@ test('a given directory survives a parent that is killed by SIGKILL', async () =
   }
 });
 
-test('runs for an ordinary user', async () => {
+test('startPostgres works for an ordinary user', async () => {
   const scenario = await runScenario('postgres', ORDINARY_UID);
   expect((await stat(join(scenario.directory, 'data'))).uid).toBe(ORDINARY_UID);
   expect(await query(scenario.url, 'SELECT 1')).toEqual([[1]]);

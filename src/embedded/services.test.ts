@@ -22,7 +22,7 @@ async function delivered({ clickhouse }: Services): Promise<string[]> {
 
 const [FIRST, SECOND] = ['00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000002'] as const;
 
-test('the streamer can be started later, killed and started again, and what was committed is awaited', async () => {
+test('startServices lets a test start, kill and restart the streamer, and delivered waits for committed events', async () => {
   const services = await startServices({ streamer: false });
   try {
     const { streamer } = services;
@@ -47,7 +47,7 @@ test('the streamer can be started later, killed and started again, and what was 
   expect(await exists(services.streamer.log)).toBe(false);
 });
 
-test('a migration that fails is quoted, and leaves no process behind', async () => {
+test('startServices quotes a migration that fails, and leaves no process behind', async () => {
   const before = await childrenOf(process.pid);
   await expect(startServices({ streamer: { OUTBOX_SLOTS: 'x' } })).rejects.toMatchObject({
     code: 'OUTBOX_EMBEDDED_FAILED',
@@ -56,7 +56,7 @@ test('a migration that fails is quoted, and leaves no process behind', async () 
   expect(await childrenOf(process.pid)).toEqual(before);
 });
 
-test('dies with a parent that is killed by SIGKILL', async () => {
+test('the embedded streamer dies when SIGKILL kills its parent, and its directory is removed', async () => {
   const { child, pid, directory } = await runScenario('streamer');
   child.kill('SIGKILL');
   await eventually('the process is gone', async () => (await running([pid])).length === 0);

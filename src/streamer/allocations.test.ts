@@ -26,10 +26,9 @@ function allocated(work: () => void): number {
 }
 
 /**
- * Allocations are counted, not what survives them: growth over one chunk of 1000 events, which is far too short to fill the
- * young generation. Should a garbage collection, a new batch or a compilation fall into a chunk, that chunk is off, and the
- * median over 200 of them is not. The compiler optimises when it pleases, so the rounds go on until it has, or until it
- * never will.
+ * Counts what is allocated, not what survives: the growth over one chunk of 1000 events, which is far too short to fill the
+ * young generation. A garbage collection, a new batch or a compilation spoils the chunk that it falls into, but not the
+ * median over 200 chunks. The compiler optimises when it pleases, so the rounds go on until it has, 20 at most.
  */
 function leastAllocated(bound: number, work: () => void): number {
   let least = Infinity;
@@ -42,14 +41,13 @@ test.each([
   { per: 100, size: 64 * 1024 },
   { per: 1, size: 64 * 1024 },
 ])(
-  'events leave next to nothing in memory for the garbage collector: $per a transaction, reads of $size bytes (invariant 6)',
+  'FrameReader and Intake allocate next to nothing per event: $per a transaction, $size bytes a read (invariant 6)',
   ({ per, size }) => {
     const path = new Path();
     const chunk = new Chunk(per);
     const reads = inPieces(chunk.next(), size);
-    // an object, a string or a view for each event would be 24 to 100 bytes of it, a boxed number 16;
-    // measured is one, most of it what asking for the figure costs. Of a transaction, the compiler boxes three
-    // or four positions, as it pleases
+    // an object, a string or a view for each event would take 24 to 100 bytes, a boxed number 16. The test measures
+    // one byte, most of it the cost of measuring. The compiler may box three or four positions of each transaction
     const bound = 8 * EVENTS + (EVENTS / per) * 5 * 16;
     const least = leastAllocated(bound, () => {
       chunk.next();
@@ -62,7 +60,7 @@ test.each([
 
 const KEEPALIVES = 3000;
 
-/** Keepalives in one chunk, whose positions are further on in WAL each time that they are asked for. */
+/** Keepalives in one chunk. Each call moves their positions further on in WAL. */
 function keepalives(): () => Buffer {
   const all = Array.from({ length: KEEPALIVES }, (_, i) => wire.keepalive(0x7f_0000_0000 + i));
   const chunk = Buffer.concat(all);
@@ -75,18 +73,18 @@ function keepalives(): () => Buffer {
   };
 }
 
-test.each(['idle', 'buffering'])('keepalives leave nothing for the garbage collector: %s', (state) => {
+test.each(['idle', 'buffering'])('FrameReader and Intake allocate nothing for keepalives: %s', (state) => {
   const path = new Path();
   if (state === 'buffering') path.frames.push(CHUNK.next());
   const next = keepalives();
-  // a boxed position would be 16
+  // a boxed position would take 16 bytes
   const bound = 2 * KEEPALIVES;
   expect(leastAllocated(bound, () => path.frames.push(next()))).toBeLessThan(bound);
   expect(path.intake.isIdle).toBe(state === 'idle');
   expect(path.owed > 0).toBe(state === 'idle');
 });
 
-test('chunks of memory are taken once: later batches fill what earlier ones gave back (invariant 6)', () => {
+test('ChunkPool allocates nothing for later batches, which fill the chunks of earlier ones (invariant 6)', () => {
   const path = new Path();
   for (let i = 0; i < 60; i++) path.frames.push(CHUNK.next());
   const allocate = vi.spyOn(Buffer, 'allocUnsafeSlow');
@@ -95,7 +93,7 @@ test('chunks of memory are taken once: later batches fill what earlier ones gave
   expect(allocate).not.toHaveBeenCalled();
 });
 
-test('the ages of events are counted without anything left for the garbage collector', () => {
+test('addAges allocates nothing for each event that it counts', () => {
   const { frames, intake } = new Path();
   for (let i = 0; i < 15; i++) frames.push(CHUNK.next());
   const batch = intake.cut();
@@ -103,6 +101,6 @@ test('the ages of events are counted without anything left for the garbage colle
   const rows = { from: 0, to: batch.rows };
   const grown = allocated(() => addAges(batch, rows, Date.now(), ages));
   expect(ages.count).toBe(200 * 15 * EVENTS);
-  // a number for each event would be 240 kB; there is a view for each chunk of the column, and what asking costs
+  // a number for each event would take 240 kB; what remains is a view for each chunk of the column, and measuring
   expect(grown).toBeLessThan(15 * EVENTS);
 });

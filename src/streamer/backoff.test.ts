@@ -9,7 +9,7 @@ const limits = fc.record({
 const random = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
 const HIGHEST = 1 - Number.EPSILON / 2;
 
-test('every pause lies between half the base and a ceiling that doubles up to the cap', () => {
+test('createBackoff keeps every pause between half the base and a ceiling that doubles up to the cap', () => {
   fc.assert(
     fc.property(limits, fc.array(random, { maxLength: 60 }), ({ baseMs, maxMs }, draws) => {
       let draw = 0;
@@ -26,7 +26,7 @@ test('every pause lies between half the base and a ceiling that doubles up to th
   );
 });
 
-test('the whole span up to the ceiling is used: full jitter', () => {
+test('createBackoff draws pauses from the whole span up to the ceiling: full jitter', () => {
   fc.assert(
     fc.property(limits, fc.nat({ max: 30 }), ({ baseMs, maxMs }, attempt) => {
       const high = createBackoff({ baseMs, maxMs, random: () => HIGHEST });
@@ -41,13 +41,13 @@ test('the whole span up to the ceiling is used: full jitter', () => {
   );
 });
 
-test('it stays at the cap for as long as an outage lasts', () => {
+test('createBackoff stays at the cap for as long as an outage lasts', () => {
   const backoff = createBackoff({ baseMs: 100, maxMs: 30_000, random: () => HIGHEST });
   for (let i = 0; i < 5000; i++) backoff.next();
   expect(backoff.next()).toBe(30_000);
 });
 
-test('reset begins again at the base', () => {
+test('createBackoff begins again at the base after reset', () => {
   fc.assert(
     fc.property(limits, fc.nat({ max: 100 }), random, (limit, attempts, draw) => {
       const backoff = createBackoff({ ...limit, random: () => draw });
@@ -59,7 +59,7 @@ test('reset begins again at the base', () => {
   );
 });
 
-test.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])('%d is no number of milliseconds', (wrong) => {
+test.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])('createBackoff rejects %d milliseconds', (wrong) => {
   expect(() => createBackoff({ baseMs: wrong, maxMs: 1000 })).toThrow(RangeError);
   expect(() => createBackoff({ baseMs: 100, maxMs: wrong })).toThrow(RangeError);
 });

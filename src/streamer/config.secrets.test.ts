@@ -29,22 +29,22 @@ function printed(env: Record<string, string | undefined>, readFile?: (path: stri
   }
 }
 
-describe('secrets in files', () => {
+describe('readConfig with secrets in files', () => {
   const env = { DATABASE_URL_FILE: '/run/secrets/pg', CLICKHOUSE_URL: REQUIRED.CLICKHOUSE_URL };
 
-  test('the trailing newline is dropped', () => {
+  test('drops the trailing newline', () => {
     const read = (path: string) => (path === '/run/secrets/pg' ? `${REQUIRED.DATABASE_URL}\r\n` : '');
     expect(readConfig(env, read).databaseUrl).toBe(REQUIRED.DATABASE_URL);
   });
 
-  test('an unreadable file is named by its variable and the system’s code only', () => {
-    // who puts the URL itself into the _FILE variable must not find it in the log
+  test('names an unreadable file by its variable and the system’s code only', () => {
+    // a user who puts the URL itself into the _FILE variable must not find it in the log
     const { message } = failure({ ...env, DATABASE_URL_FILE: 'postgres://u:canary@h/db' });
     expect(message).toContain('DATABASE_URL cannot be read from the file that DATABASE_URL_FILE names (ENOENT)');
     expect(message).not.toContain('canary');
   });
 
-  test('an empty file, a bad URL in a file, and both ways at once are problems', () => {
+  test('rejects an empty file, a bad URL in a file, and a variable together with its file', () => {
     expect(failure(env, () => '\n').problems[0]).toMatch(/^DATABASE_URL is empty/);
     expect(failure(env, () => 'canary').problems[0]).toMatch(/^DATABASE_URL must have the form/);
     expect(failure({ ...env, ...REQUIRED }).problems).toEqual([
@@ -52,7 +52,7 @@ describe('secrets in files', () => {
     ]);
   });
 
-  test('only secrets have a _FILE form', () => {
+  test('knows a _FILE form of secrets only', () => {
     expect(failure({ ...REQUIRED, OUTBOX_SLOT_FILE: '/x' }).problems).toEqual([
       'OUTBOX_SLOT_FILE is unknown; the nearest name is OUTBOX_SLOT',
     ]);
@@ -74,7 +74,7 @@ describe('redact', () => {
     expect(databaseUrl).toBe('postgres://u@h/db?password=***&sslpassword=***&host=h2');
   });
 
-  test('whatever the password, it is not printed', () => {
+  test('never shows a password, and neither does the error of readConfig', () => {
     fc.assert(
       fc.property(fc.string(), fc.string(), (before, after) => {
         const DATABASE_URL = `postgres://u:${before}canary${after}@h/db`;
@@ -85,7 +85,7 @@ describe('redact', () => {
   });
 });
 
-test('no value is ever repeated, whatever variable it landed in', () => {
+test('the error of readConfig repeats no value, whatever variable holds it', () => {
   const names = [...Object.keys(SETTINGS), 'DATABASE_URL_FILE', 'CLICKHOUSE_URL_FILE'];
   const text = fc.string();
   const value = fc.tuple(fc.constantFrom('', 'postgres://u:', 'https://'), text, text);

@@ -23,8 +23,8 @@ function problems(env: Record<string, string | undefined>): readonly string[] {
   return failure({ ...REQUIRED, ...env }).problems;
 }
 
-describe('a good environment', () => {
-  test('the two URLs are enough; the rest has defaults', () => {
+describe('readConfig with a good environment', () => {
+  test('needs the two URLs alone, and has defaults for the rest', () => {
     expect(readConfig(REQUIRED)).toEqual({
       databaseUrl: REQUIRED.DATABASE_URL,
       clickhouseUrl: REQUIRED.CLICKHOUSE_URL,
@@ -46,7 +46,7 @@ describe('a good environment', () => {
     });
   });
 
-  test('is frozen and typed from the table', () => {
+  test('returns a frozen Config, typed from SETTINGS', () => {
     const config = readConfig(REQUIRED);
     expect(Object.isFrozen(config)).toBe(true);
     expectTypeOf(config).toEqualTypeOf<Config>();
@@ -56,12 +56,12 @@ describe('a good environment', () => {
     expectTypeOf<Config>().not.toHaveProperty('environment');
   });
 
-  test('an empty string counts as not set', () => {
+  test('treats an empty string as not set', () => {
     const env = { ...REQUIRED, OUTBOX_SLOT: '', LOG_LEVEL: '', DATABASE_URL_FILE: '', OUTBOX_SLOTT: '' };
     expect(readConfig(env)).toEqual(readConfig(REQUIRED));
   });
 
-  test('variables of others, of the library, of the tests and of Kubernetes are let through', () => {
+  test('ignores variables of others, of the library, of the tests and of Kubernetes', () => {
     const others = {
       PATH: '/bin',
       OTEL_SERVICE_NAME: 'orders',
@@ -76,14 +76,14 @@ describe('a good environment', () => {
     expect(readConfig({ ...REQUIRED, ...others })).toEqual(readConfig(REQUIRED));
   });
 
-  test('every default keeps the rules of its own setting', () => {
+  test('accepts every default as a value of its setting', () => {
     const given = Object.entries(SETTINGS).flatMap(([name, setting]) =>
       setting.kind === 'url' || setting.readBy === 'library' ? [] : [[name, String(setting.default)]],
     );
     expect(readConfig({ ...REQUIRED, ...Object.fromEntries(given) })).toEqual(readConfig(REQUIRED));
   });
 
-  test('the examples of the table are accepted', () => {
+  test('accepts the examples in SETTINGS', () => {
     const { DATABASE_URL, CLICKHOUSE_URL } = SETTINGS;
     const config = readConfig({ DATABASE_URL: DATABASE_URL.example, CLICKHOUSE_URL: CLICKHOUSE_URL.example });
     expect(config.databaseUrl).toBe(DATABASE_URL.example);
@@ -96,7 +96,7 @@ describe('a good environment', () => {
     },
   );
 
-  test('any whole number within its limits is taken as it is', () => {
+  test('takes any whole number within its limits as it is', () => {
     const { min, max } = SETTINGS.OUTBOX_BATCH_MAX_BYTES;
     fc.assert(
       fc.property(fc.integer({ min, max }), (bytes) => {
@@ -106,8 +106,8 @@ describe('a good environment', () => {
   });
 });
 
-describe('a bad environment', () => {
-  test('all problems are reported together', () => {
+describe('readConfig with a bad environment', () => {
+  test('reports all problems together', () => {
     const error = failure({
       CLICKHOUSE_URL: 'tcp://u:p@h:9000/db',
       OUTBOX_BATCH_MAX_ROWS: 'many',
@@ -127,13 +127,13 @@ describe('a bad environment', () => {
   });
 
   test.each(['0', '200001', '-1', '1.5', '1e3', '0x10', ' 5', '5 rows', '9'.repeat(400)])(
-    'no row count: %j',
+    'rejects %j as a number of rows',
     (value) => {
       expect(problems({ OUTBOX_BATCH_MAX_ROWS: value })).toHaveLength(1);
     },
   );
 
-  test.each(['Outbox', 'a-b', 'x'.repeat(64), 'a\n'])('no slot name: %j', (OUTBOX_SLOT) => {
+  test.each(['Outbox', 'a-b', 'x'.repeat(64), 'a\n'])('rejects %j as a slot name', (OUTBOX_SLOT) => {
     expect(problems({ OUTBOX_SLOT })).toEqual(['OUTBOX_SLOT must be 1 to 63 of a-z, 0-9 and _']);
   });
 
@@ -145,7 +145,7 @@ describe('a bad environment', () => {
     'postgres:///db',
     'postgres://u:canary @h/db',
     'canary',
-  ])('no Postgres URL: %s', (DATABASE_URL) => {
+  ])('rejects %s as DATABASE_URL', (DATABASE_URL) => {
     const [problem, ...more] = problems({ DATABASE_URL });
     expect(problem).toMatch(/^DATABASE_URL must have the form postgres:\/\//);
     expect(problem).not.toContain('canary');
@@ -162,19 +162,19 @@ describe('a bad environment', () => {
     'postgres://u@corp:12/canary@h',
     'postgres://u@corp/12?canary@h/db',
     'postgres://u@corp/12#canary@h/db',
-  ])('a password that is not percent-encoded: %s', (DATABASE_URL) => {
+  ])('rejects %s and asks to percent-encode the password', (DATABASE_URL) => {
     const [problem, ...more] = problems({ DATABASE_URL });
     expect(problem).toMatch(/^DATABASE_URL must have the form .*; percent-encode/);
     expect(problem).not.toContain('canary');
     expect(more).toEqual([]);
   });
 
-  test('CLICKHOUSE_URL takes no parameters: they could switch deduplication off', () => {
+  test('rejects parameters in CLICKHOUSE_URL, which could switch deduplication off', () => {
     const CLICKHOUSE_URL = `${REQUIRED.CLICKHOUSE_URL}?ch_insert_deduplicate=0`;
     expect(problems({ CLICKHOUSE_URL })[0]).toMatch(/without parameters$/);
   });
 
-  test('the largest event must fit a batch', () => {
+  test('rejects a batch that the largest event does not fit', () => {
     const expected = ['OUTBOX_BATCH_MAX_BYTES must not be below OUTBOX_MAX_EVENT_BYTES'];
     expect(problems({ OUTBOX_BATCH_MAX_BYTES: '65536', OUTBOX_MAX_EVENT_BYTES: '65537' })).toEqual(expected);
     expect(problems({ OUTBOX_MAX_EVENT_BYTES: '67108865' })).toEqual(expected);
@@ -188,7 +188,7 @@ describe('a bad environment', () => {
     ['OUTBOX_CLICKHOUSE_URL', 'CLICKHOUSE_URL'],
     ['OUTBOX_DATABASE_URL_FILE', 'DATABASE_URL_FILE'],
     ['OUTBOX_METRICS_PORT', undefined],
-  ])('%s is unknown', (name, nearest) => {
+  ])('rejects %s as unknown, and names the nearest setting', (name, nearest) => {
     const [problem] = problems({ [name]: '9464' });
     expect(problem).toContain(`${name} is unknown; the nearest name is ${nearest ?? ''}`);
   });

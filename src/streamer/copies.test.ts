@@ -20,8 +20,8 @@ const BESIDE_BYTES = 4 * CHUNK_BYTES;
 afterEach(() => void vi.restoreAllMocks());
 
 /**
- * Counts the bytes that are copied, from now on until it is asked, into memory that is there already: what is copied into new
- * memory is seen as allocated (allocations.test.ts, and below). Up to 24 bytes of a value are moved one by one, without a call.
+ * Counts the bytes that are copied into existing memory, from now until the returned function is called. Copies into new
+ * memory count as allocated (allocations.test.ts, and below). Up to 24 bytes of a value are moved one by one, without a call.
  */
 function countCopies(): () => number {
   const typedArray = Object.getPrototypeOf(Uint8Array.prototype) as Uint8Array;
@@ -55,14 +55,14 @@ function buffersOf(work: () => void): number {
   return Math.max(...grown);
 }
 
-test('each byte of an event is copied once, from the socket’s chunk into the batch', () => {
+test('the path from FrameReader to Batch copies each byte of an event once', () => {
   const { frames, intake } = new Path();
   expect(copied(() => frames.push(CHUNK.next()))).toBe(ONCE);
   expect(intake.rows).toBe(EVENTS);
 });
 
 test.each([READ_BYTES, 10_000, LONGEST_MESSAGE - 1, 100])(
-  'only messages that straddle two chunks are copied once more: chunks of %d bytes',
+  'FrameReader copies only messages that straddle two chunks once more: chunks of %d bytes',
   (size) => {
     const { frames, intake } = new Path();
     const chunks = inPieces(CHUNK.next(), size);
@@ -76,7 +76,7 @@ test.each([READ_BYTES, 10_000, LONGEST_MESSAGE - 1, 100])(
   },
 );
 
-test('a message of many chunks is copied once more: what has arrived is not moved when more comes', () => {
+test('FrameReader copies a message of many chunks once more, and moves none of it when more comes', () => {
   const eventContext = JSON.stringify('x'.repeat(4 * 1024 * 1024));
   const [begin, large] = wire
     .transaction({ commitLsn: 1000, endLsn: 2000, events: [{ eventContext }] })
@@ -86,12 +86,12 @@ test('a message of many chunks is copied once more: what has arrived is not move
   const bytes = copied(() => inPieces(large!, READ_BYTES).forEach((chunk) => frames.push(chunk)));
   const most = large!.length + eventContext.length;
   expect(bytes).toBeLessThanOrEqual(most);
-  // what was left for the last chunk of the column
+  // up to 24 bytes, which the last chunk of the column gets, are moved without a call
   expect(bytes).toBeGreaterThanOrEqual(most - 24);
   expect(intake.rows).toBe(1);
 });
 
-test.each([1, 60])('the body of an insert is the batch’s own memory and little beside: %d,000 rows', (chunks) => {
+test.each([1, 60])('encode yields the batch’s own memory and little else as the body: %d,000 rows', (chunks) => {
   const { batch, memory } = filled(chunks);
   const half = [{ from: 0, to: batch.rows >> 1 }];
   for (const runs of [undefined, half]) {
@@ -102,7 +102,7 @@ test.each([1, 60])('the body of an insert is the batch’s own memory and little
   }
 });
 
-test.each([1, 60])('to make the body once more, for a repetition, copies nothing: %d,000 rows', (chunks) => {
+test.each([1, 60])('encode copies nothing when it makes a body again for a retry: %d,000 rows', (chunks) => {
   const { batch } = filled(chunks);
   const body = (): void => {
     for (const part of encode(batch, CONSTANTS)) part.readUInt8(0);
@@ -111,7 +111,7 @@ test.each([1, 60])('to make the body once more, for a repetition, copies nothing
   expect(buffersOf(body)).toBeLessThan(BESIDE_BYTES);
 });
 
-test('from a real socket to the body of the insert: one buffer for all reads, one copy', async () => {
+test('ReadSocket reads into one buffer, and the path to the insert’s body copies each event once', async () => {
   const sent = Array.from({ length: 20 }, () => Buffer.from(CHUNK.next()));
   await using server = createServer((client) => sent.forEach((chunk) => client.write(chunk)));
   server.listen(0, '127.0.0.1');

@@ -19,7 +19,7 @@ async function post(url: string, body: object, headers: Record<string, string> =
   return fetch(url, { method: 'POST', body: JSON.stringify(body), headers });
 }
 
-test('drizzle and Hono: an order is placed and paid, and a payment that is refused never happened', async () => {
+test('the example drizzle-hono places and pays an order, and emits nothing for a payment that is refused', async () => {
   await using example = await Example.create(library, 'drizzle-hono');
   expect(await example.run('--test')).toMatchObject(PASSED);
   const url = await example.serve();
@@ -52,7 +52,7 @@ test('drizzle and Hono: an order is placed and paid, and a payment that is refus
   ]);
 });
 
-test('Prisma: a user signs up with an invitation, and nobody does without', async () => {
+test('the example prisma signs up a user with an invitation, and nobody without one', async () => {
   await using example = await Example.create(library, 'prisma');
   expect(await example.run('--test')).toMatchObject(PASSED);
   const refused = await example.run('main.ts', 'bob@example.com', 'guess');
@@ -66,7 +66,7 @@ test('Prisma: a user signs up with an invitation, and nobody does without', asyn
   ]);
 });
 
-test('Kysely: a delivery is booked as a whole, or not at all', async () => {
+test('the example kysely books a delivery as a whole, or not at all', async () => {
   await using example = await Example.create(library, 'kysely');
   const refused = await example.run('main.ts', 'd-1', 'tea=5', 'cups=-9');
   expect(refused).toMatchObject({ code: 1, stderr: 'there is not enough of cups\n' });
@@ -82,7 +82,7 @@ test('Kysely: a delivery is booked as a whole, or not at all', async () => {
   ]);
 });
 
-test('pg: money is moved where there is enough of it', async () => {
+test('the example pg moves money only from an account that has enough', async () => {
   await using example = await Example.create(library, 'pg');
   expect(await example.run('--test')).toMatchObject(PASSED);
   const url = await example.serve();
@@ -100,7 +100,7 @@ test('pg: money is moved where there is enough of it', async () => {
   ]);
 });
 
-test('SQL only: a trigger tells the story of each order', async () => {
+test('the trigger of the example sql emits the story of each order', async () => {
   await using example = await Example.create(library, 'sql');
   await example.outbox.postgres.query(await example.text('orders.sql'));
   await example.events(4);

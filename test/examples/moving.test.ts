@@ -50,7 +50,7 @@ async function cli(...args: string[]): Promise<{ code: number | null; stdout: st
   return command(outbox, args).done;
 }
 
-/** Emits as switched code does: one order that is placed, and one whose transaction is rolled back before. */
+/** Emits as an application does after the switch: an order that is rolled back, then one that is placed. */
 async function placeOrders(): Promise<void> {
   const placed = (id: number): string => `SELECT outbox.emit('order.placed', '{"orderId": ${id}, "amount": 30}')`;
   await outbox.postgres.query(`BEGIN; ${placed(3)}; ROLLBACK; BEGIN; ${placed(4)}; COMMIT`);
@@ -76,7 +76,7 @@ async function expectEachOnce(): Promise<void> {
   ]);
 }
 
-test('a table of five columns is altered, takes both ways, and has old and new rows under the old queries', async () => {
+test('a table altered as docs/moving.md says takes direct inserts and events, and old queries read all rows', async () => {
   await run(...statements('Move from direct ClickHouse inserts to the outbox'), OLD_ROWS);
   const refused = await cli('migrate');
   expect(refused.code).toBe(1);
@@ -91,7 +91,7 @@ test('a table of five columns is altered, takes both ways, and has old and new r
 
   const streamer = outbox.stream();
   await streamer.attached();
-  // the same rows twice: by the window, the second insert would be taken for the first
+  // the same rows twice: the deduplication window would take the second insert for a repetition of the first
   await run(...statements(DIRECT), ...statements(DIRECT));
   await placeOrders();
   await expectEachOnce();
@@ -122,7 +122,7 @@ test('a table of five columns is altered, takes both ways, and has old and new r
   ]);
 });
 
-test('without the setting, the second of two direct inserts of the same rows is dropped, as the guide warns', async () => {
+test('ClickHouse drops the second of two equal direct inserts without deduplicate_insert, as docs/moving.md warns', async () => {
   await run(...statements('Move from direct ClickHouse inserts to the outbox'));
   await run(...statements('Alter the table in place'));
   const [insert = ''] = statements(DIRECT);
@@ -131,7 +131,7 @@ test('without the setting, the second of two direct inserts of the same rows is 
   expect(await outbox.select('SELECT count() AS n FROM events')).toEqual([{ n: 1 }]);
 });
 
-test('a table whose key is a DateTime is exchanged for a new one, and no view counts a row again', async () => {
+test('a table with a DateTime key is exchanged as docs/moving.md says, and no view counts a row twice', async () => {
   const [table = '', ...views] = statements('Move from direct ClickHouse inserts to the outbox');
   await run(table.replace("DateTime64(6, 'UTC')", "DateTime('UTC')"), ...views, OLD_ROWS);
   const made = command(outbox, ['migrate'], { OUTBOX_CLICKHOUSE_TABLE: 'events_next' });

@@ -5,7 +5,7 @@ import { MUTATIONS, patched } from './mutations.ts';
 const RECORD = new URL('mutations.md', import.meta.url);
 const STREAMER = new URL('../../src/streamer/', import.meta.url);
 
-test.for(MUTATIONS)('"$name" still finds what it breaks, once in each place', async ({ patches }) => {
+test.for(MUTATIONS)('the mutation "$name" still finds the code that it breaks, once per patch', async ({ patches }) => {
   const broken = new Map<string, string>();
   for (const patch of patches) {
     const source = broken.get(patch.file) ?? (await readFile(new URL(patch.file, STREAMER), 'utf8'));
@@ -14,7 +14,7 @@ test.for(MUTATIONS)('"$name" still finds what it breaks, once in each place', as
   }
 });
 
-test('the record is of these mutations, in these files', async () => {
+test('mutations.md records each mutation with the files that it changes', async () => {
   const record = await readFile(RECORD, 'utf8');
   for (const { name, patches } of MUTATIONS) {
     const row = record.split('\n').find((line) => line.startsWith(`| ${name} `));

@@ -2,11 +2,11 @@ import { expect, test } from 'vitest';
 import { Outbox } from '../support/outbox.ts';
 
 /**
- * Postgres 18 sends "stream abort" for a savepoint of a transaction, on whatever table, that was rolled back and outgrew
- * logical_decoding_work_mem, although no one asked for transactions in progress. Nothing of it was sent before, so it means
- * nothing.
+ * Postgres 18 sends "stream abort" for a savepoint when its transaction outgrew logical_decoding_work_mem and was rolled back.
+ * It does so for any table, and although the streamer asks for no transactions in progress. Nothing of the transaction was sent
+ * before, so the streamer must ignore the message.
  */
-test('a large transaction on another table that is rolled back, with a savepoint in it, does not stop the stream', async () => {
+test('the streamer keeps streaming when a large transaction with a savepoint on another table is rolled back', async () => {
   await using outbox = await Outbox.create();
   await outbox.postgres.query(`ALTER DATABASE ${outbox.slot} SET logical_decoding_work_mem = '64kB'`);
   await outbox.postgres.query('CREATE TABLE other (n int, text text)');
@@ -16,7 +16,7 @@ test('a large transaction on another table that is rolled back, with a savepoint
     await client.query(query);
   client.release();
   await outbox.fill(5);
-  // it is decoded only now, when the outcome is known: whoever is behind sees it so
+  // Postgres decodes the transaction only now, when its outcome is known, as for a streamer that is behind
   const streamer = outbox.stream();
   await outbox.untilDelivered(5);
   expect(streamer.logs.filter(({ err }) => err !== undefined)).toEqual([]);

@@ -4,7 +4,7 @@ import { COMMANDS } from '../../src/streamer/commands/table.ts';
 import { SETTINGS } from '../../src/streamer/settings.ts';
 import { command } from '../support/command.ts';
 
-/** Nothing here is asked of a database. */
+/** No test here reaches a database. */
 const NOWHERE = {
   databaseUrl: 'postgres://someone:canary@127.0.0.1:9/none?sslmode=require&password=canary',
   clickhouseUrl: 'http://someone:canary@127.0.0.1:9/none',
@@ -15,7 +15,7 @@ async function cli(args: string[], environment: Record<string, string> = {}) {
   return command(NOWHERE, args, environment).done;
 }
 
-test('--help lists every command; each says how it is used, with examples and exit codes', async () => {
+test('--help lists every command, and each command’s --help shows its usage, exit codes and examples', async () => {
   const general = await cli(['--help']);
   expect(general).toMatchObject({ code: 0, stderr: '' });
   const helps = await Promise.all(
@@ -30,7 +30,7 @@ test('--help lists every command; each says how it is used, with examples and ex
   }
 });
 
-test('wrong usage: named on stderr, exit code 2', async () => {
+test('the CLI names wrong usage on stderr and exits with 2', async () => {
   const [none, typo, far, option, argument] = await Promise.all([
     cli([]),
     cli(['stauts']),
@@ -46,14 +46,14 @@ test('wrong usage: named on stderr, exit code 2', async () => {
   expect(argument).toMatchObject({ code: 2, stderr: expect.stringContaining('"all"') });
 });
 
-test('--version is the package’s', async () => {
+test('--version prints the version of the package', async () => {
   const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string;
   };
   expect(await cli(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' });
 });
 
-test('config: every setting, its value and where it comes from, without secrets', async () => {
+test('`config` prints every setting with its value and source, and hides secrets', async () => {
   const given = { OUTBOX_FLUSH_INTERVAL_MS: '250' };
   const [table, document] = await Promise.all([cli(['config'], given), cli(['config', '--json'], given)]);
   expect(document.code).toBe(0);
@@ -70,7 +70,7 @@ test('config: every setting, its value and where it comes from, without secrets'
     for (const hidden of ['canary', '\u001B']) expect(stdout).not.toContain(hidden);
 });
 
-test('an invalid configuration: all problems, on stderr and as JSON, exit code 2', async () => {
+test('`config`, `doctor` and `status` report every configuration problem, on stderr and as JSON, and exit with 2', async () => {
   const wrong = { DATABASE_URL: '', OUTBOX_BATCH_MAX_ROWS: 'many', OUTBOX_SLOTT: 'canary' };
   for (const name of ['config', 'doctor', 'status']) {
     const { code, stdout, stderr } = await cli([name, '--json'], wrong);

@@ -6,7 +6,7 @@ import { eventually } from '../support/wait.ts';
 
 const COUNT = 500;
 
-/** A streamer that speaks to ClickHouse through a proxy, attached and ready to insert; events not yet emitted. */
+/** Starts a streamer that reaches ClickHouse through a proxy. It is attached and ready to insert; the test's events come later. */
 async function begin(
   outbox: Outbox,
   environment: Record<string, string> = {},
@@ -15,7 +15,7 @@ async function begin(
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
   const streamer = outbox.stream({ CLICKHOUSE_URL: url, ...environment });
   await streamer.attached();
-  // a first event: the target is checked, and the connection to ClickHouse is open
+  // after a first event the streamer has checked the table, and its connection to ClickHouse is open
   await outbox.fill(1, 'test.first');
   await outbox.untilDelivered(1);
   await eventually('the first event is settled', async () => (await outbox.ledger())['pending_token'] === null);
@@ -26,7 +26,7 @@ async function pendingToken(outbox: Outbox): Promise<string> {
   return eventually('an intent', async () => (await outbox.ledger())['pending_token']);
 }
 
-/** A successor delivers what is left; every event stands in the table and in the view exactly once. */
+/** A successor delivers the rest; then the table and the view have every event exactly once. */
 async function expectExactlyOnce(outbox: Outbox, count = COUNT): Promise<void> {
   const successor = outbox.stream();
   await outbox.untilDelivered(count + 1);
@@ -47,7 +47,7 @@ async function expectExactlyOnce(outbox: Outbox, count = COUNT): Promise<void> {
   for (const row of rows) expect(texts.get(row.event_id)).toBe(row.event_context);
 }
 
-test('SIGKILL after the intent, before the insert (invariants 3 and 4)', async () => {
+test('the streamer delivers each event once after SIGKILL between intent and insert (invariants 3 and 4)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await begin(outbox);
   proxy.holdRequests();
@@ -60,7 +60,7 @@ test('SIGKILL after the intent, before the insert (invariants 3 and 4)', async (
   await expectExactlyOnce(outbox);
 });
 
-test('SIGKILL in the middle of an insert (invariants 3 and 4)', async () => {
+test('the streamer delivers each event once after SIGKILL in the middle of an insert (invariants 3 and 4)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await begin(outbox);
   proxy.holdRequests(20_000);
@@ -73,7 +73,7 @@ test('SIGKILL in the middle of an insert (invariants 3 and 4)', async () => {
   await expectExactlyOnce(outbox);
 });
 
-test('SIGKILL after the insert, before its answer: nothing is settled or acknowledged (invariants 2 and 4)', async () => {
+test('the streamer acknowledges nothing before the insert’s answer, and delivers once after SIGKILL (invariants 2 and 4)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await begin(outbox);
   proxy.holdAnswers();
@@ -89,7 +89,7 @@ test('SIGKILL after the insert, before its answer: nothing is settled or acknowl
   await expectExactlyOnce(outbox);
 });
 
-test('SIGKILL after the settle, before Postgres knows: the ledger alone prevents doubles', async () => {
+test('the ledger alone prevents duplicates after SIGKILL between settle and acknowledgement', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
   const { proxy: sink, streamer: first } = await begin(outbox);
@@ -108,10 +108,10 @@ test('SIGKILL after the settle, before Postgres knows: the ledger alone prevents
   await expectExactlyOnce(outbox);
 });
 
-test('answers that are lost again and again: the same insert, once (invariant 4)', async () => {
+test('the streamer repeats an unanswered insert under one token, and its events arrive once (invariant 4)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await begin(outbox);
-  // questions are answered, inserts are not
+  // the proxy passes the answers to queries, and holds those to inserts
   proxy.holdAnswers(20_000);
   proxy.cut();
   let passed = proxy.requestBytes;
@@ -135,10 +135,10 @@ test('answers that are lost again and again: the same insert, once (invariant 4)
   await expectExactlyOnce(outbox);
 });
 
-test('two batches inside one transaction, killed between them: the acknowledgement waits for the commit (invariant 2)', async () => {
+test('the streamer acknowledges no part of a transaction that SIGKILL interrupts between two batches (invariant 2)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await begin(outbox, { OUTBOX_BATCH_MAX_ROWS: '200' });
-  // the first of three inserts passes, the second one sticks
+  // the proxy passes the first of three inserts and holds the second
   proxy.holdRequests(45_000);
   const start = await outbox.walEnd();
   await outbox.fill(COUNT);

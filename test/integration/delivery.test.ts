@@ -4,7 +4,7 @@ import { startPostgres } from '../../src/embedded/postgres.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
-test('what is committed arrives, what is rolled back does not (invariant 1)', async () => {
+test('the streamer delivers what is committed and nothing that is rolled back (invariant 1)', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -26,7 +26,7 @@ test('what is committed arrives, what is rolled back does not (invariant 1)', as
   expect(rows.map((row) => row.event_id)).toEqual(ids);
 });
 
-test('every field arrives as it was emitted', async () => {
+test('the streamer delivers every field as emitEvent received it', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -87,7 +87,7 @@ const ODD_CONTEXTS = [
   `{"long":"${'x'.repeat(1_000_000)}"}`,
 ];
 
-test('contexts that ClickHouse’s JSON cannot hold keep their text, byte for byte (invariant 7)', async () => {
+test('the streamer delivers the exact text of contexts that ClickHouse’s JSON type cannot hold (invariant 7)', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -106,7 +106,7 @@ test('contexts that ClickHouse’s JSON cannot hold keep their text, byte for by
   expect(rows.slice(0, 2).map(({ json }) => json)).toEqual(['{}', '{}']);
 });
 
-test('dates beyond DateTime64 are clamped, and said', async () => {
+test('the streamer clamps dates beyond DateTime64 and logs that it did', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -134,7 +134,7 @@ test('dates beyond DateTime64 are clamped, and said', async () => {
   expect(rows.map(({ date }) => date)).toEqual([last, first, first, last, first, last]);
 });
 
-test('rows put straight into a partition, and rows with columns of the user’s own, arrive too', async () => {
+test('the streamer delivers rows inserted straight into a partition, and rows with a column that the user added', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -151,7 +151,7 @@ test('rows put straight into a partition, and rows with columns of the user’s 
   expect(rows.map(({ type }) => type)).toEqual(['partition', 'column']);
 });
 
-test('a clean stop delivers, settles and acknowledges what is buffered; the next start goes on behind it (invariant 2)', async () => {
+test('the streamer delivers, settles and acknowledges its buffer on SIGTERM; the next one continues there (invariant 2)', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream({ OUTBOX_FLUSH_INTERVAL_MS: '60000' });
   await streamer.attached();
@@ -159,7 +159,7 @@ test('a clean stop delivers, settles and acknowledges what is buffered; the next
   await outbox.fill(1);
   const end = await outbox.walEnd();
   await outbox.fill(1000, 'test.next');
-  // the batch waits a minute for company; the stop comes while the streamer reads, and delivers what it has read
+  // the flush interval holds the batch for a minute; the stop comes while the streamer reads, and it delivers what it has read
   await eventually('all is sent', async () => outbox.sent(end));
   expect(await streamer.stop()).toBe(0);
   const { pending_token: pending, delivered_lsn: delivered } = await outbox.ledger();
@@ -175,11 +175,11 @@ test('a clean stop delivers, settles and acknowledges what is buffered; the next
   expect(await outbox.delivered()).toEqual({ rows: 1001, events: 1001 });
 });
 
-test('a second signal ends the streamer at once', async () => {
+test('the streamer exits at once on a second SIGTERM', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
-  // a frozen ledger row: the stop has to wait for it
+  // this lock freezes the ledger row, so the stop has to wait for it
   const client = await outbox.postgres.connect();
   await client.query('BEGIN; SELECT FROM outbox.stream FOR UPDATE');
   await outbox.fill(1);
@@ -191,8 +191,8 @@ test('a second signal ends the streamer at once', async () => {
   client.release();
 });
 
-test('an idle outbox retains no WAL of other tables (invariant 2)', async () => {
-  // the WAL of other tests would be in it
+test('the streamer acknowledges WAL of other tables while the outbox is idle (invariant 2)', async () => {
+  // the shared server also writes the WAL of other tests
   await using postgres = await startPostgres();
   await using outbox = await Outbox.create({ postgresUrl: postgres.url });
   const streamer = outbox.stream();
@@ -203,7 +203,7 @@ test('an idle outbox retains no WAL of other tables (invariant 2)', async () => 
   await outbox.postgres.query('INSERT INTO busy SELECT 1');
   const soon = await outbox.walEnd();
   await eventually('the streamer follows', async () => outbox.applied(soon));
-  // without writing the ledger for so little, because its own WAL would wake it again
+  // the streamer does not write the ledger for so little: the WAL of that write would wake it again
   expect(await outbox.ledger()).toEqual(before);
   await outbox.postgres.query('INSERT INTO busy SELECT generate_series(1, 100000)');
   const { rows } = await outbox.postgres.query('SELECT pg_current_wal_lsn() - 2097152 AS lsn');

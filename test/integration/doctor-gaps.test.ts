@@ -7,7 +7,7 @@ import { Outbox, withDatabase } from '../support/outbox.ts';
 import { ask, startStandby } from '../support/standby-server.ts';
 import { eventually } from '../support/wait.ts';
 
-// repairs wait for inserts that may be under way, so all of it at once
+// a repair waits for inserts that may be under way, so these tests run concurrently
 
 test.concurrent.for<readonly [id: string, code: string, statement: string]>([
   ['postgres.publication', 'OUTBOX_PUBLICATION_MISSING', 'DROP PUBLICATION outbox'],
@@ -22,7 +22,7 @@ test.concurrent.for<readonly [id: string, code: string, statement: string]>([
     'OUTBOX_SLOT_CHANGED',
     'SELECT pg_replication_slot_advance($1, pg_current_wal_lsn()) FROM (SELECT pg_logical_emit_message(true, $1, $1)) AS more',
   ],
-])('a gap in the stream: %s with %s, and gone after its fix', async ([id, code, statement]) => {
+])('`doctor` reports a gap as %s with %s, until its fix is applied', async ([id, code, statement]) => {
   await using own = await Outbox.create();
   const look = async (): Promise<Finding | undefined> =>
     findingOf(
@@ -36,7 +36,7 @@ test.concurrent.for<readonly [id: string, code: string, statement: string]>([
   expect(await look()).toBeUndefined();
 });
 
-test.concurrent('failover: what the slot, the primary and the standby lack is said until it is there', async () => {
+test.concurrent('`doctor` names what slot, primary and standby lack for a failover, until it is there', async () => {
   await using postgres = await startPostgres();
   await using own = await Outbox.create({ postgresUrl: postgres.url });
   const on = { CLICKHOUSE_URL: own.clickhouseUrl, OUTBOX_SLOT: own.slot, OUTBOX_SLOT_FAILOVER: 'on' };

@@ -49,7 +49,7 @@ function loginTo(url: string, username: string): string {
   return Object.assign(new URL(url), { username, password: PASSWORD }).href;
 }
 
-/** With the least privileges that a streamer has, unless others are named. */
+/** What `doctor` finds with a streamer's least privileges, unless the test names others. */
 async function look({ user = 'least', ...environment }: Record<string, string> = {}): Promise<Finding[]> {
   return examine({
     DATABASE_URL: loginTo(outbox.databaseUrl, 'outbox_streamer'),
@@ -59,7 +59,7 @@ async function look({ user = 'least', ...environment }: Record<string, string> =
   });
 }
 
-test('before the first start: an empty outbox is made by the fixes that are named', async () => {
+test('`doctor` names what an empty outbox lacks before the first start, and its fix creates it', async () => {
   await using bare = await Outbox.create({ migrated: false });
   const { code, stdout } = await command(bare, ['doctor', '--json']).done;
   expect(code).toBe(1);
@@ -78,7 +78,7 @@ test('before the first start: an empty outbox is made by the fixes that are name
   expect(again.stdout).not.toContain('\u001B');
 });
 
-test('a sound set-up, with the least privileges: no finding', async () => {
+test('`doctor` finds nothing wrong with a sound set-up under the least privileges', async () => {
   const streamer = outbox.stream();
   await outbox.fill(3);
   await outbox.untilDelivered(3);
@@ -108,7 +108,7 @@ test.for<readonly [id: string, statement: string]>([
   ['postgres.durability', 'ALTER SYSTEM SET fsync = off'],
   ['postgres.idle_slot_timeout', "ALTER SYSTEM SET idle_replication_slot_timeout = '1h'"],
   ['postgres.synchronous_standbys', "ALTER SYSTEM SET synchronous_standby_names = '*'"],
-])('Postgres: %s after %s, and gone after its fix', async ([id, statement]) => {
+])('`doctor` reports %s after %s, until its fix is applied', async ([id, statement]) => {
   await outbox.postgres.query(statement);
   await outbox.postgres.query('SELECT pg_reload_conf()');
   const finding = await eventually(id, async () => findingOf(await look(), id));
@@ -118,7 +118,7 @@ test.for<readonly [id: string, statement: string]>([
   await eventually(`${id} is gone`, async () => findingOf(await look(), id) === undefined);
 });
 
-test('Postgres: the next bucket of the ring still holds old events, and is empty after its fix', async () => {
+test('`doctor` reports old events in the ring’s next bucket, until `retention` removes them', async () => {
   const streamer = outbox.stream({ OUTBOX_RETENTION_DAYS: '0' });
   await streamer.attached();
   await outbox.postgres.query(
@@ -142,9 +142,9 @@ test.for<readonly [id: string, statement: string]>([
   ['clickhouse.table', "ALTER TABLE events MODIFY COLUMN delivered_at DateTime('UTC')"],
   ['clickhouse.table', 'ALTER TABLE events MODIFY COLUMN metadata_version UInt16'],
   ['clickhouse.table', 'DROP TABLE events SYNC'],
-])('ClickHouse: %s after %s, and gone after its fix', async ([id, statement]) => {
+])('`doctor` reports %s after %s, until its fix is applied', async ([id, statement]) => {
   await outbox.clickhouse.command({ query: statement });
-  // a user who may see everything, as a view's target is not granted to the least
+  // an administrator, because the least privileges do not cover a view's target
   const environment = { CLICKHOUSE_URL: outbox.clickhouseUrl };
   const finding = findingOf(await look(environment), id);
   expect(finding?.why).not.toBe('');
@@ -154,7 +154,7 @@ test.for<readonly [id: string, statement: string]>([
   expect(left.filter((other) => other.id.startsWith('clickhouse.'))).toEqual([]);
 });
 
-test('views into tables, too many parts, missing grants: said by name', async () => {
+test('`doctor` names views that may count twice, too many parts and missing grants', async () => {
   const environment = { CLICKHOUSE_URL: outbox.clickhouseUrl };
   const run = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
   await run('CREATE TABLE `to tal` (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple()');
@@ -192,7 +192,7 @@ test('views into tables, too many parts, missing grants: said by name', async ()
   });
 });
 
-test('no streamer, events in quarantine, a slot that runs out: what an operator does about each works', async () => {
+test('`doctor` reports quarantined events, a missing streamer and an endangered slot, until each is fixed', async () => {
   const constraint = async (what: string): Promise<unknown> =>
     outbox.clickhouse.command({ query: `ALTER TABLE events ${what}` });
   await constraint("ADD CONSTRAINT good CHECK event_type != 'bad'");
@@ -221,7 +221,7 @@ test('no streamer, events in quarantine, a slot that runs out: what an operator 
   await eventually('it streams', async () => findingOf(await look(), 'postgres.streamer') === undefined);
 });
 
-test('one database away: the other is looked at; what nobody should know is not printed', async () => {
+test('`doctor` examines one database when the other cannot be reached, and prints no password', async () => {
   const url = 'http://someone:canary@127.0.0.1:9/none';
   const { code, stdout, stderr } = await command(outbox, ['doctor', '--json'], {
     CLICKHOUSE_URL: url,

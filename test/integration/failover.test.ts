@@ -7,13 +7,13 @@ import { Proxy } from '../support/proxy.ts';
 import { ask, diskSnapshot, promote, STANDBY, startCopy, startStandby } from '../support/standby-server.ts';
 import { eventually } from '../support/wait.ts';
 
-/** Short, because after a failover the longest life of an insert is waited for. */
+/** Short, because after a failover the streamer waits for the longest life of an insert. */
 const INSERTS = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
 
 interface Comparison {
   /** Events of outbox.event. */
   readonly events: number;
-  /** Those of them that ClickHouse has not exactly once. */
+  /** Those of them that ClickHouse lacks, or has more than once. */
   readonly wrong: string[];
   /** Events in ClickHouse whose transactions Postgres has lost. */
   readonly extra: number;
@@ -21,7 +21,7 @@ interface Comparison {
   readonly reused: number;
 }
 
-/** Waits until all that is in WAL is delivered, then compares both sides event by event. */
+/** Waits until the streamer has delivered all of WAL, then compares both sides event by event. */
 async function compare(outbox: Outbox): Promise<Comparison> {
   const end = await outbox.walEnd();
   await eventually('all is delivered', async () => outbox.applied(end), 90_000);
@@ -39,7 +39,7 @@ async function compare(outbox: Outbox): Promise<Comparison> {
   return { events: rows.length, wrong, extra, reused: positions!.n };
 }
 
-/** Emits event after event until it is stopped, whatever becomes of the server; says which ones were confirmed. */
+/** Emits event after event until it is stopped, whatever happens to the server. Records which ones Postgres confirmed. */
 class Producer {
   readonly confirmed: string[] = [];
   #stopped = false;
@@ -82,7 +82,7 @@ interface Setup extends AsyncDisposable {
   readonly standby: EmbeddedPostgres;
   /** The name that applications and streamer know. */
   readonly name: Proxy;
-  /** What the standby reaches its primary by. */
+  /** The standby reaches its primary through it. */
   readonly wal: Proxy;
   /** Promotes the standby and lets the name follow. */
   readonly failOver: () => Promise<void>;
@@ -113,7 +113,7 @@ async function setUp({ failover = true } = {}): Promise<Setup> {
   };
 }
 
-/** The standby has a copy of the slot that a failover keeps. */
+/** Waits until the standby has a copy of the slot that survives a failover. */
 async function untilSynced(standby: EmbeddedPostgres, slot: string): Promise<void> {
   await eventually(
     'the slot is synchronised',
@@ -139,9 +139,9 @@ async function untilReplayed(standby: EmbeddedPostgres, lsn: string): Promise<vo
 }
 
 test.concurrent.each([
-  { title: 'nothing is lost where commits and slot wait for the standby', waits: true },
-  { title: 'what Postgres loses stands in ClickHouse, where nothing waits for the standby', waits: false },
-])('SIGKILL of the primary under load, a standby is promoted: $title', { timeout: 240_000 }, async ({ waits }) => {
+  { title: 'the streamer loses nothing where commits and slot wait for the standby', waits: true },
+  { title: 'ClickHouse keeps what Postgres loses where nothing waits for the standby', waits: false },
+])('after SIGKILL of the primary under load, $title', { timeout: 240_000 }, async ({ waits }) => {
   await using setup = await setUp();
   const { outbox, primary, standby, wal, failOver } = setup;
   if (waits) {
@@ -155,7 +155,7 @@ test.concurrent.each([
   const producers = [new Producer(outbox.databaseUrl), new Producer(outbox.databaseUrl)];
   await outbox.untilDelivered(200);
   await untilSynced(standby, outbox.slot);
-  // the standby falls behind; where it is waited for, nobody gets ahead of it, also not the ledger
+  // the standby falls behind; where Postgres waits for it, nothing gets ahead of it, not even the ledger
   if (!waits) {
     wal.holdAnswers();
     const held = await outbox.walEnd();
@@ -190,10 +190,10 @@ test.concurrent.each([
 });
 
 test.concurrent.each([
-  { title: 'it knows nothing of the insert', pendingKnown: false },
-  { title: 'it knows the insert as pending', pendingKnown: true },
+  { title: 'knows nothing of the insert', pendingKnown: false },
+  { title: 'has the insert as pending', pendingKnown: true },
 ])(
-  'the ledger of the new primary is older than what was delivered: $title',
+  'the streamer delivers each event once when the new primary’s ledger is old and $title',
   { timeout: 240_000 },
   async ({ pendingKnown }) => {
     await using setup = await setUp();
@@ -230,7 +230,7 @@ test.concurrent.each([
 );
 
 test.concurrent(
-  'DATABASE_URL names a standby: said, and it streams when the standby is promoted',
+  'the streamer reports that DATABASE_URL names a standby, and streams once it is promoted',
   { timeout: 240_000 },
   async () => {
     await using setup = await setUp();
@@ -259,7 +259,7 @@ test.concurrent(
   },
 );
 
-test.concurrent('a standby without the slot is promoted: loud, and the slot is not made again (invariant 8)', async () => {
+test.concurrent('the streamer reports a slot that a failover lost, and neither it nor `migrate` creates it (invariant 8)', async () => {
   await using setup = await setUp({ failover: false });
   const { outbox, primary, standby, failOver } = setup;
   const streamer = outbox.stream(INSERTS);
@@ -272,7 +272,7 @@ test.concurrent('a standby without the slot is promoted: loud, and the slot is n
   await streamer.failure('OUTBOX_SLOT_MISSING');
   await expect(outbox.migrate()).rejects.toMatchObject({ code: 'OUTBOX_SLOT_MISSING' });
   expect(await ask(standby.url, 'SELECT FROM pg_replication_slots')).toEqual([]);
-  // whoever makes it by hand, without a look at what is missing, is told
+  // the streamer reports a slot that an operator creates by hand, without checking what is missing
   await outbox.fill(10, 'test.skipped');
   await outbox.postgres.query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", [outbox.slot]);
   await streamer.failure('OUTBOX_SLOT_CHANGED');
@@ -281,7 +281,7 @@ test.concurrent('a standby without the slot is promoted: loud, and the slot is n
   expect(await outbox.delivered()).toEqual({ rows: 10, events: 10 });
 });
 
-test.concurrent('a base backup is restored: loud; a slot made by hand does not pass for the old one (invariant 8)', async () => {
+test.concurrent('the streamer reports the missing slot of a restored backup, and rejects one created by hand (invariant 8)', async () => {
   await using primary = await startPostgres();
   const { proxy: name, url } = await Proxy.to(new URL(primary.url));
   await using outbox = await Outbox.create({ postgresUrl: url });
@@ -302,7 +302,7 @@ test.concurrent('a base backup is restored: loud; a slot made by hand does not p
 });
 
 test.concurrent(
-  'a disk is set back on the same timeline: events at positions used before are delivered once',
+  'the streamer delivers events at reused positions once when a disk is set back on the same timeline',
   { timeout: 240_000 },
   async () => {
     await using primary = await startPostgres();
@@ -324,7 +324,7 @@ test.concurrent(
     await Promise.all([primary.kill(), streamer.kill()]);
     await snapshot.putBack();
     await primary.start();
-    // before a streamer writes to the ledger, so that WAL grows as it did
+    // before a streamer writes to the ledger, so that the events get the same positions again
     await fillOneByOne(100);
     streamer = outbox.stream(INSERTS);
     await streamer.failure('OUTBOX_LEDGER_BEHIND');
@@ -337,7 +337,7 @@ test.concurrent(
 );
 
 test.concurrent(
-  'a restore to a point in time, with the slot on the disk: a new timeline, read back',
+  'the streamer reports the new timeline of a point-in-time restore, and delivers each event once',
   { timeout: 240_000 },
   async () => {
     await using primary = await startPostgres({
@@ -356,7 +356,7 @@ test.concurrent(
     const target = await outbox.walEnd();
     await outbox.fill(50, 'test.undone');
     await outbox.untilDelivered(161);
-    // a fast stop archives what is left
+    // the fast stop archives the rest of WAL
     await outbox.postgres.query('SELECT pg_switch_wal()');
     await primary.stop();
     await snapshot.putBack();

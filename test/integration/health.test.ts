@@ -8,12 +8,12 @@ import { Proxy } from '../support/proxy.ts';
 import type { Streamer } from '../support/streamer.ts';
 import { eventually } from '../support/wait.ts';
 
-// the tests wait for faults to be noticed, and need nothing of each other
+// each test waits until the streamer notices a fault, so they run concurrently
 
 interface Served {
   readonly streamer: Streamer;
   readonly port: number;
-  /** Waits until `/readyz` is `ready`, or is not for this reason. */
+  /** Waits until `/readyz` is ready (`'ready'`), or gives this code as a reason why it is not. */
   readonly says: (code: string) => Promise<ReadinessReport>;
 }
 
@@ -34,7 +34,7 @@ async function serve(outbox: Outbox, environment: Record<string, string> = {}): 
   return { streamer, port, says };
 }
 
-test.concurrent('half-open to Postgres: not ready within seconds, and ready again by itself', async () => {
+test.concurrent('`/readyz` reports a half-open connection to Postgres within seconds, and is ready again by itself', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
   const { says, port } = await serve(outbox, { DATABASE_URL: url });
@@ -52,7 +52,7 @@ test.concurrent('half-open to Postgres: not ready within seconds, and ready agai
   await proxy.close();
 });
 
-test.concurrent('half-open to ClickHouse, while nothing is to be delivered: not ready within seconds, and ready again', async () => {
+test.concurrent('`/readyz` reports a half-open connection to ClickHouse within seconds while no event waits, and is ready again', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
   const { says } = await serve(outbox, { CLICKHOUSE_URL: url });
@@ -65,12 +65,12 @@ test.concurrent('half-open to ClickHouse, while nothing is to be delivered: not 
   await proxy.close();
 });
 
-test.concurrent('ClickHouse answers questions but not the insert, and WAL piles up: stalled and late', async () => {
+test.concurrent('`/readyz` reports late and stalled events when ClickHouse answers queries but not the insert', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
   const { says } = await serve(outbox, { CLICKHOUSE_URL: url, OUTBOX_READY_MAX_LAG_MS: '3000' });
   await says('ready');
-  // only an insert says so much on one connection
+  // only an insert sends so many bytes on one connection
   proxy.holdAnswers(1_000_000);
   await outbox.postgres.query(
     `INSERT INTO outbox.event (event_type, event_context) SELECT 'large', json_build_object('text', (SELECT string_agg(md5(random()::text || n || m), '') FROM generate_series(1, 100) m)) FROM generate_series(1, 1500) n`,
@@ -81,16 +81,16 @@ test.concurrent('ClickHouse answers questions but not the insert, and WAL piles 
   const { reasons } = await says('OUTBOX_FLOW_STALLED');
   expect(reasons.map(({ code }) => code)).not.toContain('OUTBOX_CH_UNREACHABLE');
   proxy.release();
-  // other databases of the server write WAL as well: what is left of the lag is theirs
+  // other databases of the server write WAL as well, so the lag need not be zero
   await says('ready');
   expect(await outbox.delivered()).toEqual({ rows: 1500, events: 1500 });
   await proxy.close();
 });
 
-test.concurrent('an insert that waits to be looked for is a stall as well', async () => {
+test.concurrent('`/readyz` reports a stall while the streamer waits for earlier inserts to end', async () => {
   await using outbox = await Outbox.create();
   await outbox.fill(1);
-  // as after a failover: an earlier insert may be under way for longer than a minute
+  // as after a failover: for more than a minute, an earlier insert may be under way
   await outbox.postgres.query('UPDATE outbox.stream SET read_back_below = pg_current_wal_lsn() WHERE slot_name = $1', [
     outbox.slot,
   ]);
@@ -98,7 +98,7 @@ test.concurrent('an insert that waits to be looked for is a stall as well', asyn
   expect(await says('OUTBOX_FLOW_STALLED')).toMatchObject({ ready: false, state: 'streaming' });
 });
 
-test.concurrent('a table that would double events is said before the next event, and when it is mended', async () => {
+test.concurrent('`/readyz` reports a table that would duplicate events, before the next event and until it is fixed', async () => {
   await using outbox = await Outbox.create();
   const { says } = await serve(outbox);
   await says('ready');
@@ -112,7 +112,7 @@ test.concurrent('a table that would double events is said before the next event,
   await says('ready');
 });
 
-test.concurrent('while nobody streams, the slot is watched: each session looks before it fails', async () => {
+test.concurrent('`/readyz` reports the slot and its growing lag while no session can stream', async () => {
   await using outbox = await Outbox.create();
   await outbox.postgres.query('DROP PUBLICATION outbox');
   const { says } = await serve(outbox, { OUTBOX_RETRY_MAX_MS: '200' });
@@ -125,9 +125,9 @@ test.concurrent('while nobody streams, the slot is watched: each session looks b
   });
 });
 
-test.concurrent('a lost slot is named until it is repaired', async () => {
+test.concurrent('`/readyz` reports a lost slot, until `repair` has replaced it', async () => {
   await using outbox = await Outbox.create();
-  // a repair waits for inserts that may be under way
+  // `repair` waits for inserts that may be under way
   const quick = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
   const { port, says } = await serve(outbox, quick);
   await says('ready');
@@ -144,13 +144,13 @@ test.concurrent('a lost slot is named until it is repaired', async () => {
   await outbox.fill(3);
   expect(await says('OUTBOX_SLOT_MISSING')).toMatchObject({ ready: false, state: 'not streaming' });
   expect(await command(outbox, ['repair'], quick).done).toMatchObject({ code: 0 });
-  // while the repair still holds the slot, it stands by
+  // the streamer stands by while `repair` still holds the slot
   await eventually('it streams', async () => (await askHealth(port))?.state === 'streaming');
   expect(await says('ready')).toMatchObject({ state: 'streaming', reasons: [] });
   expect(await outbox.delivered()).toEqual({ rows: 3, events: 3 });
 });
 
-test.concurrent('a standby is ready, but not where it could not deliver; it takes over', async () => {
+test.concurrent('`/readyz` of a standby is ready while it could deliver, and after it has taken over', async () => {
   await using outbox = await Outbox.create();
   const holder = await serve(outbox);
   await holder.says('ready');
@@ -168,7 +168,7 @@ test.concurrent('a standby is ready, but not where it could not deliver; it take
   await proxy.close();
 });
 
-test.concurrent('healthcheck needs the port alone', async () => {
+test.concurrent('`healthcheck` reports readiness with OUTBOX_HEALTH_PORT alone', async () => {
   await using outbox = await Outbox.create();
   const { says, port, streamer } = await serve(outbox);
   const without = { DATABASE_URL: '', CLICKHOUSE_URL: '' };

@@ -16,7 +16,7 @@ async function arrived(outbox: Outbox): Promise<Row[]> {
   );
 }
 
-/** Stored, or the SQLSTATE. */
+/** Returns `stored`, or the SQLSTATE with which Postgres rejects it. */
 async function insert(outbox: Outbox, text: string): Promise<string> {
   try {
     await outbox.postgres.query("INSERT INTO outbox.event (event_type, event_context) VALUES ('shape', $1)", [text]);
@@ -26,11 +26,11 @@ async function insert(outbox: Outbox, text: string): Promise<string> {
   }
 }
 
-test('every JSON text that Postgres takes arrives byte for byte, once; what it refuses disturbs nothing (invariant 7)', async () => {
+test('the streamer delivers each JSON text that Postgres accepts once, byte for byte, among rejected ones (invariant 7)', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
-  // good and bad ones by turns, each in a transaction of its own
+  // rejected and accepted ones in turn, each in a transaction of its own
   for (let i = 0; i < Math.max(ACCEPTED.length, REFUSED.length); i++) {
     for (const { text, sqlState = 'stored' } of [REFUSED[i], ACCEPTED[i]].filter((shape) => shape !== undefined))
       expect([text.slice(0, 50), await insert(outbox, text)]).toEqual([text.slice(0, 50), sqlState]);
@@ -39,7 +39,7 @@ test('every JSON text that Postgres takes arrives byte for byte, once; what it r
   expect(await streamer.stop()).toBe(0);
   const rows = await arrived(outbox);
   expect(rows.map(({ text }) => text)).toEqual(ACCEPTED.map(({ text }) => text));
-  // typed as an object, whatever it was; what the type refuses is the empty one
+  // the typed column always holds an object; it is empty where the JSON type rejects the context
   for (const { typed } of rows) expect(typed).toMatch(/^\{/);
   expect(rows.map(({ typed }) => typed)).toEqual(ACCEPTED.map(({ typed }, i) => typed ?? rows[i]!.typed));
 });
@@ -51,7 +51,7 @@ function emittable(): object[] {
   );
 }
 
-test('emitted, they arrive as JSON.stringify writes them; what JSON cannot say is refused before any SQL', async () => {
+test('emitEvent sends contexts as JSON.stringify writes them, and rejects infinities and deep nesting before any SQL', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -73,7 +73,7 @@ test('emitted, they arrive as JSON.stringify writes them; what JSON cannot say i
   expect(await streamer.stop()).toBe(0);
   expect((await arrived(outbox)).map(({ text }) => text)).toEqual(emitted);
   expect(emitted.length).toBeGreaterThan(80);
-  // a number beyond a double has become an infinity
+  // JSON.parse makes an infinity of a number beyond a double
   expect(problems.length).toBeGreaterThan(5);
   for (const problem of problems) expect(problem).toMatch(/ is (-?Infinity|nested deeper than 100 levels)$/);
 });

@@ -5,11 +5,11 @@ const WIDE = `{${Array.from({ length: 300 }, (_, i) => `"k${i}":${i}`).join()}}`
 const deep = (open: string, levels: number): string => `{"a":${open.repeat(levels)}1${']'.repeat(levels)}}`;
 
 /**
- * ClickHouse parses the name of an array's type again when the path is not among those with a column of their own, and
- * refuses to beyond 300 nodes: 167, or 306. emitEvent refuses such contexts; raw SQL can put them in, and the table's DEFAULT
- * does not type them.
+ * ClickHouse parses the name of an array's type again when the path has no column of its own. It rejects a name of more than
+ * 300 nodes, with code 167 or 306. emitEvent rejects such contexts. Raw SQL can insert them, and the table's DEFAULT does not
+ * type them.
  */
-test('arrays nested 200 deep beside many other paths do not hold up the stream (invariant 7)', async () => {
+test('the streamer delivers arrays nested 200 deep beside many other paths (invariant 7)', async () => {
   await using outbox = await Outbox.create();
   for (const context of [WIDE, deep('[', 200)])
     await outbox.postgres.query("INSERT INTO outbox.event (event_type, event_context) VALUES ('t', $1)", [context]);
@@ -18,8 +18,8 @@ test('arrays nested 200 deep beside many other paths do not hold up the stream (
   expect(answer.err?.code).toBeUndefined();
 });
 
-/** What cannot be merged piles up as parts, until ClickHouse refuses inserts. */
-test('arrays nested 200 deep among others of the same path can be merged (invariant 7)', async () => {
+/** Parts that ClickHouse cannot merge pile up, until it rejects inserts. */
+test('ClickHouse can merge arrays nested 200 deep with others of the same path (invariant 7)', async () => {
   await using outbox = await Outbox.create();
   const levels = [...Array.from({ length: 40 }, (_, i) => i + 1), 200];
   const streamer = outbox.stream();

@@ -16,13 +16,13 @@ const TEXTS = [
   '𝄞'.repeat(16_383),
 ];
 
-test('types and environments of any text arrive as they are, by SQL and emitted', async () => {
+test('the streamer delivers types and environments of any text unchanged, from raw SQL and from emitEvents', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
   const insert = "INSERT INTO outbox.event (event_type, environment, event_context) VALUES ($1, $2, '{}')";
   for (const text of TEXTS) await outbox.postgres.query(insert, [text, text]);
-  // what the library refuses, SQL may still put in
+  // raw SQL may insert what the library rejects
   await outbox.postgres.query(insert, ['', 'x'.repeat(1_000_000)]);
   const client = await outbox.postgres.connect();
   await client.query('BEGIN');
@@ -64,7 +64,7 @@ const TIMES: readonly (readonly [string, string])[] = [
   ['2024-06-01 00:00:00-15:59:59', '2024-06-01 15:59:59.000000'],
 ];
 
-test('times arrive to the microsecond, whatever the session’s time zone', async () => {
+test('the streamer delivers times to the microsecond in any session time zone, and metadata versions unchanged', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -94,8 +94,8 @@ test('times arrive to the microsecond, whatever the session’s time zone', asyn
   expect(streamer.output).not.toContain('clamped');
 });
 
-/** What stands in traceparent is the caller's: whatever it is, it names no trace that it does not name. */
-test('a traceparent of any text harms nobody', async () => {
+/** The caller chooses the text of traceparent. Only a well-formed one may give the event a trace. */
+test('the streamer delivers events with any text as traceparent, and takes no trace from a malformed one', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   const ids = ['0af7651916cd43dd8448eb211c80319c', 'b7ad6b7169203331'] as const;
@@ -118,7 +118,7 @@ test('a traceparent of any text harms nobody', async () => {
   expect(rows).toEqual([named, none, none, none, none, none, none, named, none]);
 });
 
-test('a database of another encoding: texts arrive in UTF-8', async () => {
+test('the streamer delivers UTF-8 from a database of another encoding', async () => {
   await using outbox = await Outbox.create({
     createOptions: "ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0",
   });
@@ -138,7 +138,7 @@ test('a database of another encoding: texts arrive in UTF-8', async () => {
   ]);
 });
 
-test('a database without an encoding: UTF-8 arrives; bytes that are none stop the stream, which says so', async () => {
+test('the streamer delivers UTF-8 from a SQL_ASCII database, and reports that other bytes stop the stream', async () => {
   await using outbox = await Outbox.create({
     createOptions: "ENCODING 'SQL_ASCII' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0",
   });
@@ -147,7 +147,7 @@ test('a database without an encoding: UTF-8 arrives; bytes that are none stop th
     '{"s":"€"}',
   ]);
   await outbox.untilDelivered(1);
-  // the walsender verifies what it sends, and no streamer can skip it
+  // the walsender validates what it sends, so the streamer cannot skip the row
   await outbox.postgres.query(
     String.raw`SET client_encoding = 'SQL_ASCII'; INSERT INTO outbox.event (event_type, event_context) VALUES (E'canary-\xff', '{}')`,
   );

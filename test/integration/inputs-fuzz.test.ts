@@ -11,7 +11,7 @@ import { eventually } from '../support/wait.ts';
 const XLOG_HEADER_BYTES = 25;
 const EVENTS = 60;
 
-/** What a walsender said from CopyBothResponse on, and where its messages begin. */
+/** What a walsender sent from CopyBothResponse on, and where its messages begin. */
 let recording: Buffer;
 let starts: number[];
 
@@ -65,7 +65,7 @@ function read(stream: Buffer, chunkBytes = 65_536): Outcome {
   }
 }
 
-test('the recording itself is read whole, however it is cut', () => {
+test('the decoder reads the whole recording, however it is cut into chunks', () => {
   for (const chunkBytes of [1, 7, 100, 65_536]) {
     const { rows, thrown } = read(recording, chunkBytes);
     expect(thrown).toBeUndefined();
@@ -96,7 +96,7 @@ const mutation: fc.Arbitrary<Mutation> = fc.oneof(
       (stream) =>
         stream.subarray(0, at(where, stream)),
   ),
-  // cut out, doubled, or put elsewhere
+  // a part is cut out, or inserted elsewhere a second time
   fc.tuple(place, fc.nat({ max: 300 })).map(([where, bytes]): Mutation => (stream) => {
     const from = at(where, stream);
     return Buffer.concat([stream.subarray(0, from), stream.subarray(from + bytes)]);
@@ -123,7 +123,7 @@ const mutation: fc.Arbitrary<Mutation> = fc.oneof(
     }),
 );
 
-test('mutated, it ends as an OutboxError of a known code, or as rows that lie within it', () => {
+test('the decoder turns a mutated recording into a known OutboxError, or into no more bytes than it holds', () => {
   const outcomes = { read: 0, refused: 0 };
   fc.assert(
     fc.property(
@@ -143,7 +143,7 @@ test('mutated, it ends as an OutboxError of a known code, or as rows that lie wi
     ),
     { numRuns: 8000 },
   );
-  // the mutations reach both ends
+  // the mutations lead to both outcomes
   expect(outcomes.refused).toBeGreaterThan(2000);
   expect(outcomes.read).toBeGreaterThan(300);
 });

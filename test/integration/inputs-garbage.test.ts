@@ -5,13 +5,13 @@ import { eventually } from '../support/wait.ts';
 
 const isStream = (requests: string): boolean => requests.includes('START_REPLICATION');
 
-/** Bytes that look like chance and are the same each time. */
+/** Pseudo-random bytes, the same each time. */
 function noise(bytes: number): Buffer {
   let seed = 42;
   return Buffer.from(Array.from({ length: bytes }, () => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) >>> 16));
 }
 
-/** Applied to the first answer that holds an event; then everything passes again. */
+/** The proxy applies each to the first answer that holds an event; then it passes everything again. */
 const FAULTS: readonly (readonly [string, (chunk: Buffer) => Buffer])[] = [
   ['zeros', (chunk) => Buffer.concat([Buffer.alloc(512), chunk])],
   ['ones', (chunk) => Buffer.concat([Buffer.alloc(512, 0xff), chunk])],
@@ -23,7 +23,7 @@ const FAULTS: readonly (readonly [string, (chunk: Buffer) => Buffer])[] = [
   ['a lost first byte', (chunk) => chunk.subarray(1)],
 ];
 
-test('garbage in the stream: the streamer says so, connects again and delivers exactly once (invariants 2 and 4)', async () => {
+test('the streamer reports garbage in the stream, reconnects and delivers each event once (invariants 2 and 4)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
   const streamer = outbox.stream({ DATABASE_URL: url, OUTBOX_RETRY_MAX_MS: '100' });
@@ -51,7 +51,7 @@ test('garbage in the stream: the streamer says so, connects again and delivers e
   expect(await outbox.delivered()).toEqual({ rows: count, events: count });
 });
 
-test('a length that claims more than ever comes: keepalives inside of it are no sign of life (invariant 9)', async () => {
+test('the streamer drops a connection whose message never ends, despite keepalives inside it (invariant 9)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
   const streamer = outbox.stream({ DATABASE_URL: url, OUTBOX_RETRY_MAX_MS: '100' });
@@ -76,13 +76,13 @@ test('a length that claims more than ever comes: keepalives inside of it are no 
 }, 120_000);
 
 const ANSWERS: readonly (readonly [string, Buffer])[] = [
-  ['an authentication of no known kind', Buffer.from('R\0\0\0\u0008\0\0\0\u0063', 'latin1')],
-  ['a row description that ends early', Buffer.from('T\0\0\0\u0006\0\u0003', 'latin1')],
-  ['a type that is none', Buffer.from('\u0001\0\0\0\u0004', 'latin1')],
+  ['an unknown authentication request', Buffer.from('R\0\0\0\u0008\0\0\0\u0063', 'latin1')],
+  ['a truncated row description', Buffer.from('T\0\0\0\u0006\0\u0003', 'latin1')],
+  ['a message of unknown type', Buffer.from('\u0001\0\0\0\u0004', 'latin1')],
   ['zeros', Buffer.alloc(64)],
 ];
 
-test.for(ANSWERS)('garbage among the answers to statements: %s', async ([, garbage]) => {
+test.for(ANSWERS)('the streamer delivers each event once when an answer of Postgres holds %s', async ([, garbage]) => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
   const environment = { DATABASE_URL: url, OUTBOX_RETRY_MAX_MS: '100' };
@@ -96,7 +96,7 @@ test.for(ANSWERS)('garbage among the answers to statements: %s', async ([, garba
   };
   await outbox.fill(20);
   await eventually('all is in ClickHouse', async () => {
-    // of some the driver dies, and the process with it: a supervisor starts it again
+    // some garbage ends the driver, and the process with it; a supervisor restarts it
     if (!streamer.isRunning) streamer = outbox.stream(environment);
     return (await outbox.delivered()).events === 20;
   });

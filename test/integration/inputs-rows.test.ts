@@ -9,7 +9,7 @@ async function types(outbox: Outbox): Promise<string[]> {
   return rows.map(({ type }) => type);
 }
 
-test('however a row came into the table, it arrives', async () => {
+test('the streamer delivers each row in commit order, whichever kind of statement inserted it', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -65,7 +65,7 @@ test('however a row came into the table, it arrives', async () => {
   expect(await types(outbox)).toEqual(expected);
 });
 
-test('COPY, as text and binary: the rows arrive in their order, with their escapes', async () => {
+test('the streamer delivers rows of COPY in order and with their escapes, from text, CSV and binary', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -86,7 +86,7 @@ test('COPY, as text and binary: the rows arrive in their order, with their escap
   expect(arrived).toEqual([...stored.rows, ...stored.rows, ...stored.rows]);
 });
 
-test('many subtransactions, some undone, within a transaction that is decoded from disk (invariant 1)', async () => {
+test('the streamer delivers exactly the subtransactions that a large transaction has kept (invariant 1)', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream({ OUTBOX_BATCH_MAX_ROWS: '97' });
   await streamer.attached();
@@ -115,7 +115,7 @@ test('many subtransactions, some undone, within a transaction that is decoded fr
   expect(await types(outbox)).toEqual(expected);
 });
 
-test('prepared transactions: committed ones arrive, also over restarts, rolled back ones do not (invariant 1)', async () => {
+test('the streamer delivers prepared transactions once they commit, also after a restart, and no others (invariant 1)', async () => {
   await using postgres = await startPostgres({ settings: { max_prepared_transactions: 5 } });
   await using outbox = await Outbox.create({ postgresUrl: postgres.url });
   const first = outbox.stream();
@@ -143,7 +143,7 @@ test('prepared transactions: committed ones arrive, also over restarts, rolled b
   expect(await types(outbox)).toEqual(['between', 'kept', 'kept', 'kept later', 'kept later']);
 });
 
-test('rows put into a detached partition are not in the stream, also once it is attached again', async () => {
+test('the streamer delivers no row inserted into a detached partition, even after it is attached again', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -154,12 +154,12 @@ test('rows put into a detached partition are not in the stream, also once it is 
   await insert('before');
   await outbox.postgres.query('ALTER TABLE outbox.event DETACH PARTITION outbox.event_09');
   await insert('detached', 'event_09');
-  // whoever emits meanwhile is told
+  // Postgres rejects an event for this bucket meanwhile
   await expect(insert('nowhere')).rejects.toMatchObject({ code: '23514' });
   await outbox.postgres.query('ALTER TABLE outbox.event ATTACH PARTITION outbox.event_09 FOR VALUES IN (9)');
   await insert('after');
   await insert('after, directly', 'event_09');
-  // delivery is in order: what comes behind has arrived
+  // delivery is in order: once the later rows have arrived, the detached one cannot follow
   await outbox.untilDelivered(3);
   expect(await streamer.stop()).toBe(0);
   expect(await types(outbox)).toEqual(['before', 'after', 'after, directly']);

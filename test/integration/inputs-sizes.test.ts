@@ -4,11 +4,11 @@ import { emitEvent, emitEvents } from '../../src/app/index.ts';
 import { Outbox } from '../support/outbox.ts';
 
 const MIB = 1024 * 1024;
-/** As JSON text, so many bytes of UTF-8. */
+/** A context whose JSON text has so many bytes of UTF-8. */
 const contextOf = (bytes: number): { s: string } => ({ s: 'x'.repeat(bytes - '{"s":""}'.length) });
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex').toUpperCase();
 
-test('contexts of 2 bytes and of 16 MiB arrive; a byte more is refused before any SQL', async () => {
+test('emitEvent accepts contexts of 2 bytes and of 16 MiB, which arrive, and rejects a byte more before any SQL', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -21,7 +21,7 @@ test('contexts of 2 bytes and of 16 MiB arrive; a byte more is refused before an
     problems: [`event.context: is larger than ${16 * MIB} bytes (OUTBOX_MAX_EVENT_BYTES)`],
   };
   await expect(emitEvent(client, { type: 'size', context: contextOf(16 * MIB + 1) })).rejects.toMatchObject(refused);
-  // as bytes of UTF-8, not as characters
+  // the limit counts bytes of UTF-8, not characters
   await expect(emitEvents(client, [{ type: 'size', context: { s: 'ü'.repeat(8 * MIB) } }])).rejects.toMatchObject({
     code: 'OUTBOX_EVENT_INVALID',
   });
@@ -35,7 +35,7 @@ test('contexts of 2 bytes and of 16 MiB arrive; a byte more is refused before an
   expect(hashes.map(({ hash }) => hash)).toEqual(contexts.map((context) => sha256(JSON.stringify(context))));
 });
 
-test('a row beyond every limit, put in by SQL, is delivered all the same, alone (invariants 6 and 7)', async () => {
+test('the streamer delivers a row larger than every limit, in a batch of its own (invariants 6 and 7)', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream({ OUTBOX_BATCH_MAX_BYTES: '65536', OUTBOX_FLUSH_INTERVAL_MS: '2000' });
   await streamer.attached();
@@ -54,7 +54,7 @@ test('a row beyond every limit, put in by SQL, is delivered all the same, alone 
   );
   expect(arrived).toEqual(rows);
   const batches = streamer.logs.filter(({ msg }) => msg === 'batch delivered');
-  // the first events go out at once, together or not
+  // the streamer sends the first events at once, in one batch or in several
   const sizes = batches.map((line) => Number(line['rows']));
   expect(sizes.slice(-4)).toEqual([1, 1, 1, 1]);
   expect(sizes.reduce((sum, size) => sum + size)).toBe(6);

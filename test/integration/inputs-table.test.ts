@@ -6,7 +6,7 @@ interface Stored {
   text: string;
 }
 
-/** Alters the table between events, while they are streamed; each event is in ClickHouse once and in order. */
+/** Alters the table between events, while the streamer runs; ClickHouse has each event once and in order. */
 async function expectUndisturbed(outbox: Outbox, changes: readonly string[]): Promise<void> {
   const streamer = outbox.stream();
   await streamer.attached();
@@ -22,11 +22,11 @@ async function expectUndisturbed(outbox: Outbox, changes: readonly string[]): Pr
   );
   const expected = changes.flatMap((_, i) => [1, 2].map((n) => ({ type: `after ${i}`, text: `{"n" : ${n}}` })));
   expect(rows).toEqual([{ type: 'first', text: '{"n" : 1}' }, ...expected]);
-  // not one attachment was lost on the way
+  // the streamer never had to reconnect
   expect(streamer.logs.filter(({ level }) => level === 'error' || level === 'warn')).toEqual([]);
 }
 
-test('columns of the user’s own, added and dropped while streaming', async () => {
+test('the streamer delivers each event once while the user adds, alters and drops columns of outbox.event', async () => {
   await using outbox = await Outbox.create();
   await expectUndisturbed(outbox, [
     'ALTER TABLE outbox.event ADD COLUMN tenant text',
@@ -40,7 +40,7 @@ test('columns of the user’s own, added and dropped while streaming', async () 
   ]);
 });
 
-test('replica identity, triggers, indexes and policies of the user’s own, made while streaming', async () => {
+test('the streamer delivers each event once while the user changes replica identity, indexes, checks and row security', async () => {
   await using outbox = await Outbox.create();
   await expectUndisturbed(outbox, [
     'ALTER TABLE outbox.event REPLICA IDENTITY FULL',
@@ -55,10 +55,10 @@ test('replica identity, triggers, indexes and policies of the user’s own, made
   ]);
 });
 
-test('rows that are updated, deleted or truncated after their commit still arrive, as they were (invariant 1)', async () => {
+test('the streamer delivers rows as inserted when they are later updated, deleted or truncated (invariant 1)', async () => {
   await using outbox = await Outbox.create();
   const { postgres } = outbox;
-  // without a streamer all of it is in the stream before the first row is read
+  // no streamer runs yet, so every change is in WAL before the streamer reads the first row
   for (const [type, change] of [
     ['updated', "UPDATE outbox.event SET event_context = '{}', event_type = 'changed'"],
     ['deleted', 'DELETE FROM outbox.event'],
@@ -92,7 +92,7 @@ test('rows that are updated, deleted or truncated after their commit still arriv
   ]);
 });
 
-test('a row that an UPDATE moves to another partition is inserted anew, so it is a second event', async () => {
+test('the streamer delivers a row a second time when an UPDATE moves it to another partition', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -110,7 +110,7 @@ test('a row that an UPDATE moves to another partition is inserted anew, so it is
   ]);
 });
 
-test('a partition whose columns stand in another order: its rows arrive like the others’', async () => {
+test('the streamer delivers rows of a partition whose columns are in another order', async () => {
   await using outbox = await Outbox.create();
   const { postgres } = outbox;
   const streamer = outbox.stream();

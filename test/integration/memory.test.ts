@@ -6,10 +6,10 @@ import type { Streamer } from '../support/streamer.ts';
 import { eventually } from '../support/wait.ts';
 
 const MIB = 1024 * 1024;
-/** What the runtime's heap may grow by from an idle streamer to a busy one, MB. */
+/** How much the runtime's heap may grow between an idle streamer and a busy one, MB. */
 const BUSY_MB = 60;
 
-/** How far beyond what it takes now a streamer's memory goes, MB. */
+/** Returns what tells how far the streamer's memory has peaked above its present size, MB. */
 function growth(streamer: Streamer): () => number {
   const { residentMb } = memory(streamer.pid);
   forgetPeak(streamer.pid);
@@ -33,9 +33,9 @@ async function walsender(outbox: Outbox): Promise<Walsender> {
   return rows[0]!;
 }
 
-// what bench/memory.ts shows at length
-describe.skipIf(process.platform !== 'linux')('by the figures of /proc', () => {
-  test('a backlog of a hundred batches waits in Postgres, whose walsender hears of us (invariants 6 and 9)', async () => {
+// bench/memory.ts measures the same for longer
+describe.skipIf(process.platform !== 'linux')('the streamer’s memory, by the figures of /proc', () => {
+  test('the streamer leaves a backlog of 100 batches in Postgres and keeps answering the walsender (invariants 6 and 9)', async () => {
     await using outbox = await Outbox.create();
     const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
     try {
@@ -75,7 +75,7 @@ describe.skipIf(process.platform !== 'linux')('by the figures of /proc', () => {
     }
   });
 
-  test('events larger than a batch pass one by one: three of them in memory at most (invariant 6)', async () => {
+  test('the streamer delivers events larger than a batch with at most three of them in memory (invariant 6)', async () => {
     await using outbox = await Outbox.create();
     const streamer = outbox.stream({ OUTBOX_BATCH_MAX_BYTES: '65536' });
     await streamer.attached();

@@ -22,7 +22,7 @@ let collector: Collector;
 let clickhouse: Proxy;
 let streamer: Streamer;
 let port: number;
-/** Events that were put in so far. */
+/** Events that the tests have inserted so far. */
 let filled = 0;
 
 async function freePort(): Promise<number> {
@@ -57,7 +57,7 @@ async function fill(count: number, type?: string): Promise<void> {
   await outbox.fill(count, type);
 }
 
-/** The first answer of /metrics that is as it should be. */
+/** Waits for an answer of /metrics that meets the condition. */
 async function scraped(what: string, isSo: (scrape: Scrape) => boolean): Promise<Scrape> {
   return eventually(what, async () => {
     const scrape = await Scrape.of(port);
@@ -69,7 +69,7 @@ const isDelivered = (scrape: Scrape): boolean =>
   scrape.value('outbox_events_total', { outcome: 'delivered' }) === filled &&
   scrape.value('outbox_lag_duration_seconds') === 0;
 
-test('known traffic: every event counts once, and positions are those of the ledger', async () => {
+test('`/metrics` counts every event once and shows the ledger’s position', async () => {
   for (const count of [1, BATCH, 2 * BATCH + 7]) await fill(count);
   await outbox.untilDelivered(filled);
   await eventually('it is settled', async () => (await outbox.ledger())['pending_token'] === null);
@@ -97,14 +97,14 @@ test('known traffic: every event counts once, and positions are those of the led
   expect(labelled.filter((line) => !line.includes(`outbox_slot="${outbox.slot}"`))).toEqual([]);
 });
 
-test('every metric of the table is served, but those that need more than this', async () => {
-  // a limit of WAL; the first retention, which comes after a while; a garbage collection is a matter of luck
+test('`/metrics` serves every metric of the table, except those that this set-up cannot produce', async () => {
+  // these need a limit of WAL, the first retention, which comes later, or a garbage collection, which comes by chance
   const absent = /^(outbox\.slot\.(safe_wal|runway)|outbox\.retention\..*|v8js\.gc\.duration)$/;
   const expected = METRICS.filter(({ name }) => !absent.test(name)).map(prometheusName);
   await scraped('all of them', ({ text }) => expected.every((name) => text.includes(`\n# TYPE ${name} `)));
 });
 
-test('the same is pushed by OTLP', async () => {
+test('the streamer pushes the same counts by OTLP', async () => {
   await eventually('an export', () => collector.metrics.length > 0);
   expect(collector.resource).toMatchObject({ 'service.name': 'pg-outbox-clickhouse', 'outbox.slot': outbox.slot });
   await eventually('all events', () => {
@@ -118,7 +118,7 @@ test('the same is pushed by OTLP', async () => {
   expect(collector.exports.every(({ path }) => path === '/v1/metrics')).toBe(true);
 });
 
-test('ClickHouse stands still: the lag grows, reading pauses, retries are counted; then all is as before', async () => {
+test('`/metrics` shows growing lag, pauses and retries while ClickHouse hangs, and recovers with it', async () => {
   clickhouse.holdRequests();
   await fill(5 * BATCH);
   const lagging = await scraped('a lag', (scrape) => scrape.value('outbox_buffer_events') === 2 * BATCH);
@@ -134,7 +134,7 @@ test('ClickHouse stands still: the lag grows, reading pauses, retries are counte
   const full = later.value('outbox_full_time_seconds_total')!;
   expect(full).toBeGreaterThan(0);
   expect(later.value('outbox_events_total', { outcome: 'delivered' })).toBe(filled - 5 * BATCH);
-  // its connections are lost, and no other is taken
+  // the proxy drops its connections and accepts no new ones
   await clickhouse.close();
   const failing = await scraped('retries', (scrape) => scrape.value('outbox_clickhouse_writable') === 0);
   expect(failing.value('outbox_retries_total', { error_type: 'OUTBOX_CH_UNREACHABLE' })).toBeGreaterThanOrEqual(1);
@@ -151,7 +151,7 @@ test('ClickHouse stands still: the lag grows, reading pauses, retries are counte
   expect(idle.value('outbox_stream_state', { state: 'streaming' })).toBe(1);
 });
 
-test('a walsender is killed, twice: reconnects by their code, said loudly once, and the counts go on', async () => {
+test('the streamer counts a reconnect each time its walsender is killed, and logs only the first as an error', async () => {
   const isStreaming = (scrape: Scrape): boolean => scrape.value('outbox_stream_state', { state: 'streaming' }) === 1;
   const reconnects = { error_type: 'OUTBOX_PG_UNREACHABLE' };
   const kill = async (count: number): Promise<void> => {
@@ -164,7 +164,7 @@ test('a walsender is killed, twice: reconnects by their code, said loudly once, 
   };
   await eventually('it is settled', async () => (await outbox.ledger())['pending_token'] === null);
   await kill(1);
-  // the session that was killed first had delivered something, this one has not
+  // the first session had delivered something, this one has not
   await kill(2);
   const levels = streamer.logs.filter(({ err }) => err?.code === 'OUTBOX_PG_UNREACHABLE').map(({ level }) => level);
   expect(levels).toEqual(['error', 'debug']);
@@ -174,7 +174,7 @@ test('a walsender is killed, twice: reconnects by their code, said loudly once, 
   expect(after.value('outbox_ledger_epoch')).toBe(Number((await outbox.ledger())['epoch']));
 });
 
-test('an event that ClickHouse refuses is counted in quarantine, its neighbours as delivered', async () => {
+test('`/metrics` counts an event that ClickHouse rejects as quarantined, and its neighbours as delivered', async () => {
   await outbox.clickhouse.command({ query: "ALTER TABLE events ADD CONSTRAINT sound CHECK event_type != 'poison'" });
   await fill(3);
   await outbox.fill(1, 'poison');
@@ -188,7 +188,7 @@ test('an event that ClickHouse refuses is counted in quarantine, its neighbours 
   expect(scrape.value('outbox_clickhouse_parts')).toBeGreaterThanOrEqual(1);
 });
 
-test('a standby exposes that it stands by, and the slot', async () => {
+test('`/metrics` of a standby shows its state and the slot, also after the holder was demoted to one', async () => {
   const other = await freePort();
   const standby = outbox.stream({ OUTBOX_HEALTH_PORT: String(other) });
   await standby.failure('OUTBOX_SLOT_BUSY');
@@ -199,7 +199,7 @@ test('a standby exposes that it stands by, and the slot', async () => {
   expect(scrape.value('outbox_lag_duration_seconds')).toBeUndefined();
   expect(scrape.value('outbox_clickhouse_writable')).toBeUndefined();
   expect(scrape.value('outbox_lag_size_bytes')).toBeGreaterThanOrEqual(0);
-  // who held it is demoted, with an event in quarantine
+  // the holder becomes a standby while an event is in quarantine
   expect((await Scrape.of(port)).value('outbox_quarantine_events')).toBe(1);
   streamer.signal('SIGSTOP');
   await standby.attached();
@@ -216,7 +216,7 @@ test('a standby exposes that it stands by, and the slot', async () => {
   await standby.kill();
 });
 
-test('what is only observed waits for no lock, and leaves the connection as it was', async () => {
+test('the count of quarantined events waits for no lock, and leaves the connection unchanged', async () => {
   const client = new Client(outbox.databaseUrl);
   await client.connect();
   const db = await Database.connect(outbox.databaseUrl, {}, () => undefined);
@@ -236,7 +236,7 @@ test('what is only observed waits for no lock, and leaves the connection as it w
   }
 });
 
-test('every SQL statement of the runbooks runs, and every command exists', async () => {
+test('every SQL statement in docs/runbooks.md runs, and every command in it exists', async () => {
   const page = await readFile(new URL('../../docs/runbooks.md', import.meta.url), 'utf8');
   const blocks = [...page.matchAll(/^ *```sql\n *-- (Postgres|ClickHouse)\n([^`]+)```/gm)];
   expect(blocks).toHaveLength([...page.matchAll(/```sql/g)].length);

@@ -14,7 +14,7 @@ async function mend(outbox: Outbox): Promise<void> {
   await outbox.clickhouse.command({ query: 'ALTER TABLE events DROP CONSTRAINT sound' });
 }
 
-/** `good` events, then a poisonous one, again and again, all in one transaction. */
+/** Emits `groups` groups in one transaction, each of `good` events and then one that ClickHouse rejects. */
 async function fillMixed(outbox: Outbox, groups: number, good: number): Promise<void> {
   await outbox.postgres.query(
     `INSERT INTO outbox.event (event_type, event_context)
@@ -31,7 +31,7 @@ async function quarantined(outbox: Outbox): Promise<number> {
   return rows[0].n;
 }
 
-/** Every event of the outbox once: in the table and its view, or in quarantine, with its exact text. */
+/** Each event of the outbox is there once, with its exact text: in the table and its view, or in quarantine. */
 async function expectEach(outbox: Outbox, rows: number, set: number): Promise<void> {
   expect(await outbox.delivered()).toEqual({ rows, events: rows });
   expect(await quarantined(outbox)).toBe(set);
@@ -45,7 +45,7 @@ async function expectEach(outbox: Outbox, rows: number, set: number): Promise<vo
   expect([...there, ...kept.rows].map(key).toSorted()).toEqual(all.rows.map(key).toSorted());
 }
 
-test('rows that ClickHouse refuses are set aside with their exact text, the others are delivered (invariant 7)', async () => {
+test('the streamer quarantines rejected rows with their exact text and delivers the others (invariant 7)', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();
   await constrain(outbox);
@@ -79,7 +79,7 @@ test('rows that ClickHouse refuses are set aside with their exact text, the othe
   expect(streamer.output).not.toContain('ünï');
 });
 
-test('killed while it takes a refused insert apart, again and again (invariants 4 and 7)', async () => {
+test('the streamer delivers or quarantines each row once after six SIGKILLs while it splits inserts (invariants 4 and 7)', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();
   await constrain(outbox);
@@ -105,7 +105,7 @@ test('killed while it takes a refused insert apart, again and again (invariants 
   expect(await last.stop()).toBe(0);
 }, 180_000);
 
-test('the cause is mended while an insert is being taken apart', async () => {
+test('the streamer delivers or quarantines each row once when the cause is fixed while it splits an insert', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();
   await constrain(outbox);
@@ -122,7 +122,7 @@ test('the cause is mended while an insert is being taken apart', async () => {
   expect(await streamer.stop()).toBe(0);
 });
 
-test('a full quarantine holds the stream instead of emptying it into a table at fault', async () => {
+test('the streamer waits when the quarantine is full, and delivers the rest once the table is fixed', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();
   await constrain(outbox);
@@ -137,7 +137,7 @@ test('a full quarantine holds the stream instead of emptying it into a table at 
   expect(await streamer.stop()).toBe(0);
 });
 
-test('a retry that is killed after its insert, before the row is removed, delivers once', async () => {
+test('`quarantine retry` delivers an event once after SIGKILL between its insert and its delete', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();
   await constrain(outbox);
@@ -170,7 +170,7 @@ async function expectQuarantineRetried(outbox: Outbox): Promise<void> {
   await expectEach(outbox, 4, 0);
 }
 
-test('wrong usage is said', async () => {
+test('`quarantine` rejects wrong usage with exit code 2 and prints its usage', async () => {
   await using outbox = await Outbox.create();
   for (const args of [[], ['list', 'x'], ['retry'], ['discard'], ['drop', '1']]) {
     const { code, stderr } = await command(outbox, ['quarantine', ...args]).done;

@@ -3,7 +3,7 @@ import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
-/** Inserts have a second, so that those under way are waited for in seconds. */
+/** Inserts may take one second, so that `repair` waits for earlier ones only for seconds. */
 const QUICK = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
 
 interface Report {
@@ -27,7 +27,7 @@ async function expectIdentical(outbox: Outbox): Promise<void> {
   expect(JSON.parse(stdout)).toMatchObject({ identical: true, missing: 0, double: 0, altered: 0, extra: 0 });
 }
 
-/** Events that were delivered, then the slot is dropped, then events that only the outbox has. */
+/** Delivers events, drops the slot, then emits `missing` events that only the outbox has. */
 async function lostSlot(outbox: Outbox, missing: number): Promise<void> {
   const streamer = outbox.stream();
   await streamer.attached();
@@ -63,7 +63,7 @@ function produce(outbox: Outbox): { stop: () => Promise<number> } {
   };
 }
 
-test.concurrent('a lost slot costs only the gap: it is filled while producers go on and a streamer waits (invariant 8)', async () => {
+test.concurrent('`repair` fills the gap of a lost slot while producers go on and a streamer waits (invariant 8)', async () => {
   await using outbox = await Outbox.create();
   await lostSlot(outbox, 2000);
   const streamer = outbox.stream({ OUTBOX_RETRY_MAX_MS: '200' });
@@ -81,7 +81,7 @@ test.concurrent('a lost slot costs only the gap: it is filled while producers go
   await outbox.untilDelivered(2300 + live);
   expect(await outbox.delivered()).toEqual({ rows: 2300 + live, events: 2300 + live });
   await expectIdentical(outbox);
-  // rows as the stream would have brought them, but for their origin
+  // the rows are those that the stream would have inserted, except for their origin
   expect(
     await outbox.select(
       "SELECT origin, count() AS n, uniqExact(lsn, seq) AS places FROM events WHERE event_type = 'test.missing' GROUP BY origin",
@@ -91,7 +91,7 @@ test.concurrent('a lost slot costs only the gap: it is filled while producers go
   expect(await streamer.stop()).toBe(0);
 }, 180_000);
 
-test.concurrent('killed at any time and run again, it sends every event once (invariant 4)', async () => {
+test.concurrent('`repair` sends every event once when it is killed three times and run again (invariant 4)', async () => {
   await using outbox = await Outbox.create();
   await lostSlot(outbox, 5000);
   const environment = { ...QUICK, OUTBOX_BATCH_MAX_ROWS: '100' };
@@ -115,7 +115,7 @@ test.concurrent('killed at any time and run again, it sends every event once (in
   expect(await streamer.stop()).toBe(0);
 }, 180_000);
 
-test.concurrent('rows that are gone in ClickHouse come back beside a running streamer; of two repairs at once one does it', async () => {
+test.concurrent('`repair` restores rows that ClickHouse lost, beside a running streamer, and once when two repairs start together', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -141,7 +141,7 @@ test.concurrent('rows that are gone in ClickHouse come back beside a running str
   expect(await streamer.stop()).toBe(0);
 }, 120_000);
 
-test.concurrent('a publication that was dropped: migrate restores it, repair fills the gap (invariant 8)', async () => {
+test.concurrent('`migrate` restores a dropped publication, and `repair` fills its gap (invariant 8)', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream({ OUTBOX_RETRY_MAX_MS: '200' });
   await streamer.attached();
@@ -160,7 +160,7 @@ test.concurrent('a publication that was dropped: migrate restores it, repair fil
   expect(await streamer.stop()).toBe(0);
 }, 120_000);
 
-test.concurrent('a publication that was dropped and restored before the first start is a gap, too (invariant 8)', async () => {
+test.concurrent('`repair` fills the gap of a publication that was dropped and restored before the first start (invariant 8)', async () => {
   await using outbox = await Outbox.create();
   await outbox.fill(10);
   await outbox.postgres.query('DROP PUBLICATION outbox');
@@ -175,7 +175,7 @@ test.concurrent('a publication that was dropped and restored before the first st
   expect(await streamer.stop()).toBe(0);
 }, 120_000);
 
-test.concurrent('a stream that stops for a reason of its own is repaired by a new slot', async () => {
+test.concurrent('`repair --new-slot` delivers what is missing, and a stream that OUTBOX_RANGE_LOST stopped goes on', async () => {
   await using outbox = await Outbox.create();
   await outbox.fill(30);
   await outbox.postgres.query(
@@ -195,7 +195,7 @@ test.concurrent('a stream that stops for a reason of its own is repaired by a ne
   expect(await streamer.stop()).toBe(0);
 }, 120_000);
 
-test.concurrent('repaired twice where nothing else is written: a refused event of the second goes to quarantine', async () => {
+test.concurrent('`repair` quarantines an event that ClickHouse rejects in a second run, with no other write in between', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -230,7 +230,7 @@ test.concurrent('repaired twice where nothing else is written: a refused event o
   expect(await successor.stop()).toBe(0);
 }, 120_000);
 
-test.concurrent('what ClickHouse refuses goes to quarantine, also in a repair; duplicates of an id are two events', async () => {
+test.concurrent('`repair` quarantines what ClickHouse rejects, and delivers two events that share an id', async () => {
   await using outbox = await Outbox.create();
   await lostSlot(outbox, 0);
   await outbox.postgres.query(

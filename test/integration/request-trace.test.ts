@@ -1,6 +1,6 @@
 /**
- * One trace from a request to the row. With SHOP_URL and JAEGER_URL it is asked of what runs there instead, as docker compose
- * has it:
+ * One trace from a request to the row. Set SHOP_URL and JAEGER_URL to test what already runs there instead, for example in
+ * docker compose:
  *
  *   SHOP_URL=http://localhost:3000 JAEGER_URL=http://localhost:16686 npx vitest run --project integration request-trace
  */
@@ -54,7 +54,7 @@ async function embedded(): Promise<Stage> {
       expect(await outbox.select('SELECT toString(event_id) AS id, trace_id FROM events')).toEqual(
         events.map((id) => ({ id, trace_id: traceId })),
       );
-      // what is not yet exported is exported by the stop
+      // the stop exports the spans that are left
       await Promise.all([streamer.stop(), shop.stop()]);
     },
     close: async () => stack.disposeAsync(),
@@ -67,7 +67,7 @@ function only(spans: readonly CollectedSpan[], name: string): CollectedSpan {
   return found[0]!;
 }
 
-test('a request’s trace goes on to the delivery of its event, and links to the batch that carried it', async () => {
+test('a request’s trace includes the delivery of its event and links to the batch that carried it', async () => {
   const { SHOP_URL: shopUrl, JAEGER_URL: jaegerUrl } = process.env;
   const stage = shopUrl && jaegerUrl ? await running(shopUrl, jaegerUrl) : await embedded();
   try {
@@ -97,7 +97,7 @@ test('a request’s trace goes on to the delivery of its event, and links to the
       'messaging.operation.type': 'process',
       'messaging.message.id': events[0],
     });
-    // by the clocks of two processes and the server, all of one host
+    // the times come from the clocks of two processes and of the server, all on one host
     expect(BigInt(deliver.startTimeUnixNano)).toBeGreaterThanOrEqual(BigInt(request.startTimeUnixNano));
     expect(BigInt(deliver.endTimeUnixNano)).toBeGreaterThan(BigInt(deliver.startTimeUnixNano));
 

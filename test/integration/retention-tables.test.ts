@@ -29,7 +29,7 @@ test.concurrent('retention keeps a partition that the ring came round to, and al
   expect(await streamer.stop()).toBe(0);
 });
 
-test.concurrent('retention removes nothing from a table that is not the ring, and says so', async () => {
+test.concurrent('retention removes nothing from a table that is not the ring of partitions, and the streamer reports it', async () => {
   await using outbox = await Outbox.create();
   await outbox.postgres.query(`
     CREATE TABLE outbox.own (LIKE outbox.event INCLUDING DEFAULTS);
@@ -47,7 +47,7 @@ test.concurrent('retention removes nothing from a table that is not the ring, an
   expect(await streamer.stop()).toBe(0);
 });
 
-test.concurrent('two slots: what one of them has not delivered stays', async () => {
+test.concurrent('retention keeps events until both of two slots have delivered them', async () => {
   await using outbox = await Outbox.create();
   const other = `${outbox.slot.slice(0, 40)}_other`;
   await migratePostgres(outbox.databaseUrl, other, () => undefined);
@@ -74,10 +74,10 @@ test.concurrent('two slots: what one of them has not delivered stays', async () 
   }
 });
 
-test.concurrent('a retention that fails is in the status, until one comes as far as a lock; it is not taken for a standby', async () => {
+test.concurrent('readiness reports a failed retention until a later run only meets a lock; retention counts as no standby', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream(OFF);
-  // expired, but not by a day: who holds a lock then only passes
+  // the rows are expired for less than a day, so retention does not yet report a lock that someone holds as a problem
   await fillDaysAgo(outbox, 7, 10);
   await outbox.untilDelivered(10);
   const table = await bucketOf(outbox, 7);
@@ -104,7 +104,7 @@ test.concurrent('a retention that fails is in the status, until one comes as far
   }
   expect(await streamer.stop()).toBe(0);
 
-  // nobody delivers: it waits, with both of its connections
+  // a run of retention has two connections, and neither may count as a standby
   await outbox.fill(1);
   const over = new AbortController();
   const waiting = new Retention(configOf(outbox)).run({ signal: over.signal });

@@ -9,13 +9,13 @@ import { Proxy } from '../support/proxy.ts';
 import { OFF, ROW, VALUES, configOf, connect, retain, fillDaysAgo, bucketOf, kept } from '../support/retention.ts';
 import { eventually } from '../support/wait.ts';
 
-test.concurrent('the streamer empties what is delivered and older, and says so once; verify takes it for expired', async () => {
+test.concurrent('retention removes delivered expired events and logs each partition once; `verify` counts them as expired', async () => {
   await using outbox = await Outbox.create();
   const port = await onFreePort(0, async (free) => free);
   for (const days of [10, 8, 3, 0]) await fillDaysAgo(outbox, days, 100);
   const streamer = outbox.stream({ OUTBOX_HEALTH_PORT: String(port) });
   await outbox.untilDelivered(400);
-  // committed when they were recorded
+  // makes the old events look as if they were committed when they were recorded
   await outbox.clickhouse.command({
     query: `INSERT INTO events SELECT * REPLACE (committed_at - toIntervalDay(splitByChar(' ', event_type)[1]) AS committed_at)
               FROM (SELECT * FROM events WHERE event_type NOT IN ('0 days', '3 days'))`,
@@ -26,7 +26,7 @@ test.concurrent('the streamer empties what is delivered and older, and says so o
     clickhouse_settings: { lightweight_deletes_sync: '2' },
   });
 
-  // a busy stream proves sooner that it has delivered
+  // a busy stream proves sooner than an idle one that it has delivered
   let all = 400;
   await eventually('what is older is gone', async () => {
     await outbox.fill(1, '0 days');
@@ -52,7 +52,7 @@ test.concurrent('the streamer empties what is delivered and older, and says so o
 
   const report = await verify(configOf(outbox), { window: ALL, waitMs: 60_000, limit: 20 });
   expect(report).toMatchObject({ identical: true, missing: 0, extra: 0, expired: 200 });
-  // what was removed is not in the stream
+  // the removal is not in the stream, and the stream goes on
   await outbox.fill(10);
   await outbox.untilDelivered(all + 10);
   expect(await outbox.delivered()).toEqual({ rows: all + 10, events: all + 10 });
@@ -60,7 +60,7 @@ test.concurrent('the streamer empties what is delivered and older, and says so o
   expect(await streamer.stop()).toBe(0);
 });
 
-test.concurrent('what is not delivered stays: no streamer, ClickHouse held, a dry run, a repair, a slot that is gone', async () => {
+test.concurrent('retention keeps events that no streamer provably delivered, and all of them in a dry run or during a repair', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
   await fillDaysAgo(outbox, 9, 50);
@@ -96,14 +96,14 @@ test.concurrent('what is not delivered stays: no streamer, ClickHouse held, a dr
   expect(await streamer.stop()).toBe(0);
   await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [outbox.slot]);
   expect((await retain(outbox)).kept?.reason).toContain('the slot does not exist');
-  // one that was made again is confirmed beyond everything, and proves nothing
+  // a slot that is created again is confirmed past every event, which proves nothing
   await outbox.postgres.query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", [outbox.slot]);
   expect((await retain(outbox)).kept?.reason).toContain('made again');
   expect(await kept(outbox)).toEqual(full);
   await proxy.close();
 });
 
-test.concurrent('no producer waits, under load and in the very bucket; a long transaction there is let be', async () => {
+test.concurrent('retention makes no producer wait, even in the partition it empties, and gives way to a long transaction there', async () => {
   await using outbox = await Outbox.create();
   await outbox.stream(OFF).attached();
   await fillDaysAgo(outbox, 9, 1000);
@@ -111,7 +111,7 @@ test.concurrent('no producer waits, under load and in the very bucket; a long tr
   const table = await bucketOf(outbox, 9);
   const put = async (client: Client, days: number): Promise<unknown> =>
     client.query(`INSERT INTO outbox.event ${ROW} ${VALUES}`, ['produced', days, 1]);
-  // a transaction of today is open all the time; a week-old one has put an event into the bucket
+  // a transaction of today stays open all the time; another has put an event into the expired partition
   const [today, old] = [await connect(outbox), await connect(outbox)];
   for (const client of [today, old]) await client.query('BEGIN');
   await put(today, 0);
@@ -119,7 +119,7 @@ test.concurrent('no producer waits, under load and in the very bucket; a long tr
   expect(await retain(outbox)).toMatchObject({ removed: [], kept: { table, reason: 'somebody holds a lock on it' } });
   await old.query('COMMIT');
 
-  // an idle stream takes seconds to say that it has delivered: who comes for the bucket meanwhile need not wait for that
+  // an idle stream takes seconds to prove that it has delivered; a producer that writes to the partition need not wait for that
   const held = retain(outbox);
   await eventually('the bucket is held', async () => {
     const { rowCount } = await outbox.postgres.query(
@@ -153,7 +153,7 @@ test.concurrent('no producer waits, under load and in the very bucket; a long tr
   expect(await outbox.delivered()).toEqual({ rows: all, events: all });
 });
 
-test.concurrent('the command: usage, days that keep everything, a bucket that is not over yet, another one under way', async () => {
+test.concurrent('`retention` rejects wrong usage, wrong days and a second run, and keeps a partition that is not all expired', async () => {
   await using outbox = await Outbox.create();
   expect(await command(outbox, ['retention', '--wrong']).done).toMatchObject({ code: 2, stdout: '' });
   expect(await command(outbox, ['retention'], OFF).done).toMatchObject({

@@ -17,7 +17,7 @@ async function emitCanaries(outbox: Outbox, count = 3): Promise<void> {
   );
 }
 
-test('no canary of an event in logs, spans, metrics and health, in whatever way its delivery fails (invariant 10)', async () => {
+test('logs, spans, metrics and health never contain an event’s content, however its delivery fails (invariant 10)', async () => {
   await using outbox = await Outbox.create();
   await using collector = await Collector.start();
   const { proxy: postgres, url: databaseUrl } = await Proxy.to(new URL(outbox.databaseUrl));
@@ -40,7 +40,7 @@ test('no canary of an event in logs, spans, metrics and health, in whatever way 
   const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
   let count = 0;
 
-  /** Delivery fails under the code, health is asked, and once mended all has arrived. */
+  /** Delivery fails with the code, health is read meanwhile, and after the fix all events arrive. */
   const expectFailure = async (
     code: string,
     spoil: () => Promise<unknown>,
@@ -68,7 +68,7 @@ test('no canary of an event in logs, spans, metrics and health, in whatever way 
     async () => sql(`ALTER TABLE events ADD CONSTRAINT c CHECK event_type != '${CANARY}'`),
     async () => sql('ALTER TABLE events DROP CONSTRAINT c'),
   );
-  // functions that quote their argument in what they throw
+  // functions whose errors quote their argument
   for (const expression of [
     'toUInt64(event_type)',
     'toDateTime(environment)',
@@ -105,7 +105,7 @@ test('no canary of an event in logs, spans, metrics and health, in whatever way 
     async () => postgres.cut(),
     async () => undefined,
   );
-  // a ledger that refuses, and quotes its row when it does
+  // a constraint on the ledger: Postgres rejects the write and quotes the row
   await expectFailure(
     'OUTBOX_PG_FAILED',
     async () =>
@@ -136,7 +136,7 @@ async function command(name: string, environment: Record<string, string>): Promi
   });
 }
 
-test('no password in what any command says, whatever is wrong', async () => {
+test('`migrate`, `config` and `run` never print a password, whatever is wrong', async () => {
   await using outbox = await Outbox.create({ migrated: false });
   const spoiled = (url: string, change: Partial<URL>): string =>
     Object.assign(new URL(url), { password: CANARY }, change).href;

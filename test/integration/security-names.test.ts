@@ -11,7 +11,7 @@ const NAMES = [
   'select',
 ];
 
-test.for(NAMES)('a database called %s, in both', async (database) => {
+test.for(NAMES)('the streamer delivers when both databases are called %s', async (database) => {
   await using outbox = await Outbox.create({ database });
   const streamer = outbox.stream();
   await streamer.attached();
@@ -21,15 +21,15 @@ test.for(NAMES)('a database called %s, in both', async (database) => {
   expect(await outbox.delivered()).toEqual({ rows: 3, events: 3 });
 });
 
-/** The driver decodes a database's name as a whole URL is decoded, so these reach it as %2F, %3F and so on. */
-test.for(['slash/question?hash#', 'at@colon:and&'])('a database called %s, in Postgres', async (database) => {
+/** The driver decodes a database's name as if it were a whole URL, so it leaves these characters as %2F, %3F and so on. */
+test.for(['slash/question?hash#', 'at@colon:and&'])('the streamer accepts a database called %s', async (database) => {
   await using outbox = await Outbox.create({ database });
   const streamer = outbox.stream();
   const line = await streamer.log(({ msg }) => msg === 'attached' || msg.startsWith('not streaming'));
   expect(line.err?.code).toBeUndefined();
 });
 
-test('a Postgres user of an odd name', async () => {
+test('the streamer delivers as a Postgres user whose name needs quoting and encoding', async () => {
   await using outbox = await Outbox.create();
   const [user, password] = [`odd "user" '@:/%41 ü`, 'x'];
   const role = escapeIdentifier(user);
@@ -53,7 +53,7 @@ test('a Postgres user of an odd name', async () => {
   }
 });
 
-test('names that would be several are refused before anything is asked', () => {
+test('readConfig rejects slot and table names that are not plain identifiers', () => {
   const [DATABASE_URL, CLICKHOUSE_URL] = [inject('postgresUrl'), inject('clickhouseUrl')];
   for (const OUTBOX_SLOT of ['a"b', 'a; DROP TABLE x', 'ü', 'a b', 'x'.repeat(64)])
     expect(() => readConfig({ DATABASE_URL, CLICKHOUSE_URL, OUTBOX_SLOT })).toThrow(/OUTBOX_SLOT must be/);

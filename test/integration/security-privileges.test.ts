@@ -13,7 +13,7 @@ import { eventually } from '../support/wait.ts';
 
 const PASSWORD = `p'"\`@:/?#[]%20 %41 \\ &=+;,$ ü€😀`;
 const DATABASE = 'privileges';
-/** What SECURITY.md lists. */
+/** The grants that SECURITY.md lists. */
 const GRANTS = {
   insert: `GRANT INSERT ON ${DATABASE}.events`,
   select: `GRANT SELECT ON ${DATABASE}.events`,
@@ -26,7 +26,7 @@ const GRANTS = {
   processes: 'GRANT SELECT ON system.processes',
 };
 
-/** A user with all of them but one. */
+/** A user with all of these grants except `missing`. */
 const without = (missing?: keyof typeof GRANTS): ClickHouseUser => ({
   user: missing === undefined ? 'least' : `no_${missing}`,
   password: PASSWORD,
@@ -46,7 +46,7 @@ beforeAll(async () => {
     users: [without(), ...(['insert', 'view', 'target', 'merge_tree_settings'] as const).map(without)],
   });
   outbox = await Outbox.create({ clickhouseUrl: clickhouse.url, database: DATABASE });
-  // the second time as after an upgrade
+  // the second run is as after an upgrade
   for (let runs = 0; runs < 2; runs++) await outbox.postgres.query(ROLES);
   await outbox.postgres.query(`ALTER ROLE outbox_streamer PASSWORD ${escapeLiteral(PASSWORD)}`);
   await outbox.addView();
@@ -57,7 +57,7 @@ afterAll(async () => {
   await clickhouse?.dispose();
 });
 
-/** As the two least privileged users; their passwords hold whatever URLs, SQL and headers have a meaning for. */
+/** Logs in as the least privileged users. Their password has each character that has a meaning in URLs, SQL or headers. */
 function streamAs(user = 'least', environment: Record<string, string> = {}) {
   return outbox.stream({
     DATABASE_URL: login(outbox.databaseUrl, 'outbox_streamer'),
@@ -66,7 +66,7 @@ function streamAs(user = 'least', environment: Record<string, string> = {}) {
   });
 }
 
-test('with what roles.sql and SECURITY.md grant, all works: streaming, repeated inserts, looking for them, health', async () => {
+test('the streamer delivers, repeats inserts, reads them back and is ready with only the documented grants', async () => {
   const port = await onFreePort(0, async (free) => free);
   const streamer = streamAs('least', {
     OUTBOX_HEALTH_PORT: String(port),
@@ -76,7 +76,7 @@ test('with what roles.sql and SECURITY.md grant, all works: streaming, repeated 
   await streamer.attached();
   await outbox.fill(5);
   await outbox.untilDelivered(5);
-  // refused, then looked for because the window was off meanwhile, then sent again
+  // ClickHouse rejects the insert; the streamer reads it back, because the window was off meanwhile, and sends it again
   const alter = async (what: string): Promise<unknown> =>
     outbox.clickhouse.command({ query: `ALTER TABLE events ${what}` });
   await alter("ADD CONSTRAINT never CHECK event_type != 'test.later'");
@@ -97,13 +97,13 @@ test('with what roles.sql and SECURITY.md grant, all works: streaming, repeated 
     expect(streamer.output).not.toContain(part);
 });
 
-describe('a missing privilege is named', () => {
+describe('the streamer names a missing privilege', () => {
   test.for<readonly [string, string]>([
     ['REVOKE UPDATE ON outbox.stream FROM outbox_streamer', 'GRANT UPDATE ON outbox.stream TO outbox_streamer'],
     ['REVOKE SELECT ON outbox.stream FROM outbox_streamer', 'GRANT SELECT ON outbox.stream TO outbox_streamer'],
     ['REVOKE USAGE ON SCHEMA outbox FROM outbox_streamer', 'GRANT USAGE ON SCHEMA outbox TO outbox_streamer'],
     ['ALTER ROLE outbox_streamer NOREPLICATION', 'ALTER ROLE outbox_streamer REPLICATION'],
-  ])('Postgres: %s', async ([revoke, grant]) => {
+  ])('in Postgres after %s, and attaches once it is granted again', async ([revoke, grant]) => {
     await outbox.postgres.query(revoke);
     const streamer = streamAs();
     try {
@@ -112,7 +112,7 @@ describe('a missing privilege is named', () => {
     } finally {
       await outbox.postgres.query(grant);
     }
-    // mended, it goes on by itself
+    // after the fix it goes on by itself
     await streamer.attached();
     expect(await streamer.stop()).toBe(0);
   });
@@ -123,7 +123,7 @@ describe('a missing privilege is named', () => {
     ['merge_tree_settings', 'OUTBOX_CH_AUTH', 'grant SELECT ON system.merge_tree_settings'],
     ['view', 'OUTBOX_CH_VIEW_FORGETS', 'counter cannot be checked'],
     ['target', 'OUTBOX_CH_VIEW_FORGETS', 'counter'],
-  ] as const)('ClickHouse: %s', async ([missing, code, said]) => {
+  ] as const)('in ClickHouse, for a user without the grant %s', async ([missing, code, said]) => {
     const streamer = streamAs(`no_${missing}`);
     try {
       await streamer.attached();
@@ -136,7 +136,7 @@ describe('a missing privilege is named', () => {
   });
 });
 
-/** What a statement of the role comes to: its SQLSTATE, or 'done'; and nothing of it stays. */
+/** Runs a statement as the role and rolls it back. Returns its SQLSTATE, or 'done'. */
 async function outcome(role: string, work: (client: ClientBase) => Promise<unknown>): Promise<string> {
   const client = await outbox.postgres.connect();
   try {
@@ -158,7 +158,7 @@ async function expectRefused(role: string, statements: readonly string[]): Promi
   }
 }
 
-test('the producer’s role can emit, and nothing else', async () => {
+test('the role outbox_producer can emit events and do nothing else', async () => {
   const emit = async (client: ClientBase): Promise<unknown> => emitEvent(client, { type: 'produced', context: {} });
   expect(await outcome('outbox_producer', emit)).toBe('done');
   await expectRefused('outbox_producer', [
@@ -180,7 +180,7 @@ test('the producer’s role can emit, and nothing else', async () => {
   ]);
 });
 
-test('the streamer’s role can neither change nor add events, nor alter what it streams', async () => {
+test('the role outbox_streamer can neither change nor add events, nor alter what it streams', async () => {
   await expectRefused('outbox_streamer', [
     "INSERT INTO outbox.event (event_type, event_context) VALUES ('t', '{}')",
     "UPDATE outbox.event SET event_type = 'x'",
@@ -192,8 +192,8 @@ test('the streamer’s role can neither change nor add events, nor alter what it
   ]);
 });
 
-test('the streamer’s role can remove expired events, and says which grant it lacks', async () => {
-  // of its own: in the other one a killed streamer's rows are still looked for
+test('retention removes expired events as outbox_streamer, and names a grant that is missing', async () => {
+  // an outbox of its own: in the shared one a killed streamer's rows are still to be read back
   await using other = await Outbox.create();
   await other.postgres.query(ROLES);
   const retain = async (): Promise<RetentionReport> =>

@@ -32,7 +32,7 @@ afterAll(async () => certificates?.[Symbol.asyncDispose]());
 
 const FAULTS = ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'ERR_TLS_CERT_ALTNAME_INVALID', 'CERT_HAS_EXPIRED'];
 
-describe.skipIf(!hasOpenssl)('Postgres by TLS (openssl is needed to make certificates)', () => {
+describe.skipIf(!hasOpenssl)('Postgres over TLS (needs openssl to make certificates)', () => {
   let postgres: EmbeddedPostgres;
   let outbox: Outbox;
   let proxy: Proxy;
@@ -67,14 +67,14 @@ describe.skipIf(!hasOpenssl)('Postgres by TLS (openssl is needed to make certifi
     await eventually('the configuration is loaded', async () => (await loadedAt()) !== before);
   }
 
-  /** The server's certificate, for connections from now on. */
+  /** Gives the server this certificate, for connections from now on. */
   async function present({ cert, key }: Certificate): Promise<void> {
     await outbox.postgres.query(`ALTER SYSTEM SET ssl_cert_file = '${cert}'`);
     await outbox.postgres.query(`ALTER SYSTEM SET ssl_key_file = '${key}'`);
     await reload();
   }
 
-  test('sslmode=verify-full with the right authority: all that streams is encrypted', async () => {
+  test('the streamer encrypts both of its connections with sslmode=verify-full and the right authority', async () => {
     const streamer = outbox.stream({ DATABASE_URL: url({ sslmode: 'verify-full', sslrootcert: authority.cert }) });
     await streamer.attached();
     const { rows } = await outbox.postgres.query(
@@ -84,7 +84,7 @@ describe.skipIf(!hasOpenssl)('Postgres by TLS (openssl is needed to make certifi
       { ssl: true, backend_type: 'client backend' },
       { ssl: true, backend_type: 'walsender' },
     ]);
-    // more than a read holds, and than a TLS record
+    // more than one read or one TLS record holds
     await outbox.postgres.query(
       "INSERT INTO outbox.event (event_type, event_context) SELECT 'tls', json_build_object('n', n, 'pad', repeat('x', n * 50)) FROM generate_series(1, 500) n",
     );
@@ -96,7 +96,7 @@ describe.skipIf(!hasOpenssl)('Postgres by TLS (openssl is needed to make certifi
     expect(await outbox.select('SELECT sum(length(event_context_text)) AS bytes FROM events')).toEqual(sums);
   });
 
-  test.for(FAULTS)('%s: refused by that name, and nothing is said in the clear', async (reason) => {
+  test.for(FAULTS)('the streamer rejects a certificate with %s and sends no login unencrypted', async (reason) => {
     await present(bad[reason]!);
     const said: string[] = [];
     proxy.answers = (chunk, requests) => {
@@ -104,7 +104,7 @@ describe.skipIf(!hasOpenssl)('Postgres by TLS (openssl is needed to make certifi
       return chunk;
     };
     try {
-      // what only asks for TLS is not content with less than verification either
+      // the modes that only ask for TLS verify the certificate as well
       for (const sslmode of ['verify-full', 'require', 'prefer']) {
         const streamer = outbox.stream({ DATABASE_URL: url({ sslmode, sslrootcert: authority.cert }) });
         const { err } = await streamer.failure('OUTBOX_PG_UNREACHABLE');
@@ -119,7 +119,7 @@ describe.skipIf(!hasOpenssl)('Postgres by TLS (openssl is needed to make certifi
     }
   });
 
-  test('a server without TLS: refused, and nothing is said in the clear', async () => {
+  test('the streamer rejects a server without TLS and sends no login unencrypted', async () => {
     await outbox.postgres.query('ALTER SYSTEM SET ssl = off');
     await reload();
     const said: string[] = [];
@@ -141,7 +141,7 @@ describe.skipIf(!hasOpenssl)('Postgres by TLS (openssl is needed to make certifi
     }
   });
 
-  test('an authority’s file that cannot be read is a problem of the configuration', async () => {
+  test('the streamer exits with code 2 when it cannot read sslrootcert, and does not print the path', async () => {
     const streamer = outbox.stream({
       DATABASE_URL: url({ sslmode: 'verify-full', sslrootcert: '/nowhere/canary-ca.pem' }),
     });
@@ -151,8 +151,8 @@ describe.skipIf(!hasOpenssl)('Postgres by TLS (openssl is needed to make certifi
   });
 });
 
-describe.skipIf(!hasOpenssl)('ClickHouse by TLS (openssl is needed to make certificates)', () => {
-  test('NODE_EXTRA_CA_CERTS names the authority to trust', async () => {
+describe.skipIf(!hasOpenssl)('ClickHouse over TLS (needs openssl to make certificates)', () => {
+  test('the streamer trusts the authority that NODE_EXTRA_CA_CERTS names', async () => {
     await using outbox = await Outbox.create();
     await using terminator = await TlsTerminator.to(new URL(outbox.clickhouseUrl), good);
     const streamer = outbox.stream({
@@ -166,7 +166,7 @@ describe.skipIf(!hasOpenssl)('ClickHouse by TLS (openssl is needed to make certi
     expect(await outbox.delivered()).toEqual({ rows: 1000, events: 1000 });
   });
 
-  test.for(FAULTS)('%s: refused by that name', async (reason) => {
+  test.for(FAULTS)('the streamer rejects a certificate with %s and names that error', async (reason) => {
     await using outbox = await Outbox.create();
     await using terminator = await TlsTerminator.to(new URL(outbox.clickhouseUrl), bad[reason]!);
     const streamer = outbox.stream({

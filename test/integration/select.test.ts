@@ -14,11 +14,11 @@ async function read(clickhouse: ClickHouse, query: string, midway = (): void => 
   return count;
 }
 
-test('a stream of rows ends with all of them, or with an error', async () => {
+test('`ClickHouse.stream` ends with all rows or with an error', async () => {
   const { proxy, url } = await Proxy.to(new URL(inject('clickhouseUrl')));
   const clickhouse = new ClickHouse(url, 10_000);
   expect(await read(clickhouse, `${MANY} LIMIT 100000`)).toBe(100_000);
-  // the connection breaks, or ClickHouse fails, when there have been rows already
+  // the connection breaks, or ClickHouse fails, after the first rows
   await expect(read(clickhouse, MANY, () => proxy.cut())).rejects.toMatchObject({ code: 'OUTBOX_CH_UNREACHABLE' });
   const late = "SELECT toString(number + throwIf(number = 5000000, 'canary')) AS n FROM numbers(10000000)";
   const error = await read(clickhouse, late).catch((thrown: unknown) => thrown);
@@ -29,7 +29,7 @@ test('a stream of rows ends with all of them, or with an error', async () => {
   await proxy.close();
 });
 
-test('who stops reading ends the query', async () => {
+test('`ClickHouse.stream` ends the query when its reader stops', async () => {
   const clickhouse = new ClickHouse(inject('clickhouseUrl'), 10_000);
   for await (const rows of clickhouse.stream<{ n: string }>(MANY)) {
     expect(rows[0]).toEqual({ n: '0' });

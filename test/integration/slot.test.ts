@@ -19,7 +19,7 @@ const CONSUME = `SELECT count(*) FROM pg_logical_slot_get_binary_changes($1, NUL
 const PEEK = CONSUME.replace('_get_', '_peek_');
 
 const MEDDLERS: { title: string; meddle: (outbox: Outbox) => Promise<unknown> }[] = [
-  { title: 'dropped and made again', meddle: async (outbox) => outbox.postgres.query(DROP_AND_MAKE, [outbox.slot]) },
+  { title: 'dropped and created again', meddle: async (outbox) => outbox.postgres.query(DROP_AND_MAKE, [outbox.slot]) },
   { title: 'advanced by hand', meddle: async (outbox) => outbox.postgres.query(ADVANCE, [outbox.slot]) },
   { title: 'read by another consumer', meddle: async (outbox) => outbox.postgres.query(CONSUME, [outbox.slot]) },
 ];
@@ -34,7 +34,7 @@ async function slotOf(outbox: Outbox): Promise<Record<string, string | boolean |
   return rows[0];
 }
 
-/** Nothing is acknowledged and nothing delivered, by this streamer or by the next one. */
+/** This streamer and the next one report the code; neither acknowledges or delivers anything. */
 async function expectLoud(outbox: Outbox, streamer: Streamer, code: ErrorCode, events: number): Promise<void> {
   await streamer.failure(code);
   const before = await slotOf(outbox);
@@ -48,7 +48,7 @@ async function expectLoud(outbox: Outbox, streamer: Streamer, code: ErrorCode, e
 }
 
 test.each(MEDDLERS)(
-  'while nobody streams, the slot is $title: loud, also after a restart (invariant 8)',
+  'the streamer rejects a slot that was $title while nobody streamed, also after a restart (invariant 8)',
   async ({ meddle }) => {
     await using outbox = await Outbox.create();
     const streamer = outbox.stream();
@@ -61,7 +61,7 @@ test.each(MEDDLERS)(
   },
 );
 
-test('an idle stream, stopped, and nothing committed meanwhile: a new slot is noticed all the same (invariant 8)', async () => {
+test('the streamer rejects a slot that was created again even if nothing was committed meanwhile (invariant 8)', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -70,13 +70,13 @@ test('an idle stream, stopped, and nothing committed meanwhile: a new slot is no
   await expectLoud(outbox, outbox.stream(), 'OUTBOX_SLOT_CHANGED', 0);
 });
 
-test.each(MEDDLERS)('while a streamer runs, the slot is $title: loud (invariant 8)', async ({ meddle }) => {
+test.each(MEDDLERS)('the streamer rejects a slot $title during a disconnect (invariant 8)', async ({ meddle }) => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
   const streamer = outbox.stream({ DATABASE_URL: url });
   await outbox.fill(10);
   await outbox.untilDelivered(10);
-  // the streamer is away for a moment
+  // the streamer is disconnected for a moment
   await proxy.close();
   await eventually('the slot is free', async () => (await slotOf(outbox))?.['active'] === false);
   await outbox.fill(10, 'test.skipped');
@@ -86,7 +86,7 @@ test.each(MEDDLERS)('while a streamer runs, the slot is $title: loud (invariant 
   await proxy.close();
 });
 
-test('who only peeks changes nothing', async () => {
+test('the streamer accepts a slot that someone only peeked at', async () => {
   await using outbox = await Outbox.create();
   await outbox.fill(10);
   await outbox.postgres.query(PEEK, [outbox.slot]);
@@ -100,7 +100,7 @@ test('who only peeks changes nothing', async () => {
   expect(await outbox.delivered()).toEqual({ rows: 20, events: 20 });
 });
 
-test('a ledger that came with a dump of another cluster', async () => {
+test('the streamer rejects a ledger that came with a dump of another cluster', async () => {
   await using outbox = await Outbox.create();
   await outbox.postgres.query("UPDATE outbox.stream SET system_id = '6900000000000000001'");
   const streamer = outbox.stream();
@@ -108,7 +108,7 @@ test('a ledger that came with a dump of another cluster', async () => {
   await expectLoud(outbox, streamer, 'OUTBOX_SYSTEM_CHANGED', 0);
 });
 
-test('Postgres may forget what it has confirmed: said, with what to do; events go on', async () => {
+test('the streamer warns that fsync and full_page_writes are off, says what to do, and delivers', async () => {
   await using postgres = await startPostgres({ settings: { fsync: 'off', full_page_writes: 'off' } });
   await using outbox = await Outbox.create({ postgresUrl: postgres.url });
   const streamer = outbox.stream();
@@ -122,7 +122,7 @@ test('Postgres may forget what it has confirmed: said, with what to do; events g
   await outbox.untilDelivered(1);
 });
 
-/** Writes about so much WAL that concerns nobody. */
+/** Writes about so much WAL without events. */
 async function writeWal(outbox: Outbox, mebibytes: number): Promise<void> {
   await outbox.postgres.query(
     `SELECT pg_logical_emit_message(false, 'test', repeat('x', ${MIB})) FROM generate_series(1, $1::int)`,
@@ -130,7 +130,7 @@ async function writeWal(outbox: Outbox, mebibytes: number): Promise<void> {
   );
 }
 
-test('a slot that is invalidated: loud, and never made again (invariant 8)', async () => {
+test('the streamer reports an invalidated slot, and neither it nor `migrate` creates it again (invariant 8)', async () => {
   await using postgres = await startPostgres({ settings: { max_slot_wal_keep_size: '32MB', max_wal_size: '64MB' } });
   await using outbox = await Outbox.create({ postgresUrl: postgres.url });
   await outbox.fill(10);
@@ -145,13 +145,13 @@ test('a slot that is invalidated: loud, and never made again (invariant 8)', asy
   expect(streamer.isRunning).toBe(true);
 });
 
-test('a slot that nobody used for idle_replication_slot_timeout: the reason is said', async () => {
+test('the streamer reports idle_timeout as the reason when Postgres invalidated an unused slot', async () => {
   await using postgres = await startPostgres({ settings: { idle_replication_slot_timeout: '1s' } });
   await using outbox = await Outbox.create({ postgresUrl: postgres.url });
   const streamer = outbox.stream();
   await outbox.fill(10);
   await outbox.untilDelivered(10);
-  // in use, it stays: that nothing happens has no signal, so the timeout has to pass
+  // Postgres keeps a slot in use; nothing signals that, so the timeout has to pass
   await sleep(1500);
   await outbox.postgres.query('CHECKPOINT');
   expect(await slotOf(outbox)).toMatchObject({ wal_status: 'reserved', active: true });
@@ -167,7 +167,7 @@ test('a slot that nobody used for idle_replication_slot_timeout: the reason is s
 });
 
 test(
-  'ClickHouse stands still and WAL runs out: said before the slot is lost, in the log and in /readyz (invariant 8)',
+  'the streamer’s log and `/readyz` report a slot in danger before it is lost while ClickHouse hangs (invariant 8)',
   { timeout: 180_000 },
   async () => {
     await using postgres = await startPostgres({ settings: { max_slot_wal_keep_size: '256MB', max_wal_size: '64MB' } });
@@ -202,7 +202,7 @@ test(
     await eventually(
       'the danger is over',
       async () => {
-        // the WAL that a slot needs is counted anew when running transactions are logged
+        // Postgres recomputes the WAL that a slot needs when it logs the running transactions
         await outbox.postgres.query('SELECT pg_log_standby_snapshot()');
         return streamer.logs.some(({ msg }) => msg === 'the slot is out of danger');
       },
@@ -223,7 +223,7 @@ async function readiness(port: number): Promise<ReadinessReport> {
 }
 
 test(
-  'nothing to deliver: an idle stream writes no WAL, and that of other tables is let go (invariant 2)',
+  'an idle streamer writes hardly any WAL, and lets Postgres remove that of other tables (invariant 2)',
   { timeout: 180_000 },
   async () => {
     await using postgres = await startPostgres();
@@ -235,7 +235,7 @@ test(
     const {
       rows: [before],
     } = await outbox.postgres.query('SELECT pg_current_wal_lsn() AS lsn');
-    // that nothing is written has no signal: time has to pass
+    // nothing signals that no WAL is written, so time has to pass
     await sleep(5000);
     const {
       rows: [idle],

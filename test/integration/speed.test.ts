@@ -1,4 +1,4 @@
-/** What speed depends on, counted. What the clock says of it, the benchmarks show. */
+/** Counts what speed depends on. The benchmarks measure speed itself. */
 import { OutgoingMessage } from 'node:http';
 import { expect, test, vi } from 'vitest';
 import { encode, INSERT_COLUMNS } from '../../src/streamer/batch/native.ts';
@@ -12,20 +12,20 @@ import { eventually } from '../support/wait.ts';
 
 const EVENTS = 200_000;
 const TRANSACTIONS = 2000;
-/** The limits by default are not below it. */
+/** The default limits are not below it. */
 const BATCH_ROWS = 100_000;
 const ROW_BYTES = 450;
-/** They grow to it: what came first, 16,384 rows, twice as many, and twice as many again. */
+/** The first batches grow to the limit: whatever came first, then 16,384 rows, twice as many, and twice as many again. */
 const FIRST_BATCHES = 4;
 const FIRST_ROWS = 7 * 16_384;
 /** The goal for a backlog of events of 300 bytes. */
 const INSERTS_PER_MILLION = 25;
-/** Of the ledger: takeover, last settling, two acknowledgements without events. */
+/** Ledger writes that belong to no insert: takeover, last settling, two acknowledgements without events. */
 const OTHER_WRITES = 4;
-/** To connect, and to look around every second or two; a status a transaction would be 78 kB, an UPDATE a transaction more. */
+/** Enough to connect and to check every second or two. A status per transaction would be 78 kB, an UPDATE per transaction more. */
 const WORDS_BYTES = 64 * 1024;
 
-/** How often the ledger was written, once nobody writes it any more: a connection tells its counts when it ends. */
+/** How often the ledger was written. A connection reports its counts when it ends, so this waits for the streamer's to end. */
 async function ledgerWrites(outbox: Outbox): Promise<number> {
   await eventually('the streamer’s connections have ended', async () => {
     const { rows } = await outbox.postgres.query(
@@ -43,7 +43,7 @@ function mostInserts(events: number): number {
   return FIRST_BATCHES + Math.ceil((events - FIRST_ROWS) / BATCH_ROWS);
 }
 
-test('a backlog of many transactions: few inserts, few ledger writes, few words to Postgres', async () => {
+test('the streamer delivers a backlog with few inserts, few ledger writes and few bytes to Postgres', async () => {
   await using outbox = await Outbox.create();
   await using gateway = await Gateway.to(outbox.clickhouseUrl);
   const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
@@ -62,8 +62,8 @@ test('a backlog of many transactions: few inserts, few ledger writes, few words 
       DATABASE_URL: url,
       CLICKHOUSE_URL: gateway.url,
       OUTBOX_BATCH_MAX_ROWS: String(BATCH_ROWS),
-      // nothing but the first rows goes out before a batch is full, so that a slow machine makes no more inserts than a fast one; what
-      // is left goes out when the backlog has come to its end
+      // only the first rows go out before a batch is full, so a slow machine makes no more inserts than a fast one; the rest goes
+      // out at the end of the backlog
       OUTBOX_FLUSH_INTERVAL_MS: '60000',
     });
     await outbox.untilDelivered(EVENTS);
@@ -126,7 +126,7 @@ test('the streamer sends an event that comes after a quiet moment long before it
   expect(await outbox.delivered()).toEqual({ rows: 2, events: 2 });
 });
 
-test('what goes to ClickHouse’s socket is the batch’s own memory, also when the insert is repeated', async () => {
+test('the client writes the batch’s own memory to ClickHouse’s socket, also when it repeats the insert', async () => {
   await using outbox = await Outbox.create();
   const clickhouse = new ClickHouse(outbox.clickhouseUrl, 30_000);
   const { batch, memory } = filled(20);

@@ -9,8 +9,8 @@ import { eventually } from '../support/wait.ts';
 const COUNT = 300;
 const TERMINATES = 'the holder of the slot gives no sign of life: terminating its connections';
 /**
- * Longer than a standby waits for a sign of life, several times. That a holder is not terminated has no signal of its own: time has to
- * pass.
+ * More than twice as long as a standby waits for a sign of life. Nothing signals that it leaves the holder alone, so time has
+ * to pass.
  */
 const BUSY_MS = 12_000;
 
@@ -58,9 +58,9 @@ async function begin(outbox: Outbox, environment: Record<string, string> = {}): 
   };
 }
 
-/** How the holder stands when it is struck: with nothing to do, or with an insert that is sent and not answered. */
+/** What the holder does when the fault comes: nothing, or it is in the middle of sending an insert. */
 const MOMENTS = [
-  { moment: 'idle', inserting: false },
+  { moment: 'while idle', inserting: false },
   { moment: 'in the middle of an insert', inserting: true },
 ];
 
@@ -71,7 +71,7 @@ async function strikeAt(outbox: Outbox, { clickhouse }: Cast, inserting: boolean
   await eventually('an insert is under way', () => clickhouse.isHolding);
 }
 
-test.each(MOMENTS)('SIGKILL of the holder, $moment: the standby goes on (invariant 5)', async ({ inserting }) => {
+test.each(MOMENTS)('a standby takes over from a holder killed $moment (invariant 5)', async ({ inserting }) => {
   await using outbox = await Outbox.create();
   const cast = await begin(outbox);
   await strikeAt(outbox, cast, inserting);
@@ -85,7 +85,7 @@ test.each(MOMENTS)('SIGKILL of the holder, $moment: the standby goes on (invaria
 });
 
 test.each(MOMENTS)(
-  'SIGSTOP of the holder, $moment: the standby takes over, and who wakes up is fenced (invariant 5)',
+  'a standby takes over from a holder frozen $moment, which is fenced when it wakes (invariant 5)',
   { timeout: 120_000 },
   async ({ inserting }) => {
     await using outbox = await Outbox.create();
@@ -99,7 +99,7 @@ test.each(MOMENTS)(
     await outbox.fill(COUNT);
     await outbox.untilDelivered(1 + 2 * COUNT);
     const { epoch } = await outbox.ledger();
-    // what it had half sent goes on its way
+    // the rest of the half-sent insert reaches ClickHouse
     clickhouse.release();
     holder.signal('SIGCONT');
     await holder.log(({ msg }) => msg === 'standing by', 'standing by');
@@ -107,7 +107,7 @@ test.each(MOMENTS)(
     await expectOnce(outbox, 1 + 3 * COUNT);
     expect(await outbox.ledger()).toMatchObject({ epoch });
     expect(hasTerminated(holder)).toBe(false);
-    // and it is there when it is needed again
+    // and it takes over when the other one dies
     await standby.kill();
     await outbox.fill(COUNT);
     await expectOnce(outbox, 1 + 4 * COUNT);
@@ -116,7 +116,7 @@ test.each(MOMENTS)(
 );
 
 test.each(MOMENTS)(
-  'the network between holder and Postgres is cut, $moment: the standby takes over (invariant 5)',
+  'a standby takes over from a holder cut off from Postgres $moment (invariant 5)',
   { timeout: 120_000 },
   async ({ inserting }) => {
     await using outbox = await Outbox.create();
@@ -128,7 +128,7 @@ test.each(MOMENTS)(
     if (!inserting) await outbox.fill(COUNT);
     await standby.attached();
     expect(hasTerminated(standby)).toBe(true);
-    // ClickHouse was within the holder's reach all the time
+    // the holder could reach ClickHouse all the time
     clickhouse.release();
     await outbox.fill(COUNT);
     await outbox.untilDelivered(1 + 2 * COUNT);
@@ -142,7 +142,7 @@ test.each(MOMENTS)(
   },
 );
 
-test('a role with no more than it needs can tell that a holder is dead, and take over', async () => {
+test('a standby with the least privileges leaves a live holder alone, and takes over from a frozen one', async () => {
   await using outbox = await Outbox.create();
   const role = outbox.slot.replace('t_', 'r_');
   await outbox.postgres.query(`CREATE ROLE ${role} LOGIN REPLICATION PASSWORD 'secret'`);
@@ -158,7 +158,7 @@ test('a role with no more than it needs can tell that a holder is dead, and take
     await standby.failure('OUTBOX_SLOT_BUSY');
     await sleep(BUSY_MS / 3);
     expect(hasTerminated(standby)).toBe(false);
-    // a statement that hangs in the server says nothing about who waits for it
+    // a statement that hangs in the server is no sign that the holder is dead
     const client = new Client(outbox.databaseUrl);
     await client.connect();
     await client.query('BEGIN');
@@ -189,7 +189,7 @@ test('a role with no more than it needs can tell that a holder is dead, and take
   }
 });
 
-test('ClickHouse stands still: the holder is alive, and is let be', { timeout: 120_000 }, async () => {
+test('a standby does not take over while the holder waits for ClickHouse', { timeout: 120_000 }, async () => {
   await using outbox = await Outbox.create();
   const cast = await begin(outbox);
   cast.clickhouse.holdRequests();
@@ -207,23 +207,23 @@ test('ClickHouse stands still: the holder is alive, and is let be', { timeout: 1
 
 test.each([
   {
-    title: 'of another table is decoded',
+    title: 'decodes a huge transaction of another table',
     sql: "INSERT INTO other SELECT repeat('x', 200) FROM generate_series(1, 300000)",
     events: 0,
   },
   {
-    title: 'of events is streamed',
+    title: 'streams a huge transaction of events',
     sql: `INSERT INTO outbox.event (event_type, event_context) SELECT 'test.huge', json_build_object('n', n, 'text', repeat('x', 200)) FROM generate_series(1, 300000) n`,
     events: 300_000,
   },
-])('a huge transaction $title: the holder is alive, and is let be', { timeout: 240_000 }, async ({ sql, events }) => {
+])('a standby does not take over while the holder $title', { timeout: 240_000 }, async ({ sql, events }) => {
   await using outbox = await Outbox.create();
   const { standby, close } = await begin(outbox);
   await outbox.postgres.query('CREATE TABLE other (t text)');
   const { epoch } = await outbox.ledger();
   const client = new Client(outbox.databaseUrl);
   await client.connect();
-  // spilled to disk while it runs, decoded at its commit
+  // Postgres spills it to disk while it runs, and decodes it at its commit
   await client.query(sql);
   await client.end();
   await outbox.fill(1);

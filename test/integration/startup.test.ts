@@ -5,7 +5,7 @@ import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import { Streamer } from '../support/streamer.ts';
 
-/** The streamer says what is wrong and what to do, stays alive, and streams by itself once it is mended. */
+/** The streamer says what is wrong and what to do, stays alive, and streams by itself after the fix. */
 async function expectRecovery(
   outbox: Outbox,
   streamer: Streamer,
@@ -22,18 +22,18 @@ async function expectRecovery(
   expect(await streamer.stop()).toBe(0);
 }
 
-test('not migrated', async () => {
+test('the streamer reports that Postgres is not migrated, and streams once it is', async () => {
   await using outbox = await Outbox.create({ migrated: false });
   await expectRecovery(outbox, outbox.stream(), 'OUTBOX_PG_NOT_MIGRATED', async () => outbox.migrate());
 });
 
-test('the table is missing in ClickHouse', async () => {
+test('the streamer reports that ClickHouse’s table is missing, and streams once it is there', async () => {
   await using outbox = await Outbox.create();
   await outbox.clickhouse.command({ query: 'DROP TABLE events' });
   await expectRecovery(outbox, outbox.stream(), 'OUTBOX_CH_NOT_MIGRATED', async () => outbox.migrate());
 });
 
-test('the table in ClickHouse forgets tokens, or does not write through: every problem is named', async () => {
+test('the streamer reports every unsuitable setting of ClickHouse’s table, and streams once they are fixed', async () => {
   await using outbox = await Outbox.create();
   const set = 'ALTER TABLE events MODIFY SETTING';
   await outbox.clickhouse.command({ query: `${set} non_replicated_deduplication_window = 0, fsync_after_insert = 0` });
@@ -46,7 +46,7 @@ test('the table in ClickHouse forgets tokens, or does not write through: every p
   );
 });
 
-test('ClickHouse is down at the start', async () => {
+test('the streamer reports that ClickHouse is down at its start, and streams once it is up', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
   await proxy.close();
@@ -55,7 +55,7 @@ test('ClickHouse is down at the start', async () => {
   await proxy.close();
 });
 
-test('Postgres is down at the start', async () => {
+test('the streamer reports that Postgres is down at its start, and streams once it is up', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
   await proxy.close();
@@ -64,7 +64,7 @@ test('Postgres is down at the start', async () => {
   await proxy.close();
 });
 
-test('wrong passwords: a code for each database, and no password in the output', async () => {
+test('the streamer reports a wrong password with a code for each database, and never prints it', async () => {
   await using outbox = await Outbox.create();
   const wrong = (url: string): string => Object.assign(new URL(url), { password: 'canary-pw' }).href;
   const one = outbox.stream({ DATABASE_URL: wrong(outbox.databaseUrl) });
@@ -78,7 +78,7 @@ test('wrong passwords: a code for each database, and no password in the output',
   }
 });
 
-test('a stop while ClickHouse is away does not wait for it; what is pending is delivered by the next start', async () => {
+test('the streamer stops without waiting for ClickHouse, and the next start delivers what is pending', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
   const streamer = outbox.stream({ CLICKHOUSE_URL: url });
@@ -96,20 +96,20 @@ test('a stop while ClickHouse is away does not wait for it; what is pending is d
   expect(await outbox.delivered()).toEqual({ rows: 10, events: 10 });
 });
 
-test('the publication does not carry the events', async () => {
+test('the streamer reports a publication without outbox.event, and asks for `repair` once it is back', async () => {
   await using outbox = await Outbox.create();
   await outbox.postgres.query('ALTER PUBLICATION outbox DROP TABLE outbox.event');
   const columns = 'event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent';
   const streamer = outbox.stream();
   await streamer.failure('OUTBOX_PUBLICATION_MISSING');
   await outbox.postgres.query(`ALTER PUBLICATION outbox ADD TABLE outbox.event (${columns})`);
-  // what was committed meanwhile is not in the stream, so it does not go on by itself
+  // the stream lacks what was committed meanwhile, so the streamer does not go on by itself
   const { err } = await streamer.failure('OUTBOX_PUBLICATION_CHANGED');
   expect(err?.next).toContain('repair');
   expect(await streamer.stop()).toBe(0);
 });
 
-test('a table that leaves the publication and comes back while streaming: delivery stops, nothing lost is acknowledged (invariant 8)', async () => {
+test('the streamer reports a table that left and rejoined the publication, and acknowledges nothing lost (invariant 8)', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -125,13 +125,13 @@ test('a table that leaves the publication and comes back while streaming: delive
   const end = await outbox.walEnd();
   expect(await outbox.confirmed(end)).toBe(false);
   expect(await outbox.confirmed(lost)).toBe(false);
-  // a restart does not forget it
+  // after a restart the streamer reports it again
   await streamer.stop();
   const successor = outbox.stream();
   await successor.failure('OUTBOX_PUBLICATION_CHANGED');
 });
 
-test('the slot was dropped: it is never made again', async () => {
+test('the streamer reports a dropped slot, and neither it nor `migrate` creates it again', async () => {
   await using outbox = await Outbox.create();
   await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [outbox.slot]);
   const streamer = outbox.stream();
@@ -158,19 +158,19 @@ test('a second streamer waits for the slot and takes over (invariant 5)', async 
   expect(await outbox.delivered()).toEqual({ rows: 20, events: 20 });
 });
 
-test('another holds the ledger: who is fenced stops writing (invariant 5)', async () => {
+test('a streamer that has lost its epoch stops, and delivers each event once under a new one (invariant 5)', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
   await outbox.postgres.query('UPDATE outbox.stream SET epoch = epoch + 1 WHERE slot_name = $1', [outbox.slot]);
   await outbox.fill(10);
   await streamer.failure('OUTBOX_EPOCH_LOST');
-  // here nobody else is, so it comes back under an epoch of its own
+  // no other streamer is there, so it comes back under a new epoch
   await outbox.untilDelivered(10);
   expect(await outbox.delivered()).toEqual({ rows: 10, events: 10 });
 });
 
-test('configuration: every problem at once, exit code 2', async () => {
+test('the streamer reports every configuration problem at once and exits with code 2', async () => {
   const streamer = new Streamer({ OUTBOX_BATCH_MAX_ROWS: 'many', OUTBOX_FLUSH_INTERVAL: '5' });
   expect(await streamer.exited()).toBe(2);
   for (const text of [
@@ -184,7 +184,7 @@ test('configuration: every problem at once, exit code 2', async () => {
   }
 });
 
-test('both migrations at once, and again', async () => {
+test('`migrate` applies each migration once when three run at once and one later', async () => {
   await using outbox = await Outbox.create({ migrated: false });
   await Promise.all([outbox.migrate(), outbox.migrate(), outbox.migrate()]);
   await outbox.migrate();

@@ -16,7 +16,7 @@ async function status(
 
 const codes = ({ reasons }: FlowReport): string[] => reasons.map(({ code }) => code);
 
-test('events flow, and stop with ClickHouse; what waits and since when is said', async () => {
+test('`status` reports that events flow, and what waits and since when while ClickHouse is unreachable', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
   outbox.stream({ CLICKHOUSE_URL: url });
@@ -61,7 +61,7 @@ test('events flow, and stop with ClickHouse; what waits and since when is said',
   expect(screen).toMatch(
     /OUTBOX_CH_UNREACHABLE: no answer from ClickHouse within 1000 ms\n {2}Next: Check CLICKHOUSE_URL/,
   );
-  // no colours where no terminal reads
+  // stdout is not a terminal, so there are no colours
   expect(screen).not.toContain('\u001B');
 
   proxy.release();
@@ -72,7 +72,7 @@ test('events flow, and stop with ClickHouse; what waits and since when is said',
 });
 
 test(
-  'status without a streamer gives the WAL that waits, and no age that nobody knows',
+  '`status` without a streamer reports how much WAL waits, and no age for the oldest event',
   { timeout: 60_000 },
   async () => {
     await using outbox = await Outbox.create();
@@ -89,7 +89,7 @@ test(
   },
 );
 
-test('status calls a streamer that is frozen stalled', { timeout: 60_000 }, async () => {
+test('`status` reports a frozen streamer as stalled', { timeout: 60_000 }, async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -104,7 +104,7 @@ test('status calls a streamer that is frozen stalled', { timeout: 60_000 }, asyn
   expect(await streamer.stop()).toBe(0);
 });
 
-test('what a standby, the quarantine and a lost slot look like', async () => {
+test('`status` counts standbys and quarantined events, and reports a lost slot', async () => {
   await using outbox = await Outbox.create();
   await outbox.clickhouse.command({ query: "ALTER TABLE events ADD CONSTRAINT good CHECK event_type != 'bad'" });
   const streamer = outbox.stream();
@@ -128,7 +128,7 @@ test('what a standby, the quarantine and a lost slot look like', async () => {
   expect(codes(lost.report)).toEqual(['OUTBOX_SLOT_MISSING']);
 });
 
-test('either database may be away; all of it may be missing', async () => {
+test('`status` reports databases that are not migrated or not reachable, and what it learns from the other one', async () => {
   await using outbox = await Outbox.create({ migrated: false });
   const bare = await status(outbox);
   expect(bare.code).toBe(1);
@@ -145,7 +145,7 @@ test('either database may be away; all of it may be missing', async () => {
   expect(codes(both.report)).toEqual(['OUTBOX_PG_UNREACHABLE', 'OUTBOX_CH_UNREACHABLE']);
 });
 
-test('--watch appends a line a look where no terminal reads, with the rate', async () => {
+test('`status --watch` appends one line per interval, with the rate, when stdout is not a terminal', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();

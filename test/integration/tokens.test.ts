@@ -11,7 +11,7 @@ import { eventually } from '../support/wait.ts';
 const COUNT = 500;
 const SETTING = 'ALTER TABLE events MODIFY SETTING non_replicated_deduplication_window';
 
-/** An insert that ClickHouse has applied and whose answer is lost, with the streamer still waiting for it. */
+/** ClickHouse has applied an insert, its answer is held, and the streamer still waits for it. */
 async function unanswered(
   outbox: Outbox,
   environment: Record<string, string> = {},
@@ -34,7 +34,7 @@ async function settled(outbox: Outbox): Promise<void> {
   await eventually('the insert is settled', async () => (await outbox.ledger())['pending_token'] === null, 60_000);
 }
 
-test.concurrent('a pending insert whose token may be forgotten is looked for before it is repeated', async () => {
+test.concurrent('the streamer reads back a pending insert whose token may be forgotten, and does not repeat it', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await unanswered(outbox);
   await streamer.kill();
@@ -52,7 +52,7 @@ test.concurrent('a pending insert whose token may be forgotten is looked for bef
   expect(await outbox.delivered()).toEqual({ rows: COUNT + 1, events: COUNT + 1 });
 });
 
-test.concurrent('an old pending insert that never arrived is sent', async () => {
+test.concurrent('the streamer sends an old pending insert that never arrived', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
   const streamer = outbox.stream({ CLICKHOUSE_URL: url });
@@ -72,7 +72,7 @@ test.concurrent('an old pending insert that never arrived is sent', async () => 
   expect(await outbox.delivered()).toEqual({ rows: COUNT, events: COUNT });
 });
 
-test.concurrent('the window is switched off while an answer is awaited, and on again: the insert is looked for, not repeated (invariant 8)', async () => {
+test.concurrent('the streamer reads back an unanswered insert when the token window was off meanwhile (invariant 8)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await unanswered(outbox, { OUTBOX_INSERT_TIMEOUT_MS: '3000' });
   await outbox.clickhouse.command({ query: `${SETTING} = 0` });
@@ -87,7 +87,7 @@ test.concurrent('the window is switched off while an answer is awaited, and on a
   await proxy.close();
 });
 
-test.concurrent('a view throws and the tokens are forgotten: the table stays exact, and the view is said to be unproven (invariants 4 and 7)', async () => {
+test.concurrent('the streamer delivers once and reports unproven views when a view throws and tokens are lost (invariants 4 and 7)', async () => {
   await using outbox = await Outbox.create();
   const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
   await sql(
@@ -109,7 +109,7 @@ test.concurrent('a view throws and the tokens are forgotten: the table stays exa
   expect(await outbox.delivered()).toEqual({ rows: COUNT, events: COUNT });
 });
 
-test.concurrent('the window was off while the insert was pending, and the streamer is killed: its successor looks for it (invariant 8)', async () => {
+test.concurrent('the successor of a killed streamer reads back an insert when the token window was off meanwhile (invariant 8)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await unanswered(outbox, { OUTBOX_INSERT_TIMEOUT_MS: '1000' });
   await outbox.clickhouse.command({ query: `${SETTING} = 0` });
@@ -125,7 +125,7 @@ test.concurrent('the window was off while the insert was pending, and the stream
   expect(await outbox.delivered()).toEqual({ rows: COUNT, events: COUNT });
 });
 
-test.concurrent('a view whose target forgets tokens is named', async () => {
+test.concurrent('the streamer names each view whose target forgets tokens', async () => {
   await using outbox = await Outbox.create();
   const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
   await sql('CREATE TABLE forgetful (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple()');
@@ -145,7 +145,7 @@ test.concurrent('a view whose target forgets tokens is named', async () => {
   expect(named).toEqual(['cascading', 'counting', 'storing'].map((view) => `${outbox.slot}.${view}`));
 });
 
-test.concurrent('repetitions are recognised although the user’s profile switches deduplication off', async () => {
+test.concurrent('ClickHouse ignores a repeated insert even if the user’s profile switches deduplication off', async () => {
   // a server of its own, whose default profile can be given
   await using server = await startClickHouse({
     settings: { deduplicate_insert: 'disable', insert_deduplicate: 0, async_insert: 1 },

@@ -6,7 +6,7 @@ import { Outbox } from '../support/outbox.ts';
 import { COUNTING_VIEW } from '../support/view.ts';
 import { eventually } from '../support/wait.ts';
 
-/** What stands in the table, and what its view has counted. */
+/** What the table has, and what its view has counted. */
 async function counts(clickhouse: ClickHouse): Promise<Record<string, string>> {
   const [found] = await clickhouse.select<Record<string, string>>(
     `SELECT toString(count()) AS rows, toString(uniqExact(event_id)) AS events,
@@ -15,7 +15,7 @@ async function counts(clickhouse: ClickHouse): Promise<Record<string, string>> {
   return found!;
 }
 
-test('a query limit that batches exceed, with ids as keys: batches are split and grow smaller, every event arrives once (invariant 7)', async () => {
+test('the streamer splits batches that exceed ClickHouse’s memory limit, shrinks later ones, delivers once (invariant 7)', async () => {
   await using outbox = await Outbox.create();
   await using server = await startClickHouse({ settings: { max_memory_usage: 50_000_000 } });
   const clickhouse = new ClickHouse(server.url, 30_000);
@@ -38,13 +38,13 @@ test('a query limit that batches exceed, with ids as keys: batches are split and
   expect(await counts(clickhouse)).toEqual({ rows: String(rows), events: String(rows), viewed: String(rows) });
   const { rowCount } = await outbox.postgres.query('SELECT FROM outbox.quarantine');
   expect(rowCount).toBe(0);
-  // seven batches would have been refused; a later one is small enough at once
+  // without smaller batches ClickHouse would have rejected seven; later ones are small enough at once
   expect(streamer.logs.filter(({ msg }) => msg === split.msg).length).toBeLessThan(4);
   expect(await streamer.stop()).toBe(0);
   await clickhouse.close();
 }, 180_000);
 
-test('an insert that takes longer than its time: the server says so, and the batch is split (invariant 7)', async () => {
+test('the streamer splits an insert that takes longer than its time limit, and delivers once (invariant 7)', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();
   // two milliseconds a row

@@ -15,7 +15,7 @@ async function emit(outbox: Outbox, spanId: string, flags: string): Promise<void
   );
 }
 
-test('a batch is a trace, linked to the sampled spans that sent its events; its steps are below it', async () => {
+test('the streamer traces each batch with its steps, and links it to the sampled spans that sent its events', async () => {
   await using outbox = await Outbox.create();
   await using collector = await Collector.start();
   const streamer = outbox.stream({ ...collector.environment, OUTBOX_FLUSH_INTERVAL_MS: '500' });
@@ -23,7 +23,7 @@ test('a batch is a trace, linked to the sampled spans that sent its events; its 
   for (const spanId of ['b7ad6b7169203331', 'b7ad6b7169203332', 'b7ad6b7169203331']) await emit(outbox, spanId, '01');
   await emit(outbox, 'b7ad6b7169203333', '00');
   await outbox.untilDelivered(4);
-  // what is not yet exported is exported by the stop
+  // the stop exports the spans that are left
   expect(await streamer.stop()).toBe(0);
   const batches = collector.spans.filter(({ name }) => name === 'process outbox');
   const links = batches.flatMap((span) => span.links ?? []);
@@ -39,7 +39,7 @@ test('a batch is a trace, linked to the sampled spans that sent its events; its 
   ]);
 });
 
-test('the traces of those that sent events show the delivery, up to the limit, and as they are sampled', async () => {
+test('the streamer adds deliver spans to the sampled traces that sent the events, up to the limit', async () => {
   await using outbox = await Outbox.create();
   await using collector = await Collector.start();
   const streamer = outbox.stream({
@@ -74,7 +74,7 @@ test('the traces of those that sent events show the delivery, up to the limit, a
   expect(attributesOf(deliveries[1]!)).toMatchObject({ 'messaging.message.id': expect.any(String) });
 });
 
-test('an insert that is repeated says so on its span and in lines that name it; ClickHouse is told of the trace', async () => {
+test('the streamer records an insert’s retries on its span, puts the trace in log lines and sends it to ClickHouse', async () => {
   await using outbox = await Outbox.create();
   await using collector = await Collector.start();
   await using gateway = await Gateway.to(outbox.clickhouseUrl);
@@ -105,7 +105,7 @@ test('an insert that is repeated says so on its span and in lines that name it; 
   ]);
 });
 
-test('what the OTEL_* variables say is done: protobuf unless told otherwise, no sampling, no exporter', async () => {
+test('the streamer follows the OTEL_* variables for protocol, sampler and exporters, and rejects grpc', async () => {
   await using outbox = await Outbox.create();
   await using collector = await Collector.start();
   const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url };
@@ -131,7 +131,7 @@ test('what the OTEL_* variables say is done: protobuf unless told otherwise, no 
   expect(stderr).toContain('OTEL_EXPORTER_OTLP_PROTOCOL must be one of http/protobuf, http/json');
 });
 
-test('an unreachable collector loses no event and does not hold up the stop', async () => {
+test('the streamer delivers and stops with code 0 while the collector is unreachable', async () => {
   await using outbox = await Outbox.create();
   const gone = await Collector.start();
   const { url } = gone;

@@ -23,7 +23,7 @@ function environment(outbox: Outbox): Record<string, string> {
 
 const PATIENT = { waitMs: 60_000 };
 
-/** Compares, and says which steps that took. Without a wait, for what is known to be delivered. */
+/** Compares, and says which steps that took. It does not wait unless asked to: the test knows that all is delivered. */
 async function compare(
   outbox: Outbox,
   { waitMs = 0, limit = 20 }: { waitMs?: number; limit?: number } = {},
@@ -61,7 +61,7 @@ async function change(outbox: Outbox, ...statements: string[]): Promise<void> {
     });
 }
 
-/** Rows of ClickHouse once more, with some columns given anew. */
+/** Copies rows of ClickHouse, with some columns replaced. */
 const copyOf = (where: string, anew: string): string =>
   `INSERT INTO events SELECT * REPLACE (${anew}) FROM (SELECT * FROM events WHERE ${where})`;
 
@@ -92,7 +92,7 @@ const ODD_DATES = [
 const TRACE = '0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331';
 const ODD_TRACEPARENTS = [`00-${TRACE}-01`, `cc-${TRACE}-01-more`, `00-${TRACE}`, '', 'ü'.repeat(55), `üü${TRACE}-01`];
 
-test('odd contexts, dates, traces and texts, and one id twice: both servers come to the same digests', async () => {
+test('`verify` computes the same digests on both servers for odd contexts, dates, traces, texts and repeated ids', async () => {
   await using outbox = await Outbox.create();
   await outbox.stream().attached();
   const insert = async (columns: string, ...values: unknown[]): Promise<unknown> =>
@@ -112,20 +112,20 @@ test('odd contexts, dates, traces and texts, and one id twice: both servers come
 
   const report = await compare(outbox, PATIENT);
   expect(report).toMatchObject({ ...NOTHING, postgres: count, clickhouse: count, cleared: 0, isDelivered: true });
-  // nothing had to be looked at event by event
+  // no event had to be compared by itself
   expect(report.steps).toEqual(['waiting', 'counting']);
-  // one more in every hour: now every single digest is compared
+  // a copy of each event makes every hour differ: now `verify` compares the digest of every single event
   await change(outbox, copyOf('true', "toUUID('ffffffff-0000-0000-0000-000000000000') AS event_id"));
   expect(await compare(outbox)).toMatchObject({ ...KINDS, identical: false, extra: count });
 });
 
-test('nothing to compare', async () => {
+test('`verify` finds no difference between two empty sides', async () => {
   await using outbox = await Outbox.create();
   await outbox.stream().attached();
   expect(await compare(outbox, PATIENT)).toMatchObject({ ...NOTHING, postgres: 0, clickhouse: 0, examples: [] });
 });
 
-test('each kind of difference, by name and number, and nothing of a context', async () => {
+test('`verify` counts and names each kind of difference, and prints nothing of a context', async () => {
   await using outbox = await delivered(1000);
   const at = (n: number): string => `event_id = '${idOf(n)}'`;
   await change(
@@ -175,7 +175,7 @@ test('each kind of difference, by name and number, and nothing of a context', as
   expect(limited.stderr).toBe('');
 });
 
-test('one id twice in the outbox: two events, of which one is not delivered', async () => {
+test('`verify` treats events that share an id as separate, and finds the one that is missing', async () => {
   await using outbox = await Outbox.create();
   await outbox.stream().attached();
   const id = idOf(1);
@@ -193,7 +193,7 @@ test('one id twice in the outbox: two events, of which one is not delivered', as
   expect(await compare(outbox)).toMatchObject({ ...KINDS, missing: 1, double: 1 });
 });
 
-test('a window of dates, from included, to excluded', async () => {
+test('`verify` compares a window of dates that includes --from and excludes --to', async () => {
   await using outbox = await Outbox.create();
   await outbox.stream().attached();
   const times = [
@@ -225,15 +225,15 @@ test('a window of dates, from included, to excluded', async () => {
   expect(await compare(outbox)).toMatchObject({ missing: 4 });
 });
 
-test('one table, several sources: those of others do not count; rows of a lost timeline do', async () => {
+test('`verify` ignores rows of other sources, and counts rows of a lost timeline as extra', async () => {
   await using outbox = await delivered(10);
   await change(
     outbox,
     copyOf('true', "'1/other' AS source"),
-    // what a server committed before it was restored from a backup: behind the end of today's WAL, yet long ago
+    // a row of before the server's restore from a backup: its position is past the end of today's WAL, yet it is old
     copyOf(`event_id = '${idOf(3)}'`, `lsn + 1000000000 AS lsn, toUUID('${idOf(77)}') AS event_id`),
   );
-  // positions behind the snapshot are those of events to come, unless they were committed before it
+  // a position past the snapshot belongs to a later event, unless it was committed before the snapshot
   expect(await compare(outbox)).toMatchObject(NOTHING);
   await outbox.postgres.query("UPDATE outbox.event SET recorded_at = recorded_at - interval '2 hours'");
   await change(outbox, copyOf(`event_id = '${idOf(77)}'`, 'committed_at - INTERVAL 1 HOUR AS committed_at'));
@@ -242,9 +242,9 @@ test('one table, several sources: those of others do not count; rows of a lost t
   expect(named(report, 'extra')).toEqual([idOf(77)]);
 });
 
-test('what retention has emptied is expired, not extra', async () => {
+test('`verify` counts what retention has removed as expired, not as extra', async () => {
   await using outbox = await delivered(30);
-  // ten events of long ago, and ten of a transaction that began before the oldest one left and committed after it
+  // ten old events, and ten of a transaction that began before the oldest remaining event and committed after it
   const ids = (from: number): string => Array.from({ length: 10 }, (_, n) => `'${idOf(from + n)}'`).join(',');
   await change(
     outbox,
@@ -257,7 +257,7 @@ test('what retention has emptied is expired, not extra', async () => {
   expect(await compare(outbox)).toMatchObject({ ...NOTHING, expired: 30, postgres: 0, clickhouse: 30 });
 });
 
-test('what is set aside is not missing', async () => {
+test('`verify` does not count quarantined and discarded events as missing, except those of another slot', async () => {
   await using outbox = await delivered(10);
   await outbox.postgres.query(
     `DROP TABLE IF EXISTS outbox.quarantine;
@@ -277,7 +277,7 @@ test('what is set aside is not missing', async () => {
   expect(await compare(outbox)).toMatchObject({ identical: false, quarantined: 1, discarded: 1, missing: 1 });
 });
 
-test('beside producers that commit and roll back all the time, again and again: no difference', async () => {
+test('`verify` finds no difference while producers commit and roll back all the time', async () => {
   await using outbox = await Outbox.create();
   await outbox.stream().attached();
   const over = new AbortController();
@@ -308,7 +308,7 @@ test('beside producers that commit and roll back all the time, again and again: 
   expect(await compare(outbox, PATIENT)).toMatchObject({ ...NOTHING, postgres: committed, clickhouse: committed });
 }, 120_000);
 
-test('what commits between the snapshot and the reading of its position is no difference', async () => {
+test('`verify` finds no difference in what commits between its snapshot and the reading of its position', async () => {
   await using outbox = await delivered(10);
   const connect = async () =>
     Database.connect(outbox.databaseUrl, { queryTimeoutMs: 0, parameters: SNAPSHOT_PARAMETERS }, () => undefined);
@@ -343,7 +343,7 @@ test('what commits between the snapshot and the reading of its position is no di
   await Promise.all([clickhouse.close(), first.close(), second.close(), ask.close()]);
 });
 
-test('a transaction that is open meanwhile is in nobody’s way', async () => {
+test('`verify` does not wait for an open transaction, and compares its events after the commit', async () => {
   await using outbox = await delivered(10);
   const client = await outbox.postgres.connect();
   await client.query('BEGIN');
@@ -355,7 +355,7 @@ test('a transaction that is open meanwhile is in nobody’s way', async () => {
   expect(await compare(outbox)).toMatchObject({ ...NOTHING, postgres: 11 });
 });
 
-test('no streamer, or one that cannot deliver: a code each, and what --wait 0 finds', async () => {
+test('`verify` reports that no streamer runs or that it is behind, and compares at once with --wait 0', async () => {
   await using outbox = await Outbox.create();
   await outbox.fill(5);
   const none = await cli(outbox, ['--wait', '1s', '--json']);
@@ -373,14 +373,14 @@ test('no streamer, or one that cannot deliver: a code each, and what --wait 0 fi
   await expect(compare(outbox, { waitMs: 500 })).rejects.toMatchObject({ code: 'OUTBOX_VERIFY_BEHIND' });
 });
 
-test('without a slot there is no streamer to wait for', async () => {
+test('`verify` reports that no streamer runs when the slot is missing, and compares at once without a wait', async () => {
   await using outbox = await Outbox.create();
   await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [outbox.slot]);
   await expect(compare(outbox, { waitMs: 10 })).rejects.toMatchObject({ code: 'OUTBOX_VERIFY_NO_STREAMER' });
   expect(await compare(outbox, { waitMs: 0 })).toMatchObject(NOTHING);
 });
 
-test('wrong usage and configuration, databases that are not there', async () => {
+test('`verify` rejects wrong usage and settings, and reports databases that are not migrated', async () => {
   await using outbox = await Outbox.create({ migrated: false });
   const wrong = await cli(outbox, ['--from', 'yesterday', '--limit', 'x']);
   expect(wrong.code).toBe(2);
@@ -397,8 +397,8 @@ test('wrong usage and configuration, databases that are not there', async () => 
   await expect(compare(outbox, { waitMs: 0 })).rejects.toMatchObject({ code: 'OUTBOX_CH_NOT_MIGRATED' });
 });
 
-test('the streamer’s role may verify', async () => {
-  // roles are the whole server's
+test('the role outbox_streamer may run `verify`', async () => {
+  // roles belong to the whole server
   await using postgres = await startPostgres();
   await using outbox = await Outbox.create({ postgresUrl: postgres.url });
   const streamer = outbox.stream();
@@ -415,7 +415,7 @@ test('the streamer’s role may verify', async () => {
   expect(await streamer.stop()).toBe(0);
 });
 
-test('more differences than are held in memory, the first and the last id among them', async () => {
+test('`verify` counts more differences than it holds in memory, the first and the last id included', async () => {
   await using outbox = await delivered(110_000);
   const kept = 'cityHash64(event_id) % 50 = 0';
   await change(outbox, `DELETE FROM events WHERE NOT (${kept}) OR event_id IN ('${idOf(0)}', '${idOf(109_999)}')`);

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
-test('a materialized view that throws stops the stream loudly; mended, it counts every event once (invariant 7)', async () => {
+test('the streamer reports a view that throws, and waits; after the fix the view counts each event once (invariant 7)', async () => {
   await using outbox = await Outbox.create();
   const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
   await sql(

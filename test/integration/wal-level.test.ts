@@ -3,7 +3,7 @@ import { startPostgres } from '../../src/embedded/postgres.ts';
 import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
 import { Streamer } from '../support/streamer.ts';
 
-test('wal_level is not logical: migration and streamer say so', async () => {
+test('`migrate` and the streamer report that wal_level is not logical', async () => {
   // a server of its own: wal_level cannot be set for one database
   await using postgres = await startPostgres({ settings: { wal_level: 'replica', max_wal_senders: 0 } });
   await expect(migratePostgres(postgres.url, 'outbox', () => undefined)).rejects.toMatchObject({

@@ -53,14 +53,14 @@ async function importsOf(project: Project, { manifest, files }: Packed): Promise
 }
 
 describe('the tarball', () => {
-  test('of the library has the code that applications and their tests use, its types, and nothing else', () => {
+  test('of the library holds the code that applications and their tests use, its types, and nothing else', () => {
     const modules = [...sources('app'), ...sources('embedded'), ...shared(library)];
     const expected = modules.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]);
     const commonJs = ['dist/app/schema.cjs', 'dist/app/schema.d.cts'];
     expect(library.files.toSorted()).toEqual([...expected, ...commonJs, ...ALWAYS].toSorted());
   });
 
-  test('of the streamer has its code and the migrations, and nothing else', () => {
+  test('of the streamer holds its code and the migrations, and nothing else', () => {
     const expected = [...sources('streamer'), ...shared(streamer)].map((name) => `dist/${name}.js`);
     const migrations = globSync('migrations/**/*.sql', { cwd: ROOT });
     expect(streamer.files.toSorted()).toEqual(
@@ -69,7 +69,7 @@ describe('the tarball', () => {
     expect(migrations).toContain('migrations/postgres/roles.sql');
   });
 
-  test('declares whatever it imports', async () => {
+  test('of each package declares every package that it imports', async () => {
     await using project = await Project.create([library, streamer]);
     for (const packed of [library, streamer]) {
       const { dependencies, peerDependencies } = packed.manifest;
@@ -80,20 +80,20 @@ describe('the tarball', () => {
     }
   });
 
-  test('of the library brings nothing but the API of OpenTelemetry', () => {
+  test('of the library depends on @opentelemetry/api alone', () => {
     expect(brought(library.manifest)).toEqual(['@opentelemetry/api']);
   });
 
-  test('of the library has declarations that hold by themselves', async () => {
+  test('of the library has declarations that compile with @types/node alone', async () => {
     await using project = await Project.create([library], ['@types/node']);
-    // those of ./schema are drizzle's, which do not
+    // ./schema needs the declarations of drizzle, which do not compile alone
     const entries = Object.keys(library.manifest.exports).filter((entry) => !/schema|package/.test(entry));
     const lines = entries.map((entry, n) => `export * as e${n} from 'pg-outbox-clickhouse${entry.slice(1)}';`);
     await writeFile(project.path('entries.ts'), lines.join('\n'));
     expect(await project.compile(project.path('entries.ts'), false)).toBe('');
   });
 
-  test('is without fault for publint and for "Are the types wrong?"', async () => {
+  test('of each package passes publint, and that of the library "Are the types wrong?"', async () => {
     await using project = await Project.create([]);
     const bin = (name: string): string => join(ROOT, 'node_modules/.bin', name);
     for (const { tarball } of [library, streamer])
@@ -108,7 +108,7 @@ describe('the tarball', () => {
   });
 });
 
-test('both packages have one version, and so have their dependencies', async () => {
+test('library and streamer have the same version, and so have the dependencies that they share', async () => {
   expect(streamer.manifest.version).toBe(library.manifest.version);
   expect(library.manifest.peerDependencies?.[streamer.manifest.name]).toBe(library.manifest.version);
   const { devDependencies = {} } = library.manifest;
@@ -118,7 +118,7 @@ test('both packages have one version, and so have their dependencies', async () 
   expect(both.map((name) => dependencies[name])).toEqual(both.map((name) => devDependencies[name]));
 });
 
-/** The others on this one alone: it is not the client that differs from Node to Node. */
+/** Other clients run on this Node alone: clients do not differ from Node to Node. */
 const ON_EVERY_NODE = ['drizzle', 'pg'];
 
 describe.each(await readdir(join(import.meta.dirname, 'projects')))('a project with %s', (client) => {
@@ -141,7 +141,7 @@ describe.each(await readdir(join(import.meta.dirname, 'projects')))('a project w
 
   const nodes = ON_EVERY_NODE.includes(client) ? NODES : [process.execPath];
   test.for(nodes.flatMap((node) => [[node, 'main.mjs'] as const, [node, 'main.cjs'] as const]))(
-    'emits an event by %s %s',
+    'emits an event when %s runs %s',
     async ([node, file]) => {
       const outcome = await project.run(node, [file], { DATABASE_URL: outbox.databaseUrl });
       expect(outcome).toMatchObject({ code: 0, stderr: '' });
@@ -157,7 +157,7 @@ describe.each(await readdir(join(import.meta.dirname, 'projects')))('a project w
 describe('a project with embedded services', () => {
   const directory = join(import.meta.dirname, 'embedded');
 
-  test('is told which package is missing, and how to install it', async () => {
+  test('learns from OUTBOX_EMBEDDED_MISSING which package is missing, and how to install it', async () => {
     await using project = await Project.create([library]);
     const { stdout } = await project.run(process.execPath, [
       '--input-type=module',
@@ -171,9 +171,9 @@ describe('a project with embedded services', () => {
     ]);
   });
 
-  // as an ES module here, and by require() where Node is another
+  // this Node runs an ES module, any other Node uses require()
   test.for(NODES.map((node, index) => [node, index === 0 ? 'main.mjs' : 'main.cjs'] as const))(
-    'has them in one line, by %s %s',
+    'compiles, and starts them when %s runs %s',
     async ([node, file]) => {
       const { dependencies = {} } = await readManifest(directory);
       await using project = await Project.create([library, streamer], Object.keys(dependencies));
@@ -184,7 +184,7 @@ describe('a project with embedded services', () => {
 });
 
 describe('the streamer’s package', () => {
-  test.for(NODES)('migrates and delivers by %s', async (node) => {
+  test.for(NODES)('migrates and delivers when %s runs it', async (node) => {
     await using project = await Project.create([streamer]);
     await using target = await Outbox.create({ migrated: false });
     const environment = {

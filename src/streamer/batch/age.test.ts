@@ -9,7 +9,7 @@ const BOUNDS = [1, 5, 30];
 const EPOCH = 1_767_225_600;
 const wireTime = (seconds: number): bigint => BigInt(seconds - 946_684_800) * 1_000_000n;
 
-test('every event has the age of its commit, whatever rows are asked for', () => {
+test('addAges counts each event with the age of its commit, whatever rows it is given', () => {
   fc.assert(
     fc.property(
       fc.array(fc.record({ seconds: fc.nat({ max: 60 }), events: fc.integer({ min: 1, max: 5 }) }), { minLength: 1 }),
@@ -38,7 +38,7 @@ test('every event has the age of its commit, whatever rows are asked for', () =>
   );
 });
 
-test('more rows than a chunk of the column holds', () => {
+test('addAges counts more rows than a chunk of the column holds', () => {
   const transactions = Array.from({ length: 40 }, (_, i) => ({
     commitLsn: 1000 + i * 100,
     endLsn: 1050 + i * 100,
@@ -52,7 +52,7 @@ test('more rows than a chunk of the column holds', () => {
   expect(histogram.sum).toBe(79_998);
 });
 
-test('an event is not younger than nothing, whatever the clocks say', () => {
+test('addAges counts no age below zero, whatever the clocks say', () => {
   const transaction = { commitLsn: 1000, endLsn: 1040, time: wireTime(EPOCH), events: [{}] };
   const [batch] = new Feed().transactions(transaction).cutAll();
   const histogram = new Histogram(BOUNDS);

@@ -17,7 +17,7 @@ function append(column: Column, bytes: Buffer): void {
   column.string(Buffer.concat([Buffer.from('left'), bytes, Buffer.from('right')]), 4, 4 + bytes.length);
 }
 
-describe('strings', () => {
+describe('Column of strings', () => {
   const bytes = fc.oneof(
     { weight: 6, arbitrary: fc.string({ unit: 'binary', maxLength: 40 }).map((text) => Buffer.from(text)) },
     { weight: 1, arbitrary: fc.uint8Array({ maxLength: 300 }).map((raw) => Buffer.from(raw)) },
@@ -25,7 +25,7 @@ describe('strings', () => {
     { weight: 1, arbitrary: fc.integer({ min: -4, max: 4 }).map((off) => Buffer.alloc(CHUNK_BYTES + off, 'z')) },
   );
 
-  test('any strings are read back, and `bytes` is what `parts` yields', () => {
+  test('holds any strings, and `bytes` is the length of what `parts` yields', () => {
     fc.assert(
       fc.property(fc.array(bytes, { maxLength: 40 }), (all) => {
         const column = new Column(new ChunkPool(0));
@@ -36,7 +36,7 @@ describe('strings', () => {
     );
   });
 
-  test('runs of rows, found from marks, are what the whole column has there', () => {
+  test('finds runs of rows from its marks, with the values that the whole column has there', () => {
     const rows = 2 * MARK_ROWS + 100;
     const row = fc.oneof(
       fc.nat({ max: rows }),
@@ -62,7 +62,7 @@ describe('strings', () => {
     for (const i of [1, MARK_ROWS, MARK_ROWS + 1, rows - 1]) expect(column.value(i, 0).toString()).toBe(all[i]);
   });
 
-  test('an empty string is one byte, given either way', () => {
+  test('takes one byte for an empty string, given either way', () => {
     const column = new Column(new ChunkPool(0));
     column.empty();
     append(column, Buffer.alloc(0));
@@ -71,7 +71,7 @@ describe('strings', () => {
   });
 
   test.each([0, 1, 24, 25, 127, 128, 16_383, 16_384, 200_000, CHUNK_BYTES, 2_097_152])(
-    'a string of %d bytes fits wherever it begins near the end of a chunk',
+    'holds a string of %d bytes wherever it begins near the end of a chunk',
     (length) => {
       const text = Buffer.alloc(length, 'abcdefg');
       for (const before of [0, 1, 2, 3, 4, 5, 23, 24, 25, 26]) {
@@ -87,10 +87,10 @@ describe('strings', () => {
   );
 });
 
-describe('numbers and ids', () => {
+describe('Column of numbers and ids', () => {
   const half = fc.integer({ min: 0, max: 0xffff_ffff });
 
-  test('64-bit values in two halves, signed or not, across chunks', () => {
+  test('holds 64-bit values given in two halves, signed or not, across chunks', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.integer(), half), { minLength: 1, maxLength: 50 }), (values) => {
         const column = new Column(new ChunkPool(0));
@@ -108,7 +108,7 @@ describe('numbers and ids', () => {
     );
   });
 
-  test('32-bit values, signed and not', () => {
+  test('holds 32-bit values, signed or not', () => {
     fc.assert(
       fc.property(fc.array(fc.integer(), { maxLength: 50 }), fc.array(half, { maxLength: 50 }), (signed, unsigned) => {
         const column = new Column(new ChunkPool(0));
@@ -120,7 +120,7 @@ describe('numbers and ids', () => {
     );
   });
 
-  test('UUIDs are two little-endian halves, across chunks', () => {
+  test('holds UUIDs as two little-endian halves, across chunks', () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ minLength: 16, maxLength: 16 }), { minLength: 1, maxLength: 20 }), (ids) => {
         const column = new Column(new ChunkPool(0));
@@ -138,10 +138,10 @@ describe('numbers and ids', () => {
   });
 });
 
-describe('memory', () => {
+describe('memory of columns', () => {
   const chunksOf = (column: Column): Set<ArrayBufferLike> => new Set([...column.parts()].map((part) => part.buffer));
 
-  test('released chunks are filled again by the next column (invariant 6)', () => {
+  test('Column fills the chunks that an earlier column released (invariant 6)', () => {
     const pool = new ChunkPool(4 * CHUNK_BYTES);
     const first = new Column(pool);
     append(first, Buffer.alloc(3 * CHUNK_BYTES + 10, 1));
@@ -153,7 +153,7 @@ describe('memory', () => {
     expect(chunksOf(second)).toEqual(used);
   });
 
-  test.each([2, 100])('a pool for %d chunks keeps no more than that, and every chunk once', (keep) => {
+  test.each([2, 100])('ChunkPool for %d chunks keeps no more than that, and every chunk once', (keep) => {
     const pool = new ChunkPool(keep * CHUNK_BYTES);
     const column = new Column(pool);
     append(column, Buffer.alloc(5 * CHUNK_BYTES, 1));
@@ -165,7 +165,7 @@ describe('memory', () => {
     expect(taken.filter(({ buffer }) => used.has(buffer))).toHaveLength(Math.min(keep, used.size));
   });
 
-  test('what a chunk held before never shows (invariant 10)', () => {
+  test('Column never shows what a chunk held before (invariant 10)', () => {
     fc.assert(
       fc.property(fc.array(fc.nat({ max: CHUNK_BYTES + 5000 }), { minLength: 1, maxLength: 8 }), (lengths) => {
         const pool = new ChunkPool(16 * CHUNK_BYTES);
@@ -180,7 +180,7 @@ describe('memory', () => {
     );
   });
 
-  test('a column that nothing was put into yields nothing', () => {
+  test('Column yields nothing when nothing was put into it', () => {
     const column = new Column(new ChunkPool(0));
     expect([...column.parts()]).toEqual([]);
     expect(column.bytes).toBe(0);

@@ -78,7 +78,7 @@ test('FlushTimer flushes what is there when it is asked to, and nothing that com
   expect(timer.dueIn()).toBe(INTERVAL_MS - 1);
 });
 
-test('FlushTimer does not wait at the end of a backlog, once', () => {
+test('FlushTimer makes the rest of a backlog due at once, but only once', () => {
   const { timer } = timerAt();
   timer.began();
   expect(timer.caughtUp()).toBe(false);

@@ -22,11 +22,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 const key = ({ lsn, seq }: Position): string => `${lsn}:${seq}`;
 
-/** What may be acknowledged, computed from scratch out of all that happened. */
+/** What may be acknowledged, computed from scratch from all that happened. */
 class Model {
   readonly #transactions: readonly WireTransaction[];
   readonly settled = new Set<string>();
-  /** Messages that were taken, of all transactions one behind the other. */
+  /** How many messages were taken, of all transactions in a row. */
   taken = 0;
   unsettled = 0;
   idleUpTo = 0;
@@ -68,7 +68,7 @@ class Model {
   }
 }
 
-test('what may be acknowledged never passes an event that is not settled, and loses nothing that is (invariant 2)', () => {
+test('Intake never lets an event be acknowledged before it is settled, and forgets no settled one (invariant 2)', () => {
   fc.assert(
     fc.property(
       fc.array(fc.array(fc.nat({ max: 300 }), { maxLength: 6 }), { maxLength: 15 }),
@@ -149,7 +149,7 @@ test('what may be acknowledged never passes an event that is not settled, and lo
   );
 });
 
-test('the end of a transaction that a batch cuts in two waits for its second half', () => {
+test('Intake holds back the end of a transaction that a batch cuts in two until its second half is settled', () => {
   const [t1, t2] = stream([[1], [1, 1, 1]]) as [WireTransaction, WireTransaction];
   const feed = new Feed({ maxRows: 2 }).transactions(t1, t2);
   feed.run();
@@ -162,7 +162,7 @@ test('the end of a transaction that a batch cuts in two waits for its second hal
   expect(feed.intake.ackable).toBe(t2.endLsn);
 });
 
-test('a commit that comes when its rows are cut, or even settled, is not forgotten', () => {
+test('Intake lets a commit be acknowledged that comes after its rows are cut, or even settled', () => {
   const [t1] = stream([[1, 1]]) as [WireTransaction];
   for (const settleFirst of [false, true]) {
     const feed = new Feed({ maxRows: 2 }).transactions(t1);
@@ -176,7 +176,7 @@ test('a commit that comes when its rows are cut, or even settled, is not forgott
   }
 });
 
-test('a transaction without events behind unsettled ones waits for them', () => {
+test('Intake holds back a transaction without events until the events before it are settled', () => {
   const feed = new Feed().transactions(...stream([[1], []]));
   feed.run();
   expect(feed.intake.ackable).toBe(0);

@@ -18,7 +18,7 @@ const without = (of: WireTransaction, ...removed: number[]): WireTransaction => 
   events: of.events.filter((_, i) => !removed.includes(i + 1)),
 });
 
-describe('the pending range (invariant 4)', () => {
+describe('Intake with a pending range (invariant 4)', () => {
   const lengths = fc.array(fc.array(fc.nat({ max: 400 }), { maxLength: 8 }), { minLength: 1, maxLength: 10 });
   const limits = fc.record({
     maxRows: fc.integer({ min: 1, max: 12 }),
@@ -26,7 +26,7 @@ describe('the pending range (invariant 4)', () => {
     extraRowBytes: fc.nat({ max: 100 }),
   });
 
-  test('is cut again to the same bytes, whatever the limits are now and wherever the stream begins again', () => {
+  test('cuts the range to the same bytes again, whatever the limits are now and wherever the stream begins', () => {
     fc.assert(
       fc.property(
         lengths,
@@ -66,7 +66,7 @@ describe('the pending range (invariant 4)', () => {
     );
   });
 
-  test('is not idle before it is settled, and keepalives short of it acknowledge nothing', () => {
+  test('is not idle before the range is settled, and lets keepalives short of it acknowledge nothing', () => {
     const feed = new Feed({ pending: { to: at(T2, 1), rows: 3 } });
     expect(feed.intake.isIdle).toBe(false);
     for (const walEnd of [1, T1.commitLsn, T2.commitLsn]) feed.intake.advanceTo(walEnd);
@@ -80,7 +80,7 @@ describe('the pending range (invariant 4)', () => {
     expect(feed.intake.ackable).toBe(T1.endLsn);
   });
 
-  test('is not given up for a keepalive that comes inside its last transaction', () => {
+  test('does not call the range lost for a keepalive inside its last transaction', () => {
     const feed = new Feed({ pending: { to: at(T1, 2), rows: 2 } }).transactions(T1);
     feed.run(2);
     feed.intake.advanceTo(T1.endLsn + 1000);
@@ -89,7 +89,7 @@ describe('the pending range (invariant 4)', () => {
     expect(feed.intake.ackable).toBe(0);
   });
 
-  test('waits for its last row, however old it is and whoever is in a hurry', () => {
+  test('waits for the last row of the range, however old it is and even when a flush is asked for', () => {
     const feed = new Feed({ pending: { to: at(T1, 2), rows: 2 } }).transactions(T1);
     feed.run(2);
     feed.nowMs += 1_000_000;
@@ -99,7 +99,7 @@ describe('the pending range (invariant 4)', () => {
     expect(feed.intake.timer.dueIn()).toBe(0);
   });
 
-  test('that ends with a transaction is whole before the commit arrives', () => {
+  test('completes a range that ends with a transaction before the commit arrives', () => {
     const feed = new Feed({ pending: { to: at(T1, 2), rows: 2 } }).transactions(T1, T2);
     feed.run(3);
     expect(feed.intake.timer.dueIn()).toBe(0);
@@ -110,20 +110,20 @@ describe('the pending range (invariant 4)', () => {
   });
 });
 
-describe('a stream that does not hold the range is OUTBOX_RANGE_LOST (invariants 4 and 8)', () => {
+describe('Intake with a range that the stream may lack (invariants 4 and 8)', () => {
   const pending = { to: at(T2, 2), rows: 4 };
 
   test.each([
-    ['begins behind it', [T3]],
-    ['begins inside it', [T2, T3]],
-    ['begins at its last row', [{ ...T2, events: [] }, T3]],
-    ['lacks its first row', [without(T1, 1), T2, T3]],
-    ['lacks a transaction in the middle', [T2, T3]],
-    ['ends its last transaction too early', [T1, without(T2, 2, 3), T3]],
-    ['has a row more', [{ ...T1, events: [...T1.events, {}] }, T2, T3]],
-    ['passes it in a transaction without events', [{ ...T3, events: [] }]],
-    ['has no event in its last transaction', [T1, { ...T2, events: [] }]],
-  ] satisfies [string, WireTransaction[]][])('%s', (_, transactions) => {
+    ['begins behind the range', [T3]],
+    ['begins inside the range', [T2, T3]],
+    ['begins with the last transaction of the range, without its events', [{ ...T2, events: [] }, T3]],
+    ['lacks the first row of the range', [without(T1, 1), T2, T3]],
+    ['lacks the first transaction of the range', [T2, T3]],
+    ['ends the last transaction of the range too early', [T1, without(T2, 2, 3), T3]],
+    ['has one row more than the range', [{ ...T1, events: [...T1.events, {}] }, T2, T3]],
+    ['passes the range in a transaction without events', [{ ...T3, events: [] }]],
+    ['has no event in the last transaction of the range', [T1, { ...T2, events: [] }]],
+  ] satisfies [string, WireTransaction[]][])('throws OUTBOX_RANGE_LOST when the stream %s', (_, transactions) => {
     const feed = new Feed({ pending }).transactions(...transactions);
     expect(() => {
       feed.run();
@@ -134,7 +134,7 @@ describe('a stream that does not hold the range is OUTBOX_RANGE_LOST (invariants
   test.each([
     ['nothing of it came', []],
     ['a part of it came', [T1]],
-  ])('the server has sent everything beyond it, and %s', (_, transactions) => {
+  ])('throws OUTBOX_RANGE_LOST when the server is beyond the range, and %s', (_, transactions) => {
     const feed = new Feed({ pending }).transactions(...transactions);
     feed.run();
     feed.intake.advanceTo(T2.commitLsn);
@@ -144,7 +144,7 @@ describe('a stream that does not hold the range is OUTBOX_RANGE_LOST (invariants
     expect(feed.intake.ackable).toBeLessThanOrEqual(T1.endLsn);
   });
 
-  test('what is delivered of its first transaction does not count', () => {
+  test('does not count the delivered rows of the range’s first transaction', () => {
     const delivered = at(T1, 1);
     const feed = new Feed({ delivered, pending: { to: pending.to, rows: 3 } }).transactions(T1, T2, T3);
     feed.run();
@@ -153,7 +153,7 @@ describe('a stream that does not hold the range is OUTBOX_RANGE_LOST (invariants
     expect(positions.every((position) => comparePositions(position, delivered) > 0)).toBe(true);
   });
 
-  test('it holds the memory of no more rows than the range has (invariant 6)', () => {
+  test('holds no more rows in memory than the range has (invariant 6)', () => {
     const feed = new Feed({ pending: { to: at(T3, 1), rows: 2 }, maxRows: 1 }).transactions(T1, T2, T3);
     expect(() => {
       feed.run();
@@ -161,7 +161,7 @@ describe('a stream that does not hold the range is OUTBOX_RANGE_LOST (invariants
     expect(feed.intake.rows).toBeLessThanOrEqual(2);
   });
 
-  test('a whole range is not lost when the stream goes on, nor when the server is far ahead', () => {
+  test('does not call a whole range lost when the stream goes on, nor when the server is far ahead', () => {
     const feed = new Feed({ pending }).transactions(T1, T2, T3);
     feed.run();
     expect(feed.waiting).toBeGreaterThan(0);

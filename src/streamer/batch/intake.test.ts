@@ -15,8 +15,8 @@ const [T1, T2] = stream([
   [1, 1],
 ]) as [wire.WireTransaction, wire.WireTransaction];
 
-describe('limits (invariant 6)', () => {
-  test('a batch never exceeds its rows or bytes, but for one event alone, and loses, doubles and reorders nothing', () => {
+describe('Intake and its limits (invariant 6)', () => {
+  test('cuts no batch beyond rows or bytes, except for a single event, and loses, duplicates and reorders nothing', () => {
     fc.assert(
       fc.property(
         fc.array(fc.array(fc.nat({ max: 3000 }), { maxLength: 12 }), { maxLength: 12 }),
@@ -44,14 +44,14 @@ describe('limits (invariant 6)', () => {
     );
   });
 
-  test('a batch is full with its last row, without waiting for another', () => {
+  test('calls a batch full at its last row, without waiting for another', () => {
     const feed = new Feed({ maxRows: 2 }).transactions(T1);
     expect(feed.run()).toBe(3);
     expect(feed.intake.timer.dueIn()).toBe(0);
     expect(feed.progress).toBe(2);
   });
 
-  test('a row that does not fit is refused as often as it is offered, and stands first in the next batch', () => {
+  test('refuses a row that does not fit as often as it is offered, and puts it first into the next batch', () => {
     const feed = new Feed({ maxBytes: 2 * ROW_BYTES + 10 }).transactions(...stream([[1, 1, 5000]]));
     expect(feed.run()).toBe(3);
     expect(feed.run()).toBe(0);
@@ -62,12 +62,12 @@ describe('limits (invariant 6)', () => {
     expect(positionsOf(feed.intake.cut())).toEqual([{ lsn: 1000, seq: 3 }]);
   });
 
-  test('an event larger than all limits goes alone', () => {
+  test('puts an event larger than all limits into a batch of its own', () => {
     const feed = new Feed({ maxBytes: 1000 }).transactions(...stream([[1, 100_000, 1]]));
     expect(feed.cutAll().map(positionsOf)).toEqual([1, 2, 3].map((seq) => [{ lsn: 1000, seq }]));
   });
 
-  test('the bytes that constants take count', () => {
+  test('counts the bytes that constants take', () => {
     const rows = (extraRowBytes: number): number => {
       const feed = new Feed({ maxBytes: 10 * ROW_BYTES, extraRowBytes }).transactions(
         ...stream([Array<number>(20).fill(0)]),
@@ -80,7 +80,7 @@ describe('limits (invariant 6)', () => {
   });
 });
 
-describe('timer', () => {
+describe('Intake and its timer', () => {
   test('Intake tells its timer of the first row, of a full batch and of each cut', () => {
     const feed = new Feed({ maxRows: 3 }).transactions(T1, T2);
     const { timer } = feed.intake;
@@ -106,8 +106,8 @@ describe('timer', () => {
   });
 });
 
-describe('what is delivered already (invariant 4)', () => {
-  test('positions up to it are skipped, also inside a transaction, and the others keep their numbers', () => {
+describe('Intake and delivered events (invariant 4)', () => {
+  test('skips positions that are delivered, also inside a transaction, and keeps the numbers of the others', () => {
     fc.assert(
       fc.property(
         fc.array(fc.nat({ max: 6 }), { minLength: 1, maxLength: 10 }),
@@ -127,7 +127,7 @@ describe('what is delivered already (invariant 4)', () => {
     );
   });
 
-  test('a transaction that is delivered whole may be acknowledged at once', () => {
+  test('lets a transaction be acknowledged at once that is delivered whole', () => {
     const feed = new Feed({ delivered: { lsn: T1.commitLsn, seq: 3 } }).transactions(T1);
     feed.run();
     expect(feed.intake.ackable).toBe(T1.endLsn);
@@ -135,8 +135,8 @@ describe('what is delivered already (invariant 4)', () => {
   });
 });
 
-describe('keepalives (invariant 2)', () => {
-  test('when idle, what may be acknowledged follows them, forwards only', () => {
+describe('Intake and keepalives (invariant 2)', () => {
+  test('moves ackable forwards with them when idle, and never backwards', () => {
     const { intake } = new Feed();
     intake.advanceTo(500);
     expect(intake.ackable).toBe(500);
@@ -144,7 +144,7 @@ describe('keepalives (invariant 2)', () => {
     expect(intake.ackable).toBe(500);
   });
 
-  test('they count for nothing inside a transaction, with rows buffered, or cut and unsettled', () => {
+  test('ignores them inside a transaction, with rows buffered, and with rows cut but unsettled', () => {
     const feed = new Feed().transactions(T1);
     const ackable: number[] = [];
     for (let i = 0; i < 5; i++) {
@@ -162,7 +162,7 @@ describe('keepalives (invariant 2)', () => {
     expect(feed.intake.ackable).toBe(9000);
   });
 
-  test('in a transaction without events yet they count for nothing, either', () => {
+  test('ignores them inside a transaction without events yet', () => {
     const feed = new Feed().transactions({ commitLsn: 10, endLsn: 20, events: [] });
     feed.run(1);
     feed.intake.advanceTo(15);
@@ -172,7 +172,7 @@ describe('keepalives (invariant 2)', () => {
   });
 });
 
-test('a description of the table is passed on (invariant 8)', () => {
+test('Intake passes on a description of the table (invariant 8)', () => {
   const feed = new Feed().queue(wire.relation());
   feed.run();
   expect(feed.relations).toBe(1);

@@ -8,7 +8,7 @@ function times(count: number, act: () => void): void {
   for (let i = 0; i < count; i++) act();
 }
 
-test('the first batch is small, and each that becomes full lets the next be twice as large, up to what is allowed', () => {
+test('BatchLimits starts small, and doubles after each full batch up to what is allowed', () => {
   const limits = new BatchLimits(MOST, FIRST);
   const seen = Array.from({ length: 5 }, () => {
     const { rows, bytes } = limits;
@@ -26,11 +26,11 @@ test('the first batch is small, and each that becomes full lets the next be twic
   expect(limits).toMatchObject(MOST);
 });
 
-test('it is never larger than what is allowed', () => {
+test('BatchLimits never starts above what is allowed', () => {
   expect(new BatchLimits({ rows: 1, bytes: 65_536 })).toMatchObject({ rows: 1, bytes: 65_536 });
 });
 
-test('a batch that ClickHouse has no room for halves the next ones, down to a single row, and 20 good ones double them', () => {
+test('BatchLimits halves after a batch without room, down to a single row, and doubles after 20 settled batches', () => {
   const limits = new BatchLimits(MOST, MOST);
   limits.shrink();
   expect(limits).toMatchObject({ rows: 500, bytes: 50_000 });
@@ -53,7 +53,7 @@ test('a batch that ClickHouse has no room for halves the next ones, down to a si
   expect(few.rows).toBe(1);
 });
 
-test('the first batches, too, are halved when one of them was too large, and full ones do not make up for it', () => {
+test('BatchLimits halves the first batches too, and then grows after 20 settled batches, not after full ones', () => {
   const limits = new BatchLimits(MOST, FIRST);
   limits.filled();
   expect(limits.rows).toBe(300);

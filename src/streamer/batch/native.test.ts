@@ -89,7 +89,7 @@ const row: fc.Arbitrary<Row> = fc.record({
 });
 
 describe('encode', () => {
-  test('what is encoded are the rows that were put in', () => {
+  test('writes the rows that were put into the batch', () => {
     fc.assert(
       fc.property(fc.array(row, { minLength: 1, maxLength: 60 }), (rows) => {
         expect(readRows(encode(batchOf(rows), CONSTANTS))).toEqual(rows.map(expected));
@@ -97,7 +97,7 @@ describe('encode', () => {
     );
   });
 
-  test('up to thousands of rows, whose values fill many chunks', () => {
+  test('writes thousands of rows, whose values fill many chunks', () => {
     const cycle = fc.array(row, { minLength: 1, maxLength: 7 });
     fc.assert(
       fc.property(cycle, fc.integer({ min: 1, max: 5000 }), (few, count) => {
@@ -112,7 +112,7 @@ describe('encode', () => {
     );
   });
 
-  test('one block, whose columns are those of the INSERT, with their types, and nothing behind it', () => {
+  test('writes one block with the columns of the INSERT and their types, and nothing behind it', () => {
     const reader = new NativeReader(encode(batchOf([rowOf()]), CONSTANTS));
     const { columns } = reader.block();
     expect(columns.map(({ name }) => name)).toEqual(INSERT_COLUMNS);
@@ -127,7 +127,7 @@ describe('encode', () => {
     expect(reader.isAtEnd).toBe(true);
   });
 
-  test('the same batch is encoded to the same bytes any number of times (invariant 4)', () => {
+  test('writes the same bytes for the same batch any number of times (invariant 4)', () => {
     fc.assert(
       fc.property(fc.array(row, { minLength: 1, maxLength: 10 }), (rows) => {
         const batch = batchOf(rows);
@@ -140,7 +140,7 @@ describe('encode', () => {
     );
   });
 
-  test('constants of any length, for one row and for more than fit a chunk', () => {
+  test('writes constants of any length, for one row and for more than fit a chunk', () => {
     for (const length of [0, 1, 127, 128, CHUNK_BYTES - 3, CHUNK_BYTES, 2 * CHUNK_BYTES]) {
       for (const count of [1, 2, 30]) {
         const constants = { ...CONSTANTS, source: 's'.repeat(length) };
@@ -152,11 +152,11 @@ describe('encode', () => {
     expect(new Set(many.map(({ delivered_at: at }) => at))).toEqual(new Set([1_753_000_000_123_000n]));
   });
 
-  test('a batch without rows ends', () => {
+  test('writes no rows for a batch without rows', () => {
     expect(readRows(encode(new Batch(new ChunkPool(0)), CONSTANTS))).toEqual([]);
   });
 
-  test('a batch in the memory of a released one shows nothing of it', () => {
+  test('shows nothing of a released batch whose memory the batch uses', () => {
     const pool = new ChunkPool(32 * CHUNK_BYTES);
     const old = batchOf(Array<Row>(3000).fill(rowOf({ eventContext: 'old'.repeat(100), traceparent: 'old' })), pool);
     old.close();
@@ -167,7 +167,7 @@ describe('encode', () => {
   });
 });
 
-test('the bytes that a row is counted with are what it takes, within a few', () => {
+test('Batch and constantBytes count the bytes of a row to within 16 of what encode writes', () => {
   fc.assert(
     fc.property(row, (one) => {
       const withTrace = {
@@ -183,7 +183,7 @@ test('the bytes that a row is counted with are what it takes, within a few', () 
   );
 });
 
-test('dates that were clamped are counted', () => {
+test('Batch counts the dates that it clamps', () => {
   const rows = [2n ** 63n - 1n, 0n, -(2n ** 63n), null].map((eventDateTime) => rowOf({ eventDateTime }));
   expect(batchOf(rows).clamped).toBe(2);
 });

@@ -14,7 +14,7 @@ function remember(traceparents: readonly string[]): Producers {
   return producers;
 }
 
-test('every sampled producer is remembered once, in the order of its first event, with its events', () => {
+test('Producers remembers every sampled producer once, in the order of its first event, with its number of events', () => {
   fc.assert(
     fc.property(fc.array(traceparent, { maxLength: 60 }), (list) => {
       const sampled = list.filter((text) => ['01', '03', 'ff'].includes(text.slice(-2)));
@@ -29,7 +29,7 @@ test('every sampled producer is remembered once, in the order of its first event
   );
 });
 
-test('what is beyond the limit is counted, not remembered', () => {
+test('Producers counts events beyond the limit, and does not remember their producers', () => {
   const list = Array.from(
     { length: MAX_TRACE_LINKS + 30 },
     (_, i) => `00-${'a'.repeat(32)}-${String(i).padStart(16, '0')}-01`,

@@ -23,12 +23,12 @@ function read(sent: bigint): { value: bigint; exact: boolean } {
 
 const dateOf = (micros: bigint): string => new Date(Number(micros / 1000n)).toISOString();
 
-test('the bounds are those of DateTime64(6)', () => {
+test('the bounds in this test are those of DateTime64(6)', () => {
   expect(dateOf(FIRST)).toBe('1900-01-01T00:00:00.000Z');
   expect(dateOf(LAST)).toBe('2299-12-31T23:59:59.999Z');
 });
 
-test('any Int64 is moved to 1970 or clamped, as bigints say', () => {
+test('readTimestamp moves any Int64 to 1970 or clamps it, as bigints do', () => {
   const anywhere = fc.bigInt({ min: INT64_MIN, max: INT64_MAX });
   const representable = fc.bigInt({ min: FIRST - EPOCH_2000, max: LAST - EPOCH_2000 });
   const nearACarry = fc
@@ -50,7 +50,7 @@ test.each([
   ['one µs before 1970', -EPOCH_2000 - 1n, -1n],
   ['the first of DateTime64(6)', FIRST - EPOCH_2000, FIRST],
   ['the last of DateTime64(6)', LAST - EPOCH_2000, LAST],
-])('%s is exact', (_, sent, value) => {
+])('readTimestamp reads %s exactly', (_, sent, value) => {
   expect(read(sent)).toEqual({ value, exact: true });
 });
 
@@ -58,7 +58,7 @@ const julian = (year: bigint): bigint => (year - 2000n) * 31_556_952_000_000n;
 
 test.each([
   ['-infinity', INT64_MIN, FIRST],
-  ['infinity, which added up carelessly wraps to the year 0', INT64_MAX, LAST],
+  ['infinity, which a careless sum wraps to the year 0', INT64_MAX, LAST],
   ['one µs above -infinity', INT64_MIN + 1n, FIRST],
   ['one µs below infinity', INT64_MAX - 1n, LAST],
   ['4713 BC, the first of Postgres', -211_813_488_000_000_000n, FIRST],
@@ -66,11 +66,11 @@ test.each([
   ['one µs before 1900', FIRST - EPOCH_2000 - 1n, FIRST],
   ['one µs after 2299', LAST - EPOCH_2000 + 1n, LAST],
   ['the year 294276, the last of Postgres', 9_223_371_331_199_999_999n, LAST],
-])('%s is clamped, and said to be', (_, sent, value) => {
+])('readTimestamp clamps %s, and returns false', (_, sent, value) => {
   expect(read(sent)).toEqual({ value, exact: false });
 });
 
-test('milliseconds become µs', () => {
+test('fromMilliseconds returns µs', () => {
   fc.assert(
     fc.property(fc.integer({ min: -8_640_000_000_000_000, max: 8_640_000_000_000_000 }), (ms) => {
       expect(valueOf(fromMilliseconds(ms))).toBe(BigInt(ms) * 1000n);
@@ -78,7 +78,7 @@ test('milliseconds become µs', () => {
   );
 });
 
-test('a time is the caller’s own: writing to it does not move a bound', () => {
+test('readTimestamp and fromMilliseconds let the caller change a time without moving a bound', () => {
   const into: Int64 = { high: 0, low: 0 };
   const buffer = Buffer.alloc(8);
   buffer.writeBigInt64BE(INT64_MAX);

@@ -16,18 +16,18 @@ const CLASSES: Partial<Record<ErrorCode, number[]>> = {
 const all = Object.entries(CLASSES).flatMap(([expected, codes]) => codes.map((code) => ({ code, expected })));
 const CANARY = 'canary-41f7';
 
-describe('class', () => {
-  test.each(all)('$code is $expected', ({ code, expected }) => {
+describe('refusal', () => {
+  test.each(all)('maps ClickHouse’s $code to $expected', ({ code, expected }) => {
     const error = refusal(code, 'SOME_NAME', 'said');
     expect(error).toMatchObject({ code: expected, clickhouseCode: code });
     expect(error.message).toContain(`${code} SOME_NAME`);
   });
 
-  test('every code is in one class only', () => {
+  test('is tested with each code in one class only', () => {
     expect(new Set(all.map(({ code }) => code)).size).toBe(all.length);
   });
 
-  test.each([0, 1, 49, 107, 1001, 99_999, Number.NaN])('%d is not known, and said to be', (code) => {
+  test.each([0, 1, 49, 107, 1001, 99_999, Number.NaN])('maps the unknown %d to OUTBOX_CH_FAILED', (code) => {
     expect(refusal(code, '', '').code).toBe('OUTBOX_CH_FAILED');
   });
 
@@ -37,28 +37,28 @@ describe('class', () => {
     ['Too many parts (300). Merges are processing significantly slower than inserts.', 'OUTBOX_CH_UNAVAILABLE'],
     ["Too many parts (10) in all partitions in total in table 'e'.", 'OUTBOX_CH_UNAVAILABLE'],
     ["Too many parts (3000) in table 'audit.partitions'.", 'OUTBOX_CH_UNAVAILABLE'],
-  ])('252 is two faults: %s', (message, expected) => {
+  ])('tells the two faults of 252 apart by the message: %s', (message, expected) => {
     expect(refusal(252, 'TOO_MANY_PARTS', message).code).toBe(expected);
   });
 });
 
-describe('words of the server (invariant 10)', () => {
+describe('refusal and the words of the server (invariant 10)', () => {
   // 36: `Invalid argument of function parseTimeDelta, str: "…"` out of a materialized view
   const quoting = [...CLASSES.OUTBOX_CH_ROW_REFUSED!, ...CLASSES.OUTBOX_CH_VIEW_FAILED!, 36, 0, 1, 49, 1001];
 
-  test.each(quoting)('%d may quote a row: neither message, stack nor JSON repeats it', (code) => {
+  test.each(quoting)('repeats none of them in message, stack or JSON for %d, which may quote a row', (code) => {
     const error = refusal(code, 'CANNOT_PARSE_TEXT', `Cannot parse '${CANARY}'`);
     for (const said of [error.message, String(error.stack), JSON.stringify(error), JSON.stringify(error.problems)])
       expect(said).not.toContain(CANARY);
     expect(error.cause).toBeUndefined();
   });
 
-  test.each(all)('$code out of an expression over rows is not repeated', ({ code }) => {
+  test.each(all)('repeats none of them for $code when an expression over rows failed', ({ code }) => {
     const error = refusal(code, 'NAME', `x '${CANARY}': ${'y'.repeat(500)} while executing 'FUNCTION f(s :: 1)'`);
     expect(String(error.stack)).not.toContain(CANARY);
   });
 
-  test.each([60, 241, 252, 497, 164])('%d speaks of the server: what it says helps, in short', (code) => {
+  test.each([60, 241, 252, 497, 164])('repeats the first of them for %d, which speaks of the server', (code) => {
     const error = refusal(code, 'NAME', `Table audit.events: ${'x'.repeat(1000)}`);
     expect(error.message).toContain('Table audit.events');
     expect(error.message.length).toBeLessThan(400);

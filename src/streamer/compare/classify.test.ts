@@ -20,7 +20,7 @@ const table = (digest: string, committed = 2000): TableRow => ({
   fields: FIELDS_OF(digest),
 });
 
-/** Texts such as `aab`: a row a letter. */
+/** The kinds for texts such as `aab`, in which each letter is a row. */
 function kinds(left: string, right: string, aside = NONE, committed?: number): string[] {
   const times = (text: string, digest: string): number => text.split(digest).length - 1;
   const digests = [...new Set(left + right)].toSorted();
@@ -56,24 +56,24 @@ test.each([
   ['a', 'ab', ['1 double']],
   ['a', 'bb', ['1 altered event_date_time', '1 double']],
   ['aab', 'ccccd', ['2 altered event_date_time', '1 altered event_date_time', '1 double', '1 double']],
-])('%s in Postgres, %s in ClickHouse', (left, right, expected) => {
+])('classify of %j in Postgres and %j in ClickHouse is %j', (left, right, expected) => {
   expect(kinds(left, right)).toEqual(expected);
 });
 
-test('what is set aside is not missing, as often as it was set aside', () => {
+test('classify calls as many rows quarantined or discarded as were, and only the rest missing', () => {
   expect(kinds('a', '', { quarantined: 1, discarded: 0 })).toEqual(['1 quarantined']);
   expect(kinds('aab', '', { quarantined: 1, discarded: 1 })).toEqual(['1 quarantined', '1 discarded', '1 missing']);
   expect(kinds('a', 'b', { quarantined: 1, discarded: 0 })).toEqual(['1 altered event_date_time']);
   expect(kinds('a', '', { quarantined: 9, discarded: 9 })).toEqual(['1 quarantined']);
 });
 
-test('what ClickHouse alone has is expired when it was committed before the oldest event of the outbox', () => {
+test('classify calls a row that only ClickHouse has expired when it is older than the oldest event of the outbox', () => {
   expect(kinds('', 'ab', NONE, 999)).toEqual(['1 expired', '1 expired']);
   expect(kinds('', 'ab', NONE, 1000)).toEqual(['1 extra', '1 extra']);
   expect(kinds('a', 'ab', NONE, 999)).toEqual(['1 double']);
 });
 
-test('every row is told once', () => {
+test('classify counts every row once', () => {
   const rows = fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 8 });
   const small = fc.nat(3);
   fc.assert(

@@ -33,7 +33,7 @@ const plain = ({ id, leftRows, rightRows, left, copies, right }: Unequal<Keyed, 
   right: counted(right),
 });
 
-/** The same by counting, with everything in memory. */
+/** Finds the same by counting, with everything in memory. */
 function naive(left: readonly Keyed[], right: readonly Keyed[]) {
   const count = (rows: readonly Keyed[], id: string, digest?: string): number =>
     rows.filter((r) => r.id === id && (digest === undefined || r.digest === digest)).length;
@@ -50,7 +50,7 @@ function naive(left: readonly Keyed[], right: readonly Keyed[]) {
   });
 }
 
-test('the ids whose multisets differ, and what is left of them, however the streams are cut', async () => {
+test('unequal yields the ids whose multisets differ, and what is left of them, however the streams are cut', async () => {
   await fc.assert(
     fc.asyncProperty(side, side, async ([left, leftSizes], [right, rightSizes]) => {
       const found: unknown[] = [];
@@ -62,7 +62,7 @@ test('the ids whose multisets differ, and what is left of them, however the stre
   );
 });
 
-test('of equal rows the last one is kept', async () => {
+test('unequal keeps the last of equal rows', async () => {
   const chunks = async function* () {
     yield [{ id: '1', digest: 'a', n: 1 }];
     yield [{ id: '1', digest: 'a', n: 2 }];
@@ -73,7 +73,7 @@ test('of equal rows the last one is kept', async () => {
   expect.assertions(1);
 });
 
-test('a stream out of order is refused, and both are closed', async () => {
+test('unequal rejects a stream that is out of order, and closes both streams', async () => {
   const closed: string[] = [];
   const chunks = async function* (name: string, ids: string[]) {
     try {
@@ -90,7 +90,7 @@ test('a stream out of order is refused, and both are closed', async () => {
   expect(closed.toSorted()).toEqual(['left', 'right']);
 });
 
-test('who stops iterating ends both streams', async () => {
+test('unequal ends both streams when the caller stops iterating', async () => {
   const closed: string[] = [];
   const chunks = async function* (name: string) {
     try {

@@ -6,7 +6,7 @@ import { BUCKET_US, formatTime, parseDuration, parseTime, Ranges } from './windo
 const NOW = Date.UTC(2024, 1, 29, 12);
 const us = (iso: string): bigint => BigInt(Date.parse(iso)) * 1000n;
 
-test('durations', () => {
+test('parseDuration reads 0, or a whole number with a unit from ms to d, and nothing else', () => {
   expect(['0', '5ms', '90s', '30m', '24h', '7d'].map(parseDuration)).toEqual([
     0, 5, 90_000, 1_800_000, 86_400_000, 604_800_000,
   ]);
@@ -14,7 +14,7 @@ test('durations', () => {
     expect(parseDuration(text)).toBeUndefined();
 });
 
-test('times: back from now, or ISO, in UTC without an offset', () => {
+test('parseTime reads a duration back from now, or an ISO time, which is UTC without an offset', () => {
   expect(parseTime('24h', NOW)).toBe(us('2024-02-28T12:00Z'));
   expect(parseTime('2024-02-29', NOW)).toBe(us('2024-02-29T00:00Z'));
   expect(parseTime('2024-02-29T23:59', NOW)).toBe(us('2024-02-29T23:59Z'));
@@ -32,7 +32,7 @@ test('times: back from now, or ISO, in UTC without an offset', () => {
     expect(parseTime(text, NOW)).toBeUndefined();
 });
 
-test('what is written can be read again, before 1970 too', () => {
+test('parseTime reads back what formatTime writes, also before 1970', () => {
   fc.assert(
     fc.property(fc.bigInt({ min: FIRST_US + 1n, max: LAST_US - 1n }), (time) => {
       expect(parseTime(formatTime(time), NOW)).toBe(time);
@@ -42,7 +42,7 @@ test('what is written can be read again, before 1970 too', () => {
   expect(formatTime(LAST_US)).toBe('2299-12-31T23:59:59.999999Z or later');
 });
 
-test('ranges: few, ascending, apart, and over every bucket', () => {
+test('Ranges covers every bucket with 100 ascending ranges at most, which do not touch', () => {
   fc.assert(
     fc.property(fc.uniqueArray(fc.nat(3_500_000), { maxLength: 1000 }), (given) => {
       const buckets = given.toSorted((a, b) => a - b);
@@ -65,7 +65,7 @@ test('ranges: few, ascending, apart, and over every bucket', () => {
   );
 });
 
-test('few buckets are covered exactly', () => {
+test('Ranges covers few buckets exactly', () => {
   const ranges = new Ranges();
   for (const bucket of [0, 1, 2, 5, 7, 8]) ranges.add(bucket);
   const hour = (bucket: number): bigint => FIRST_US + BigInt(bucket) * BUCKET_US;

@@ -10,7 +10,7 @@ const REJECTION: Rejection = {
   isPartlyThere: false,
 };
 
-/** Isolates the bad ones among some rows; says what was inserted, set aside and sent, in this order. */
+/** Isolates the bad ones among some rows. Returns what was inserted, quarantined and sent, each in its order. */
 async function isolated(count: number, bad: ReadonlySet<number>, first = REJECTION) {
   const inserted: number[] = [];
   const quarantined: number[] = [];
@@ -52,7 +52,7 @@ test('isolate needs about two inserts for each halving when one event is at faul
   expect(sent).toHaveLength(20);
 });
 
-test('isolate does not call rows absent that may be there from before', async () => {
+test('isolate does not call rows absent that an earlier insert may have written', async () => {
   const { sent } = await isolated(4, new Set([0]), { ...REJECTION, isPartlyThere: true });
   expect(sent).toEqual([
     { rows: { from: 0, to: 2 }, isAbsent: false },

@@ -7,7 +7,7 @@ const near = fc.record({ lsn: fc.nat({ max: 3 }), seq: fc.nat({ max: 3 }) });
 const far = fc.record({ lsn: fc.maxSafeNat(), seq: fc.maxSafeNat() });
 const position: fc.Arbitrary<Position> = fc.oneof(near, far);
 
-describe('the token (invariants 4 and 5)', () => {
+describe('tokenOf (invariants 4 and 5)', () => {
   const range = fc.record({
     source: fc.oneof(fc.constantFrom('7/a', '7/a/1', '7', ''), fc.string()),
     timeline: fc.nat({ max: 12 }),
@@ -16,7 +16,7 @@ describe('the token (invariants 4 and 5)', () => {
     atMs: fc.nat(),
   });
 
-  test('has a form that operators can read', () => {
+  test('returns a token that operators can read', () => {
     const from = { lsn: 0, seq: 0 };
     const to = { lsn: 0x1_0000_0001, seq: 7 };
     expect(tokenOf({ source: '7300000000000000000/outbox', timeline: 3, from, to, atMs: 1_795_000_000_000 })).toBe(
@@ -24,7 +24,7 @@ describe('the token (invariants 4 and 5)', () => {
     );
   });
 
-  test('is the same for the same range, and another one for every other source, timeline or range', () => {
+  test('returns the same token for the same range, and another for any other source, timeline or range', () => {
     fc.assert(
       fc.property(range, range, (a, b) => {
         expect(tokenOf(a)).toBe(tokenOf(structuredClone(a)));
@@ -35,7 +35,7 @@ describe('the token (invariants 4 and 5)', () => {
     );
   });
 
-  test('changes with each of its parts alone', () => {
+  test('changes the token with each of its parts', () => {
     fc.assert(
       fc.property(range, (a) => {
         const others = [

@@ -13,7 +13,7 @@ afterEach(() => {
   diag.disable();
 });
 
-/** The trace of a batch of one event, its spans as they end, and what the SDK finds wrong. */
+/** The trace of a batch of one event, the spans that have ended, and what the SDK complains about. */
 function traced(): { batchTrace: BatchTrace; exporter: InMemorySpanExporter; complaints: unknown[] } {
   const complaints: unknown[] = [];
   const complain = (message: string): void => void complaints.push(message);
@@ -26,7 +26,7 @@ function traced(): { batchTrace: BatchTrace; exporter: InMemorySpanExporter; com
   return { batchTrace: new BatchTrace(batch!, OPTIONS), exporter, complaints };
 }
 
-test('BatchTrace of a batch whose settling write fails ends once, with the error', async () => {
+test('BatchTrace ends once, with the error, when the write that settles its batch fails', async () => {
   const { batchTrace, exporter, complaints } = traced();
   const error = new OutboxError('OUTBOX_EPOCH_LOST');
   await expect(batchTrace.settling(async () => Promise.reject(error))).rejects.toBe(error);
@@ -39,7 +39,7 @@ test('BatchTrace of a batch whose settling write fails ends once, with the error
   expect(complaints).toEqual([]);
 });
 
-test('BatchTrace ends without an error when it is closed early, and adds a span to the sender’s trace when it is settled', async () => {
+test('BatchTrace ends without an error when closed early, and adds a span to the sender’s trace when settled', async () => {
   const abandoned = traced();
   abandoned.batchTrace.close();
   expect(abandoned.exporter.getFinishedSpans().map(({ name, status }) => [name, status.code])).toEqual([

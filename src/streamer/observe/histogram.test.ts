@@ -4,13 +4,13 @@ import { Histogram } from './histogram.ts';
 
 const BOUNDS = [0.1, 1, 10];
 
-test('a value counts in the first bucket whose bound is not below it', () => {
+test('Histogram counts a value in the first bucket whose bound is not below it', () => {
   const histogram = new Histogram(BOUNDS);
   for (const value of [0, 0.1, 0.11, 1, 9.99, 10, 10.01, Infinity]) histogram.add(value);
   expect([...histogram.counts]).toEqual([2, 2, 2, 2]);
 });
 
-test('many of the same are as many by one', () => {
+test('Histogram counts many equal values at once as it counts them one by one', () => {
   fc.assert(
     fc.property(
       fc.array(fc.record({ value: fc.integer({ min: 0, max: 20 }), times: fc.integer({ min: 1, max: 50 }) })),

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { LogThrottle } from './log-throttle.ts';
 
-test('LogThrottle makes a failure an error once, a warning each minute while it lasts, and an error again after a success', () => {
+test('LogThrottle makes a failure an error once, then a warning each minute, and an error again after a success', () => {
   let now = 0;
   const throttle = new LogThrottle(() => now);
   const levels = (failure: string, seconds: number): string[] =>
@@ -14,7 +14,7 @@ test('LogThrottle makes a failure an error once, a warning each minute while it 
   expect(minutes.filter((level) => level !== 'debug')).toEqual(['error', 'warn', 'warn', 'warn']);
   expect(minutes.findIndex((level) => level === 'warn')).toBe(60);
   expect(throttle.isFailing).toBe(true);
-  // two that take turns are two, and not new each time
+  // two failures that take turns are not new each time
   expect(levels('b', 2)).toEqual(['error', 'debug']);
   expect(levels('a', 2)).toEqual(['debug', 'debug']);
   expect(levels('b', 1)).toEqual(['debug']);

@@ -27,27 +27,27 @@ function debugAndInfo(log: Logger): void {
   log.info('coarse');
 }
 
-describe('a line', () => {
-  test('has an ISO time, the level as a word and the service, and neither pid nor hostname', () => {
+describe('A log line', () => {
+  test('has an ISO time, the level as a word and the service, but no pid or hostname', () => {
     const [line] = logged((log) => log.warn({ slot: 'outbox' }, 'slot is busy'));
     const { time, ...rest } = line!;
     expect(rest).toEqual({ level: 'warn', service: 'pg-outbox-clickhouse', slot: 'outbox', msg: 'slot is busy' });
     expect(new Date(String(time)).toISOString()).toBe(time);
   });
 
-  test('the level is the one switch', () => {
+  test('is written only when the level allows it', () => {
     expect(logged(debugAndInfo)).toHaveLength(1);
     expect(logged(debugAndInfo, 'trace')).toHaveLength(2);
     expect(logged(debugAndInfo, 'silent')).toHaveLength(0);
   });
 });
 
-test('what only looks like a password in a URL stays, and the line stays JSON', () => {
+test('createLogger keeps what only looks like a password in a URL, and writes JSON', () => {
   const fields = { a: 'http://ch:8123/x?mail=a@b', b: 'http://ch:8123', c: 'd@e' };
   expect(logged((log) => log.info(fields, 'x'))[0]).toMatchObject(fields);
 });
 
-describe('an OutboxError', () => {
+describe('An OutboxError in the log', () => {
   test('shows code, message, next step, the servers’ codes, problems and cause', () => {
     const error = new OutboxError('OUTBOX_PG_FAILED', {
       detail: 'The ledger could not be written.',
@@ -68,12 +68,12 @@ describe('an OutboxError', () => {
     });
   });
 
-  test('leaves out what is absent', () => {
+  test('omits what it does not have', () => {
     const [line] = logged((log) => log.error({ err: new OutboxError('OUTBOX_PROTOCOL') }, 'x'));
     expect(Object.keys(line!['err']!)).toEqual(['code', 'message', 'next']);
   });
 
-  test('causes are followed three deep, and a cycle ends there too', () => {
+  test('shows three causes at most, also of a cycle', () => {
     const inner = new Error('third', { cause: new Error('fourth') });
     const error = new OutboxError('OUTBOX_PROTOCOL', {
       cause: new Error('first', { cause: new Error('second', { cause: inner }) }),
@@ -90,14 +90,14 @@ describe('an OutboxError', () => {
   });
 });
 
-describe('an unexpected error', () => {
-  test('shows its type, message, code and frames', () => {
+describe('An unexpected error in the log', () => {
+  test('shows its type, message and frames', () => {
     const [line] = logged((log) => log.error({ err: new TypeError('x is not a function') }, 'bug'));
     expect(line!['err']).toMatchObject({ type: 'TypeError', message: 'x is not a function' });
     expect(JSON.stringify(line)).toContain('log.test.ts');
   });
 
-  test('an AggregateError of a refused connection shows what was refused', () => {
+  test('shows each refused connection of an AggregateError', () => {
     const refused = new AggregateError([
       new Error('connect ECONNREFUSED ::1:5432'),
       new Error('connect ECONNREFUSED 127.0.0.1:5432'),
@@ -111,7 +111,7 @@ describe('an unexpected error', () => {
 });
 
 // invariant 10: no payload, parameter or password in a log
-describe('the canary is never printed', () => {
+describe('createLogger never writes the canary, given', () => {
   const carriers: [string, (log: Logger) => void][] = [
     ['as err', (log) => log.error({ err: pgLikeError() }, 'x')],
     ['as the first argument', (log) => log.error(pgLikeError())],
@@ -122,9 +122,9 @@ describe('the canary is never printed', () => {
       'as a cause of a cause',
       (log) => log.error({ err: new Error('a', { cause: new Error('b', { cause: pgLikeError() }) }) }),
     ],
-    ['thrown as a string', (log) => log.error({ err: CANARY }, 'x')],
-    ['thrown as an object', (log) => log.error({ err: { message: CANARY, detail: CANARY } }, 'x')],
-    ['as a string for a cause', (log) => log.error({ err: new Error('a', { cause: CANARY }) }, 'x')],
+    ['as a string that was thrown', (log) => log.error({ err: CANARY }, 'x')],
+    ['as an object that was thrown', (log) => log.error({ err: { message: CANARY, detail: CANARY } }, 'x')],
+    ['as a cause that is a string', (log) => log.error({ err: new Error('a', { cause: CANARY }) }, 'x')],
     ['in a URL of the first argument', (log) => log.error(new Error(`no route to postgres://u:${CANARY}@h/db`))],
     ['in a URL of a field', (log) => log.info({ url: `https://u:${CANARY}@h/db` }, `to https://u:${CANARY}@h`)],
     ['in a URL of a message', (log) => log.error({ err: new Error(`no route to postgres://u:${CANARY}@h/db`) }, 'x')],

@@ -11,7 +11,7 @@ const PROGRESS: Progress = {
   epoch: 3,
 };
 
-test('Measures asks the attachment for its progress when somebody wants to know, and forgets it when the attachment ends', () => {
+test('Measures asks the attachment for its progress at each reading, and forgets it when the attachment ends', () => {
   const measures = new Measures();
   expect(measures.progress).toBeUndefined();
   measures.detached();
@@ -26,7 +26,7 @@ test('Measures asks the attachment for its progress when somebody wants to know,
   expect(measures.progress).toEqual(PROGRESS);
 });
 
-test('Measures counts the time for which both batches are full, once, and ends with the attachment', () => {
+test('Measures counts the time of a full buffer once, and stops when the attachment ends', () => {
   vi.useFakeTimers({ toFake: ['performance'] });
   try {
     const measures = new Measures();
@@ -50,7 +50,7 @@ test('Measures counts the time for which both batches are full, once, and ends w
   }
 });
 
-test('Measures knows the size of the quarantine once it was counted, and adds to it while the attachment lasts', () => {
+test('Measures has no size of the quarantine until it is counted, then adds to it until the attachment ends', () => {
   const measures = new Measures();
   measures.quarantinedOne();
   expect(measures.quarantined).toBeUndefined();

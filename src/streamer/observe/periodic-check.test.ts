@@ -29,7 +29,7 @@ test('PeriodicCheck runs once more when it is asked for during a run, however of
   check.stop();
 });
 
-test('PeriodicCheck runs again for whoever asks in the very moment in which a run ends', async () => {
+test('PeriodicCheck runs again for a caller that asks just as a run ends', async () => {
   let runs = 0;
   const check = new PeriodicCheck(1e9, async () => void runs++, fail);
   await check.run();
@@ -46,7 +46,7 @@ test('PeriodicCheck runs again for whoever asks in the very moment in which a ru
   check.stop();
 });
 
-test('PeriodicCheck tells a failure once and goes on at its next interval', async () => {
+test('PeriodicCheck reports a failure once and goes on at its next interval', async () => {
   vi.useFakeTimers();
   const failures: unknown[] = [];
   let runs = 0;

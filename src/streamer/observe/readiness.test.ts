@@ -18,7 +18,7 @@ function progressOf(ageSeconds: number): Progress {
   };
 }
 
-/** A readiness whose clock stands until it is moved. */
+/** A readiness whose clock stands still until the test moves it. */
 function readinessAt(options: ReadinessOptions = {}) {
   const clock = { ms: 1000 };
   const readiness = new Readiness({ now: () => clock.ms, ...options });
@@ -43,7 +43,7 @@ test('Readiness is ready once it is attached and ClickHouse has answered', () =>
   expect(readiness.report).toEqual({ ready: true, state: 'streaming', reasons: [] });
 });
 
-test('Readiness gives what ended the session as its reason until the next one is attached', () => {
+test('Readiness gives the error that ended a session as its reason until the next session is attached', () => {
   const { readiness, codes } = streaming();
   readiness.slotSeen(SLOT);
   readiness.notStreaming(new OutboxError('OUTBOX_SLOT_INVALID', { detail: 'it is invalidated (wal_removed)' }));
@@ -72,7 +72,7 @@ test('Readiness keeps the slot’s health while failing sessions check the slot,
   expect(readiness.report).not.toHaveProperty('slot');
 });
 
-test('Readiness forgets what ClickHouse answered to an earlier session', () => {
+test('Readiness forgets the answer that ClickHouse gave to an earlier session', () => {
   const { readiness, codes } = streaming();
   readiness.notStreaming(new OutboxError('OUTBOX_PG_UNREACHABLE'));
   readiness.streaming();
@@ -80,7 +80,7 @@ test('Readiness forgets what ClickHouse answered to an earlier session', () => {
   expect(readiness.isClickHouseWritable).toBeUndefined();
 });
 
-test('Readiness shows an error without a code, but none of its words', () => {
+test('Readiness reports an error without a code as OUTBOX_FLOW_FAILED, and none of its words', () => {
   const { readiness } = streaming();
   readiness.notStreaming(new TypeError('canary'));
   expect(readiness.report.reasons).toMatchObject([{ code: 'OUTBOX_FLOW_FAILED' }]);
@@ -148,7 +148,7 @@ test('Readiness calls events late when the oldest is older than the limit, and n
   expect(unlimited.codes()).toEqual([]);
 });
 
-test('Readiness knows the bytes alone of a slot that another process streams', () => {
+test('Readiness reports the lag of a slot that another process streams in bytes alone', () => {
   const { readiness, codes } = streaming({ maxLagMs: 60_000 });
   readiness.measures.attached(() => progressOf(61));
   readiness.measures.detached();

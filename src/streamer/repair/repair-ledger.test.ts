@@ -7,9 +7,9 @@ function pendingOf(seq: number): Pending {
   return { to: { lsn: 99, seq }, rows: 1, token: `token ${seq}`, atMs: seq };
 }
 
-test('parts of what was partly there are read back, and all that stands there after them', async () => {
+test('RepairLedger keeps the highest readBackBelow of its splits for every later insert', async () => {
   const ledger = new RepairLedger({
-    // nothing that is asked here is written
+    // this test calls nothing that queries Postgres
     db: undefined as unknown as Database,
     slot: 'outbox',
     timeline: 1,

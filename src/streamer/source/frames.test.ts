@@ -56,8 +56,8 @@ function reader(accept: (seen: Message) => boolean = () => true): { frames: Fram
 
 afterEach(() => void vi.restoreAllMocks());
 
-describe('cutting', () => {
-  test('however the stream is split, the messages are the same, and no chunk is needed after its push', () => {
+describe('FrameReader on a stream in pieces', () => {
+  test('yields the same messages however the stream is split, and needs no chunk after its push', () => {
     fc.assert(
       fc.property(messages, fc.array(fc.nat(), { maxLength: 40 }), (all, places) => {
         const { frames, taken } = reader();
@@ -71,7 +71,7 @@ describe('cutting', () => {
     );
   });
 
-  test('byte by byte is a way of splitting, too', () => {
+  test('yields the same messages when the stream comes byte by byte', () => {
     fc.assert(
       fc.property(fc.array(message, { maxLength: 4 }), (all) => {
         const { frames, taken } = reader();
@@ -83,7 +83,7 @@ describe('cutting', () => {
     );
   });
 
-  test('a message that lies whole in its chunk is not copied', () => {
+  test('does not copy a message that lies whole in its chunk', () => {
     const chunk = bytesOf([
       { type: 'd', payload: 'x'.repeat(10) },
       { type: 'd', payload: 'y'.repeat(50_000) },
@@ -99,8 +99,8 @@ describe('cutting', () => {
   });
 });
 
-describe('refusing', () => {
-  test('refused in any place, again on resume, and with more chunks meanwhile: nothing lost, doubled or out of order', () => {
+describe('FrameReader when messages are refused', () => {
+  test('loses, duplicates and reorders nothing, also when they are refused again or more chunks come meanwhile', () => {
     fc.assert(
       fc.property(
         messages,
@@ -133,7 +133,7 @@ describe('refusing', () => {
     );
   });
 
-  test('while a message waits, nothing behind it is offered', () => {
+  test('offers nothing behind a message that waits', () => {
     const all = ['d', 'c', 'Z'].map((type) => ({ type, payload: type }));
     let open = false;
     const offered: string[] = [];
@@ -152,9 +152,9 @@ describe('refusing', () => {
   });
 });
 
-describe('lengths', () => {
+describe('FrameReader on lengths', () => {
   test.each([0, 1, 2, 3, 0x4000_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff])(
-    'a message that claims %d bytes is OUTBOX_PROTOCOL, whole or in pieces',
+    'throws OUTBOX_PROTOCOL for a header that claims %d bytes, whole or in pieces',
     (length) => {
       const header = Buffer.alloc(FRAME_HEADER_BYTES, 'd');
       header.writeUInt32BE(length, 1);
@@ -173,7 +173,7 @@ describe('lengths', () => {
     },
   );
 
-  test('a type that no server sends, or too long a message for its type, is OUTBOX_PROTOCOL before it has come', () => {
+  test('throws OUTBOX_PROTOCOL at the header of a type that no server sends, or of a message too long for its type', () => {
     const longest: Record<string, number> = { d: 0x3fff_ffff, E: 1_048_576, N: 1_048_576 };
     const answer = (type: number, length: number): string => {
       const header = Buffer.alloc(FRAME_HEADER_BYTES, type);
@@ -193,7 +193,7 @@ describe('lengths', () => {
     }
   });
 
-  test('a claimed length takes 64 MiB of memory at most before its bytes have come (invariant 6)', () => {
+  test('reserves 64 MiB at most for a claimed length before its bytes have come (invariant 6)', () => {
     const allocate = vi.spyOn(Buffer, 'allocUnsafeSlow');
     const { frames } = reader();
     frames.push(Buffer.from('d\x3f\xff\xff\xff', 'latin1'));
@@ -202,7 +202,7 @@ describe('lengths', () => {
     expect(allocate.mock.calls.flat()).toEqual([65_536, 64 * 1024 * 1024, 128 * 1024 * 1024]);
   });
 
-  test('a message that is larger than what is reserved for it arrives whole', () => {
+  test('yields a message whole that is larger than the memory reserved for it', () => {
     const { frames, taken } = reader();
     const stream = bytesOf([
       { type: 'd', payload: 'x'.repeat(70 * 1024 * 1024) },
@@ -215,14 +215,14 @@ describe('lengths', () => {
     ]);
   });
 
-  test('the shortest message has no payload', () => {
+  test('yields the shortest message, which has no payload', () => {
     const { frames, taken } = reader();
     frames.push(Buffer.from('c\0\0\0\u0004', 'latin1'));
     expect(taken).toEqual([{ type: 'c', payload: '' }]);
   });
 
   test.each([false, true])(
-    'a 5 MB message grows the carry once, to its exact size, and it shrinks again (invariant 6; refused first: %s)',
+    'grows the carry once for a 5 MB message, to its exact size, and shrinks it (invariant 6; refused first: %s)',
     (refuse) => {
       let answer = !refuse;
       const { frames, taken } = reader(() => answer || !(answer = true));
@@ -238,7 +238,7 @@ describe('lengths', () => {
     },
   );
 
-  test('the memory of a large message is given back at once, not only when garbage is collected (invariant 6)', () => {
+  test('returns the memory of a large message at once, not only when garbage is collected (invariant 6)', () => {
     const frames = new FrameReader(() => true);
     const stream = bytesOf([{ type: 'd', payload: 'x'.repeat(5_000_000) }]);
     const before = process.memoryUsage().arrayBuffers;

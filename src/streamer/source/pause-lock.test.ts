@@ -37,7 +37,7 @@ test('PauseLock counts a reason once, and ignores the release of one that is not
   expect(calls).toEqual(['held a', 'paused', 'released a', 'resumed']);
 });
 
-test('PauseLock stays paused when whoever is told of the resumption holds it again', () => {
+test('PauseLock stays paused when onResumed holds it again', () => {
   let isFirst = true;
   const { lock } = lockWith(() => {
     if (isFirst) lock.hold('b');

@@ -29,8 +29,8 @@ const UNREAD: readonly { name: string; message: Buffer }[] = [
   { name: 'type', message: wire.typeDescription('public', 'mood') },
 ];
 
-describe('truncation', () => {
-  test.each(MESSAGES)('$name cut off after any byte is OUTBOX_PROTOCOL', ({ before, message }) => {
+describe('PgoutputDecoder on messages that are cut off', () => {
+  test.each(MESSAGES)('throws OUTBOX_PROTOCOL for a $name cut off after any byte', ({ before, message }) => {
     for (let length = 0; length < message.length; length++) {
       // as the last thing in its buffer, and with more behind it
       const cut = Buffer.from(message.subarray(0, length));
@@ -40,31 +40,31 @@ describe('truncation', () => {
     expect(decoderAfter(...before).decode(message, 0, message.length)).toBe(true);
   });
 
-  test.each(UNREAD)('$name is not read, so it passes whatever its length', ({ message }) => {
+  test.each(UNREAD)('ignores a $name of any length, because it does not read it', ({ message }) => {
     for (let length = 1; length <= message.length; length++)
       expect(decoderAfter().decode(message, 0, length)).toBe(true);
   });
 });
 
-describe('order', () => {
+describe('PgoutputDecoder on messages out of order', () => {
   test.each([
-    ['insert outside a transaction', [wire.relation()], wire.insertEvent()],
-    ['insert of another table outside a transaction', [wire.relation()], wire.insert([null], 1)],
-    ['insert after the commit', [...inTransaction, wire.commit(100, 200)], wire.insertEvent()],
-    ['begin inside a transaction', [wire.begin(1)], wire.begin(2)],
-    ['commit outside a transaction', [], wire.commit(1, 2)],
-    ['commit twice', [wire.begin(1), wire.commit(1, 2)], wire.commit(1, 2)],
-    ['commit of another transaction', [wire.begin(1)], wire.commit(2, 3)],
-    ['commit that ends where it begins', [wire.begin(2)], wire.commit(2, 2)],
-    ['begin of the same transaction again', [wire.begin(1), wire.commit(1, 2)], wire.begin(1)],
-    ['begin of an earlier transaction', [wire.begin(5), wire.commit(5, 6)], wire.begin(4)],
-  ])('%s is OUTBOX_PROTOCOL', (_, before, message) => {
+    ['an insert outside a transaction', [wire.relation()], wire.insertEvent()],
+    ['an insert of another table outside a transaction', [wire.relation()], wire.insert([null], 1)],
+    ['an insert after the commit', [...inTransaction, wire.commit(100, 200)], wire.insertEvent()],
+    ['a begin inside a transaction', [wire.begin(1)], wire.begin(2)],
+    ['a commit outside a transaction', [], wire.commit(1, 2)],
+    ['a second commit', [wire.begin(1), wire.commit(1, 2)], wire.commit(1, 2)],
+    ['a commit of another transaction', [wire.begin(1)], wire.commit(2, 3)],
+    ['a commit that ends where it begins', [wire.begin(2)], wire.commit(2, 2)],
+    ['a second begin of the same transaction', [wire.begin(1), wire.commit(1, 2)], wire.begin(1)],
+    ['a begin of an earlier transaction', [wire.begin(5), wire.commit(5, 6)], wire.begin(4)],
+  ])('throws OUTBOX_PROTOCOL for %s', (_, before, message) => {
     expect(() => decoderAfter(...before).decode(message, 0, message.length)).toThrow(protocolError);
   });
 });
 
-describe('contents', () => {
-  test('a message of any unknown type is OUTBOX_PROTOCOL and names the type', () => {
+describe('PgoutputDecoder on bad contents', () => {
+  test('throws OUTBOX_PROTOCOL for any unknown type of message, and names the type', () => {
     const known = new Set(Buffer.from('ABCDIMORTUY'));
     for (let type = 0; type < 256; type++) {
       if (known.has(type)) continue;
@@ -81,7 +81,7 @@ describe('contents', () => {
   test.each([
     ['begin', [], (lsn: bigint) => wire.begin(lsn)],
     ['commit', [wire.begin(1)], (lsn: bigint) => wire.commit(1, lsn)],
-  ] as const)('an LSN beyond 2^53 − 1 in %s is OUTBOX_PROTOCOL', (_, before, build) => {
+  ] as const)('throws OUTBOX_PROTOCOL for an LSN above 2^53 − 1 in a %s', (_, before, build) => {
     const last = build(2n ** 53n - 1n);
     expect(decoderAfter(...before).decode(last, 0, last.length)).toBe(true);
     for (const lsn of [2n ** 53n, 2n ** 63n - 1n, -1n]) {
@@ -95,11 +95,11 @@ describe('contents', () => {
     ['too many columns', wire.insert([...wire.valuesOf(wire.event()), null])],
     ['an unchanged TOAST value, which no insert has', wire.insert(Array<'unchanged'>(7).fill('unchanged'))],
     ['an old tuple', Buffer.from(wire.insertEvent()).fill('O', 5, 6)],
-  ])('a row with %s is OUTBOX_PROTOCOL', (_, message) => {
+  ])('throws OUTBOX_PROTOCOL for a row with %s', (_, message) => {
     expect(() => decoderAfter(...inTransaction).decode(message, 0, message.length)).toThrow(protocolError);
   });
 
-  test('an error says nothing of the row (invariant 10)', () => {
+  test('repeats nothing of the row in an error (invariant 10)', () => {
     const canary = 'canary-7f3a';
     const message = wire.insertEvent({ eventType: canary, environment: canary, eventContext: canary });
     for (let length = 1; length < message.length; length++) {
@@ -110,7 +110,7 @@ describe('contents', () => {
   });
 });
 
-test('mutated messages end: as an OutboxError of a known code, or harmlessly', () => {
+test('PgoutputDecoder decodes mutated messages harmlessly, or throws an OutboxError of a known code', () => {
   const mutation = fc.record({
     at: fc.nat(),
     byte: fc.oneof(fc.nat({ max: 255 }), fc.constantFrom(0, 0x7f, 0x80, 0xff)),
@@ -141,7 +141,7 @@ test('mutated messages end: as an OutboxError of a known code, or harmlessly', (
         expect([undefined, 'OUTBOX_PROTOCOL', 'OUTBOX_PG_TABLE_UNSUITABLE']).toContain(
           thrown instanceof OutboxError ? thrown.code : thrown,
         );
-        // a row that came through lies inside its message
+        // the values of a decoded row lie inside their message
         for (const row of recorder.rows) for (const value of row) expect(value?.length ?? 0).toBeLessThan(400);
       },
     ),

@@ -19,8 +19,8 @@ function decoderFor(...before: Buffer[]): { recorder: Recorder; decode: (message
 const inTransaction = [wire.relation(), wire.begin(100)];
 const OTHER = { schema: 'public', name: 'orders', oid: 999 };
 
-describe('a transaction', () => {
-  test('is told in order: begin with commit LSN and time, rows, end LSN', () => {
+describe('PgoutputDecoder on a transaction', () => {
+  test('reports begin with commit LSN and time, then the rows, then the end LSN', () => {
     const { recorder, decode } = decoderFor();
     const row = wire.event();
     for (const message of [
@@ -39,7 +39,7 @@ describe('a transaction', () => {
     ]);
   });
 
-  test('inTransaction is true between begin and commit', () => {
+  test('has inTransaction true between begin and commit', () => {
     const decoder = new PgoutputDecoder(new Recorder());
     const states = [wire.begin(1), wire.relation(), wire.insertEvent(), wire.commit(1, 2)].map((message) => {
       decoder.decode(message, 0, message.length);
@@ -48,7 +48,7 @@ describe('a transaction', () => {
     expect(states).toEqual([true, true, true, false]);
   });
 
-  test('a refused row is decoded again to the same values', () => {
+  test('decodes a refused row again to the same values', () => {
     const { recorder, decode } = decoderFor(...inTransaction);
     recorder.hasRoom = false;
     expect(decode(wire.insertEvent())).toBe(false);
@@ -59,7 +59,7 @@ describe('a transaction', () => {
     expect(recorder.rows).toEqual([values, values, values]);
   });
 
-  test('a description sent again is told again, and the new order of columns counts', () => {
+  test('reports a repeated description of the table again, and uses its new order of columns', () => {
     const { recorder, decode } = decoderFor(...inTransaction);
     decode(wire.insertEvent());
     decode(wire.relation(EVENT_COLUMNS.toReversed()));
@@ -69,7 +69,7 @@ describe('a transaction', () => {
   });
 });
 
-describe('values', () => {
+describe('PgoutputDecoder on values', () => {
   const text = fc.option(fc.string({ unit: 'binary', maxLength: 300 }));
   const anyEvent = fc.record({
     eventId: fc.option(fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes))),
@@ -87,7 +87,7 @@ describe('values', () => {
   ] as const;
   const extraValues: WireValue[] = [Buffer.of(0, 7), null, { text: '12.5' }];
 
-  test('arrive whole: any row, NULL anywhere, columns in any order, columns of the user among them', () => {
+  test('passes on any row whole, with NULL anywhere, columns in any order and columns of the user among them', () => {
     const order = fc.shuffledSubarray([...[...EVENT_COLUMNS, ...EXTRA].keys()], { minLength: 10 });
     fc.assert(
       fc.property(fc.array(anyEvent, { minLength: 1, maxLength: 3 }), order, (events, places) => {
@@ -102,7 +102,7 @@ describe('values', () => {
     );
   });
 
-  test('text columns may come in text form, as they do without a send function', () => {
+  test('accepts text columns in text form, as they come without a send function', () => {
     const { recorder, decode } = decoderFor(...inTransaction);
     const values = wire.valuesOf(wire.event());
     decode(wire.insert(values.map((value, slot) => (slot === 4 ? { text: '{"order":1}' } : value))));
@@ -113,7 +113,7 @@ describe('values', () => {
     [0, 'event_id'],
     [2, 'event_date_time'],
     [5, 'metadata_version'],
-  ])('column %d is not guessed from text or from another width', (slot, name) => {
+  ])('rejects column %d (%s) as text or of another width', (slot, name) => {
     const values = wire.valuesOf(wire.event());
     for (const wrong of [{ text: '2026-01-01 00:00:00+00' }, Buffer.alloc(0), Buffer.alloc(17)]) {
       const { recorder, decode } = decoderFor(...inTransaction);
@@ -125,8 +125,8 @@ describe('values', () => {
   });
 });
 
-describe('what is not an event', () => {
-  test('rows of other tables and of partitions under their own name pass unseen (the root’s relation is what counts)', () => {
+describe('PgoutputDecoder ignores', () => {
+  test('rows of other tables, and of partitions under their own name: only the root’s relation counts', () => {
     const columns = [{ name: 'event_id', oid: 25 }];
     const { recorder, decode } = decoderFor(
       wire.relation(EVENT_COLUMNS, { oid: 998, schema: 'outbox', name: 'event_07' }),
@@ -141,7 +141,7 @@ describe('what is not an event', () => {
     expect(recorder.changes).toEqual(['relation', { begin: 100, time: 0n }, { row: wire.valuesOf(wire.event()) }]);
   });
 
-  test('truncate, logical messages, origins, types, updates, deletes and aborts pass unseen, in a transaction and outside', () => {
+  test('truncate, logical messages, origins, types, updates, deletes and aborts, inside a transaction and outside', () => {
     const passing = [
       wire.truncate(wire.OUTBOX_OID, 7),
       wire.logicalMessage('prefix', Buffer.from('I am no insert')),
@@ -159,9 +159,9 @@ describe('what is not an event', () => {
   });
 });
 
-describe('a table that is not the outbox’s', () => {
+describe('PgoutputDecoder on an unsuitable table', () => {
   test.each(EVENT_COLUMNS.map((column, slot) => ({ ...column, slot })))(
-    'without $name: OUTBOX_PG_TABLE_UNSUITABLE names it',
+    'throws OUTBOX_PG_TABLE_UNSUITABLE and names $name when it is not published',
     ({ name, slot }) => {
       const { recorder, decode } = decoderFor();
       expect(() => decode(wire.relation(EVENT_COLUMNS.toSpliced(slot, 1)))).toThrow(
@@ -172,7 +172,7 @@ describe('a table that is not the outbox’s', () => {
   );
 
   test.each(EVENT_COLUMNS.map((column, slot) => ({ ...column, slot })))(
-    '$name of another type: OUTBOX_PG_TABLE_UNSUITABLE names it and the right type',
+    'throws OUTBOX_PG_TABLE_UNSUITABLE and names $name and the right type when its type is another',
     ({ name, type, slot }) => {
       const { decode } = decoderFor();
       // jsonb, bigint and timestamp are among what looks alike
@@ -183,7 +183,7 @@ describe('a table that is not the outbox’s', () => {
     },
   );
 
-  test('every problem is named at once', () => {
+  test('names every problem at once', () => {
     const { decode } = decoderFor();
     const columns = [{ name: 'event_id', oid: 25 }, ...EVENT_COLUMNS.slice(2)];
     expect(() => decode(wire.relation(columns))).toThrow(

@@ -12,7 +12,7 @@ interface Seen {
   readonly walStatus?: string;
 }
 
-/** What is known of a slot after it was seen now and then, and each change between danger and none. */
+/** The health of a slot after these observations, and each change between danger and none. */
 function watch(seen: readonly Seen[], everyMs = EVERY_MS, walBytesPerSecond = 0) {
   const slotWatch = new SlotWatch();
   const changes: boolean[] = [];
@@ -59,7 +59,7 @@ test('SlotWatch sees no danger in a burst', () => {
   expect(watch(burst).changes).toEqual([]);
 });
 
-test('SlotWatch calls a slot that stands still endangered, also while nothing is written, until it has caught up', () => {
+test('SlotWatch calls a stalled slot endangered until it has caught up, also while nothing is written', () => {
   const standing = [...stalled(MIB, 100), ...times(100, () => ({ retained: 200 * MIB, unconfirmed: 200 * MIB }))];
   const { changes, health } = watch([...standing, ...stalled(MIB, 50, 200 * MIB)]);
   expect(changes).toEqual([true]);
@@ -67,16 +67,16 @@ test('SlotWatch calls a slot that stands still endangered, also while nothing is
   expect(watch([...standing, { retained: 20 * MIB, unconfirmed: 0 }]).changes).toEqual([true, false]);
 });
 
-test('SlotWatch takes no rate from less than a second', () => {
+test('SlotWatch computes no rate over less than a second', () => {
   const behind = (n: number): Seen => ({ retained: (200 + n) * MIB, unconfirmed: (200 + n) * MIB });
   expect(watch(times(5, behind), 20).changes).toEqual([]);
 });
 
-test('SlotWatch sees no danger where the runway is longer than an hour', () => {
+test('SlotWatch sees no danger when the runway is longer than an hour', () => {
   expect(watch(stalled(MIB / 10, 1000)).changes).toEqual([]);
 });
 
-test('SlotWatch calls a slot endangered whose WAL is kept for a transaction that stays open', () => {
+test('SlotWatch calls a slot endangered when a transaction that stays open keeps its WAL', () => {
   const seen = times(600, (n) => ({ retained: n * MIB, unconfirmed: 0 }));
   expect(watch(seen.slice(0, 500)).changes).toEqual([]);
   expect(watch(seen).changes).toEqual([true]);

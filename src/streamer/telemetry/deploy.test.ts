@@ -1,4 +1,4 @@
-/** What deploy/ asks Prometheus for is what the streamer has, and every alert has its page. */
+/** deploy/ asks Prometheus only for series that the streamer has, and every alert has its runbook. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -8,7 +8,7 @@ import { prometheusLabel, prometheusName, SLOT_ATTRIBUTE } from './metrics.ts';
 import { readQuery, type Matcher } from './promql.fixture.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
-/** Of every series: the slot, and what Prometheus adds when it scrapes. */
+/** Every series has these labels: the slot, and what Prometheus adds when it scrapes. */
 const COMMON_LABELS = [prometheusLabel(SLOT_ATTRIBUTE), 'instance', 'job'];
 
 interface Rule {
@@ -31,7 +31,7 @@ function text(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8');
 }
 
-/** Labels of each series with their values; those of a bucket's bound are numbers. */
+/** The labels of each series with their values. The bound of a bucket has none here: it is a number. */
 const SERIES: ReadonlyMap<string, ReadonlyMap<string, readonly string[]>> = new Map(
   METRICS.flatMap((metric) => {
     const name = prometheusName(metric);
@@ -72,7 +72,7 @@ function unmatched(
   return wanted.filter((each) => !values.includes(each)).map((each) => `${label}="${each}"`);
 }
 
-test('a query for what is not there is noticed', () => {
+test('unknownIn finds metrics, labels and values in a query that the streamer does not have', () => {
   expect(unknownIn('sum by (outcome) (rate(outbox_events_total{outcome=~"delivered|quarantined"}[5m]))')).toEqual([]);
   expect(unknownIn('outbox_event_total')).toEqual(['outbox_event_total']);
   expect(unknownIn('outbox_freshness_seconds')).toEqual(['outbox_freshness_seconds']);
@@ -81,19 +81,19 @@ test('a query for what is not there is noticed', () => {
   expect(unknownIn('sum by (outcome) (outbox_batches_total)')).toEqual(['outcome']);
 });
 
-describe('alerts', () => {
+describe('deploy/prometheus/alerts.yml', () => {
   const { groups } = parse(text('deploy/prometheus/alerts.yml')) as { groups: { name: string; rules: Rule[] }[] };
   const rules = groups.flatMap((group) => group.rules);
   const runbooks = text('docs/runbooks.md');
   const anchors = new Set([...runbooks.matchAll(/^## (.+)$/gm)].map(([, heading]) => heading!.toLowerCase()));
 
-  test('have names of their own, and a runbook each; and each runbook has its alert', () => {
+  test('gives each alert a name of its own and a runbook, and each runbook has its alert', () => {
     const names = rules.map(({ alert }) => alert);
     expect(new Set(names).size).toBe(names.length);
     expect(new Set(names.map((name) => name.toLowerCase()))).toEqual(anchors);
   });
 
-  test.each(rules.map((rule) => [rule.alert, rule] as const))('%s', (name, rule) => {
+  test.each(rules.map((rule) => [rule.alert, rule] as const))('defines %s completely', (name, rule) => {
     const { expr, labels, annotations } = rule;
     expect(unknownIn(expr)).toEqual([]);
     expect(rule.for).toMatch(/^\d+[smh]$/);
@@ -107,7 +107,7 @@ describe('alerts', () => {
   });
 });
 
-describe('the dashboard', () => {
+describe('deploy/grafana/dashboard.json', () => {
   const dashboard = JSON.parse(text('deploy/grafana/dashboard.json')) as {
     panels: Panel[];
     templating: { list: { name: string; query: string | { query: string } }[] };
@@ -115,14 +115,14 @@ describe('the dashboard', () => {
   const { panels, templating } = dashboard;
 
   test.each(panels.filter(({ targets }) => targets !== undefined).map((panel) => [panel.title, panel] as const))(
-    '%s',
+    'queries only series that exist in the panel "%s"',
     (_, { targets }) => {
       expect(targets!.length).toBeGreaterThan(0);
       for (const { expr } of targets!) expect(unknownIn(expr)).toEqual([]);
     },
   );
 
-  test('panels have ids of their own and do not overlap', () => {
+  test('gives each panel an id of its own, and no two panels overlap', () => {
     expect(new Set(panels.map(({ id }) => id)).size).toBe(panels.length);
     const cells = panels.flatMap(({ gridPos: { h, w, x, y } }) =>
       Array.from({ length: h * w }, (_, i) => `${x + (i % w)},${y + Math.floor(i / w)}`),
@@ -131,7 +131,7 @@ describe('the dashboard', () => {
     expect(Math.max(...panels.map(({ gridPos: { w, x } }) => w + x))).toBeLessThanOrEqual(24);
   });
 
-  test('what it lets choose from is there, and what it uses can be chosen', () => {
+  test('uses exactly the variables that it defines, and reads the slots from a series that exists', () => {
     const names = templating.list.map(({ name }) => name);
     const used = JSON.stringify(panels).matchAll(/\$\{?([a-z]\w*)/g);
     expect(new Set([...used].map(([, name]) => name))).toEqual(new Set(names));
@@ -142,7 +142,7 @@ describe('the dashboard', () => {
   });
 });
 
-test('what compose mounts and Prometheus reads is there, and scrapes the streamer', () => {
+test('docker-compose.yml mounts files that exist, among them the alert rules, and Prometheus scrapes a service', () => {
   const { services } = parse(text('docker-compose.yml')) as {
     services: Record<string, { profiles?: string[]; volumes?: string[] }>;
   };

@@ -11,7 +11,7 @@ const CONFIG = readConfig({
   OUTBOX_HEALTH_PORT: '0',
 });
 
-test('paths are paths, whatever is asked behind them, and a connection that cannot be accepted ends nothing', async () => {
+test('serveHealth ignores the query behind a path, and goes on after a connection that it cannot accept', async () => {
   const channel = 'http.server.request.start';
   let server: Server | undefined;
   const onRequest = (message: unknown): void => void ({ server } = message as { server: Server });

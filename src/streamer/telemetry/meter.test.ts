@@ -30,7 +30,7 @@ function valueOf(text: string, series: string): number | undefined {
   return line === undefined ? undefined : Number(line.slice(series.length + 1));
 }
 
-/** All that can be known is known. */
+/** A readiness that knows all there is to know. */
 function busy(): Readiness {
   const readiness = new Readiness();
   const { measures } = readiness;
@@ -55,7 +55,7 @@ function busy(): Readiness {
   return readiness;
 }
 
-test('every series of the table is there, and no other, each with the slot', async () => {
+test('startMetering exports every series of METRICS and no other, each with the slot', async () => {
   const text = await scrape(busy());
   const expected = METRICS.filter(({ read }) => read !== undefined).flatMap((metric) => {
     const { attributes = {}, kind } = metric;
@@ -70,7 +70,7 @@ test('every series of the table is there, and no other, each with the slot', asy
   expect(countsAndNumbers).toHaveLength(expected.length);
 });
 
-test('histograms are what was counted', async () => {
+test('startMetering exports histograms as they were counted', async () => {
   const text = await scrape(busy());
   const bucket = (le: string): number | undefined =>
     valueOf(text, `outbox_freshness_seconds_bucket{outbox_slot="my_slot",le="${le}"}`);
@@ -81,14 +81,14 @@ test('histograms are what was counted', async () => {
   expect(text).toContain('# TYPE outbox_events_total counter');
 });
 
-test('positions of WAL are exact', async () => {
+test('startMetering exports WAL positions exactly', async () => {
   const text = await scrape(busy());
   expect(valueOf(text, 'outbox_ledger_position_bytes{position="delivered",outbox_slot="my_slot"}')).toBe(
     0x16_b374_d848,
   );
 });
 
-test('what is not known is not said', async () => {
+test('startMetering omits what is not known', async () => {
   const text = await scrape(new Readiness());
   for (const name of [
     'outbox_lag_duration_seconds',
@@ -101,7 +101,7 @@ test('what is not known is not said', async () => {
   expect(valueOf(text, 'outbox_events_total{outcome="delivered",outbox_slot="my_slot"}')).toBe(0);
 });
 
-test('a slot that is gone, and a session that failed', async () => {
+test('startMetering shows a slot that is missing, and counts the session that failed', async () => {
   const readiness = busy();
   readiness.notStreaming(new OutboxError('OUTBOX_SLOT_MISSING'));
   const text = await scrape(readiness);
@@ -111,7 +111,7 @@ test('a slot that is gone, and a session that failed', async () => {
   expect(valueOf(text, 'outbox_reconnects_total{error_type="OUTBOX_SLOT_MISSING",outbox_slot="my_slot"}')).toBe(1);
 });
 
-test('who is demoted keeps nothing of what only who streams knows, and sees the slot', async () => {
+test('startMetering drops what only the holder knows when the streamer is demoted, and still shows the slot', async () => {
   const readiness = busy();
   const gone = [
     'outbox_lag_duration_seconds',
@@ -138,7 +138,7 @@ test('who is demoted keeps nothing of what only who streams knows, and sees the 
   expect(valueOf(text, 'outbox_slot_runway_seconds{outbox_slot="my_slot"}')).toBe(180);
 });
 
-test('of a slot that nobody can look at, nothing is said', async () => {
+test('startMetering omits slot and lag when nobody can check the slot', async () => {
   const readiness = busy();
   for (let sessions = 0; sessions < 2; sessions++) {
     readiness.measures.detached();
@@ -147,7 +147,7 @@ test('of a slot that nobody can look at, nothing is said', async () => {
   expect(await scrape(readiness)).not.toMatch(/outbox_(slot|lag)_\w+\{/);
 });
 
-test('what never counts has no series', async () => {
+test('startMetering has no series for error codes that are never counted', async () => {
   const text = await scrape(new Readiness());
   expect(text).toContain('error_type="OUTBOX_SLOT_INVALID"');
   expect(text).toContain('error_type="OUTBOX_CH_VIEW_FAILED"');

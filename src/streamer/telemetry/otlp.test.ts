@@ -19,13 +19,13 @@ const WANTED: readonly [string, Env, string | undefined, string | undefined][] =
   ['no traces', { ...ENDPOINT, OTEL_TRACES_EXPORTER: 'none' }, undefined, 'http/protobuf'],
   ['no metrics', { ...ENDPOINT, OTEL_METRICS_EXPORTER: 'none' }, 'http/protobuf', undefined],
   ['metrics by Prometheus alone', { ...ENDPOINT, OTEL_METRICS_EXPORTER: 'prometheus' }, 'http/protobuf', undefined],
-  ['both', { OTEL_METRICS_EXPORTER: 'prometheus, otlp' }, undefined, 'http/protobuf'],
+  ['metrics by Prometheus and OTLP', { OTEL_METRICS_EXPORTER: 'prometheus, otlp' }, undefined, 'http/protobuf'],
   ['the exporter named, at its usual endpoint', { OTEL_TRACES_EXPORTER: 'otlp' }, 'http/protobuf', undefined],
   ['the SDK disabled', { ...ENDPOINT, OTEL_SDK_DISABLED: 'true' }, undefined, undefined],
-  ['a protocol that nobody will use', { OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }, undefined, undefined],
+  ['a protocol without an endpoint', { OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }, undefined, undefined],
 ];
 
-test.each(WANTED)('%s', (_, env, traces, metrics) => {
+test.each(WANTED)('otlpProtocol chooses the protocols of traces and metrics for %s', (_, env, traces, metrics) => {
   expect(otlpProtocol(env, 'TRACES')).toBe(traces);
   expect(otlpProtocol(env, 'METRICS')).toBe(metrics);
 });
@@ -34,7 +34,7 @@ test.each([
   [{ ...ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }, 'OTEL_EXPORTER_OTLP_PROTOCOL must be'],
   [{ ...ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'grpc' }, 'OTEL_EXPORTER_OTLP_TRACES_PROTOCOL must be'],
   [{ OTEL_TRACES_EXPORTER: 'zipkin' }, 'OTEL_TRACES_EXPORTER must be otlp or none'],
-])('what cannot be done is refused: %o', (env, problem) => {
+])('otlpProtocol rejects %o', (env, problem) => {
   expect(() => otlpProtocol(env, 'TRACES')).toThrow(OutboxError);
   expect(() => otlpProtocol(env, 'TRACES')).toThrow(problem);
 });

@@ -11,12 +11,12 @@ test.each([
   ['max_over_time(a[1h:5m] offset 1w) or vector(0) unless NaN # a comment', ['a'], []],
   ['sum + count', ['sum', 'count'], []],
   ['a:b:rate5m % on() c', ['a:b:rate5m', 'c'], []],
-])('%s', (query, metrics, labels) => {
+])('readQuery reads %s', (query, metrics, labels) => {
   expect(readQuery(query).selectors.map(({ metric }) => metric)).toEqual(metrics);
   expect(readQuery(query).labels).toEqual(labels);
 });
 
-test('matchers, and what looks like a metric within strings', () => {
+test('readQuery reads matchers, and no metric within their strings', () => {
   expect(readQuery(`x{a="b, c{}", d!~'e|f',}`).selectors).toEqual([
     {
       metric: 'x',
@@ -42,6 +42,6 @@ test.each([
   ['x ; y', 'no token'],
   ['sum by (a b) (x)', 'is expected'],
   ['5minutes', 'no token'],
-])('no query: %s', (query, problem) => {
+])('readQuery rejects %s', (query, problem) => {
   expect(() => readQuery(query)).toThrow(problem);
 });
