@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     // most of the time tests wait: for a server, a timeout, another process
-    maxWorkers: 2,
+    maxWorkers: 4,
     maxConcurrency: 3,
     projects: [
       {

@@ -1,6 +1,6 @@
 /**
  * How long events wait when a streamer dies while another stands by. Measures from the fault until an event that was emitted
- * right after it can be queried in ClickHouse. All settings are the defaults, so that event also waits OUTBOX_FLUSH_INTERVAL_MS.
+ * right after it can be queried in ClickHouse. All settings are the defaults.
  *
  *   npm run bench:takeover -- [--repeat 20]
  */

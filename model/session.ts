@@ -171,7 +171,7 @@ function release(steps: Steps, i: number): void {
     !s.quarantine.every((event) => replica.quarantine.includes(event))
   )
     return;
-  steps.add(`${nameOf(i)} reached: past the quarantined row`, (d) => {
+  steps.add(`${nameOf(i)} advanceTo: past the quarantined row`, (d) => {
     d.streamers[i]!.held = false;
   });
 }

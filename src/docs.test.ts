@@ -1,3 +1,5 @@
+import { globSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { expect, test } from 'vitest';
 import { pages, stalePages } from '../scripts/docs.ts';
 import { readSettings } from './app/settings.ts';
@@ -36,4 +38,13 @@ test('readSettings has the defaults and limits that SETTINGS documents for the l
   for (const bytes of [min - 1, max + 1]) {
     expect(() => readSettings({ OUTBOX_MAX_EVENT_BYTES: String(bytes) })).toThrow('OUTBOX_MAX_EVENT_BYTES');
   }
+});
+
+test('every test that docs/guarantees.md names is there', () => {
+  const files = new Set(globSync('{src,model,test}/**/*.test.ts').map((path) => basename(path)));
+  const named = [...readFileSync('docs/guarantees.md', 'utf8').matchAll(/`([\w.-]+\.test\.ts)`/g)].map(
+    ([, name]) => name!,
+  );
+  expect(named.length).toBeGreaterThan(10);
+  expect(named.filter((name) => !files.has(name))).toEqual([]);
 });

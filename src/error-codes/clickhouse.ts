@@ -36,7 +36,7 @@ export const CLICKHOUSE = {
     next: 'Mend what the ClickHouse code names. The same insert is repeated until it succeeds; events wait in Postgres.',
   },
   OUTBOX_CH_ROW_REFUSED: {
-    policy: 'repeat',
+    policy: 'isolate',
     happened: 'ClickHouse refuses an insert because of the contents of a row.',
     next: 'Look at constraints and defaults of the table. The event at fault is set aside in outbox.quarantine, the others are delivered.',
   },

@@ -1,6 +1,6 @@
 /**
- * What the streamer, or the command that meets the error, does about it; and as what telemetry counts it. The one place that
- * decides: code asks `policyOf(code)`, never for the name of a code.
+ * What the streamer, or the command that meets the error, does about it; and as what telemetry counts it. What repeats,
+ * reconnects or stops asks `policyOf(code)`, and keeps no list of codes.
  */
 export const POLICIES = {
   throw: {
@@ -9,6 +9,10 @@ export const POLICIES = {
   },
   repeat: {
     does: 'The streamer repeats the same request, with growing pauses, until ClickHouse answers it well. Events wait in Postgres.',
+    counted: 'retry',
+  },
+  isolate: {
+    does: 'The streamer splits the insert until the event stands alone that ClickHouse rejects, and moves that one to `outbox.quarantine`. The others are delivered.',
     counted: 'retry',
   },
   'reconnect soon': {

@@ -13,6 +13,7 @@ import { Ledger } from './ledger/ledger.ts';
 import { untilFree } from './ledger/standby.ts';
 import { DeliveryLoop, type StreamAttachment } from './loop.ts';
 import type { Logger } from './observe/log.ts';
+import type { Progress } from './observe/measures.ts';
 import { PeriodicCheck } from './observe/periodic-check.ts';
 import type { Readiness } from './observe/readiness.ts';
 import { progressOf } from './progress.ts';
@@ -22,6 +23,7 @@ import { PublicationWatch } from './source/publication-watch.ts';
 import { Replication } from './source/replication.ts';
 import { checkServer, unsafeSettings } from './source/server.ts';
 import { checkSlot, slotMissing, type Slot } from './source/slot.ts';
+import { UnreadWal } from './source/unread-wal.ts';
 
 /** How often the epoch is proved to be ours, which a standby takes for a sign of life. */
 const PROVE_EVERY_MS = 1000;
@@ -226,13 +228,16 @@ export class Session {
     };
     const loop = new DeliveryLoop(attachment);
     let walEnd: Lsn = 0;
+    const unread = new UnreadWal();
     const observe = (seen: Slot): void => {
       walEnd = seen.confirmedLsn + seen.unconfirmedBytes;
+      unread.sample(walEnd, Date.now() / 1000);
       onSlot(seen);
     };
     observe(held);
+    const progress = (): Progress => progressOf(intake, ledger, loop, walEnd, unread);
     const prove = async (): Promise<void> => {
-      const { oldestSeconds } = progressOf(intake, ledger, loop, walEnd);
+      const { oldestSeconds } = progress();
       const oldestMs = oldestSeconds === undefined ? undefined : oldestSeconds * 1000;
       ledger.published = { appliedLsn: acks.applyLsn, oldestMs };
       await ledger.prove();
@@ -248,7 +253,7 @@ export class Session {
     const fail = (error: unknown): void => this.#fail(error);
     const proofs = new PeriodicCheck(PROVE_EVERY_MS, prove, fail);
     const checks = new PeriodicCheck(CHECK_EVERY_MS, check, fail);
-    measures.attached(() => progressOf(intake, ledger, loop, walEnd));
+    measures.attached(progress);
     const gauges = sampleGauges({ ledger, clickhouse, table, measures, signal });
     const decoder = new PgoutputDecoder(intake);
     return { ...attachment, decoder, loop, walEnd: () => walEnd, proofs, checks, gauges };

@@ -18,7 +18,7 @@ const PATIENT_MS = 5000;
 
 /**
  * Streams until `stop` is aborted: a session after the other, each from the ledger, with growing pauses between those that
- * fail. No fault ends it: it notices by itself what an operator fixes. Returns when what was buffered is delivered.
+ * fail. No error ends it: it notices by itself what an operator fixes. Returns when what was buffered is delivered.
  */
 export async function stream(config: Config, log: Logger, readiness: Readiness, stop: AbortSignal): Promise<void> {
   const { retryMaxMs: maxMs } = config;

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import type { FlowReport } from '../../src/streamer/commands/status/report.ts';
+import { startPostgres } from '../../src/embedded/postgres.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
@@ -164,4 +165,25 @@ test('`status --watch` appends one line per interval, with the rate, when stdout
     if (/^\S+Z {2}flows {2}oldest 0 s {2}wal \d.* {2}rate \d+\/s/.test(line)) text.signal('SIGTERM');
   });
   expect(await text.done).toMatchObject({ code: 0 });
+});
+
+test('`status` reports late events that Postgres withholds from the streamer for a standby that is away', async () => {
+  await using postgres = await startPostgres();
+  await using outbox = await Outbox.create({ postgresUrl: postgres.url, failover: true });
+  const streamer = outbox.stream();
+  await streamer.attached();
+  await outbox.postgres.query("ALTER SYSTEM SET synchronized_standby_slots = 'away'");
+  await outbox.postgres.query('SELECT pg_reload_conf()');
+  await outbox.fill(1);
+  const late = await eventually('it is stalled', async () => {
+    const { report } = await status(outbox);
+    return codes(report).includes('OUTBOX_FLOW_STALLED') && report;
+  });
+  expect(late).toMatchObject({ flowing: false, pending: null });
+  expect(late.lag?.seconds).toBeGreaterThan(10);
+  expect(late.streamer).not.toBeNull();
+  await outbox.postgres.query('ALTER SYSTEM RESET synchronized_standby_slots');
+  await outbox.postgres.query('SELECT pg_reload_conf()');
+  await outbox.untilDelivered(1);
+  await eventually('events flow', async () => (await status(outbox)).report.flowing);
 });

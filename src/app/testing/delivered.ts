@@ -34,7 +34,7 @@ const reachedSql = (lsn: string, where: string): string => `
 SELECT slot, reached::text AS reached, reached >= '${lsn}'::pg_lsn AS delivered, active
   FROM (SELECT l.slot_name AS slot, coalesce(s.active, false) AS active,
                greatest(l.delivered_lsn, s.confirmed_flush_lsn, w.replay_lsn,
-                        substring(a.application_name FROM '^${PACKAGE_NAME} ([0-9A-F]+/[0-9A-F]+)$')::pg_lsn) AS reached
+                        substring(a.application_name FROM '^${PACKAGE_NAME} ([0-9A-F]+/[0-9A-F]+)(?: |$)')::pg_lsn) AS reached
           FROM outbox.stream l
           LEFT JOIN pg_replication_slots s ON s.slot_name = l.slot_name
           LEFT JOIN pg_stat_replication w ON w.pid = s.active_pid

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Policy } from '../../error-codes/entry.ts';
 import { OutboxError, policyOf } from '../../errors.ts';
 import { createBackoff } from '../backoff.ts';
 import { traceRetry } from '../observe/active-span.ts';
@@ -8,6 +9,7 @@ import type { Attachment } from './attachment.ts';
 const RETRY_BASE_MS = 100;
 /** An attempt is sent only this shortly after the ledger has proved to be ours: a process that was away too long may have been replaced. */
 export const PROOF_MAX_AGE_MS = 10_000;
+const REPEATED: ReadonlySet<Policy> = new Set(['repeat', 'isolate']);
 
 type RetryScope = Pick<Attachment, 'config' | 'log' | 'readiness' | 'signal' | 'stop'> & {
   readonly ledger: Pick<Attachment['ledger'], 'provenAt' | 'prove'>;
@@ -15,7 +17,7 @@ type RetryScope = Pick<Attachment, 'config' | 'log' | 'readiness' | 'signal' | '
 
 /**
  * Repeats what ClickHouse does not answer well, for ever, with growing pauses, as long as the epoch is ours. Throws the last
- * error when a stop is asked for, and an error whose policy is not `repeat` at once.
+ * error when a stop is asked for, and an error whose policy is neither `repeat` nor `isolate` at once.
  */
 export async function untilDone(scope: RetryScope, what: string, attempt: () => Promise<void>): Promise<void> {
   const { ledger, config, log, readiness, signal, stop } = scope;
@@ -32,7 +34,7 @@ export async function untilDone(scope: RetryScope, what: string, attempt: () => 
       return;
     } catch (error) {
       signal.throwIfAborted();
-      if (!(error instanceof OutboxError) || policyOf(error.code) !== 'repeat' || stop.aborted) throw error;
+      if (!(error instanceof OutboxError) || !REPEATED.has(policyOf(error.code)) || stop.aborted) throw error;
       readiness.clickhouseFailed(error.code);
       traceRetry(error, attempts);
       const pauseMs = backoff.next();

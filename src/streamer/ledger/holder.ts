@@ -13,9 +13,12 @@ export interface Holder {
   readonly backend: number | undefined;
   /** The walsender calls itself a streamer. */
   readonly isStreamer: boolean;
-  /** Since its last statement, of which there is one a second; undefined where this role may not see it. */
+  /**
+   * Since its last statement, of which there is one a second; undefined where this role may not see it, and while a statement
+   * runs: what hangs then is Postgres.
+   */
   readonly silentSeconds: number | undefined;
-  /** When the oldest event was committed that it has read and not delivered, in ms since 1970. */
+  /** When the oldest was committed that it has not delivered, in ms since 1970. */
   readonly oldestMs: number | undefined;
   /** Other connections of streamers to this database. */
   readonly standbys: number;
@@ -42,7 +45,7 @@ interface Row {
 export async function holderOf(db: Database, slot: string): Promise<Holder> {
   const { rows } = await db.query<Row>(
     `SELECT l.epoch, s.active_pid AS walsender, a.pid AS backend, starts_with(w.application_name, $2) AS streamer,
-            extract(epoch FROM clock_timestamp() - a.state_change)::int AS silent, ${PUBLISHED_OLDEST_MS} AS oldest,
+            CASE WHEN a.state <> 'active' THEN extract(epoch FROM clock_timestamp() - a.state_change)::int END AS silent, ${PUBLISHED_OLDEST_MS} AS oldest,
             (SELECT count(*)::int FROM pg_stat_activity o
               WHERE o.datname = current_database() AND o.application_name = $2 AND o.pid <> pg_backend_pid()
                 AND o.pid IS DISTINCT FROM l.holder_pid AND o.pid IS DISTINCT FROM s.active_pid) AS standbys,

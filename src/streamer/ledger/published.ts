@@ -5,7 +5,7 @@ import { PACKAGE_NAME } from '../../package.ts';
 export interface Published {
   /** Everything before it is delivered, whether the ledger says so yet or not. */
   readonly appliedLsn: Lsn;
-  /** When the oldest event was committed that it has read and not delivered, in ms since 1970; undefined when there is none. */
+  /** When the oldest was committed that it has not delivered, in ms since 1970; undefined when there is none. */
   readonly oldestMs: number | undefined;
 }
 
@@ -18,5 +18,5 @@ export function publishedName({ appliedLsn, oldestMs }: Published): string {
 }
 
 /** The same read back, as expressions over a row `a` of pg_stat_activity; NULL where the name is another. */
-export const PUBLISHED_LSN = `substring(a.application_name FROM '^${PACKAGE_NAME} ([0-9A-F]+/[0-9A-F]+) ')::pg_lsn`;
+export const PUBLISHED_LSN = `substring(a.application_name FROM '^${PACKAGE_NAME} ([0-9A-F]+/[0-9A-F]+)(?: |$)')::pg_lsn`;
 export const PUBLISHED_OLDEST_MS = `substring(a.application_name FROM '^${PACKAGE_NAME} [0-9A-F/]+ ([0-9]+)$')::float8`;

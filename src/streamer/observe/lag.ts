@@ -2,7 +2,7 @@ import type { Progress } from './measures.ts';
 
 /** How far delivery is behind: the one definition, for `/readyz`, metrics, `status` and `doctor`. */
 export interface Lag {
-  /** Age of the oldest event that the streamer has read and ClickHouse may not have; 0 when there is none, undefined when nobody reads. */
+  /** Age of the oldest that may wait: an event that ClickHouse may not have, or WAL that is not read. 0 when there is none, undefined when nobody reads. */
   readonly seconds: number | undefined;
   /** WAL that is written and not delivered, that of other tables included. */
   readonly bytes: number;

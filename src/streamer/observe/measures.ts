@@ -28,7 +28,10 @@ export interface Progress {
   /** Of the batch in flight and the one that fills. */
   readonly bufferedEvents: number;
   readonly bufferedBytes: number;
-  /** When the oldest event was committed that is not known to be delivered, in seconds since 1970; undefined when there is none. */
+  /**
+   * When the oldest event was committed that is not known to be delivered, or the oldest WAL was written that is not read, in
+   * seconds since 1970; undefined when there is neither.
+   */
   readonly oldestSeconds: number | undefined;
   /** Bytes of WAL that are written and not delivered. */
   readonly lagBytes: number;

@@ -18,6 +18,7 @@ export class PeriodicCheck {
 
   /** Resolves when a run that began after this call has ended, well or not; never rejects. */
   async run(): Promise<void> {
+    if (this.#isStopped) return;
     this.#isWanted = true;
     this.#running ??= this.#loop();
     return this.#running;

@@ -190,7 +190,10 @@ export class Readiness {
     const found = [...this.#postgresReasons(), ...this.#clickhouseReasons()];
     const seconds = lag?.seconds ?? 0;
     if (this.#maxLagMs > 0 && seconds * 1000 > this.#maxLagMs)
-      found.push({ code: 'OUTBOX_FLOW_LATE', detail: `the oldest event that waits is ${Math.round(seconds)} s old` });
+      found.push({
+        code: 'OUTBOX_FLOW_LATE',
+        detail: `what was committed ${Math.round(seconds)} s ago is not delivered`,
+      });
     // the probe and the insert mostly meet the same
     return found.filter(({ code }, index) => found.findIndex((other) => other.code === code) === index);
   }

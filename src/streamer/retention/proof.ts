@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { OutboxError, policyOf } from '../../errors.ts';
+import { isPrivilege, OutboxError, policyOf } from '../../errors.ts';
 import { formatLsn, type Lsn } from '../../lsn.ts';
 import { examine } from '../ledger/gap.ts';
 import { holderOf } from '../ledger/holder.ts';
@@ -63,7 +63,8 @@ async function gapOf(db: Database, slot: string): Promise<string | undefined> {
   try {
     return (await examine(db, slot)).gap;
   } catch (error) {
-    if (error instanceof OutboxError && policyOf(error.code) === 'reconnect patiently') return error.message;
+    if (error instanceof OutboxError && policyOf(error.code) === 'reconnect patiently' && !isPrivilege(error.code))
+      return error.message;
     throw error;
   }
 }

@@ -10,6 +10,7 @@ const LOCKED: ReadonlySet<string | undefined> = new Set(['55P03', '40P01']);
 /** How often it is asked whether somebody waits for what is held. */
 const WATCH_MS = 20;
 const READ_BLOCKS = 4096;
+const CAME_ROUND = 'the ring came round to it before it was emptied: it is emptied when its newest rows expire';
 
 /** A partition that was emptied, or would be. */
 export interface Removed {
@@ -84,8 +85,7 @@ export class Removal {
       if (!hasFresh) due.push(leaf);
       // where the day of its rows is not over yet, it will be
       else if (leaf.isLate) {
-        const reason = 'the ring came round to it before it was emptied: it is emptied when its newest rows expire';
-        this.#kept = { table: leaf.name, reason, passes: false };
+        this.#kept = { table: leaf.name, reason: CAME_ROUND, passes: false };
         break;
       }
     }
@@ -114,7 +114,11 @@ export class Removal {
     const { isDry, onRemoved } = this.#options;
     const began = performance.now();
     const { rows, hasFresh } = await this.#count(leaf, 0);
-    if (hasFresh) return true;
+    if (hasFresh) {
+      // younger ones stay with it
+      if (leaf.isLate) this.#kept = { table: leaf.name, reason: CAME_ROUND, passes: false };
+      return !leaf.isLate;
+    }
     if (!isDry && !(await this.#truncate(leaf))) return false;
     const removed = { table: leaf.name, rows, bytes: leaf.bytes, ms: Math.round(performance.now() - began) };
     this.#removed.push(removed);

@@ -174,8 +174,7 @@ async function nextBucket({ db }: PostgresSubject, ring: ReadonlyMap<number, str
     `SELECT to_char(recorded_at, 'YYYY-MM-DD') AS day, recorded_at < now() - interval '${OLD_DAYS} days' AS old FROM ${table} LIMIT 1`,
   );
   if (rows[0]?.old !== true) return [ok(id, `${table}, the next one, is empty`)];
-  const why =
-    'Retention lags behind: the next day’s events go between old ones, which can only be removed row by row then.';
+  const why = 'Retention lags behind: the next day’s events go between old ones, which then stay until these expire.';
   return [
     bad('warning', id, `${table}, the next one, still holds events of ${rows[0].day}`, why, command('retention')),
   ];

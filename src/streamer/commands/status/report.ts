@@ -179,7 +179,7 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
   };
 }
 
-/** As the streamer publishes it; without one, by the insert that is pending. */
+/** As the streamer publishes it; without one, since when an insert is pending. */
 function oldestMsOf({ holder, ledger }: PostgresState): number | undefined {
   return holder.oldestMs ?? (holder.backend === undefined ? ledger.pending?.sinceMs : undefined);
 }
@@ -218,9 +218,12 @@ function obstacles(
   const restMs = STALLED_AFTER_MS + config.flushIntervalMs;
   const stillMs = nowMs - Math.max(oldestMs, clickhouse?.deliveredMs ?? 0);
   if (pending === undefined && found.length === 0 && stillMs > restMs)
-    say('OUTBOX_FLOW_STALLED', `the oldest event waits for ${seconds(oldestMs)} s, and none was delivered lately`);
+    say(
+      'OUTBOX_FLOW_STALLED',
+      `what was committed ${seconds(oldestMs)} s ago is not delivered, and no event was lately`,
+    );
   if (config.readyMaxLagMs > 0 && nowMs - oldestMs > config.readyMaxLagMs)
-    say('OUTBOX_FLOW_LATE', `the oldest event waits for ${seconds(oldestMs)} s`);
+    say('OUTBOX_FLOW_LATE', `what was committed ${seconds(oldestMs)} s ago is not delivered`);
   return found;
 }
 
