@@ -47,6 +47,7 @@ const replication = await Replication.connect({
   flushLsn: () => 0,
   applyLsn: () => 0,
   measures: new Measures(),
+  onWarning: () => undefined,
   onFailure: (error) => {
     throw error;
   },

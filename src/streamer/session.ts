@@ -13,6 +13,7 @@ import { Ledger } from './ledger/ledger.ts';
 import { untilFree } from './ledger/standby.ts';
 import { DeliveryLoop, type StreamAttachment } from './loop.ts';
 import type { Logger } from './observe/log.ts';
+import { LogThrottle } from './observe/log-throttle.ts';
 import type { Progress } from './observe/measures.ts';
 import { PeriodicCheck } from './observe/periodic-check.ts';
 import type { Readiness } from './observe/readiness.ts';
@@ -172,7 +173,9 @@ export class Session {
 
   /** Attaches to the slot. */
   async #startReplication(): Promise<Replication> {
-    const { databaseUrl: url, slot } = this.#options.config;
+    const { config, log } = this.#options;
+    const { databaseUrl: url, slot } = config;
+    const warnings = new LogThrottle();
     const replication = (this.#replication = await Replication.connect({
       url,
       slot,
@@ -182,6 +185,7 @@ export class Session {
       flushLsn: () => this.#attached?.acks.flushLsn ?? 0,
       applyLsn: () => this.#attached?.acks.applyLsn ?? 0,
       measures: this.#options.readiness.measures,
+      onWarning: (text) => log[warnings.level(text)]({ warning: text }, 'Postgres warns'),
       onFailure: (error) => this.#fail(error),
     }));
     this.#signal.throwIfAborted();

@@ -45,7 +45,10 @@ test('`status` reports that events flow, and what waits and since when while Cli
   await outbox.fill(5);
   await eventually('an insert is pending', async () => (await outbox.ledger())['pending_token'] !== null);
   await outbox.fill(7);
-  const stopped = await status(outbox, { CLICKHOUSE_URL: url });
+  const stopped = await eventually('the streamer has published what waits', async () => {
+    const answer = await status(outbox, { CLICKHOUSE_URL: url });
+    return answer.report.lag?.oldestAt != null && answer;
+  });
   expect(stopped).toMatchObject({
     code: 1,
     report: {
@@ -182,6 +185,7 @@ test('`status` reports late events that Postgres withholds from the streamer for
   expect(late).toMatchObject({ flowing: false, pending: null });
   expect(late.lag?.seconds).toBeGreaterThan(10);
   expect(late.streamer).not.toBeNull();
+  await streamer.log(({ msg, warning }) => msg === 'Postgres warns' && String(warning).includes('"away"'));
   await outbox.postgres.query('ALTER SYSTEM RESET synchronized_standby_slots');
   await outbox.postgres.query('SELECT pg_reload_conf()');
   await outbox.untilDelivered(1);

@@ -27,6 +27,8 @@ export interface ReplicationOptions extends CopyDataHandler {
   readonly applyLsn: () => Lsn;
   /** Is told of pauses. */
   readonly measures: Pick<Measures, 'paused' | 'resumed'>;
+  /** Postgres says something about the stream that does not end it, such as for which standby it waits. */
+  readonly onWarning: (text: string) => void;
   /** The stream has ended or cannot go on. */
   readonly onFailure: (error: OutboxError) => void;
 }
@@ -216,13 +218,16 @@ export class Replication {
       case 0x45: {
         // ErrorResponse
         const { C: sqlState = '', M: text = '' } = responseFields(buffer, at, end);
-        throw streamRefused(sqlState, text);
+        throw streamRefused(sqlState, text, this.#started === undefined);
       }
       case 0x4e: {
-        // NoticeResponse; the only warning that a walsender has for us is that the publication is not there
-        const { V: severity, M: text = '' } = responseFields(buffer, at, end);
-        if (severity === 'WARNING')
+        // NoticeResponse. Texts are translated; the source file is not, and pgoutput's only warning is that the publication is
+        // not there, and that it skips what would be in it
+        const { V: severity, F: file, M: text = '' } = responseFields(buffer, at, end);
+        if (severity !== 'WARNING') return true;
+        if (file === 'pgoutput.c')
           throw new OutboxError('OUTBOX_PUBLICATION_MISSING', { detail: `Postgres warns: ${text}` });
+        this.#options.onWarning(text);
         return true;
       }
       case 0x63: // CopyDone

@@ -79,11 +79,11 @@ export function slotMissing(slot: string): OutboxError {
   return new OutboxError('OUTBOX_SLOT_MISSING', { detail: `the replication slot "${slot}" does not exist` });
 }
 
-/** What an error of the walsender means, at START_REPLICATION or later. */
-export function streamRefused(sqlState: string, text: string): OutboxError {
+/** What an error of the walsender means, at START_REPLICATION or later: pgoutput looks for the publication when a change comes. */
+export function streamRefused(sqlState: string, text: string, isStreaming: boolean): OutboxError {
   const detail = { detail: `Postgres answered ${sqlState}: ${text}`, sqlState };
   if (sqlState === '42704')
-    return new OutboxError(text.includes('publication') ? 'OUTBOX_PUBLICATION_MISSING' : 'OUTBOX_SLOT_MISSING', detail);
+    return new OutboxError(isStreaming ? 'OUTBOX_PUBLICATION_MISSING' : 'OUTBOX_SLOT_MISSING', detail);
   if (sqlState === '55000') return new OutboxError('OUTBOX_SLOT_INVALID', detail);
   return sqlStateError(sqlState, text);
 }
