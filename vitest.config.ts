@@ -2,8 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    // most of the time tests wait: for a server, a timeout, another process
-    maxWorkers: 4,
+    maxWorkers: 2,
     maxConcurrency: 3,
     projects: [
       {

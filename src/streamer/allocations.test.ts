@@ -28,11 +28,11 @@ function allocated(work: () => void): number {
 /**
  * Counts what is allocated, not what survives: the growth over one chunk of 1000 events, which is far too short to fill the
  * young generation. A garbage collection, a new batch or a compilation spoils the chunk that it falls into, but not the
- * median over 200 chunks. The compiler optimises when it pleases, so the rounds go on until it has, 20 at most.
+ * median over 200 chunks. The compiler optimises when it pleases, so the rounds go on until it has, 60 at most.
  */
 function leastAllocated(bound: number, work: () => void): number {
   let least = Infinity;
-  for (let round = 0; round < 20 && least >= bound; round++) least = Math.min(least, allocated(work));
+  for (let round = 0; round < 60 && least >= bound; round++) least = Math.min(least, allocated(work));
   return least;
 }
 
