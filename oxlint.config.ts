@@ -12,17 +12,17 @@ const OTHER_HALVES = {
 };
 
 /** A room may import from the rooms that it uses, and from none above it: see scripts/rooms.ts. */
-const walls = Object.entries(ROOMS).map(([room, uses]): OxlintOverride => {
+function wallOf(room: string, uses: readonly string[]): (typeof OTHER_HALVES)[] {
   const others = [...Object.keys(ROOMS), 'commands'].filter((other) => other !== room && !uses.includes(other));
   const group = [...others.map((other) => `**/${other}/**`), ...ENGINE.map((file) => `../${file}.ts`)];
   const message = `src/streamer/${room} uses ${uses.join(', ') || 'no other room'}: see scripts/rooms.ts.`;
-  return {
-    files: [`src/streamer/${room}/**`],
-    rules: {
-      'no-restricted-imports': ['error', { paths: [CLICKHOUSE_CLIENT], patterns: [OTHER_HALVES, { group, message }] }],
-    },
-  };
-});
+  return [OTHER_HALVES, { group, message }];
+}
+
+const walls = Object.entries(ROOMS).map(([room, uses]): OxlintOverride => ({
+  files: [`src/streamer/${room}/**`],
+  rules: { 'no-restricted-imports': ['error', { paths: [CLICKHOUSE_CLIENT], patterns: wallOf(room, uses) }] },
+}));
 
 export default defineConfig({
   plugins: ['typescript', 'unicorn', 'oxc', 'import', 'promise', 'node', 'vitest'],
@@ -77,13 +77,11 @@ export default defineConfig({
     },
     ...walls,
     {
-      files: [
-        'src/streamer/clickhouse/client.ts',
-        'src/**/*.{test,fixture}.ts',
-        'src/{embedded,demo}/**',
-        'test/**',
-        'bench/**',
-      ],
+      files: ['src/streamer/clickhouse/client.ts'],
+      rules: { 'no-restricted-imports': ['error', { patterns: wallOf('clickhouse', ROOMS['clickhouse'] ?? []) }] },
+    },
+    {
+      files: ['src/**/*.{test,fixture}.ts', 'src/{embedded,demo}/**', 'test/**', 'bench/**'],
       rules: { 'no-restricted-imports': 'off' },
     },
   ],

@@ -19,14 +19,14 @@ import {
 export function clickhouseSteps(steps: Steps): void {
   const { s } = steps;
   for (const [index, attempt] of s.attempts.entries()) attemptSteps(steps, attempt, index);
-  steps.fault('heal', 'what refuses the row is mended', (d) => {
+  steps.fault('heal', 'what refuses the row is fixed', (d) => {
     d.healed = true;
   });
   steps.fault('viewBreaks', 'THE VIEW BREAKS', (d) => {
     d.viewBroken = true;
   });
   if (s.viewBroken) {
-    steps.add('the view is mended', (d) => {
+    steps.add('the view is fixed', (d) => {
       d.viewBroken = false;
     });
   }

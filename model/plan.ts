@@ -16,7 +16,7 @@ export interface Plan {
   readonly view?: boolean;
   /** The operator calls `quarantine retry` until the quarantine is empty. */
   readonly retry?: boolean;
-  /** Rows that are refused until what refuses them is mended. */
+  /** Rows that are refused until what refuses them is fixed. */
   readonly poison?: readonly EventId[];
   readonly faults?: Partial<Faults>;
   /** The standby never lacks what was streamed (synchronized_standby_slots). */

@@ -65,7 +65,7 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['splitUnwaited'], 'refused row', 'twice', [4]],
   [['splitInMemory'], 'refused row', 'twice', [3]],
   [['splitAlthoughThere'], 'out of memory', 'twice', [4]],
-  [['splitOnlyIfRangeAbsent'], 'failover, row never mended', 'stuck', [7]],
+  [['splitOnlyIfRangeAbsent'], 'failover, row never fixed', 'stuck', [7]],
   [['splitForgetsReadBack'], 'out of memory, old token', 'twice', [4]],
   [['quarantineInTwo'], 'refused row', 'twice', [7]],
   [['quarantineHeavy'], 'out of memory', 'needless', [7]],

@@ -89,7 +89,7 @@ export const WORLDS = {
     faults: { crash: 1, failover: 1, heal: 1 },
     invariants: [1, 2, 4, 7],
   },
-  'failover, row never mended': {
+  'failover, row never fixed': {
     transactions: [1, 1],
     slotsWaitForStandby: true,
     noLostEvents: true,

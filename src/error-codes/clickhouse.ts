@@ -33,18 +33,17 @@ export const CLICKHOUSE = {
     policy: 'repeat',
     happened:
       'ClickHouse refuses the insert because of its configuration: schema, setting, partition limit or privilege.',
-    next: 'Mend what the ClickHouse code names. The same insert is repeated until it succeeds; events wait in Postgres.',
+    next: 'Fix what the ClickHouse code names. The same insert is repeated until it succeeds; events wait in Postgres.',
   },
   OUTBOX_CH_ROW_REFUSED: {
     policy: 'isolate',
     happened: 'ClickHouse refuses an insert because of the contents of a row.',
-    next: 'Look at constraints and defaults of the table. The event at fault is set aside in outbox.quarantine, the others are delivered.',
+    next: 'Look at constraints and defaults of the table. The streamer moves the event at fault to outbox.quarantine and delivers the others.',
   },
   OUTBOX_QUARANTINED: {
     policy: 'report',
-    happened:
-      'Events that ClickHouse refuses, each alone, were set aside in outbox.quarantine; the others were delivered.',
-    next: 'See `pg-outbox-clickhouse quarantine list`, mend the table, then `quarantine retry`; or `quarantine discard`.',
+    happened: 'ClickHouse rejected events, each sent alone. They are in outbox.quarantine; the others were delivered.',
+    next: 'See `pg-outbox-clickhouse quarantine list`, fix the table, then `quarantine retry`; or `quarantine discard`.',
   },
   OUTBOX_QUARANTINE_DROPPED: {
     policy: 'stop',
@@ -56,13 +55,13 @@ export const CLICKHOUSE = {
     policy: 'repeat',
     happened:
       'ClickHouse refuses rows, and OUTBOX_QUARANTINE_MAX_ROWS events are in quarantine already: the table is probably at fault. The insert is repeated.',
-    next: 'Mend the table (a constraint? a default?), or empty the quarantine (`pg-outbox-clickhouse quarantine retry`), or raise the limit.',
+    next: 'Fix the table (a constraint? a default?), or empty the quarantine (`pg-outbox-clickhouse quarantine retry`), or raise the limit.',
   },
   OUTBOX_CH_VIEW_FAILED: {
     policy: 'repeat',
     happened:
       'A materialized view on the table threw. The rows may already be in the table; only the same insert with the same token completes the view.',
-    next: 'Mend or drop the view. The insert is repeated until it succeeds, and counts once.',
+    next: 'Fix or drop the view. The insert is repeated until it succeeds, and counts once.',
   },
   OUTBOX_CH_VIEW_FORGETS: {
     policy: 'report',

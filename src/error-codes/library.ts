@@ -6,12 +6,12 @@ export const LIBRARY = {
     policy: 'throw',
     happened:
       'An event given to emitEvent or emitEvents breaks the rules of an event, of its schema or of its outbox. No SQL was sent.',
-    next: 'Mend the event, or the defaults of its outbox: `problems` names every field at fault, without its value.',
+    next: 'Fix the event, or the defaults of its outbox: `problems` names every field at fault, without its value.',
   },
   OUTBOX_DEFINITION_INVALID: {
     policy: 'throw',
     happened: 'defineEvent or createOutbox was given what it cannot work with.',
-    next: 'Mend the call: `problems` names everything at fault.',
+    next: 'Fix the call: `problems` names everything at fault.',
   },
   OUTBOX_NO_TRANSACTION: {
     policy: 'throw',

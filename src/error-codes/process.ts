@@ -6,7 +6,7 @@ export const PROCESS = {
   OUTBOX_CONFIG_INVALID: {
     policy: 'stop',
     happened: 'The environment holds settings that are missing, wrong or unknown. Nothing was started.',
-    next: 'Mend every setting named in `problems`; docs/configuration.md lists them all.',
+    next: 'Fix every setting named in `problems`; docs/configuration.md lists them all.',
   },
 
   // comparing and repairing

@@ -185,7 +185,7 @@ export class Session {
       flushLsn: () => this.#attached?.acks.flushLsn ?? 0,
       applyLsn: () => this.#attached?.acks.applyLsn ?? 0,
       measures: this.#options.readiness.measures,
-      onWarning: (text) => log[warnings.level(text)]({ warning: text }, 'Postgres warns'),
+      onWarning: (sqlState, warning) => log[warnings.level(sqlState)]({ sqlState, warning }, 'Postgres warns'),
       onFailure: (error) => this.#fail(error),
     }));
     this.#signal.throwIfAborted();

@@ -141,7 +141,7 @@ export const SETTINGS = {
     min: 0,
     max: 1_000_000,
     meaning:
-      'Most events in quarantine. When ClickHouse refuses more, the table is probably at fault and not the events: the stream waits until it is mended. 0 quarantines nothing.',
+      'Most events in quarantine. When ClickHouse refuses more, the table is probably at fault and not the events: the stream waits until it is fixed. 0 quarantines nothing.',
   },
   OUTBOX_RETRY_MAX_MS: {
     key: 'retryMaxMs',

@@ -10,7 +10,7 @@ async function constrain(outbox: Outbox): Promise<void> {
   await outbox.clickhouse.command({ query: `ALTER TABLE events ADD CONSTRAINT sound CHECK ${REFUSED}` });
 }
 
-async function mend(outbox: Outbox): Promise<void> {
+async function fix(outbox: Outbox): Promise<void> {
   await outbox.clickhouse.command({ query: 'ALTER TABLE events DROP CONSTRAINT sound' });
 }
 
@@ -69,7 +69,7 @@ test('the streamer quarantines rejected rows with their exact text and delivers 
   expect(early.stdout).toContain('refused:5');
   await expectEach(outbox, 505, 5);
 
-  await mend(outbox);
+  await fix(outbox);
   const discarded = await command(outbox, ['quarantine', 'discard', rows[4]!.id]).done;
   expect(discarded).toMatchObject({ code: 0, stdout: 'discarded:1\n' });
   const retried = await command(outbox, ['quarantine', 'retry', '--all', '--json']).done;
@@ -112,7 +112,7 @@ test('the streamer delivers or quarantines each row once when the cause is fixed
   await fillMixed(outbox, 50, 1);
   const streamer = outbox.stream();
   await eventually('some are set aside', async () => (await quarantined(outbox)) > 3);
-  await mend(outbox);
+  await fix(outbox);
   await eventually(
     'the rest is delivered',
     async () => (await outbox.delivered()).rows + (await quarantined(outbox)) === 100,
@@ -130,7 +130,7 @@ test('the streamer waits when the quarantine is full, and delivers the rest once
   const streamer = outbox.stream({ OUTBOX_QUARANTINE_MAX_ROWS: '3' });
   await streamer.failure('OUTBOX_QUARANTINE_FULL');
   expect(await quarantined(outbox)).toBe(3);
-  await mend(outbox);
+  await fix(outbox);
   await outbox.untilDelivered(9);
   await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);
   await expectEach(outbox, 9, 3);
@@ -146,7 +146,7 @@ test('`quarantine retry` delivers an event once after SIGKILL between its insert
   await eventually('it is set aside', async () => (await quarantined(outbox)) === 1);
   await outbox.untilDelivered(3);
   expect(await streamer.stop()).toBe(0);
-  await mend(outbox);
+  await fix(outbox);
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
   proxy.holdAnswers(7500);
   const retry = command(outbox, ['quarantine', 'retry', '--all'], { CLICKHOUSE_URL: url });

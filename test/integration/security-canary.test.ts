@@ -44,7 +44,7 @@ test('logs, spans, metrics and health never contain an event’s content, howeve
   const expectFailure = async (
     code: string,
     spoil: () => Promise<unknown>,
-    mend: () => Promise<unknown>,
+    fix: () => Promise<unknown>,
   ): Promise<void> => {
     const from = streamer.logs.length;
     await spoil();
@@ -56,7 +56,7 @@ test('logs, spans, metrics and health never contain an event’s content, howeve
     );
     for (const path of ['readyz', 'livez', 'metrics', CANARY])
       answers.push(await (await fetch(`http://127.0.0.1:${port}/${path}`)).text());
-    await mend();
+    await fix();
     await outbox.untilDelivered(count);
   };
 

@@ -10,13 +10,13 @@ async function expectRecovery(
   outbox: Outbox,
   streamer: Streamer,
   code: ErrorCode,
-  mend: () => Promise<unknown>,
+  fix: () => Promise<unknown>,
 ): Promise<void> {
   const { err, level } = await streamer.failure(code);
   expect(level).toBe('error');
   expect(err?.next).toBe(ERRORS[code].next);
   expect(streamer.isRunning).toBe(true);
-  await mend();
+  await fix();
   await outbox.fill(5);
   await outbox.untilDelivered(5);
   expect(await streamer.stop()).toBe(0);

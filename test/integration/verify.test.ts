@@ -272,7 +272,7 @@ test('`verify` does not count quarantined and discarded events as missing, excep
   expect(await compare(outbox)).toMatchObject({ ...NOTHING, quarantined: 1, discarded: 1 });
   const { code, stdout } = await cli(outbox, ['--wait', '0']);
   expect(code).toBe(0);
-  expect(stdout).toContain('ClickHouse holds the same events, but for 2 set aside.');
+  expect(stdout).toContain('ClickHouse holds the same events, but for 2 in quarantine or discarded.');
   await change(outbox, `DELETE FROM events WHERE event_id = '${idOf(3)}'`);
   expect(await compare(outbox)).toMatchObject({ identical: false, quarantined: 1, discarded: 1, missing: 1 });
 });

@@ -15,7 +15,7 @@ test('the streamer reports a view that throws, and waits; after the fix the view
   await streamer.attached();
   await outbox.fill(300);
   const line = await streamer.failure('OUTBOX_CH_VIEW_FAILED');
-  expect(line.err?.next).toContain('Mend or drop the view');
+  expect(line.err?.next).toContain('Fix or drop the view');
   const { pending_token: token } = await outbox.ledger();
   expect(token).not.toBeNull();
   // later events wait behind it

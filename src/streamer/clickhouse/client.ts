@@ -52,6 +52,9 @@ const NEWER_INSERT_SETTINGS: Readonly<Record<string, string>> = {
 /** The server is to say itself that it took too long: its word is definite, a request without an answer is not. */
 const ANSWER_MARGIN_MS = 2000;
 
+/** For a client whose SELECTs may work for long: its `timeoutMs`. Meanwhile ClickHouse gives signs of life more often. */
+export const LONG_SELECT_MS = 10 * 60_000;
+
 /** Of long SELECTs: their memory in the server is bounded, and the socket is not silent while they work. */
 const STREAM_SETTINGS: ClickHouseSettings = {
   max_execution_time: 0,

@@ -8,7 +8,7 @@ import { printFindings } from './doctor/print.ts';
 const HELP = `Usage: pg-outbox-clickhouse doctor [--all] [--json]
 
 Looks at both databases, at the slot and at the streamer that holds it, with the streamer's own privileges, and changes
-nothing. Each finding has an id that stays the same, what was found, why it matters, and commands that mend it. What this role may
+nothing. Each finding has an id that stays the same, what was found, why it matters, and commands that fix it. What this role may
 not see is said.
 
 Options

@@ -22,7 +22,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     run: async (args, env) => (await import('./migrate.ts')).migrateCommand(args, env),
   },
   doctor: {
-    summary: 'look at both databases for what is wrong, and print how to mend it',
+    summary: 'look at both databases for what is wrong, and print how to fix it',
     examples: [
       ['doctor', 'before the first start, and whenever something is wrong'],
       ['doctor --all', 'also what is in order'],
@@ -59,7 +59,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'list, retry or discard the events that ClickHouse refuses',
     examples: [
       ['quarantine list', 'which, and why'],
-      ['quarantine retry --all', 'after the table was mended'],
+      ['quarantine retry --all', 'after the table was fixed'],
       ['quarantine discard 17 18', 'give two of them up'],
     ],
     run: async (args, env) => (await import('./quarantine.ts')).quarantineCommand(args, env),

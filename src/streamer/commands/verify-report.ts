@@ -131,9 +131,9 @@ function verdict(report: VerifyReport): string {
     return `Differences: ${FAULTS.filter((kind) => report[kind] > 0)
       .map((kind) => `${report[kind].toLocaleString('en-US')} ${kind}`)
       .join(', ')}.`;
-  const aside = report.quarantined + report.discarded;
-  return aside > 0
-    ? `ClickHouse holds the same events, but for ${aside.toLocaleString('en-US')} set aside.`
+  const rejected = report.quarantined + report.discarded;
+  return rejected > 0
+    ? `ClickHouse holds the same events, but for ${rejected.toLocaleString('en-US')} in quarantine or discarded.`
     : 'Postgres and ClickHouse hold the same events.';
 }
 

@@ -2,7 +2,7 @@ import { Comparison, deliveredSnapshot, type ComparisonOptions, type Progress } 
 import { SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
 import { parseDuration, readWindow, type Window } from '../compare/window.ts';
 import { readConfig, type Config } from '../config.ts';
-import { ClickHouse } from '../clickhouse/client.ts';
+import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { sourceOf } from '../ledger/row.ts';
 import { Database } from '../source/database.ts';
 import { checkServer } from '../source/server.ts';
@@ -34,8 +34,6 @@ Exit codes
   0 nothing missing, double, altered or extra   1 differences, or not comparable   2 wrong usage or configuration
 `;
 
-/** The longest silence of ClickHouse; while it works on a statement it gives signs of life more often. */
-const SILENCE_MS = 10 * 60_000;
 const TICK_MS = 1000;
 const MAX_LIMIT = 100_000;
 const MAX_WAIT_MS = 86_400_000;
@@ -104,7 +102,7 @@ export async function verify(
 ): Promise<VerifyReport> {
   const { slot, databaseUrl } = config;
   const { window, waitMs } = options;
-  const clickhouse = new ClickHouse(config.clickhouseUrl, SILENCE_MS);
+  const clickhouse = new ClickHouse(config.clickhouseUrl, LONG_SELECT_MS);
   const opened: Database[] = [];
   const connect = async (forSnapshots: boolean): Promise<Database> => {
     const long = { queryTimeoutMs: 0, parameters: SNAPSHOT_PARAMETERS };

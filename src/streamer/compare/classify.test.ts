@@ -1,12 +1,12 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { classify, type Kind, type SetAside } from './classify.ts';
+import { classify, type Kind, type Rejected } from './classify.ts';
 import { FIELDS } from './digest.ts';
 import type { OutboxRow } from './outbox.ts';
 import type { TableRow } from './table.ts';
 
 const OLDEST = 1000n;
-const NONE: SetAside = { quarantined: 0, discarded: 0 };
+const NONE: Rejected = { quarantined: 0, discarded: 0 };
 const FIELDS_OF = (digest: string): string[] => FIELDS.map((_, i) => (i === 0 ? digest : ''));
 
 const outbox = (digest: string): OutboxRow => ({ id: 'x', digest, us: '0', recorded: '0', fields: FIELDS_OF(digest) });
@@ -21,7 +21,7 @@ const table = (digest: string, committed = 2000): TableRow => ({
 });
 
 /** The kinds for texts such as `aab`, in which each letter is a row. */
-function kinds(left: string, right: string, aside = NONE, committed?: number): string[] {
+function kinds(left: string, right: string, rejected = NONE, committed?: number): string[] {
   const times = (text: string, digest: string): number => text.split(digest).length - 1;
   const digests = [...new Set(left + right)].toSorted();
   const more = (a: string, b: string, digest: string): number => Math.max(0, times(a, digest) - times(b, digest));
@@ -39,7 +39,7 @@ function kinds(left: string, right: string, aside = NONE, committed?: number): s
       copies: side(right, left, copy, (digest) => left.includes(digest)),
       right: side(right, left, copy, (digest) => !left.includes(digest)),
     },
-    aside,
+    rejected,
     OLDEST,
   ).map(({ kind, count, fields }) => `${count} ${kind}${fields.length > 0 ? ` ${fields.join()}` : ''}`);
 }

@@ -27,8 +27,8 @@ export interface Difference {
   readonly fields: readonly string[];
 }
 
-/** How many rows of an id were set aside, and what became of them. */
-export interface SetAside {
+/** How many rows of an id ClickHouse rejected, and what became of them. */
+export interface Rejected {
   readonly quarantined: number;
   readonly discarded: number;
 }
@@ -39,7 +39,7 @@ export type ExpiredBefore = bigint;
 /** What the unequal rows of an id mean. Their counts add up: nothing is told twice. */
 export function classify(
   { id, leftRows, left, copies, right }: Unequal<OutboxRow, TableRow>,
-  aside: SetAside,
+  rejected: Rejected,
   expiredBefore: ExpiredBefore,
 ): Difference[] {
   const differences: Difference[] = [];
@@ -59,7 +59,7 @@ export function classify(
     unknown.take(count);
   }
   for (const kind of ['quarantined', 'discarded'] as const) {
-    for (let rest = aside[kind]; rest > 0 && absent.head !== undefined;) {
+    for (let rest = rejected[kind]; rest > 0 && absent.head !== undefined;) {
       const count = Math.min(rest, absent.head.count);
       tell(kind, count, absent.head.row);
       absent.take(count);

@@ -1,7 +1,7 @@
 import type { Lsn } from '../../lsn.ts';
 import { LAST_US } from '../batch/time.ts';
 import type { Database } from '../source/database.ts';
-import { classify, type Difference, type SetAside } from './classify.ts';
+import { classify, type Difference, type Rejected } from './classify.ts';
 import { untilDelivered } from '../ledger/delivered.ts';
 import { unequal } from './merge.ts';
 import { OutboxSnapshot, type Bucket } from './outbox.ts';
@@ -120,13 +120,13 @@ export class Comparison {
     const snapshot = second === undefined ? this.#snapshot : await OutboxSnapshot.take(second);
     try {
       if (second !== undefined) await untilDelivered(ask, slot, snapshot.horizon.lsn, waitMs);
-      // after the wait: all that is set aside is so by now; before ClickHouse is read: what is taken up again is found there
-      const aside = await setAside(ask, slot, ids);
+      // after the wait: all that was rejected is in quarantine by now; before ClickHouse is read: what is taken up again is found there
+      const rejected = await rejectedOf(ask, slot, ids);
       const table = new TableView(this.#options, snapshot.horizon);
       let unlike = 0;
       for await (const rows of unequal(snapshot.rows(ids), table.rows(ids))) {
         unlike++;
-        yield* classify(rows, aside.get(rows.id) ?? NONE, expiredBefore);
+        yield* classify(rows, rejected.get(rows.id) ?? NONE, expiredBefore);
       }
       this.totals.cleared += ids.length - unlike;
     } finally {
@@ -149,10 +149,10 @@ async function* seen<Row>(
   }
 }
 
-const NONE: SetAside = { quarantined: 0, discarded: 0 };
+const NONE: Rejected = { quarantined: 0, discarded: 0 };
 
-/** What of these ids this slot has set aside; older schemas have no quarantine. */
-async function setAside(db: Database, slot: string, ids: readonly string[]): Promise<Map<string, SetAside>> {
+/** What of these ids this slot has in quarantine, or discarded; older schemas have no quarantine. */
+async function rejectedOf(db: Database, slot: string, ids: readonly string[]): Promise<Map<string, Rejected>> {
   const known = await db.query<{ yes: boolean }>("SELECT to_regclass('outbox.quarantine') IS NOT NULL AS yes");
   if (known.rows[0]?.yes !== true) return new Map();
   const { rows } = await db.query<{ id: string; quarantined: number; discarded: number }>(

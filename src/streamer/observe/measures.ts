@@ -8,7 +8,7 @@ const INSERT_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 /** Why nothing is read from Postgres for now. */
 export type PauseReason = 'resting' | 'buffer full' | 'draining';
 
-/** Of an attempt: ClickHouse has the rows, the same will be repeated, or it is refused for good. */
+/** Of an attempt: ClickHouse has the rows, the same will be repeated, or ClickHouse rejects it permanently. */
 export type InsertOutcome = 'done' | 'failed' | 'refused';
 
 /** What Postgres says of the slot's WAL. */

@@ -16,7 +16,7 @@ export class PeriodicCheck {
     this.#timer = setInterval(() => void this.run(), everyMs);
   }
 
-  /** Resolves when a run that began after this call has ended, well or not; never rejects. */
+  /** Resolves when a run that began after this call has ended, well or not, and at once after `stop`; never rejects. */
   async run(): Promise<void> {
     if (this.#isStopped) return;
     this.#isWanted = true;

@@ -3,7 +3,7 @@ import { deliveredSnapshot, type ComparisonOptions, type Progress } from '../com
 import { OutboxSnapshot, SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
 import { ALL, type Window } from '../compare/window.ts';
 import type { Config } from '../config.ts';
-import { ClickHouse } from '../clickhouse/client.ts';
+import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { ReadBack } from '../delivery/read-back.ts';
 import { PROOF_MAX_AGE_MS } from '../delivery/retry.ts';
 import { INSERT_MARGIN_MS } from '../delivery/reliable-insert.ts';
@@ -17,8 +17,6 @@ import { fill, NEVER, type Filled } from './fill.ts';
 import { examine, type Examined } from '../ledger/gap.ts';
 import { beginRepair, endRepair } from '../ledger/lifecycle.ts';
 
-/** The longest silence of ClickHouse; while it works on a statement it gives signs of life more often. */
-const SILENCE_MS = 10 * 60_000;
 const DELIVERY_WAIT_MS = 60_000;
 /** Any number will do, as long as every version of this program takes the same. */
 const ADVISORY_LOCK = 0x6f7574726570;
@@ -67,7 +65,7 @@ export async function repair(
     opened.push(db);
     return db;
   };
-  const clickhouse = new ClickHouse(config.clickhouseUrl, SILENCE_MS);
+  const clickhouse = new ClickHouse(config.clickhouseUrl, LONG_SELECT_MS);
   const inserting = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs);
   try {
     const ask = await connect(false);

@@ -28,7 +28,7 @@ export interface ReplicationOptions extends CopyDataHandler {
   /** Is told of pauses. */
   readonly measures: Pick<Measures, 'paused' | 'resumed'>;
   /** Postgres says something about the stream that does not end it, such as for which standby it waits. */
-  readonly onWarning: (text: string) => void;
+  readonly onWarning: (sqlState: string, text: string) => void;
   /** The stream has ended or cannot go on. */
   readonly onFailure: (error: OutboxError) => void;
 }
@@ -223,11 +223,11 @@ export class Replication {
       case 0x4e: {
         // NoticeResponse. Texts are translated; the source file is not, and pgoutput's only warning is that the publication is
         // not there, and that it skips what would be in it
-        const { V: severity, F: file, M: text = '' } = responseFields(buffer, at, end);
+        const { V: severity, F: file = 'pgoutput.c', C: sqlState = '', M: text = '' } = responseFields(buffer, at, end);
         if (severity !== 'WARNING') return true;
         if (file === 'pgoutput.c')
-          throw new OutboxError('OUTBOX_PUBLICATION_MISSING', { detail: `Postgres warns: ${text}` });
-        this.#options.onWarning(text);
+          throw new OutboxError('OUTBOX_PUBLICATION_MISSING', { detail: `Postgres warns: ${text}`, sqlState });
+        this.#options.onWarning(sqlState, text);
         return true;
       }
       case 0x63: // CopyDone

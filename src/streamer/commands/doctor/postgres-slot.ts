@@ -98,6 +98,6 @@ async function quarantine({ db, config }: PostgresSubject): Promise<Finding[]> {
   const count = (await overviewOf(db, config.slot))?.quarantined ?? 0;
   if (count === 0) return [ok(id, 'empty')];
   const level = count >= config.quarantineMaxRows ? 'error' : 'warning';
-  const why = 'ClickHouse refuses them, so they are in no query. Mend the cause, then retry them.';
+  const why = 'ClickHouse refuses them, so they are in no query. Fix the cause, then retry them.';
   return [bad(level, id, `${count} events`, why, command('quarantine list'), command('quarantine retry --all'))];
 }
