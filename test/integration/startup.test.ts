@@ -109,6 +109,24 @@ test('the streamer reports a publication without outbox.event, and asks for `rep
   expect(await streamer.stop()).toBe(0);
 });
 
+test('the streamer stops at WAL that is older than the publication, instead of passing over its events (invariant 8)', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query('DROP PUBLICATION outbox');
+  await outbox.fill(1);
+  // as if nobody had ever streamed: the ledger cannot tell that the publication is another one
+  await outbox.postgres.query('UPDATE outbox.stream SET publication = NULL');
+  await outbox.migrate();
+  const end = await outbox.walEnd();
+  const streamer = outbox.stream();
+  await streamer.failure('OUTBOX_PUBLICATION_MISSING');
+  const { rows } = await outbox.postgres.query<{ passed: boolean }>(
+    'SELECT confirmed_flush_lsn >= $1::pg_lsn AS passed FROM pg_replication_slots WHERE slot_name = $2',
+    [end, outbox.slot],
+  );
+  expect(rows).toEqual([{ passed: false }]);
+  expect(await streamer.stop()).toBe(0);
+});
+
 test('the streamer reports a table that left and rejoined the publication, and acknowledges nothing lost (invariant 8)', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
