@@ -142,6 +142,28 @@ test.each(MOMENTS)(
   },
 );
 
+test('a holder that was cut off before it asked ClickHouse does not take what its successor delivered for a lost ledger', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy: postgres, url: databaseUrl } = await Proxy.to(new URL(outbox.databaseUrl));
+  const { proxy: clickhouse, url: clickhouseUrl } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  clickhouse.holdRequests();
+  const holder = outbox.stream({ DATABASE_URL: databaseUrl, CLICKHOUSE_URL: clickhouseUrl });
+  await holder.attached();
+  postgres.holdRequests();
+  postgres.holdAnswers();
+  const standby = outbox.stream();
+  await outbox.fill(COUNT);
+  await outbox.untilDelivered(COUNT);
+  clickhouse.release();
+  await holder.failure('OUTBOX_PG_UNREACHABLE');
+  postgres.release();
+  postgres.cut();
+  await holder.log(({ msg }) => msg === 'standing by', 'standing by');
+  expect(holder.logs.filter(({ err }) => err?.code === 'OUTBOX_LEDGER_BEHIND')).toEqual([]);
+  expect(await standby.stop()).toBe(0);
+  await Promise.all([postgres.close(), clickhouse.close()]);
+});
+
 test('a standby with the least privileges leaves a live holder alone, and takes over from a frozen one', async () => {
   await using outbox = await Outbox.create();
   const role = outbox.slot.replace('t_', 'r_');

@@ -18,11 +18,12 @@ export async function detectLedgerBehind(scope: Scope, ledger: Pick<Ledger, 'sta
   const { log } = scope;
   const { rows, lastLsn } = await unknownRows(scope, ledger.state);
   if (rows === 0 || lastLsn < ledger.state.readBackBelow) return;
+  // a holder that was frozen sees what its successor has delivered: the ledger says that it is not ours, and there is no such fault
+  await ledger.distrust(lastLsn);
   log.error(
     { err: new OutboxError('OUTBOX_LEDGER_BEHIND'), rows, lastLsn: formatPosition({ lsn: lastLsn, seq: 0 }) },
     'ClickHouse holds more than the ledger knows of',
   );
-  await ledger.distrust(lastLsn);
 }
 
 /**
