@@ -8,6 +8,8 @@ import { constantBytes, encode } from '../../src/streamer/batch/native.ts';
 import { SETTINGS } from '../../src/streamer/settings.ts';
 import { PgoutputDecoder } from '../../src/streamer/source/pgoutput.ts';
 import { Measures } from '../../src/streamer/observe/measures.ts';
+import { Database } from '../../src/streamer/source/database.ts';
+import { checkPublication } from '../../src/streamer/source/publication.ts';
 import { Replication } from '../../src/streamer/source/replication.ts';
 import { given, say } from '../worker.ts';
 
@@ -34,7 +36,12 @@ const intake: Intake = new Intake({
   },
   onRelation: () => undefined,
 });
-const decoder = new PgoutputDecoder(intake);
+const db = await Database.connect(given('DATABASE_URL'), {}, (error) => {
+  throw error;
+});
+const { rootOid } = await checkPublication(db);
+await db.close();
+const decoder = new PgoutputDecoder(intake, rootOid);
 const replication = await Replication.connect({
   url: given('DATABASE_URL'),
   slot,

@@ -46,8 +46,9 @@ export const POSTGRES = {
   },
   OUTBOX_PG_TABLE_UNSUITABLE: {
     policy: 'reconnect patiently',
-    happened: 'A column of outbox.event is missing from the stream or of another type than the migration gives it.',
-    next: 'Restore the columns named in `problems`; columns of your own may be added beside them.',
+    happened:
+      'outbox.event is not as the migration makes it: a column is missing from the stream or of another type, events of a partition are not in WAL, or it is another table.',
+    next: 'Apply what the message names. Columns of your own may be added beside those of the migration.',
   },
   OUTBOX_PG_FAILED: {
     policy: 'reconnect soon',

@@ -109,7 +109,7 @@ export class Path {
     const state = { delivered: START, pending: undefined, acked: 0, readBackBelow: 0 };
     const ledger = { state, allowAck: async () => undefined };
     const acks = new Acks({ intake, ledger, watch: { publishedLsn: Number.MAX_SAFE_INTEGER } });
-    const decoder = new PgoutputDecoder(intake);
+    const decoder = new PgoutputDecoder(intake, wire.OUTBOX_OID);
     const handler = {
       onMessage: (buffer: Buffer, start: number, end: number) => {
         if (this.#full) this.settle(this.cut());

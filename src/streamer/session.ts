@@ -126,7 +126,7 @@ export class Session {
   async #attach(): Promise<Attached> {
     const { config, log, onAttached } = this.#options;
     const db = await this.#connect();
-    const watch = await PublicationWatch.begin(db);
+    const watch = await PublicationWatch.begin(db, config.slot);
     const replication = await this.#startReplication();
     const held = await checkSlot(db, config.slot);
     if (held === undefined) throw slotMissing(config.slot);
@@ -259,7 +259,7 @@ export class Session {
     const checks = new PeriodicCheck(CHECK_EVERY_MS, check, fail);
     measures.attached(progress);
     const gauges = sampleGauges({ ledger, clickhouse, table, measures, signal });
-    const decoder = new PgoutputDecoder(intake);
+    const decoder = new PgoutputDecoder(intake, watch.rootOid);
     return { ...attachment, decoder, loop, walEnd: () => walEnd, proofs, checks, gauges };
   }
 

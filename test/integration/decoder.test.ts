@@ -408,8 +408,11 @@ let recording: Recording;
 let textRecording: Recording;
 let messagesRecording: Recording;
 
+let outboxOid: number;
+
 beforeAll(async () => {
   await using outbox = await Outbox.create();
+  outboxOid = await outbox.eventOid();
   const db = outbox.postgres;
   const walEnd = async (): Promise<string> => (await db.query('SELECT pg_current_wal_insert_lsn() AS lsn')).rows[0].lsn;
   const read = (end: string, options: string, untilReplyRequested = false): Promise<Recording> =>
@@ -468,21 +471,24 @@ function decoded(bytes: Buffer, sizes = WHOLE): Change[] {
   let lsn = 0;
   let ordinal = 0;
   let time = '';
-  const decoder = new PgoutputDecoder({
-    begin: (commitLsn, buffer, timeOffset) => {
-      lsn = commitLsn;
-      ordinal = 0;
-      time = String(buffer.readBigInt64BE(timeOffset));
-      changes.push({ tag: 'begin', lsn, time });
+  const decoder = new PgoutputDecoder(
+    {
+      begin: (commitLsn, buffer, timeOffset) => {
+        lsn = commitLsn;
+        ordinal = 0;
+        time = String(buffer.readBigInt64BE(timeOffset));
+        changes.push({ tag: 'begin', lsn, time });
+      },
+      relation: () => void changes.push({ tag: 'relation', lsn }),
+      insert: (buffer, { start, end }) => {
+        const values = valuesOf((slot) => (start[slot]! < 0 ? null : buffer.subarray(start[slot], end[slot])));
+        changes.push({ tag: 'row', lsn, ordinal: ++ordinal, values });
+        return true;
+      },
+      commit: (endLsn) => void changes.push({ tag: 'commit', lsn, endLsn, time }),
     },
-    relation: () => void changes.push({ tag: 'relation', lsn }),
-    insert: (buffer, { start, end }) => {
-      const values = valuesOf((slot) => (start[slot]! < 0 ? null : buffer.subarray(start[slot], end[slot])));
-      changes.push({ tag: 'row', lsn, ordinal: ++ordinal, values });
-      return true;
-    },
-    commit: (endLsn) => void changes.push({ tag: 'commit', lsn, endLsn, time }),
-  });
+    outboxOid,
+  );
   const onKeepalive: CopyDataHandler['onKeepalive'] = (buffer, walEndOffset, replyRequested) => {
     changes.push({ tag: 'keepalive', lsn: readLsn(buffer, walEndOffset), replyRequested });
   };
@@ -510,7 +516,7 @@ function encoded(bytes: Buffer, sizes = WHOLE, limits = { maxRows: 1000, maxByte
       rows.push(lineOf(row));
     batch.close();
   };
-  feed(bytes, sizes, new PgoutputDecoder(intake), () => undefined, cut);
+  feed(bytes, sizes, new PgoutputDecoder(intake, outboxOid), () => undefined, cut);
   if (intake.rows > 0) cut();
   return rows;
 }

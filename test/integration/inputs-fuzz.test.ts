@@ -12,11 +12,13 @@ const XLOG_HEADER_BYTES = 25;
 const EVENTS = 60;
 
 /** What a walsender sent from CopyBothResponse on, and where its messages begin. */
+let outboxOid: number;
 let recording: Buffer;
 let starts: number[];
 
 beforeAll(async () => {
   await using outbox = await Outbox.create();
+  outboxOid = await outbox.eventOid();
   const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
   const said: Buffer[] = [];
   proxy.answers = (chunk, requests) => {
@@ -51,7 +53,7 @@ interface Outcome {
 /** Reads a stream as the replication connection does. */
 function read(stream: Buffer, chunkBytes = 65_536): Outcome {
   const recorder = new Recorder();
-  const decoder = new PgoutputDecoder(recorder);
+  const decoder = new PgoutputDecoder(recorder, outboxOid);
   const frames = new FrameReader((type, buffer, start, end) => {
     const at = start + FRAME_HEADER_BYTES;
     const isData = type === 0x64 && buffer[at] === 0x77 && end - at > XLOG_HEADER_BYTES;

@@ -67,6 +67,11 @@ export class Outbox implements AsyncDisposable {
     await migrateClickHouse(this.clickhouseUrl, 'events', quiet);
   }
 
+  async eventOid(): Promise<number> {
+    const { rows } = await this.postgres.query<{ oid: number }>("SELECT 'outbox.event'::regclass::oid AS oid");
+    return rows[0]!.oid;
+  }
+
   /** Adds a view that counts what arrives; see `viewed`. */
   async addView(): Promise<void> {
     for (const query of COUNTING_VIEW) await this.clickhouse.command({ query });

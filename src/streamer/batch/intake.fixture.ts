@@ -1,7 +1,7 @@
 /** Feeds an Intake with real messages, and remembers what went where. For tests. */
 import { START, type Position } from '../../position.ts';
 import { PgoutputDecoder } from '../source/pgoutput.ts';
-import { relation, transaction, type WireTransaction } from '../source/messages.fixture.ts';
+import { OUTBOX_OID, relation, transaction, type WireTransaction } from '../source/messages.fixture.ts';
 import type { Batch } from './batch.ts';
 import { ChunkPool } from './column.ts';
 import { Intake, type IntakeOptions } from './intake.ts';
@@ -44,7 +44,7 @@ export class Feed {
       onRelation: () => void this.relations++,
       ...options,
     });
-    this.#decoder = new PgoutputDecoder(this.intake);
+    this.#decoder = new PgoutputDecoder(this.intake, OUTBOX_OID);
     this.queue(relation());
     this.run();
     this.relations = 0;

@@ -23,21 +23,24 @@ interface Row {
 /** A batch of these rows, by way of the decoder. */
 function batchOf(rows: readonly Row[], pool = new ChunkPool(0)): Batch {
   const batch = new Batch(pool);
-  const decoder = new PgoutputDecoder({
-    begin: () => undefined,
-    commit: () => undefined,
-    relation: () => undefined,
-    insert: (buffer, tuple) => {
-      const { lsn, seq, committedAt } = rows[batch.rows]!;
-      const at = committedAt + EPOCH_2000;
-      const stamp = {
-        commitLsn: lsn,
-        committedAt: { high: Number(at >> 32n), low: Number(at & 0xffff_ffffn) },
-      };
-      batch.append(buffer, tuple, stamp, seq, rowBytes(tuple));
-      return true;
+  const decoder = new PgoutputDecoder(
+    {
+      begin: () => undefined,
+      commit: () => undefined,
+      relation: () => undefined,
+      insert: (buffer, tuple) => {
+        const { lsn, seq, committedAt } = rows[batch.rows]!;
+        const at = committedAt + EPOCH_2000;
+        const stamp = {
+          commitLsn: lsn,
+          committedAt: { high: Number(at >> 32n), low: Number(at & 0xffff_ffffn) },
+        };
+        batch.append(buffer, tuple, stamp, seq, rowBytes(tuple));
+        return true;
+      },
     },
-  });
+    wire.OUTBOX_OID,
+  );
   for (const message of [wire.relation(), wire.begin(1), ...rows.map(({ event }) => wire.insertEvent(event))])
     decoder.decode(message, 0, message.length);
   return batch;

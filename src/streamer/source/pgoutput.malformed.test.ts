@@ -6,7 +6,7 @@ import { Recorder } from './messages.fixture.ts';
 import { PgoutputDecoder } from './pgoutput.ts';
 
 function decoderAfter(...messages: readonly Buffer[]): PgoutputDecoder {
-  const decoder = new PgoutputDecoder(new Recorder());
+  const decoder = new PgoutputDecoder(new Recorder(), wire.OUTBOX_OID);
   for (const message of messages) decoder.decode(message, 0, message.length);
   return decoder;
 }
@@ -127,7 +127,7 @@ test('PgoutputDecoder decodes mutated messages harmlessly, or throws an OutboxEr
       (steps) => {
         const all = [...MESSAGES, ...UNREAD];
         const recorder = new Recorder();
-        const decoder = new PgoutputDecoder(recorder);
+        const decoder = new PgoutputDecoder(recorder, wire.OUTBOX_OID);
         let thrown: unknown;
         try {
           for (const { which, mutations, cut } of steps) {

@@ -6,7 +6,7 @@ import { Recorder, type WireValue } from './messages.fixture.ts';
 
 function decoderFor(...before: Buffer[]): { recorder: Recorder; decode: (message: Buffer) => boolean } {
   const recorder = new Recorder();
-  const decoder = new PgoutputDecoder(recorder);
+  const decoder = new PgoutputDecoder(recorder, wire.OUTBOX_OID);
   const decode = (message: Buffer): boolean => {
     // never at the beginning or the end of its buffer
     const around = Buffer.concat([Buffer.from('\0xx'), message, Buffer.from('yy\0')]);
@@ -40,7 +40,7 @@ describe('PgoutputDecoder on a transaction', () => {
   });
 
   test('has inTransaction true between begin and commit', () => {
-    const decoder = new PgoutputDecoder(new Recorder());
+    const decoder = new PgoutputDecoder(new Recorder(), wire.OUTBOX_OID);
     const states = [wire.begin(1), wire.relation(), wire.insertEvent(), wire.commit(1, 2)].map((message) => {
       decoder.decode(message, 0, message.length);
       return decoder.inTransaction;
@@ -136,9 +136,28 @@ describe('PgoutputDecoder ignores', () => {
       ...inTransaction,
       wire.relation(EVENT_COLUMNS.toReversed(), { oid: 998, schema: 'outbox', name: 'event_07' }),
     );
-    for (const oid of [996, 997, 998, 999, 1]) expect(decode(wire.insert([Buffer.from('x')], oid))).toBe(true);
+    for (const oid of [996, 997, 998, 999]) expect(decode(wire.insert([Buffer.from('x')], oid))).toBe(true);
     expect(decode(wire.insertEvent())).toBe(true);
     expect(recorder.changes).toEqual(['relation', { begin: 100, time: 0n }, { row: wire.valuesOf(wire.event()) }]);
+  });
+
+  test('no row of a table that was not described: it may be the outbox', () => {
+    const { decode } = decoderFor(...inTransaction);
+    expect(() => decode(wire.insert([Buffer.from('x')], 1))).toThrow(
+      expect.objectContaining({ code: 'OUTBOX_PROTOCOL', message: expect.stringContaining('OID 1)') }),
+    );
+  });
+
+  test('the name of the table that has the outbox’s OID, and stops at another table of its name', () => {
+    const { recorder, decode } = decoderFor(
+      wire.relation(EVENT_COLUMNS, { name: 'event_old' }),
+      ...inTransaction,
+      wire.insertEvent(),
+    );
+    expect(recorder.rows).toHaveLength(1);
+    expect(() => decode(wire.relation(EVENT_COLUMNS, { oid: 7 }))).toThrow(
+      expect.objectContaining({ code: 'OUTBOX_PG_TABLE_UNSUITABLE' }),
+    );
   });
 
   test('truncate, logical messages, origins, types, updates, deletes and aborts, inside a transaction and outside', () => {

@@ -81,7 +81,8 @@ const RELATION_SCHEMA = RELATION_OID + 4;
 
 /**
  * Decodes pgoutput protocol 1, binary mode: extents of values, no values. Rows of other tables, and what an outbox does
- * not do (UPDATE, DELETE, TRUNCATE), pass unseen; a message of an unknown type is an error.
+ * not do (UPDATE, DELETE, TRUNCATE), pass unseen; a message of an unknown type is an error. outbox.event is known by its OID: the
+ * stream describes it once, by the name that it had then.
  *
  * https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
  */
@@ -91,15 +92,19 @@ export class PgoutputDecoder {
     start: new Int32Array(EVENT_COLUMNS.length),
     end: new Int32Array(EVENT_COLUMNS.length),
   };
-  #outboxOid = 0;
+  readonly #outboxOid: number;
+  /** OIDs of other tables that were described: whatever was not is never passed over. */
+  readonly #others = new Set<number>();
   /** Slot of each column on the wire, −1 for columns that are not ours. */
   #slots = new Int8Array(0);
   #inTransaction = false;
   /** Of the transaction that was begun last. They come in commit order, each once. */
   #commitLsn: Lsn = -1;
 
-  constructor(handler: ChangeHandler) {
+  /** @param outboxOid of outbox.event, the root of its partitions */
+  constructor(handler: ChangeHandler, outboxOid: number) {
     this.#handler = handler;
+    this.#outboxOid = outboxOid;
   }
 
   /** True between BEGIN and COMMIT. */
@@ -156,7 +161,11 @@ export class PgoutputDecoder {
   #insert(buffer: Buffer, start: number, end: number): boolean {
     need(start + INSERT_VALUES, end, 'insert');
     if (!this.#inTransaction) throw malformed('insert outside a transaction');
-    if (buffer.readUInt32BE(start + INSERT_OID) !== this.#outboxOid) return true;
+    const oid = buffer.readUInt32BE(start + INSERT_OID);
+    if (oid !== this.#outboxOid) {
+      if (!this.#others.has(oid)) throw malformed(`insert into a table that was not described (OID ${oid})`);
+      return true;
+    }
     if (buffer[start + INSERT_NEW] !== N) throw malformed('insert without a new tuple');
     const slots = this.#slots;
     if (buffer.readUInt16BE(start + INSERT_COUNT) !== slots.length)
@@ -191,12 +200,16 @@ export class PgoutputDecoder {
     const oid = buffer.readUInt32BE(start + RELATION_OID);
     const schemaEnd = zero(buffer, start + RELATION_SCHEMA, end);
     const nameEnd = zero(buffer, schemaEnd + 1, end);
-    if (
-      buffer.toString('latin1', start + RELATION_SCHEMA, schemaEnd) !== 'outbox' ||
-      buffer.toString('latin1', schemaEnd + 1, nameEnd) !== 'event'
-    ) {
-      if (oid !== this.#outboxOid) return;
-      throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', { detail: 'outbox.event was renamed while it was streamed' });
+    if (oid !== this.#outboxOid) {
+      const isNamesake =
+        buffer.toString('latin1', start + RELATION_SCHEMA, schemaEnd) === 'outbox' &&
+        buffer.toString('latin1', schemaEnd + 1, nameEnd) === 'event';
+      if (isNamesake)
+        throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', {
+          detail: `the stream holds events of another outbox.event (OID ${oid}, now it is ${this.#outboxOid}): run repair`,
+        });
+      this.#others.add(oid);
+      return;
     }
     let offset = nameEnd + 1 + 1; // the zero byte · Int8 replica identity
     need(offset + 2, end, 'relation'); // Int16 number of columns
@@ -219,7 +232,6 @@ export class PgoutputDecoder {
       if (!slots.includes(slot)) wrong.push(`${name} is not published`);
     });
     if (wrong.length > 0) throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', { problems: wrong });
-    this.#outboxOid = oid;
     this.#slots = slots;
     this.#handler.relation();
   }

@@ -1,7 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
 import type { Database } from './database.ts';
-import { checkPublication } from './publication.ts';
+import { checkPublication, type PublicationCheck } from './publication.ts';
 
 /**
  * Checks the publication again and again, because Postgres streams past what is not published without a word (invariant 8). The
@@ -9,21 +9,25 @@ import { checkPublication } from './publication.ts';
  */
 export class PublicationWatch {
   readonly #db: Database;
+  readonly #slot: string;
+  /** See PublicationCheck. */
+  readonly rootOid: number;
   /** Changes whenever the publication is altered, or dropped and made again. */
   readonly identity: string;
   #checked: Lsn;
   #published: Lsn = 0;
 
-  private constructor(db: Database, identity: string, checked: Lsn) {
+  private constructor(db: Database, slot: string, first: PublicationCheck) {
     this.#db = db;
-    this.identity = identity;
-    this.#checked = checked;
+    this.#slot = slot;
+    this.identity = first.identity;
+    this.rootOid = first.rootOid;
+    this.#checked = first.flushedLsn;
   }
 
-  /** Throws OUTBOX_PUBLICATION_MISSING. */
-  static async begin(db: Database): Promise<PublicationWatch> {
-    const { identity, flushedLsn } = await checkPublication(db);
-    return new PublicationWatch(db, identity, flushedLsn);
+  /** Throws OUTBOX_PUBLICATION_MISSING or OUTBOX_PG_TABLE_UNSUITABLE. */
+  static async begin(db: Database, slot: string): Promise<PublicationWatch> {
+    return new PublicationWatch(db, slot, await look(db, slot));
   }
 
   /**
@@ -34,11 +38,22 @@ export class PublicationWatch {
     return this.#published;
   }
 
-  /** Throws OUTBOX_PUBLICATION_MISSING or OUTBOX_PUBLICATION_CHANGED. */
+  /** Throws OUTBOX_PUBLICATION_MISSING, OUTBOX_PUBLICATION_CHANGED or OUTBOX_PG_TABLE_UNSUITABLE. */
   async check(): Promise<void> {
-    const { identity, flushedLsn } = await checkPublication(this.#db);
+    const { identity, flushedLsn } = await look(this.#db, this.#slot);
     if (identity !== this.identity) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
     this.#published = this.#checked;
     this.#checked = flushedLsn;
+  }
+}
+
+/** Events that are not in WAL are a gap, also when the partition is logged again before anybody looks: only `repair` clears it. */
+async function look(db: Database, slot: string): Promise<PublicationCheck> {
+  try {
+    return await checkPublication(db);
+  } catch (error) {
+    if (error instanceof OutboxError && error.code === 'OUTBOX_PG_TABLE_UNSUITABLE')
+      await db.query("UPDATE outbox.stream SET publication = 'not logged' WHERE slot_name = $1", [slot]);
+    throw error;
   }
 }

@@ -11,12 +11,16 @@ interface PublicationRow {
   pubviaroot: boolean;
   columns: string[] | null;
   rowfilter: string | null;
+  root: number | null;
+  unlogged: string[];
 }
 
 /** What one check of the publication showed. */
 export interface PublicationCheck {
   /** Changes whenever the publication is altered, or dropped and made again. */
   readonly identity: string;
+  /** OID of outbox.event, by which the stream calls it whatever its name was meanwhile. */
+  readonly rootOid: number;
   /** WAL up to here was written before the check: what it holds was published as seen. */
   readonly flushedLsn: Lsn;
 }
@@ -24,14 +28,17 @@ export interface PublicationCheck {
 /**
  * Makes sure that inserts of outbox.event are published, whole. Since Postgres 18 a walsender only warns of a missing publication,
  * and events pass by unseen. So this is checked again and again, and nothing beyond the last good check is acknowledged
- * (invariant 8). Throws OUTBOX_PUBLICATION_MISSING.
+ * (invariant 8). Throws OUTBOX_PUBLICATION_MISSING; OUTBOX_PG_TABLE_UNSUITABLE where events of a partition are not in WAL.
  */
 export async function checkPublication(db: Database): Promise<PublicationCheck> {
   // a statement of its own: within one, the position might be read after the snapshot that sees the publication
   const wal = await db.query<{ lsn: string }>('SELECT pg_current_wal_flush_lsn() AS lsn');
   const { rows } = await db.query<PublicationRow>(
     `SELECT concat_ws('/', p.oid || '.' || p.xmin, r.oid || '.' || r.xmin) AS identity,
-            p.pubinsert, p.pubviaroot, t.attnames::text[] AS columns, t.rowfilter
+            p.pubinsert, p.pubviaroot, t.attnames::text[] AS columns, t.rowfilter, to_regclass('outbox.event')::oid AS root,
+            ARRAY(SELECT c.oid::regclass::text FROM pg_class c
+                   WHERE (c.oid = to_regclass('outbox.event') OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass('outbox.event'))))
+                     AND c.relkind <> 'p' AND (c.relpersistence <> 'p' OR c.relkind <> 'r') ORDER BY 1) AS unlogged
        FROM pg_publication p
        LEFT JOIN pg_publication_tables t ON t.pubname = p.pubname AND t.schemaname = 'outbox' AND t.tablename = 'event'
        LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = to_regclass('outbox.event')
@@ -56,5 +63,11 @@ export async function checkPublication(db: Database): Promise<PublicationCheck> 
       detail: 'the publication does not carry the events',
       problems,
     });
-  return { identity: found!.identity, flushedLsn: parseLsn(wal.rows[0]!.lsn) };
+  const { identity, root, unlogged } = found!;
+  if (unlogged.length > 0)
+    throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', {
+      detail: 'events of a partition are not in WAL',
+      problems: unlogged.map((name) => `ALTER TABLE ${name} SET LOGGED, then \`pg-outbox-clickhouse repair\``),
+    });
+  return { identity, rootOid: root!, flushedLsn: parseLsn(wal.rows[0]!.lsn) };
 }

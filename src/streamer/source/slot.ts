@@ -8,6 +8,7 @@ interface SlotRow {
   plugin: string | null;
   database: string | null;
   temporary: boolean;
+  two_phase: boolean;
   wal_status: string | null;
   reason: string | null;
   safe_wal_size: string | null;
@@ -39,7 +40,7 @@ export interface Slot extends SlotWal {
 export async function checkSlot(db: Database, slot: string): Promise<Slot | undefined> {
   const { rows } = await db.query<SlotRow>(
     // the columns of reason and synchronisation came with 17
-    `SELECT plugin, database, temporary, wal_status, to_jsonb(s) ->> 'invalidation_reason' AS reason, safe_wal_size,
+    `SELECT plugin, database, temporary, two_phase, wal_status, to_jsonb(s) ->> 'invalidation_reason' AS reason, safe_wal_size,
             pg_current_wal_lsn() - restart_lsn AS retained, pg_current_wal_lsn() - confirmed_flush_lsn AS unconfirmed,
             confirmed_flush_lsn AS confirmed, (to_jsonb(s) ->> 'synced')::bool AS synced, active_pid,
             current_database() AS here,
@@ -59,7 +60,9 @@ export async function checkSlot(db: Database, slot: string): Promise<Slot | unde
           ? 'it is temporary'
           : found.wal_status === 'lost'
             ? `it is invalidated (${found.reason ?? 'WAL that it needs is gone'})`
-            : undefined;
+            : found.two_phase
+              ? 'it decodes prepared transactions (two_phase), which the streamer does not'
+              : undefined;
   if (problem !== undefined)
     throw new OutboxError('OUTBOX_SLOT_INVALID', { detail: `the slot "${slot}" cannot be used: ${problem}` });
   return {

@@ -110,7 +110,9 @@ async function publication({ db, missing }: PostgresSubject): Promise<Finding[]>
     await checkPublication(db);
     return [ok(id, 'inserts of outbox.event, through the root')];
   } catch (error) {
-    if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_PUBLICATION_MISSING') throw error;
+    if (!(error instanceof OutboxError)) throw error;
+    if (error.code === 'OUTBOX_PG_TABLE_UNSUITABLE') return [findingOf(id, error, command('repair'))];
+    if (error.code !== 'OUTBOX_PUBLICATION_MISSING') throw error;
     return [findingOf(id, error, command('migrate'), command('repair'))];
   }
 }

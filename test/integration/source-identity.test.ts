@@ -1,0 +1,98 @@
+import { expect, test } from 'vitest';
+import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { command } from '../support/command.ts';
+import { Outbox } from '../support/outbox.ts';
+
+const TODAY = 'SELECT tableoid::regclass::text AS name FROM outbox.event ORDER BY recorded_at DESC LIMIT 1';
+
+async function repaired(outbox: Outbox): Promise<void> {
+  const { code, stdout } = await command(outbox, ['repair', '--json'], { OUTBOX_INSERT_TIMEOUT_MS: '1000' }).done;
+  expect({ code, stdout }).toMatchObject({ code: 0 });
+}
+
+async function partitionOfToday(outbox: Outbox): Promise<string> {
+  const { rows } = await outbox.postgres.query<{ name: string }>(TODAY);
+  return rows[0]!.name;
+}
+
+test.concurrent('the streamer delivers events of a table that was renamed and back again while no streamer ran', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query(`
+    BEGIN;
+    ALTER TABLE outbox.event RENAME TO event_old;
+    INSERT INTO outbox.event_old (event_type, event_context) VALUES ('test.renamed', '{}');
+    ALTER TABLE outbox.event_old RENAME TO event;
+    COMMIT`);
+  const streamer = outbox.stream();
+  await outbox.fill(50);
+  await outbox.untilDelivered(51);
+  await outbox.postgres.query(
+    'ALTER TABLE outbox.event RENAME TO event_old; ALTER TABLE outbox.event_old RENAME TO event',
+  );
+  await outbox.fill(50);
+  await outbox.untilDelivered(101);
+  expect(await streamer.stop()).toBe(0);
+});
+
+test.concurrent('the streamer reports an unlogged partition, and asks for `repair` once it is logged again', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+  const partition = await partitionOfToday(outbox);
+  await outbox.postgres.query(`ALTER TABLE ${partition} SET UNLOGGED`);
+  await outbox.fill(5);
+  const { err } = await streamer.failure('OUTBOX_PG_TABLE_UNSUITABLE');
+  expect(err?.problems).toEqual([expect.stringContaining(`ALTER TABLE ${partition} SET LOGGED`)]);
+  await outbox.postgres.query(`ALTER TABLE ${partition} SET LOGGED`);
+  await streamer.failure('OUTBOX_PUBLICATION_CHANGED');
+  expect(await streamer.stop()).toBe(0);
+  await repaired(outbox);
+  outbox.stream();
+  await outbox.fill(1);
+  await outbox.untilDelivered(7);
+});
+
+test.concurrent('`migrate` and the streamer refuse a slot with two_phase', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query(
+    `SELECT pg_drop_replication_slot('${outbox.slot}'), pg_create_logical_replication_slot('${outbox.slot}', 'pgoutput', false, true)`,
+  );
+  const refused = { code: 'OUTBOX_SLOT_INVALID', message: expect.stringContaining('two_phase') };
+  await expect(migratePostgres(outbox.databaseUrl, outbox.slot, () => undefined)).rejects.toMatchObject(refused);
+  const { err } = await outbox.stream().failure('OUTBOX_SLOT_INVALID');
+  expect(err?.message).toContain('two_phase');
+});
+
+test.concurrent('the streamer writes its ledger in a database whose transactions are read-only by default', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.fill(10);
+  await outbox.postgres.query(`ALTER DATABASE ${outbox.slot} SET default_transaction_read_only = on`);
+  const streamer = outbox.stream();
+  await outbox.untilDelivered(10);
+  expect(await streamer.stop()).toBe(0);
+});
+
+test.concurrent('no command calls a function that somebody put into the schema public', async () => {
+  await using outbox = await Outbox.create({ migrated: false });
+  const twins = [
+    'format(text, text, integer)',
+    'format(text, regclass)',
+    'concat_ws(text, text, text)',
+    'quote_ident(name)',
+  ];
+  await outbox.postgres.query('CREATE TABLE public.called (twin text)');
+  for (const twin of twins)
+    await outbox.postgres.query(`CREATE FUNCTION public.${twin} RETURNS text LANGUAGE sql AS $$
+      INSERT INTO public.called VALUES ('${twin}') RETURNING twin $$`);
+  await outbox.postgres.query(`CREATE FUNCTION public.unnest(uuid[]) RETURNS SETOF uuid LANGUAGE sql AS $$
+      INSERT INTO public.called VALUES ('unnest') RETURNING gen_random_uuid() $$`);
+  await outbox.migrate();
+  const streamer = outbox.stream({ OUTBOX_RETENTION_DAYS: '1' });
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  await repaired(outbox);
+  expect(await streamer.stop()).toBe(0);
+  const { rows } = await outbox.postgres.query('SELECT DISTINCT twin FROM public.called');
+  expect(rows).toEqual([]);
+});
