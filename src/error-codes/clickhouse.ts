@@ -24,6 +24,18 @@ export const CLICKHOUSE = {
       'The target table cannot hold events exactly once and as they were emitted: a column is missing or loses what is sent, or its deduplication window or fsync settings are off.',
     next: 'Apply what the message names; `pg-outbox-clickhouse migrate` makes a table that has all of it.',
   },
+  OUTBOX_CH_SETTINGS_DROPPED: {
+    policy: 'repeat',
+    happened:
+      'What is sent with each insert does not reach ClickHouse: something between drops parameters of the URL. A repeated insert would count twice.',
+    next: 'Have the proxy pass the settings named in `problems`, or all (chproxy: `allowed_params`), or connect to ClickHouse itself.',
+  },
+  OUTBOX_CH_ROWS_HIDDEN: {
+    policy: 'repeat',
+    happened:
+      'A row policy hides rows of the target table from this account, so what is there cannot be told from what is missing.',
+    next: 'Name the account in a policy of its own: CREATE ROW POLICY outbox_all ON <table> USING 1 TO <user>; or take it out of the others with `TO ALL EXCEPT <user>`.',
+  },
   OUTBOX_CH_UNAVAILABLE: {
     policy: 'repeat',
     happened: 'ClickHouse cannot take the insert now (overloaded, read-only, out of memory, too many parts, 5xx).',

@@ -103,18 +103,18 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'ClickHouse is not asked to recognise repetitions',
     patches: [
       {
-        file: 'clickhouse/client.ts',
+        file: 'clickhouse/settings.ts',
         find: "deduplicate_insert: 'enable'",
         replace: "deduplicate_insert: 'disable'",
       },
-      { file: 'clickhouse/client.ts', find: 'insert_deduplicate: 1,', replace: 'insert_deduplicate: 0,' },
+      { file: 'clickhouse/settings.ts', find: 'insert_deduplicate: 1,', replace: 'insert_deduplicate: 0,' },
     ],
   },
   {
     name: 'views are not asked to recognise repetitions',
     patches: [
       {
-        file: 'clickhouse/client.ts',
+        file: 'clickhouse/settings.ts',
         find: 'deduplicate_blocks_in_dependent_materialized_views: 1,',
         replace: 'deduplicate_blocks_in_dependent_materialized_views: 0,',
       },

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import {
   ClickHouseError,
@@ -9,6 +10,7 @@ import {
 import { OutboxError } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
 import { refusal } from './refusal.ts';
+import { INSERT_SETTINGS, NEWER_INSERT_SETTINGS, SELECT_SETTINGS, STREAM_SETTINGS } from './settings.ts';
 import { traceHeaders } from '../observe/active-span.ts';
 
 /** One INSERT. Every repetition must be given the same body, token and row count. */
@@ -22,49 +24,11 @@ export interface Insert {
   readonly queryId: string;
 }
 
-/**
- * What decides how rows become blocks, and whether repetitions are recognised, is sent with every insert: defaults changed
- * between versions of ClickHouse, and a user's profile may have its own.
- */
-const INSERT_SETTINGS: ClickHouseSettings = {
-  async_insert: 0,
-  insert_deduplicate: 1,
-  deduplicate_blocks_in_dependent_materialized_views: 1,
-  materialized_views_ignore_errors: 0,
-  max_insert_block_size: '1048449',
-  min_insert_block_size_rows: '1048449',
-  min_insert_block_size_bytes: '268402944',
-  input_format_try_infer_dates: 0,
-  input_format_try_infer_datetimes: 0,
-  // the status line waits for the end, so an exception is an HTTP error and not a body behind a 200
-  wait_end_of_query: 1,
-  timeout_overflow_mode: 'throw',
-};
-
-/** The same, for settings that only newer servers know; an older one would refuse the insert. */
-const NEWER_INSERT_SETTINGS: Readonly<Record<string, string>> = {
-  // overrides insert_deduplicate where it exists
-  deduplicate_insert: 'enable',
-  use_strict_insert_block_limits: '0',
-  max_insert_block_size_bytes: '0',
-};
-
 /** The server is to say itself that it took too long: its word is definite, a request without an answer is not. */
 const ANSWER_MARGIN_MS = 2000;
 
 /** For a client whose SELECTs may work for long: its `timeoutMs`. Meanwhile ClickHouse gives signs of life more often. */
 export const LONG_SELECT_MS = 10 * 60_000;
-
-/** Of long SELECTs: their memory in the server is bounded, and the socket is not silent while they work. */
-const STREAM_SETTINGS: ClickHouseSettings = {
-  max_execution_time: 0,
-  max_query_size: '67108864',
-  max_bytes_before_external_sort: '268435456',
-  max_bytes_before_external_group_by: '268435456',
-  send_progress_in_http_headers: 1,
-  http_headers_progress_interval_ms: '60000',
-  cancel_http_readonly_queries_on_client_close: 1,
-};
 
 /** A request of its own may be under way beside an insert. */
 const MAX_CONNECTIONS = 2;
@@ -101,9 +65,18 @@ export class ClickHouse {
 
   /** Rows of a SELECT. Throws OutboxErrors OUTBOX_CH_*. */
   async select<Row>(query: string, parameters: Record<string, unknown> = {}, signal?: AbortSignal): Promise<Row[]> {
+    return this.#select(query, parameters, SELECT_SETTINGS, signal);
+  }
+
+  async #select<Row>(
+    query: string,
+    query_params: Record<string, unknown>,
+    clickhouse_settings: ClickHouseSettings,
+    signal: AbortSignal | undefined,
+  ): Promise<Row[]> {
     return this.#guarded(signal, async (abort_signal) => {
-      const result = await this.#client.query({ query, query_params: parameters, format: 'JSONEachRow', abort_signal });
-      return result.json<Row>();
+      const request = { query, query_params, clickhouse_settings, format: 'JSONEachRow' as const, abort_signal };
+      return (await this.#client.query(request)).json<Row>();
     });
   }
 
@@ -132,7 +105,7 @@ export class ClickHouse {
   /** Runs a statement that returns nothing. Throws OutboxErrors OUTBOX_CH_*. */
   async command(query: string, parameters: Record<string, string> = {}): Promise<void> {
     await this.#guarded(undefined, async (abort_signal) => {
-      const clickhouse_settings = { wait_end_of_query: 1 as const };
+      const clickhouse_settings = { wait_end_of_query: 1 as const, data_type_default_nullable: 0 as const };
       await this.#client.command({ query, query_params: parameters, clickhouse_settings, abort_signal });
     });
   }
@@ -181,11 +154,33 @@ export class ClickHouse {
     });
   }
 
+  /** The settings that the server knows, proved to arrive there: a proxy may drop those that it was not told to pass. */
   async #knownSettings(signal: AbortSignal): Promise<ClickHouseSettings> {
     const names = Object.keys(NEWER_INSERT_SETTINGS);
     const question = 'SELECT name FROM system.settings WHERE name IN {names:Array(String)}';
     const known = await this.select<{ name: string }>(question, { names }, signal);
-    return { ...INSERT_SETTINGS, ...Object.fromEntries(known.map(({ name }) => [name, NEWER_INSERT_SETTINGS[name]])) };
+    const settings: ClickHouseSettings = {
+      ...INSERT_SETTINGS,
+      ...Object.fromEntries(known.map(({ name }) => [name, NEWER_INSERT_SETTINGS[name]])),
+    };
+    const sent: ClickHouseSettings & Record<string, unknown> = {
+      ...settings,
+      insert_deduplication_token: randomUUID(),
+    };
+    const arrived = await this.#select<{ name: string; value: string }>(
+      'SELECT name, value FROM system.settings WHERE name IN {names:Array(String)}',
+      { names: Object.keys(sent) },
+      { ...SELECT_SETTINGS, ...sent },
+      signal,
+    );
+    // `wait_end_of_query` is one of the HTTP interface, and has no value to be asked for
+    const problems = arrived.filter(({ name, value }) => value !== String(sent[name])).map(({ name }) => name);
+    if (problems.length > 0)
+      throw new OutboxError('OUTBOX_CH_SETTINGS_DROPPED', {
+        detail: 'settings that are sent with each insert do not reach ClickHouse',
+        problems,
+      });
+    return settings;
   }
 
   async close(): Promise<void> {

@@ -4,6 +4,8 @@ import type { ClickHouse } from './client.ts';
 import { MIN_WINDOW_BLOCKS, viewsOn, type SettingOf, type Target } from './views.ts';
 
 const MIN_WINDOW_SECONDS = 3600;
+/** How often rows may seem hidden before they are: a part that is dropped between two questions is not. */
+const LOOKS = 3;
 const TABLE_SETTINGS = [
   'non_replicated_deduplication_window',
   'replicated_deduplication_window',
@@ -36,7 +38,7 @@ interface TableRow {
  * through to the disk, and has the columns that are sent. Returns what hangs on it: materialized views, and which of
  * them may count a repeated insert again.
  *
- * Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_UNSUITABLE with all problems, or what the question itself ran into.
+ * Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_UNSUITABLE with all problems, OUTBOX_CH_ROWS_HIDDEN, or what the question itself ran into.
  */
 export async function checkTarget(clickhouse: ClickHouse, table: string, signal?: AbortSignal): Promise<Target> {
   const [found] = await clickhouse.select<TableRow>(
@@ -68,7 +70,33 @@ export async function checkTarget(clickhouse: ClickHouse, table: string, signal?
     const detail = `the table "${table}" cannot hold events exactly once`;
     throw new OutboxError('OUTBOX_CH_TABLE_UNSUITABLE', { detail, problems });
   }
+  await checkVisible(clickhouse, found, signal);
   return viewsOn(clickhouse, found, setting, signal);
+}
+
+/**
+ * Makes sure that no row policy hides rows from this account, which may not see the policies: it must be able to count all that
+ * the parts hold. Parts come and go meanwhile, so that only a difference that stays is one.
+ */
+async function checkVisible(clickhouse: ClickHouse, { name }: TableRow, signal?: AbortSignal): Promise<void> {
+  for (let looks = 0; looks < LOOKS; looks++) {
+    // without a policy, all three come from the metadata of parts
+    const [held] = await clickhouse.select<{ rows: string; masked: string }>(
+      `SELECT toString(sum(rows)) AS rows, toString(countIf(has_lightweight_delete)) AS masked FROM system.parts
+        WHERE database = currentDatabase() AND table = {name:String} AND active`,
+      { name },
+      signal,
+    );
+    const [visible] = await clickhouse.select<{ rows: string }>(
+      'SELECT toString(count()) AS rows FROM {name:Identifier}',
+      { name },
+      signal,
+    );
+    if (held!.masked !== '0' || BigInt(visible!.rows) >= BigInt(held!.rows)) return;
+  }
+  throw new OutboxError('OUTBOX_CH_ROWS_HIDDEN', {
+    detail: `this account cannot see all rows of the table "${name}"`,
+  });
 }
 
 /** What would be delivered otherwise than it is, or not be found again. Strings and numbers are converted as they fit. */

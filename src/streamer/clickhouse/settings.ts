@@ -1,0 +1,72 @@
+type Settings = Readonly<Record<string, string | number>>;
+
+/**
+ * What decides how rows become blocks, and whether repetitions are recognised, is sent with every insert: defaults changed
+ * between versions of ClickHouse, and a user's profile may have its own.
+ */
+export const INSERT_SETTINGS: Settings = {
+  async_insert: 0,
+  insert_deduplicate: 1,
+  deduplicate_blocks_in_dependent_materialized_views: 1,
+  materialized_views_ignore_errors: 0,
+  max_insert_block_size: '1048449',
+  min_insert_block_size_rows: '1048449',
+  min_insert_block_size_bytes: '268402944',
+  input_format_try_infer_dates: 0,
+  input_format_try_infer_datetimes: 0,
+  // the status line waits for the end, so an exception is an HTTP error and not a body behind a 200
+  wait_end_of_query: 1,
+  timeout_overflow_mode: 'throw',
+};
+
+/** The same, for settings that only newer servers know; an older one would refuse the insert. */
+export const NEWER_INSERT_SETTINGS: Settings = {
+  // overrides insert_deduplicate where it exists
+  deduplicate_insert: 'enable',
+  use_strict_insert_block_limits: '0',
+  max_insert_block_size_bytes: '0',
+};
+
+/**
+ * What a profile may have that shortens an answer, or changes it, without an error: whatever is believed of a SELECT is asked with
+ * these.
+ */
+export const SELECT_SETTINGS: Settings = {
+  limit: '0',
+  offset: '0',
+  max_result_rows: '0',
+  max_result_bytes: '0',
+  result_overflow_mode: 'throw',
+  read_overflow_mode: 'throw',
+  read_overflow_mode_leaf: 'throw',
+  group_by_overflow_mode: 'throw',
+  sort_overflow_mode: 'throw',
+  distinct_overflow_mode: 'throw',
+  join_overflow_mode: 'throw',
+  set_overflow_mode: 'throw',
+  timeout_overflow_mode: 'throw',
+  additional_table_filters: '{}',
+  additional_result_filter: '',
+  use_query_cache: 0,
+  final: 0,
+  apply_deleted_mask: 1,
+  extremes: 0,
+  join_use_nulls: 0,
+  transform_null_in: 0,
+  data_type_default_nullable: 0,
+  aggregate_functions_null_for_empty: 0,
+  output_format_json_array_of_rows: 0,
+  date_time_output_format: 'simple',
+};
+
+/** Of long SELECTs: their memory in the server is bounded, and the socket is not silent while they work. */
+export const STREAM_SETTINGS: Settings = {
+  ...SELECT_SETTINGS,
+  max_execution_time: 0,
+  max_query_size: '67108864',
+  max_bytes_before_external_sort: '268435456',
+  max_bytes_before_external_group_by: '268435456',
+  send_progress_in_http_headers: 1,
+  http_headers_progress_interval_ms: '60000',
+  cancel_http_readonly_queries_on_client_close: 1,
+};

@@ -1,0 +1,102 @@
+import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import { createServer, request, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { startClickHouse } from '../../src/embedded/clickhouse.ts';
+import { command } from '../support/command.ts';
+import { Outbox } from '../support/outbox.ts';
+
+const QUICK = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
+
+/** Passes requests on with other parameters of their URLs. */
+async function changing(
+  target: URL,
+  change: (parameters: URLSearchParams) => void,
+): Promise<{ server: Server; url: string }> {
+  const server = createServer((incoming, answer) => {
+    const url = new URL(incoming.url!, target);
+    change(url.searchParams);
+    const { method, headers } = incoming;
+    const outgoing = request(url, { method, headers, auth: `${target.username}:${target.password}` }, (response) => {
+      answer.writeHead(response.statusCode!, response.headers);
+      response.pipe(answer);
+    });
+    incoming.pipe(outgoing);
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const url = new URL(target);
+  url.port = String((server.address() as AddressInfo).port);
+  return { server, url: url.href };
+}
+
+test.concurrent('`verify` finds nothing missing, and `repair` sends nothing, under a profile that shortens every answer', async () => {
+  await using outbox = await Outbox.create();
+  const profile = {
+    limit: '100',
+    use_query_cache: '1',
+    output_format_json_array_of_rows: '1',
+    additional_result_filter: '0',
+  };
+  // what a profile sets holds where a request does not say otherwise
+  const { server, url } = await changing(new URL(outbox.clickhouseUrl), (parameters) => {
+    for (const [name, value] of Object.entries(profile)) if (!parameters.has(name)) parameters.set(name, value);
+  });
+  const environment = { ...QUICK, CLICKHOUSE_URL: url };
+  const streamer = outbox.stream(environment);
+  await outbox.fill(1000);
+  await outbox.untilDelivered(1000);
+  expect(await command(outbox, ['verify', '--wait', '20s', '--json'], environment).done).toMatchObject({ code: 0 });
+  const repaired = await command(outbox, ['repair', '--json'], environment).done;
+  expect(repaired).toMatchObject({ code: 0 });
+  expect(JSON.parse(repaired.stdout)).toMatchObject({ missing: 0, sent: 0 });
+  expect(await outbox.delivered()).toEqual({ rows: 1000, events: 1000 });
+  expect(await streamer.stop()).toBe(0);
+  server.close();
+});
+
+test.concurrent('the streamer and `repair` refuse an account from which a row policy hides rows, and name the way out', async () => {
+  await using clickhouse = await startClickHouse();
+  await using outbox = await Outbox.create({ clickhouseUrl: clickhouse.url });
+  const first = outbox.stream();
+  await outbox.fill(100);
+  await outbox.untilDelivered(100);
+  expect(await first.stop()).toBe(0);
+  const file = join(clickhouse.directory, 'users.xml');
+  const users = await readFile(file, 'utf8');
+  const policy = `<databases><${outbox.slot}><events><filter>event_type = 'nobody'</filter></events></${outbox.slot}></databases>`;
+  await writeFile(file, users.replace('</outbox>', `${policy}</outbox>`));
+  await clickhouse.stop();
+  await clickhouse.start();
+  expect(await outbox.delivered()).toEqual({ rows: 0, events: 0 });
+  const streamer = outbox.stream(QUICK);
+  await outbox.fill(10);
+  const { err } = await streamer.failure('OUTBOX_CH_ROWS_HIDDEN');
+  expect(err?.next).toContain('USING 1 TO');
+  const repaired = await command(outbox, ['repair'], QUICK).done;
+  expect(repaired.code).not.toBe(0);
+  expect(repaired.stderr).toContain('OUTBOX_CH_ROWS_HIDDEN');
+  await writeFile(file, users);
+  await clickhouse.stop();
+  await clickhouse.start();
+  await outbox.untilDelivered(110);
+  expect(await outbox.delivered()).toEqual({ rows: 110, events: 110 });
+});
+
+test.concurrent('the streamer refuses to insert through a proxy that drops settings, and delivers once it passes them', async () => {
+  await using outbox = await Outbox.create();
+  let isDropping = true;
+  const { server, url } = await changing(new URL(outbox.clickhouseUrl), (parameters) => {
+    if (isDropping) parameters.delete('insert_deduplication_token');
+  });
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url });
+  await outbox.fill(10);
+  const { err } = await streamer.failure('OUTBOX_CH_SETTINGS_DROPPED');
+  expect(err?.problems).toEqual(['insert_deduplication_token']);
+  expect(await outbox.delivered()).toEqual({ rows: 0, events: 0 });
+  isDropping = false;
+  await outbox.untilDelivered(10);
+  expect(await streamer.stop()).toBe(0);
+  server.close();
+});
