@@ -7,13 +7,13 @@ import { PACKAGE_NAME } from '../../package.ts';
 const QUERY_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 const END_TIMEOUT_MS = 1000;
-/** The driver lets parameters of the URL win over its configuration; these are ours to decide. */
 /**
  * What every session is pinned to, whatever the URL, the role or the database says. A function that somebody made in another schema is
  * never called instead of Postgres' own (CVE-2018-1058). A host whose disk is nearly full makes transactions read-only, and the ledger
  * has to be written to free WAL.
  */
 const PINNED = { search_path: 'pg_catalog,pg_temp', default_transaction_read_only: 'off' };
+/** The driver lets parameters of the URL win over its configuration; these are ours to decide. */
 const OURS = [
   'options',
   'replication',
