@@ -16,7 +16,7 @@ const HISTORY = `
   CREATE TABLE history (n bigserial, epoch bigint, delivered_lsn pg_lsn, delivered_seq bigint);
   CREATE FUNCTION record() RETURNS trigger LANGUAGE plpgsql AS $$
   BEGIN
-    INSERT INTO history (epoch, delivered_lsn, delivered_seq) VALUES (NEW.epoch, NEW.delivered_lsn, NEW.delivered_seq);
+    INSERT INTO public.history (epoch, delivered_lsn, delivered_seq) VALUES (NEW.epoch, NEW.delivered_lsn, NEW.delivered_seq);
     RETURN NULL;
   END $$;
   CREATE TRIGGER record AFTER UPDATE ON outbox.stream FOR EACH ROW EXECUTE FUNCTION record();
