@@ -7,6 +7,7 @@ export function newBatch(
   rows: readonly EventId[],
   isRecorded: boolean,
   readBack: boolean,
+  part = false,
 ): Batch {
   return {
     to,
@@ -19,6 +20,7 @@ export function newBatch(
     old: false,
     readBack,
     heavy: false,
+    part,
     viewFailed: false,
   };
 }

@@ -15,6 +15,9 @@ import {
   type Token,
 } from './state.ts';
 
+/** More would show nothing new. */
+const VOUCHES_FOR = 2;
+
 /** What becomes of the attempts: applied part by part, dropped by the token, refused, lost. */
 export function clickhouseSteps(steps: Steps): void {
   const { s } = steps;
@@ -30,6 +33,14 @@ export function clickhouseSteps(steps: Steps): void {
       d.viewBroken = false;
     });
   }
+  steps.fault('tableBreaks', 'THE TABLE REFUSES EVERY ROW', (d) => {
+    d.tableBroken = true;
+  });
+  if (s.tableBroken) {
+    steps.add('the table is fixed', (d) => {
+      d.tableBroken = false;
+    });
+  }
   windowSteps(steps);
 }
 
@@ -37,7 +48,7 @@ function attemptSteps(steps: Steps, attempt: Attempt, index: number): void {
   const { s, world } = steps;
   const { owner, rows, todo, token, touched } = attempt;
   const what = (): string => `[${String(rows)}] token ${formatToken(token)}${owner === NOBODY ? ', late' : ''}`;
-  const isRefused = !touched && !s.healed && rows.some((event) => world.poison.includes(event));
+  const isRefused = !touched && (s.tableBroken || (!s.healed && rows.some((event) => world.poison.includes(event))));
   for (const part of todo) {
     if (isRefused || (part === VIEW && (todo.length > 1 || s.viewBroken))) continue;
     const isKnown = s.window === 'on' && s.remembered.some((r) => r.part === part && r.token === token);
@@ -93,41 +104,51 @@ function apply({ world }: Steps, d: State, index: number, part: number, isKnown:
 }
 
 function refuse(d: State, index: number, heavy: boolean): void {
-  const { owner } = d.attempts[index]!;
+  const { owner, ahead } = d.attempts[index]!;
   finish(d, index, 'refused');
   const batch = d.streamers[owner]?.batch;
-  if (batch !== undefined) batch.heavy = heavy;
+  if (batch !== undefined && !ahead) batch.heavy = heavy;
 }
 
 /** A view's fault is no row's: the same insert again. */
 function failView(d: State, index: number): void {
-  const { owner } = d.attempts[index]!;
+  const { owner, ahead } = d.attempts[index]!;
   finish(d, index, 'refused');
   const batch = d.streamers[owner]?.batch;
-  if (batch === undefined) return;
+  if (batch === undefined || ahead) return;
   batch.state = UNSENT;
   batch.viewFailed = true;
 }
 
 function finish(d: State, index: number, outcome: 'answered' | 'refused'): void {
   const [attempt] = d.attempts.splice(index, 1);
-  const { owner } = attempt!;
+  const { owner, ahead } = attempt!;
   if (owner === RETRY) {
     if (outcome === 'answered') d.retry!.state = 'there';
     else d.retry = undefined;
     return;
   }
-  const batch = d.streamers[owner]?.batch;
-  if (batch !== undefined) batch.state = outcome === 'answered' ? ANSWERED : REFUSED;
+  const streamer = d.streamers[owner];
+  const batch = streamer?.batch;
+  if (streamer === undefined || batch === undefined) return;
+  if (outcome === 'answered') streamer.vouchedFor = VOUCHES_FOR;
+  else if (!ahead && !batch.part) streamer.vouchedFor = 0;
+  if (ahead) {
+    // whether it was taken or refused, the event that was refused is asked for once more
+    streamer.ahead = undefined;
+    batch.state = UNSENT;
+  } else batch.state = outcome === 'answered' ? ANSWERED : REFUSED;
 }
 
 /** Whoever waited does not know what became of it. */
 function forget(d: State, owner: number): void {
   if (owner === RETRY) d.retry = undefined;
-  const batch = d.streamers[owner]?.batch;
-  if (batch === undefined) return;
+  const streamer = d.streamers[owner];
+  const batch = streamer?.batch;
+  if (streamer === undefined || batch === undefined) return;
   batch.state = UNSENT;
-  batch.lone = false;
+  if (streamer.ahead === undefined) batch.lone = false;
+  streamer.ahead = undefined;
 }
 
 function windowSteps(steps: Steps): void {
@@ -178,11 +199,11 @@ export function isRemembered({ s, world }: Steps, { todo, rows, token }: Attempt
   });
 }
 
-export function attemptOf(steps: Steps, owner: number, token: Token, rows: readonly EventId[]): Attempt {
+export function attemptOf(steps: Steps, owner: number, token: Token, rows: readonly EventId[], ahead = false): Attempt {
   const { world } = steps;
   const todo = [...new Set(rows.map((event) => partitionOf(event, world.partitions)))].toSorted((a, b) => a - b);
   if (world.view) todo.push(VIEW);
-  return { owner, token, rows, todo, touched: false };
+  return { owner, token, rows, todo, touched: false, ahead };
 }
 
 export function sent(batch: Batch): void {

@@ -62,8 +62,9 @@ function intend(steps: Steps, i: number): void {
     const rows = next.slice(0, index + 1);
     const to = world.positionOf(s, last);
     const token = tokenOf(steps, me.cut, to);
+    const isPart = rows.some((event) => me.absent.includes(event));
     const then = (_: State, mine: Streamer): void => {
-      mine.batch = newBatch(to, token, rows, false, mustReadBack(steps, mine, rows, me.row.readBackBelow));
+      mine.batch = newBatch(to, token, rows, false, mustReadBack(steps, mine, rows, me.row.readBackBelow), isPart);
       mine.cut = to;
       mine.absent = mine.absent.filter((event) => !rows.includes(event));
     };

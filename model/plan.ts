@@ -149,6 +149,8 @@ export function downStreamer(): Streamer {
     batch: undefined,
     held: false,
     absent: [],
+    vouchedFor: 0,
+    ahead: undefined,
   };
 }
 

@@ -4,7 +4,7 @@ import type { Model, Step } from './explore.ts';
 import { downStreamer, NO_ROW, Steps, tokensInUse, World, type Plan } from './plan.ts';
 import { postgresSteps } from './postgres.ts';
 import { retrySteps } from './retry.ts';
-import { DOWN, LIVE, lsnOf, NOBODY, STOPPED, STREAM, UNSENT, type Faults, type State } from './state.ts';
+import { DOWN, LIVE, lsnOf, NOBODY, REFUSED, STOPPED, STREAM, UNSENT, type Faults, type State } from './state.ts';
 import { sessionSteps } from './session.ts';
 
 const NO_FAULTS: Faults = {
@@ -20,6 +20,7 @@ const NO_FAULTS: Faults = {
   windowOff: 0,
   memory: 0,
   viewBreaks: 0,
+  tableBreaks: 0,
   slotRecreated: 0,
   killRetry: 0,
 };
@@ -55,6 +56,7 @@ export class Protocol implements Model<State> {
       retried: [],
       healed: false,
       viewBroken: false,
+      tableBroken: false,
       window: 'on',
       slotChanged: 0,
       left: { ...NO_FAULTS, ...faults },
@@ -149,6 +151,7 @@ export class Protocol implements Model<State> {
   isGood(s: State): boolean {
     if (s.slotChanged > 0 && s.streamers.some(({ phase }) => phase === STOPPED)) return true;
     const world = this.#world;
+    if (this.#waitsForNeighbour(s)) return true;
     return (
       !s.lsnOf.includes(-1) &&
       s.attempts.length === 0 &&
@@ -164,6 +167,26 @@ export class Protocol implements Model<State> {
           batch === undefined &&
           row.pending === undefined &&
           world.range(s, cut, Infinity).length === 0,
+      )
+    );
+  }
+
+  /** A refused event is the last that is not there, and waits for another: nothing waits for it. */
+  #waitsForNeighbour(s: State): boolean {
+    const world = this.#world;
+    return (
+      !s.lsnOf.includes(-1) &&
+      s.attempts.length === 0 &&
+      s.streamers.some(
+        ({ phase, mine, link, batch, vouchedFor }) =>
+          phase === LIVE &&
+          mine &&
+          link === STREAM &&
+          vouchedFor === 0 &&
+          batch?.state === REFUSED &&
+          batch.rows.length === 1 &&
+          world.poison.includes(batch.rows[0]!) &&
+          world.range(s, batch.to, Infinity).every((event) => s.table[event]! > 0),
       )
     );
   }

@@ -1,7 +1,8 @@
 import { mustReadBack, newBatch, tokenOf } from './batch.ts';
-import { settled, write } from './ledger.ts';
-import { outlast, type Steps } from './plan.ts';
-import { ANSWERED, lsnOf, nameOf, REFUSED, UNSENT, type Batch, type State, type Streamer } from './state.ts';
+import { attemptOf } from './clickhouse.ts';
+import { canWrite, settled, write } from './ledger.ts';
+import { freshToken, outlast, type Steps } from './plan.ts';
+import { ANSWERED, lsnOf, nameOf, REFUSED, startOf, UNSENT, type Batch, type State, type Streamer } from './state.ts';
 
 /** A refused batch: is it a row's fault, and may it be split? */
 export function isolate(steps: Steps, i: number, batch: Batch): void {
@@ -26,8 +27,50 @@ export function isolate(steps: Steps, i: number, batch: Batch): void {
     });
     return;
   }
+  const { vouchedFor } = s.streamers[i]!;
   if (batch.rows.length > 1) split(steps, i, batch);
-  else quarantine(steps, i, batch);
+  else if (vouchedFor > 0 || world.without('quarantineUnwitnessed')) quarantine(steps, i, batch);
+  else sendAhead(steps, i, batch);
+}
+
+/** Neighbours: does the table take a later event, or is it the table that is at fault? */
+function sendAhead(steps: Steps, i: number, batch: Batch): void {
+  const { s, world } = steps;
+  const me = s.streamers[i]!;
+  if (me.ahead !== undefined) {
+    const event = me.ahead;
+    if (s.attempts.some(({ owner, ahead }) => owner === i && ahead) || !(me.proven || (me.mine && canWrite(me))))
+      return;
+    steps.add(
+      `${nameOf(i)} insert ahead`,
+      (d) => {
+        d.attempts.push(attemptOf(steps, i, freshToken(d), [event], true));
+      },
+      () => `[${event}]`,
+    );
+    return;
+  }
+  steps.add(`${nameOf(i)} repeats the refused insert`, (d) => {
+    d.streamers[i]!.batch!.state = UNSENT;
+  });
+  // an event that was sent ahead before may be there, or still on its way
+  if (s.attempts.length > 0 && !world.without('aheadUnwaited')) return;
+  const isThere = (event: number): boolean => s.table[event]! > 0;
+  const event = world.range(s, batch.to, startOf(world.visible(s))).find((other) => !isThere(other));
+  if (event === undefined) return;
+  const then = (d: State, mine: Streamer): void => {
+    if (!world.without('noDeadline')) outlast(d);
+    mine.ahead = event;
+    mine.batch!.part = true;
+    mine.absent = mine.absent.filter((other) => other !== event);
+  };
+  const { delivered, acked, pending, readBackBelow } = me.row;
+  if (world.without('aheadUnsaid')) {
+    steps.add(`${nameOf(i)} chooses an event to send ahead`, (d) => then(d, d.streamers[i]!));
+    return;
+  }
+  const below = Math.max(readBackBelow, lsnOf(world.positionOf(s, event)) + 1);
+  write(steps, i, 'readBackUpTo: an event goes ahead', { delivered, acked, pending, readBackBelow: below }, then);
 }
 
 /** Ledger.split: pending shrinks to its left half. */
@@ -42,7 +85,7 @@ function split(steps: Steps, i: number, batch: Batch): void {
   const readBackBelow = wasPartlyThere ? Math.max(row.readBackBelow, lsnOf(batch.to) + 1) : row.readBackBelow;
   const then = (_: State, mine: Streamer): void => {
     if (!wasPartlyThere) mine.absent = [...new Set([...mine.absent, ...batch.rows])].toSorted((a, b) => a - b);
-    mine.batch = newBatch(to, token, rows, false, mustReadBack(steps, mine, rows, readBackBelow));
+    mine.batch = newBatch(to, token, rows, false, mustReadBack(steps, mine, rows, readBackBelow), true);
     mine.cut = Math.min(cut, to);
   };
   if (world.without('splitInMemory')) {
@@ -64,6 +107,7 @@ function quarantine(steps: Steps, i: number, { rows, state }: Batch): void {
   const then = (_: State, mine: Streamer): void => {
     mine.batch = undefined;
     mine.held = !isFree;
+    mine.vouchedFor = Math.max(0, mine.vouchedFor - 1);
   };
   if (!world.without('quarantineInTwo')) write(steps, i, 'quarantine', { ...set, quarantined: event }, then);
   else if (s.quarantine.includes(event)) write(steps, i, 'quarantine: passes the row', set, then);

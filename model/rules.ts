@@ -49,6 +49,9 @@ export const BREAKS = {
   splitForgetsReadBack: 'parts of an insert that a read-back found in part are not read back',
   quarantineInTwo: 'sets the row aside in one statement and passes it in another',
   quarantineHeavy: 'sets a row aside for want of memory',
+  quarantineUnwitnessed: 'sets a row aside although the table has taken no other since',
+  aheadUnsaid: 'sends an event before its turn, and does not write that it must be looked for',
+  aheadUnwaited: 'chooses an event to send ahead while an older attempt at one may be under way',
   // quarantine retry
   retryAnyToken: 'each call of `quarantine retry` has a new token',
   retryDeletesFirst: '`quarantine retry` deletes the row before it is delivered',

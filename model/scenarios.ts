@@ -69,6 +69,9 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['splitForgetsReadBack'], 'out of memory, old token', 'twice', [4]],
   [['quarantineInTwo'], 'refused row', 'twice', [7]],
   [['quarantineHeavy'], 'out of memory', 'needless', [7]],
+  [['quarantineUnwitnessed'], 'broken table', 'needless', [7]],
+  [['aheadUnsaid'], 'refused row, first', 'twice', [4]],
+  [['aheadUnwaited'], 'refused row, first', 'twice', [4]],
   [['retryAnyToken'], 'retry, old token', 'twice', [7]],
   [['retryDeletesFirst'], 'retry', 'claimed', [7]],
   [['retryBlindly'], 'retry, old token', 'twice', [7]],
@@ -77,6 +80,7 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
 const voided: Readonly<Record<keyof typeof VOIDED, Outcome>> = {
   'void: the stream overtakes the standby': 'undone',
   'void: the slot overtakes a quarantined row': 'lost',
+  'void: the table breaks while a refused row is looked for': 'needless',
 };
 
 export const SMALL: readonly Scenario[] = [

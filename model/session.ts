@@ -118,6 +118,8 @@ function take(steps: Steps, i: number): void {
       cut: Math.max(row.delivered, began),
       batch: undefined,
       absent: [],
+      vouchedFor: 0,
+      ahead: undefined,
       held: !world.without('holdForgotten') && !world.without('ackPastQuarantine') && d.quarantine.some(isUnacked),
     };
   };

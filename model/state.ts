@@ -57,6 +57,8 @@ export interface Batch {
   readBack: boolean;
   /** Refused for want of memory or time, not for a row. */
   heavy: boolean;
+  /** Split from a refused insert, or refused and alone. */
+  part: boolean;
   /** Refused by the view in this session, which counts the blocks that the table got since. */
   viewFailed: boolean;
 }
@@ -91,6 +93,10 @@ export interface Streamer {
   held: boolean;
   /** Rows that this session knows not to be there: their insert was refused, and looked for. */
   absent: readonly EventId[];
+  /** How many may go to quarantine yet: the table has taken another event since rows were first refused. */
+  vouchedFor: number;
+  /** A later event that is sent before its turn, to see whether the table takes it. */
+  ahead: EventId | undefined;
 }
 
 /** One attempt of an INSERT that ClickHouse has not finished, or whose answer is not read yet. */
@@ -102,6 +108,8 @@ export interface Attempt {
   /** Partitions still to be written, and VIEW. */
   todo: number[];
   touched: boolean;
+  /** Of an event before its turn. */
+  readonly ahead: boolean;
 }
 export const NOBODY = 9;
 export const RETRY = 8;
@@ -152,6 +160,8 @@ export type Fault =
   | 'windowOff'
   | 'memory'
   | 'viewBreaks'
+  /** The table refuses every row until it is fixed. */
+  | 'tableBreaks'
   | 'slotRecreated'
   | 'killRetry';
 
@@ -184,6 +194,7 @@ export interface State {
   retried: EventId[];
   healed: boolean;
   viewBroken: boolean;
+  tableBroken: boolean;
   window: 'on' | 'off' | 'seen off';
   /** The slot was made again by hand: 1 nothing was lost by it, 2 events were. */
   slotChanged: number;

@@ -61,6 +61,19 @@ export const WORLDS = {
     faults: { crash: 1, lostAnswer: 1, heal: 1 },
     invariants: [4, 7],
   },
+  'refused row, first': {
+    transactions: [2, 1],
+    committed: 2,
+    poison: [0],
+    faults: { crash: 1, lostAnswer: 1, heal: 1 },
+    invariants: [4, 7],
+  },
+  'broken table': {
+    transactions: [2, 1],
+    committed: 2,
+    faults: { crash: 1, lostAnswer: 1, tableBreaks: 1 },
+    invariants: [4, 7],
+  },
   'out of memory': {
     transactions: [2, 1],
     committed: 2,
@@ -128,7 +141,7 @@ export const WORLDS = {
     invariants: [7],
   },
   'retry, old token': {
-    transactions: [1],
+    transactions: [2],
     committed: 1,
     poison: [0],
     retry: true,
@@ -167,5 +180,12 @@ export const VOIDED = {
     poison: [0],
     faults: { failover: 1 },
     invariants: [2, 7],
+  },
+  'void: the table breaks while a refused row is looked for': {
+    transactions: [3],
+    committed: 1,
+    poison: [2],
+    faults: { tableBreaks: 1 },
+    invariants: [7],
   },
 } satisfies Record<string, Known>;

@@ -41,16 +41,23 @@ export const CLICKHOUSE = {
     happened: 'ClickHouse cannot take the insert now (overloaded, read-only, out of memory, too many parts, 5xx).',
     next: 'Look at ClickHouse. The same insert is repeated until it succeeds; events wait in Postgres.',
   },
+  OUTBOX_CH_PROXY: {
+    policy: 'repeat',
+    happened:
+      'The answer is not ClickHouse’s: a proxy, a load balancer or another server gave it. The message has its HTTP status.',
+    next: 'Look at what stands between streamer and ClickHouse (413: its limit on bodies; 401, 403, 407: its users; 404, 301: CLICKHOUSE_URL; 502, 503, 504: ClickHouse behind it). The insert is repeated; after 413 in smaller parts.',
+  },
   OUTBOX_CH_REFUSED: {
     policy: 'repeat',
     happened:
-      'ClickHouse refuses the insert because of its configuration: schema, setting, partition limit or privilege.',
-    next: 'Fix what the ClickHouse code names. The same insert is repeated until it succeeds; events wait in Postgres.',
+      'ClickHouse refuses the insert because of its configuration (schema, setting, partition limit or privilege), or refuses every event that is tried alike.',
+    next: 'Fix what the ClickHouse code names: look at the table’s columns, defaults and constraints. The insert is repeated until it succeeds; events wait in Postgres.',
   },
   OUTBOX_CH_ROW_REFUSED: {
     policy: 'isolate',
-    happened: 'ClickHouse refuses an insert because of the contents of a row.',
-    next: 'Look at constraints and defaults of the table. The streamer moves the event at fault to outbox.quarantine and delivers the others.',
+    happened:
+      'ClickHouse refuses an insert, and its code does not say that load or configuration is the cause: an event may be at fault, or the table.',
+    next: 'Look at constraints and defaults of the table. The streamer looks for the event at fault. It goes to outbox.quarantine if the table takes another meanwhile; the others are delivered.',
   },
   OUTBOX_QUARANTINED: {
     policy: 'report',

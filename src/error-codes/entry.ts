@@ -12,7 +12,7 @@ export const POLICIES = {
     counted: 'retry',
   },
   isolate: {
-    does: 'The streamer splits the insert until the event stands alone that ClickHouse rejects, and moves that one to `outbox.quarantine`. The others are delivered.',
+    does: 'When it comes back unchanged, the streamer splits the insert until the event stands alone that ClickHouse rejects, and moves that one to `outbox.quarantine` if the table takes another. The others are delivered.',
     counted: 'retry',
   },
   'reconnect soon': {

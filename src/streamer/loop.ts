@@ -44,6 +44,7 @@ export class DeliveryLoop {
     const { intake, acks } = attachment;
     this.#attachment = attachment;
     this.#delivery = new Delivery(attachment, {
+      buffered: () => intake.buffered,
       onTooLarge: () => intake.shrink(),
       onQuarantined: (walEnd) => acks.holdUntilStreamPasses(walEnd),
     });

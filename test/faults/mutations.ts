@@ -56,9 +56,9 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a new token for each attempt',
     patches: [
       {
-        file: 'delivery/reliable-insert.ts',
-        find: '        token,\n        queryId',
-        replace: '        token: `${token}/${performance.now()}`,\n        queryId',
+        file: 'delivery/send.ts',
+        find: '      token,\n      queryId',
+        replace: '      token: `${token}/${performance.now()}`,\n      queryId',
       },
     ],
   },
@@ -87,8 +87,8 @@ export const MUTATIONS: readonly Mutation[] = [
     patches: [
       {
         file: 'delivery/reliable-insert.ts',
-        find: 'if (!isFinal) throw error;',
-        replace: 'if (!isFinal) return undefined as never;',
+        find: 'if (!this.#isLasting(error)) throw error;',
+        replace: 'if (!this.#isLasting(error)) return undefined as never;',
       },
     ],
   },
@@ -96,7 +96,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'any 200 counts as delivered',
     patches: [
       { file: 'clickhouse/client.ts', find: 'if (unexpected > 0)', replace: 'if (unexpected < 0)' },
-      { file: 'clickhouse/client.ts', find: 'if (!(written >= insert.rows))', replace: 'if (written < -1)' },
+      { file: 'clickhouse/client.ts', find: 'if (!(writtenRows >= insert.rows))', replace: 'if (writtenRows < -1)' },
     ],
   },
   {

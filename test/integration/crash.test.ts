@@ -67,7 +67,7 @@ test('the streamer delivers each event once after SIGKILL in the middle of an in
   const before = proxy.requestBytes;
   await outbox.fill(COUNT);
   await pendingToken(outbox);
-  await eventually('a part of the insert has passed', () => proxy.requestBytes - before === 20_000);
+  await eventually('a part of the insert has passed', () => proxy.requestBytes - before >= 20_000);
   await streamer.kill();
   await proxy.close();
   await expectExactlyOnce(outbox);

@@ -198,6 +198,7 @@ test('`doctor` reports quarantined events, a missing streamer and an endangered 
   await constraint("ADD CONSTRAINT good CHECK event_type != 'bad'");
   const streamer = outbox.stream();
   await outbox.fill(1, 'bad');
+  await outbox.fill(1);
   const aside = await eventually('it is set aside', async () => findingOf(await look(), 'postgres.quarantine'));
   expect(aside).toMatchObject({ level: 'warning', found: '1 events' });
   await constraint('DROP CONSTRAINT good');

@@ -176,8 +176,8 @@ test('the streamer counts a reconnect each time its walsender is killed, and log
 
 test('`/metrics` counts an event that ClickHouse rejects as quarantined, and its neighbours as delivered', async () => {
   await outbox.clickhouse.command({ query: "ALTER TABLE events ADD CONSTRAINT sound CHECK event_type != 'poison'" });
-  await fill(3);
   await outbox.fill(1, 'poison');
+  await fill(3);
   const scrape = await scraped(
     'it is set aside',
     (each) => isDelivered(each) && each.value('outbox_quarantine_events') === 1,

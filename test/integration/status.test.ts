@@ -117,8 +117,10 @@ test('`status` counts standbys and quarantined events, and reports a lost slot',
   await standby.log(({ msg }) => msg === 'standing by');
   await outbox.fill(1, 'bad');
   await outbox.fill(1);
-  await outbox.untilDelivered(1);
-  const { code, report } = await status(outbox);
+  const { code, report } = await eventually('the one is set aside', async () => {
+    const told = await status(outbox);
+    return told.report.quarantined === 1 && told;
+  });
   expect(code).toBe(0);
   expect(report).toMatchObject({
     streamer: { standbys: 1 },

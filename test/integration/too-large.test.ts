@@ -31,7 +31,7 @@ test('the streamer splits batches that exceed ClickHouse’s memory limit, shrin
     OUTBOX_FLUSH_INTERVAL_MS: '2000',
     OUTBOX_BATCH_MAX_ROWS: '20000',
   });
-  const split = await streamer.log(({ msg }) => msg === 'ClickHouse rejects an insert permanently: splitting it');
+  const split = await streamer.log(({ msg }) => msg === 'ClickHouse rejects an insert again and again: splitting it');
   expect(split.err).toMatchObject({ code: 'OUTBOX_CH_UNAVAILABLE', clickhouseCode: 241 });
   await eventually('all is delivered', async () => (await counts(clickhouse))['events'] === String(rows), 90_000);
   await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);
@@ -53,7 +53,7 @@ test('the streamer splits an insert that takes longer than its time limit, and d
   });
   const streamer = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
   await outbox.fill(1000);
-  const split = await streamer.log(({ msg }) => msg === 'ClickHouse rejects an insert permanently: splitting it');
+  const split = await streamer.log(({ msg }) => msg === 'ClickHouse rejects an insert again and again: splitting it');
   expect(split.err).toMatchObject({ code: 'OUTBOX_CH_UNAVAILABLE', clickhouseCode: 159 });
   await outbox.untilDelivered(1000);
   await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);

@@ -15,6 +15,10 @@ export class Gateway implements AsyncDisposable {
   losing = 0;
   /** How long the answer to an INSERT is kept. */
   slowMs = 0;
+  /** Instead of passing INSERTs on, the gateway answers with this status, and a page of its own. */
+  status: number | undefined;
+  /** INSERTs with larger bodies are answered with 413, as soon as that is known. */
+  maxBodyBytes = Infinity;
   readonly #target: URL;
   readonly #server = createServer((request, response) => this.#pass(request, response));
 
@@ -46,6 +50,10 @@ export class Gateway implements AsyncDisposable {
         request.socket.resetAndDestroy();
         return;
       }
+      if (this.status !== undefined) {
+        refuse(request, response, this.status);
+        return;
+      }
     }
     const onward = ask({ hostname, port, method, path, headers }, (answer) => {
       const pass = (): void => {
@@ -56,7 +64,16 @@ export class Gateway implements AsyncDisposable {
       if (isInsert && this.slowMs > 0) setTimeout(pass, this.slowMs);
       else pass();
     });
-    onward.on('error', () => response.destroy());
+    onward.on('error', () => {
+      if (!response.headersSent) response.destroy();
+    });
+    let bytes = 0;
+    request.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes <= this.maxBodyBytes || !isInsert || response.headersSent) return;
+      onward.destroy();
+      refuse(request, response, 413);
+    });
     request.pipe(onward);
   }
 
@@ -65,4 +82,14 @@ export class Gateway implements AsyncDisposable {
     this.#server.close();
     await once(this.#server, 'close');
   }
+}
+
+/** As a proxy does it: a page of its own, and the rest of the request is thrown away. */
+function refuse(request: IncomingMessage, response: ServerResponse, status: number): void {
+  request.unpipe();
+  request.resume();
+  response.writeHead(status, { server: 'gateway/1.0', 'content-type': 'text/html' });
+  response.end(
+    `<html><head><title>${status}</title></head><body>Code: 42. DB::Exception: not mine. (FAKE)</body></html>`,
+  );
 }

@@ -183,14 +183,14 @@ export class Proxy {
   }
 
   #request(connection: Connection, chunk: Buffer): void {
-    const passed = this.#upToCut('requests', connection, chunk.subarray(0, this.#allowance));
+    const passed = this.#upToCut('requests', connection, chunk.subarray(0, afterHead(chunk, this.#allowance)));
     const known = connection.greeting.length;
     if (known < GREETING_BYTES)
       connection.greeting = Buffer.concat([connection.greeting, passed.subarray(0, GREETING_BYTES - known)]);
     this.requestBytes += passed.length;
     connection.sent += passed.length;
     if (connection.sent > this.#answerLimit) connection.answers.hold();
-    this.#allowance -= passed.length;
+    this.#allowance = Math.max(0, this.#allowance - passed.length);
     connection.requests.pass(passed, this.#bytesPerSecond);
     if (this.#allowance === 0) {
       this.#holdsRequests = true;
@@ -202,7 +202,7 @@ export class Proxy {
   #upToCut(way: 'requests' | 'answers', connection: Connection, chunk: Buffer): Buffer {
     const cut = this.#cutsAfter;
     if (cut?.way !== way) return chunk;
-    const passed = chunk.subarray(0, cut.bytes);
+    const passed = chunk.subarray(0, afterHead(chunk, cut.bytes));
     cut.bytes -= chunk.length;
     if (cut.bytes > 0) return passed;
     this.#cutsAfter = undefined;
@@ -215,6 +215,14 @@ export class Proxy {
     });
     return passed;
   }
+}
+
+/** Where to cut a chunk at or behind an offset: not inside the head of a request, at which the embedded ClickHouse dies. */
+function afterHead(chunk: Buffer, offset: number): number {
+  if (offset >= chunk.length) return offset;
+  const head = chunk.lastIndexOf('POST /', offset);
+  const end = head < 0 ? -1 : chunk.indexOf('\r\n\r\n', head) + 4;
+  return end > offset ? end : offset;
 }
 
 function sever(connection: Connection): void {

@@ -81,6 +81,11 @@ export class Intake implements ChangeHandler {
     return this.#filling.rows > 0 ? committedSecondsOf(this.#filling, 0) : undefined;
   }
 
+  /** What the next cut hands over, as far as it has come. */
+  get buffered(): Batch {
+    return this.#filling;
+  }
+
   get rows(): number {
     return this.#filling.rows;
   }

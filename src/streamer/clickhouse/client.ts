@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import {
-  ClickHouseError,
   ClickHouseLogLevel,
   createClient,
   type ClickHouseClient,
   type ClickHouseSettings,
+  type ExecParams,
 } from '@clickhouse/client';
 import { OutboxError } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
-import { refusal } from './refusal.ts';
+import { linesOf, read, refusalOf, rowsOf, type Answer } from './answer.ts';
 import { INSERT_SETTINGS, NEWER_INSERT_SETTINGS, SELECT_SETTINGS, STREAM_SETTINGS } from './settings.ts';
 import { traceHeaders } from '../observe/active-span.ts';
 
@@ -75,26 +75,53 @@ export class ClickHouse {
     signal: AbortSignal | undefined,
   ): Promise<Row[]> {
     return this.#guarded(signal, async (abort_signal) => {
-      const request = { query, query_params, clickhouse_settings, format: 'JSONEachRow' as const, abort_signal };
-      return (await this.#client.query(request)).json<Row>();
+      const { body } = await this.#request('question', {
+        query: `${query} FORMAT JSONEachRow`,
+        query_params,
+        // an exception is an HTTP error, and not the end of a body
+        clickhouse_settings: { ...clickhouse_settings, wait_end_of_query: 1 },
+        abort_signal,
+      });
+      return rowsOf<Row>((await read(body, abort_signal)).toString('utf8').split('\n'));
     });
+  }
+
+  /** Sends a request, and returns its answer when that is no refusal. */
+  async #request(
+    kind: 'insert' | 'question',
+    parameters: (ExecParams | (ExecParams & { readonly values: Readable })) & { readonly abort_signal: AbortSignal },
+  ): Promise<Answer & { readonly writtenRows: number }> {
+    const { stream, summary, response_headers, http_status_code } = await this.#client.exec({
+      ...parameters,
+      ignore_error_response: true,
+    });
+    const status = http_status_code ?? 0;
+    const answer = { status, headers: response_headers, body: stream };
+    const isRefused = status < 200 || status > 299 || response_headers['x-clickhouse-exception-code'] !== undefined;
+    if (isRefused) throw await refusalOf(answer, kind, parameters.abort_signal);
+    return { ...answer, writtenRows: Number(summary?.written_rows ?? -1) };
   }
 
   /**
    * Rows of a SELECT that may take long and be large, as they come, in chunks of some hundred. Silence may last as long as
    * one request, the whole longer. To stop iterating ends the query. Throws OutboxErrors OUTBOX_CH_*.
    */
-  async *stream<Row>(query: string, parameters: Record<string, unknown> = {}): AsyncGenerator<Row[], void, undefined> {
+  async *stream<Row>(
+    query: string,
+    parameters: Record<string, unknown> = {},
+    signal?: AbortSignal,
+  ): AsyncGenerator<Row[], void, undefined> {
     const over = new AbortController();
+    const abort_signal = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]);
     try {
-      const result = await this.#client.query({
-        query,
+      signal?.throwIfAborted();
+      const { body } = await this.#request('question', {
+        query: `${query} FORMAT JSONEachRow`,
         query_params: parameters,
-        format: 'JSONEachRow',
         clickhouse_settings: STREAM_SETTINGS,
-        abort_signal: over.signal,
+        abort_signal,
       });
-      for await (const rows of result.stream<Row>()) yield rows.map((row) => row.json());
+      for await (const lines of linesOf(body, abort_signal)) yield rowsOf<Row>(lines);
     } catch (error) {
       throw this.#failure(error, false);
     } finally {
@@ -106,7 +133,9 @@ export class ClickHouse {
   async command(query: string, parameters: Record<string, string> = {}): Promise<void> {
     await this.#guarded(undefined, async (abort_signal) => {
       const clickhouse_settings = { wait_end_of_query: 1 as const, data_type_default_nullable: 0 as const };
-      await this.#client.command({ query, query_params: parameters, clickhouse_settings, abort_signal });
+      const request = { query, query_params: parameters, clickhouse_settings, abort_signal };
+      const { body } = await this.#request('question', request);
+      await read(body, abort_signal);
     });
   }
 
@@ -127,7 +156,7 @@ export class ClickHouse {
 
   async #send(insert: Insert, settings: ClickHouseSettings, signal: AbortSignal): Promise<void> {
     await this.#guarded(signal, async (abort_signal) => {
-      const { stream, summary } = await this.#client.exec({
+      const { body, writtenRows } = await this.#request('insert', {
         query: insert.query,
         query_params: insert.parameters,
         values: Readable.from(insert.body, { objectMode: false }),
@@ -141,14 +170,13 @@ export class ClickHouse {
         },
         abort_signal,
       });
-      const unexpected = await length(stream, abort_signal);
+      const unexpected = (await read(body, abort_signal)).length;
       if (unexpected > 0)
         throw new OutboxError('OUTBOX_CH_ANSWER', { detail: `ClickHouse answered an insert with ${unexpected} bytes` });
-      const written = Number(summary?.written_rows ?? -1);
       // rows of materialized views are counted too
-      if (!(written >= insert.rows)) {
+      if (!(writtenRows >= insert.rows)) {
         throw new OutboxError('OUTBOX_CH_ANSWER', {
-          detail: `ClickHouse says that it wrote ${written} of ${insert.rows} rows`,
+          detail: `ClickHouse says that it wrote ${writtenRows} of ${insert.rows} rows`,
         });
       }
     });
@@ -199,25 +227,10 @@ export class ClickHouse {
 
   #failure(error: unknown, isTimeout: boolean): OutboxError {
     if (error instanceof OutboxError) return error;
-    if (error instanceof ClickHouseError) return refusal(Number(error.code), error.type ?? '', error.message);
-    if (error instanceof SyntaxError)
-      return new OutboxError('OUTBOX_CH_ANSWER', { detail: 'ClickHouse’s answer is not the JSON that was asked for' });
     const detail = isTimeout
       ? `no answer from ClickHouse within ${this.#deadlineMs} ms`
       : `no connection to ClickHouse: ${reason(error)}`;
     return new OutboxError('OUTBOX_CH_UNREACHABLE', { detail });
-  }
-}
-
-async function length(stream: Readable, signal: AbortSignal): Promise<number> {
-  const abort = (): void => void stream.destroy(new Error('aborted'));
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    let bytes = 0;
-    for await (const chunk of stream) bytes += (chunk as Buffer).length;
-    return bytes;
-  } finally {
-    signal.removeEventListener('abort', abort);
   }
 }
 

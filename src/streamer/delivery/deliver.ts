@@ -9,13 +9,16 @@ import type { Pending } from '../ledger/row.ts';
 import { LogThrottle } from '../observe/log-throttle.ts';
 import type { Attachment } from './attachment.ts';
 import { isolate } from './isolate.ts';
+import { Neighbours } from './neighbours.ts';
 import { ReadBack } from './read-back.ts';
 import { ReliableInsert, type Rejection, type SessionScope } from './reliable-insert.ts';
-import { untilDone } from './retry.ts';
+import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS, untilDone } from './retry.ts';
 import { TargetWatch } from './target-watch.ts';
 import { tokenOf, type Intent } from './token.ts';
 
 export interface DeliveryHooks {
+  /** The rows that have come since the last batch was cut; without it, none will come. */
+  readonly buffered?: () => Batch;
   /** Makes the token of some rows of a batch. */
   readonly tokenOf?: (intent: Intent, rows: Rows) => string;
   /** A batch was too large for ClickHouse's limits: the next ones should be smaller. */
@@ -42,11 +45,19 @@ export class Delivery {
     this.#attachment = attachment;
     this.#hooks = hooks;
     this.#lastAtMs = attachment.ledger.state.pending?.atMs ?? 0;
-    this.#scope = {
-      readBack: new ReadBack(attachment, attachment.origin),
-      watch: new TargetWatch(attachment),
-      takenAt: performance.now(),
-    };
+    const readBack = new ReadBack(attachment, attachment.origin);
+    const attemptLifetimeMs = attachment.config.insertTimeoutMs + INSERT_MARGIN_MS;
+    const formerHolderMaySendUntil = performance.now() + PROOF_MAX_AGE_MS + attemptLifetimeMs;
+    const neighbours = new Neighbours({
+      attachment,
+      readBack,
+      buffered: hooks.buffered,
+      alone: (batch, row) => this.#pending(batch, { from: row, to: row + 1 }, attachment.ledger.state.delivered),
+      attemptLifetimeMs,
+      formerHolderMaySendUntil,
+    });
+    const watch = new TargetWatch(attachment);
+    this.#scope = { readBack, neighbours, watch, attemptLifetimeMs, formerHolderMaySendUntil };
   }
 
   /**
@@ -91,8 +102,11 @@ export class Delivery {
   async #isolate(batch: Batch, rejection: Rejection): Promise<number> {
     const { log, ledger } = this.#attachment;
     if (batch.rows > 1)
-      log.error({ err: rejection.error, rows: batch.rows }, 'ClickHouse rejects an insert permanently: splitting it');
-    if (rejection.error.fault === 'size') this.#hooks.onTooLarge?.();
+      log.error(
+        { err: rejection.error, rows: batch.rows },
+        'ClickHouse rejects an insert again and again: splitting it',
+      );
+    if (rejection.error.fault !== 'row') this.#hooks.onTooLarge?.();
     const insertPart = async (rows: Rows, pending: Pending, isAbsent: boolean): Promise<Rejection | undefined> =>
       this.#insert(batch, rows, pending, { isRecorded: false, isSplit: true, isAbsent });
     return isolate({ from: 0, to: batch.rows }, rejection, {
@@ -102,8 +116,29 @@ export class Delivery {
         return insertPart(first, pending, !isPartlyThere);
       },
       next: async (rows, isAbsent) => insertPart(rows, await this.#record(batch, rows, 0), isAbsent),
+      confirm: async (row, reason) => this.#confirm(batch, row, reason),
       quarantine: async (row, reason) => this.#quarantine(batch, row, reason),
     });
+  }
+
+  /** Repeats the insert of a single row until the table takes it, or takes another and rejects it. */
+  async #confirm(batch: Batch, row: number, first: Rejection): Promise<Rejection | undefined> {
+    const { ledger } = this.#attachment;
+    const { neighbours } = this.#scope;
+    if (!neighbours.exist(batch)) return first;
+    let rejection: Rejection | undefined = first;
+    await untilDone(this.#attachment, 'insert', async () => {
+      const isTaken = await neighbours.oneIsTaken(batch, row);
+      const known = { isRecorded: false, isSplit: true, isAbsent: true };
+      rejection = await this.#insert(batch, { from: row, to: row + 1 }, ledger.state.pending!, known);
+      if (rejection === undefined || isTaken) return;
+      const { message, clickhouseCode } = rejection.error;
+      throw new OutboxError('OUTBOX_CH_REFUSED', {
+        detail: `every event that is tried is refused, alone as well: ${message}`,
+        ...(clickhouseCode === undefined ? {} : { clickhouseCode }),
+      });
+    });
+    return rejection;
   }
 
   async #insert(

@@ -14,6 +14,7 @@ const REJECTION: Rejection = {
 async function isolated(count: number, bad: ReadonlySet<number>, first = REJECTION) {
   const inserted: number[] = [];
   const quarantined: number[] = [];
+  const confirmed: number[] = [];
   const sent: { rows: Rows; isAbsent: boolean }[] = [];
   const insert = async (rows: Rows, isAbsent: boolean): Promise<Rejection | undefined> => {
     sent.push({ rows, isAbsent });
@@ -25,9 +26,13 @@ async function isolated(count: number, bad: ReadonlySet<number>, first = REJECTI
   const counted = await isolate({ from: 0, to: count }, first, {
     split: async (rows, isPartlyThere) => insert(rows, !isPartlyThere),
     next: insert,
+    confirm: async (row, rejection) => {
+      confirmed.push(row);
+      return rejection;
+    },
     quarantine: async (row) => void quarantined.push(row),
   });
-  return { counted, inserted, quarantined, sent };
+  return { counted, inserted, quarantined, confirmed, sent };
 }
 
 test('isolate puts exactly the events at fault into quarantine, in order, and inserts all others once, in order', async () => {
@@ -47,13 +52,23 @@ test('isolate puts exactly the events at fault into quarantine, in order, and in
   );
 });
 
+test('isolate has an event confirmed that is rejected before the table has taken another', async () => {
+  const confirmedOf = async (count: number, bad: number[]) => (await isolated(count, new Set(bad))).confirmed;
+  expect(await confirmedOf(1, [0])).toEqual([0]);
+  expect(await confirmedOf(8, [0])).toEqual([0]);
+  expect(await confirmedOf(8, [5])).toEqual([]);
+  expect(await confirmedOf(8, [0, 1, 5])).toEqual([0]);
+  // one that is taken vouches for ten
+  expect(await confirmedOf(16, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])).toEqual([11]);
+});
+
 test('isolate needs about two inserts for each halving when one event is at fault', async () => {
   const { sent } = await isolated(1024, new Set([700]));
   expect(sent).toHaveLength(20);
 });
 
 test('isolate does not call rows absent that an earlier insert may have written', async () => {
-  const { sent } = await isolated(4, new Set([0]), { ...REJECTION, isPartlyThere: true });
+  const { sent } = await isolated(4, new Set([1]), { ...REJECTION, isPartlyThere: true });
   expect(sent).toEqual([
     { rows: { from: 0, to: 2 }, isAbsent: false },
     { rows: { from: 0, to: 1 }, isAbsent: true },

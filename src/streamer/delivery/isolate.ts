@@ -1,11 +1,14 @@
 import type { Rows } from '../batch/rows.ts';
 import type { Rejection } from './reliable-insert.ts';
 
+/** For how many rejected events in a row one that the table has taken vouches: so many are set aside if it breaks meanwhile. */
+const VOUCHES_FOR = 10;
+
 /** Rows that come after what is pending. */
 interface RemainingRows {
   readonly rows: Rows;
   /** This session has looked for them after a rejection, and none is there. */
-  readonly isAbsent: boolean;
+  isAbsent: boolean;
 }
 
 /** Each resolves with the rejection of its insert, if ClickHouse rejects that permanently as well. */
@@ -14,13 +17,18 @@ export interface IsolateSteps {
   readonly split: (first: Rows, isPartlyThere: boolean) => Promise<Rejection | undefined>;
   /** What was pending is settled; the next rows become pending and are inserted. */
   readonly next: (rows: Rows, isAbsent: boolean) => Promise<Rejection | undefined>;
-  /** The pending row, which stands alone, goes to quarantine and is settled by it. */
+  /**
+   * The pending row stands alone, and the table has taken no other meanwhile. Resolves when it has taken a neighbour and rejects the
+   * row again, or with undefined when it takes the row after all.
+   */
+  readonly confirm: (row: number, rejection: Rejection) => Promise<Rejection | undefined>;
+  /** The pending row goes to quarantine and is settled by it. */
   readonly quarantine: (row: number, rejection: Rejection) => Promise<void>;
 }
 
 /**
- * Halves rows that ClickHouse rejects permanently until each event at fault stands alone, and puts those into quarantine (invariant
- * 7). The first part alone is pending at any time, so a successor repeats that and reads the rest from the stream again. Returns
+ * Halves rows that ClickHouse rejects until each event at fault stands alone, and puts those into quarantine (invariant 7): those
+ * that are rejected while the table takes others. The first part alone is pending at any time, so a successor repeats that and reads the rest from the stream again. Returns
  * how many events went to quarantine; the last part is then still pending, unless it was one of them.
  */
 export async function isolate(all: Rows, first: Rejection, steps: IsolateSteps): Promise<number> {
@@ -28,6 +36,8 @@ export async function isolate(all: Rows, first: Rejection, steps: IsolateSteps):
   let rows = all;
   let rejection: Rejection | undefined = first;
   let quarantined = 0;
+  /** How many more are at fault if they are rejected now: the table has taken others since the first rejection. */
+  let vouchedFor = 0;
   for (;;) {
     if (rejection !== undefined && rows.to - rows.from > 1) {
       const { isPartlyThere } = rejection;
@@ -37,9 +47,17 @@ export async function isolate(all: Rows, first: Rejection, steps: IsolateSteps):
       rejection = await steps.split(rows, isPartlyThere);
       continue;
     }
-    if (rejection !== undefined) {
+    if (rejection !== undefined && vouchedFor === 0) {
+      rejection = await steps.confirm(rows.from, rejection);
+      vouchedFor = VOUCHES_FOR;
+      // the neighbour that the table has taken may be among them
+      for (const later of remaining) later.isAbsent = false;
+    }
+    if (rejection === undefined) vouchedFor = VOUCHES_FOR;
+    else {
       await steps.quarantine(rows.from, rejection);
       quarantined++;
+      vouchedFor--;
     }
     const next = remaining.pop();
     if (next === undefined) return quarantined;

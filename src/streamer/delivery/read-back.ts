@@ -3,9 +3,12 @@ import { OutboxError } from '../../errors.ts';
 import type { Batch } from '../batch/batch.ts';
 import { eventIdOf, positionOf } from '../batch/event.ts';
 import { countRows, runsOf, type Rows } from '../batch/rows.ts';
+import { comparePositions } from '../../position.ts';
 import { LogThrottle } from '../observe/log-throttle.ts';
 import type { Attachment } from './attachment.ts';
 
+/** A batch has so many rows that more time than this is not needed to send them. */
+const ANSWER_MS = 120_000;
 const RUNNING_POLL_MS = 500;
 /** An insert that is given up is mostly gone by then. */
 const RUNNING_LONG_MS = 5000;
@@ -61,32 +64,30 @@ export class ReadBack {
 
   /** Which of some rows of a batch are not in the table, by event id and position. */
   async absent(batch: Batch, rows: Rows): Promise<Rows[]> {
-    const [counted] = await this.#select<{ rows: string }>('toString(count()) AS rows', batch, rows);
-    if (counted!.rows === '0') return [rows];
-    const key = (id: string, lsn: string | number, seq: string | number): string => `${id} ${lsn} ${seq}`;
-    const found = await this.#select<{ id: string; at_lsn: string; at_seq: string }>(
-      'toString(event_id) AS id, toString(lsn) AS at_lsn, toString(seq) AS at_seq',
-      batch,
-      rows,
-    );
-    const there = new Set(found.map((row) => key(row.id, row.at_lsn, row.at_seq)));
-    return runsOf(rows, (row) => {
-      const { lsn, seq } = positionOf(batch, row);
-      return !there.has(key(eventIdOf(batch, row), lsn, seq));
-    });
-  }
-
-  async #select<Row>(what: string, batch: Batch, rows: Rows): Promise<Row[]> {
     const { clickhouse, table, source, signal } = this.#attachment;
     const first = positionOf(batch, rows.from);
     const last = positionOf(batch, rows.to - 1);
-    return clickhouse.select<Row>(
-      `SELECT ${what} FROM {table:Identifier}
+    const there = new Uint8Array(rows.to - rows.from);
+    let row = rows.from;
+    // both are in the order of positions, so that neither is ever held as a whole beside the other
+    const found = clickhouse.stream<{ id: string; at_lsn: string; at_seq: number }>(
+      `SELECT toString(event_id) AS id, toString(lsn) AS at_lsn, seq AS at_seq FROM {table:Identifier}
         WHERE source = {source:String} AND lsn >= {fromLsn:UInt64} AND lsn <= {toLsn:UInt64}
-          AND (lsn, seq) >= ({fromLsn:UInt64}, {fromSeq:UInt64}) AND (lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64})`,
+          AND (lsn, seq) >= ({fromLsn:UInt64}, {fromSeq:UInt64}) AND (lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64})
+        ORDER BY lsn, seq`,
       { table, source, fromLsn: first.lsn, fromSeq: first.seq, toLsn: last.lsn, toSeq: last.seq },
-      signal,
+      AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
     );
+    for await (const chunk of found) {
+      for (const { id, at_lsn: lsn, at_seq: seq } of chunk) {
+        const position = { lsn: Number(lsn), seq };
+        while (row < rows.to && comparePositions(positionOf(batch, row), position) < 0) row++;
+        // a position may hold rows of an undone timeline as well
+        if (row < rows.to && comparePositions(positionOf(batch, row), position) === 0 && eventIdOf(batch, row) === id)
+          there[row - rows.from] = 1;
+      }
+    }
+    return runsOf(rows, (candidate) => there[candidate - rows.from] === 0);
   }
 
   async #pause(ms: number, purpose: string): Promise<void> {

@@ -1,32 +1,34 @@
 import { OutboxError } from '../../errors.ts';
 import type { Batch } from '../batch/batch.ts';
 import { positionOf } from '../batch/event.ts';
-import { encode, INSERT_COLUMNS } from '../batch/native.ts';
 import { countRows, type Rows } from '../batch/rows.ts';
 import { ClickHouseRefusal } from '../clickhouse/refusal.ts';
 import { TokenProof } from '../clickhouse/token-proof.ts';
 import type { InsertOutcome } from '../observe/measures.ts';
 import type { Attachment } from './attachment.ts';
+import type { Neighbours } from './neighbours.ts';
 import type { ReadBack } from './read-back.ts';
-import { PROOF_MAX_AGE_MS, proveEpoch, untilDone } from './retry.ts';
+import { proveEpoch, untilDone } from './retry.ts';
+import { send } from './send.ts';
 import type { TargetWatch } from './target-watch.ts';
 
-/** An insert may go on in the server for a while after its time is up. */
-export const INSERT_MARGIN_MS = 5000;
 /**
  * How long a token is trusted to be remembered. After it, others may have filled ClickHouse's window, and what may be there
  * already is looked for instead of sent blindly.
  */
 const TOKEN_TRUST_MS = 5 * 60_000;
-/** Memory and time may be short for a moment; after so many rejections in a row the insert is taken to be too large. */
-const TOO_LARGE_AFTER = 3;
+/** So often in a row a refusal must come back before it counts as lasting. Memory and time may be short for a moment. */
+const LASTING_AFTER = { row: 2, size: 2, load: 3 };
 
 /** What all inserts of an attachment share. */
 export interface SessionScope {
   readonly readBack: ReadBack;
+  readonly neighbours: Neighbours;
   readonly watch: TargetWatch;
-  /** When the ledger was taken, by performance.now(): a former holder may have sent until then, and a little longer. */
-  readonly takenAt: number;
+  /** How long an attempt may be under way that nobody waits for. */
+  readonly attemptLifetimeMs: number;
+  /** Until then an attempt may be under way that a former holder sent before it noticed; by performance.now(). */
+  readonly formerHolderMaySendUntil: number;
 }
 
 /** Some rows of a batch that the ledger has pending. */
@@ -44,7 +46,7 @@ export interface PendingRows {
   readonly isAbsent: boolean;
 }
 
-/** ClickHouse rejects the insert permanently, for a fault of a row or of its size. */
+/** ClickHouse rejects the insert, again and again, for what may be a fault of a row or of its size. */
 export interface Rejection {
   readonly error: ClickHouseRefusal;
   /** Other rows of the range were there before. */
@@ -56,8 +58,6 @@ export class ReliableInsert {
   readonly #attachment: Attachment;
   readonly #scope: SessionScope;
   readonly #pending: PendingRows;
-  /** How long an attempt may be under way that nobody waits for. */
-  readonly #attemptLifetimeMs: number;
   /** From then on no attempt without an answer can be under way: neither ours, nor one that a former holder sent before it noticed. */
   #quietAt: number;
   #mayBeThere: boolean;
@@ -68,16 +68,16 @@ export class ReliableInsert {
   #absent: readonly Rows[] | undefined;
   /** Since a view has failed: only the same token, while it is remembered, completes it. */
   #proof: TokenProof | undefined;
-  #tooLarge = 0;
+  /** The last refusal, and how often in a row it has come back. */
+  #refused: { code: number | undefined; times: number } = { code: undefined, times: 0 };
 
   constructor(attachment: Attachment, scope: SessionScope, pending: PendingRows) {
     const { batch, rows, atMs, isRecorded, isAbsent } = pending;
-    const { config, ledger } = attachment;
+    const { ledger } = attachment;
     this.#attachment = attachment;
     this.#scope = scope;
     this.#pending = pending;
-    this.#attemptLifetimeMs = config.insertTimeoutMs + INSERT_MARGIN_MS;
-    this.#quietAt = isRecorded ? this.#formerHolderMaySendUntil : 0;
+    this.#quietAt = isRecorded ? scope.formerHolderMaySendUntil : 0;
     this.#mayBeThere = isRecorded;
     this.#mustReadBack = !isAbsent && positionOf(batch, rows.from).lsn < ledger.state.readBackBelow;
     this.#trustedFrom = atMs;
@@ -133,21 +133,8 @@ export class ReliableInsert {
   }
 
   async #send(): Promise<void> {
-    const { clickhouse, ledger, source, table, origin, signal } = this.#attachment;
     const { batch, rows, token, atMs } = this.#pending;
-    const isWhole = rows.from === 0 && rows.to === batch.rows;
-    const absent = this.#absent;
-    await clickhouse.insert(
-      {
-        query: `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT Native`,
-        parameters: { table },
-        rows: countRows(absent ?? [rows]),
-        token,
-        queryId: `${source}/${ledger.epoch}/${token}`,
-        body: encode(batch, { source, deliveredAtMs: atMs, origin }, absent ?? (isWhole ? undefined : [rows])),
-      },
-      signal,
-    );
+    await send(this.#attachment, { batch, runs: this.#absent ?? [rows], token, atMs });
   }
 
   /** Can the token not tell any more whether the rows are there? */
@@ -161,10 +148,12 @@ export class ReliableInsert {
   }
 
   async #readBack(doubts: number): Promise<void> {
-    const { readBack } = this.#scope;
+    const { readBack, neighbours } = this.#scope;
     const { batch, rows } = this.#pending;
     // a holder from before a failover, which has not noticed it, may still be sending
-    const quietAt = this.#mustReadBack ? Math.max(this.#quietAt, this.#formerHolderMaySendUntil) : this.#quietAt;
+    const quietAt = this.#mustReadBack
+      ? Math.max(this.#quietAt, neighbours.quietAt(positionOf(batch, rows.from).lsn))
+      : this.#quietAt;
     await readBack.quiet(quietAt, 'the pending insert was looked for');
     this.#absent = await readBack.absent(batch, rows);
     this.#report(this.#absent);
@@ -175,21 +164,15 @@ export class ReliableInsert {
 
   /** Decides what an attempt that failed means. Returns when it is rejected permanently; throws when it is worth another one. */
   async #judge(error: unknown, sentAt: number): Promise<Rejection> {
-    const { readBack } = this.#scope;
-    const { batch, rows, isSplit } = this.#pending;
-    if (!(error instanceof ClickHouseRefusal)) {
-      this.#quietAt = performance.now() + this.#attemptLifetimeMs;
-      this.#tooLarge = 0;
-      throw error;
-    }
+    const { readBack, attemptLifetimeMs } = this.#scope;
+    const { batch, rows } = this.#pending;
+    const isDefinite = error instanceof ClickHouseRefusal && !error.isOutcomeUnknown;
+    if (!isDefinite) this.#quietAt = performance.now() + attemptLifetimeMs;
+    if (!(error instanceof ClickHouseRefusal) || error.fault === undefined) this.#refused.times = 0;
+    if (!(error instanceof ClickHouseRefusal)) throw error;
     const { code, clickhouseCode, fault } = error;
-    if (error.isOutcomeUnknown) this.#quietAt = performance.now() + this.#attemptLifetimeMs;
     if (code === 'OUTBOX_CH_VIEW_FAILED') await this.#beginProof();
-    this.#tooLarge = fault === 'size' ? this.#tooLarge + 1 : 0;
-    const isFinal =
-      fault === 'row' ||
-      (fault === 'size' && rows.to - rows.from > 1 && (isSplit || this.#tooLarge >= TOO_LARGE_AFTER));
-    if (!isFinal) throw error;
+    if (!this.#isLasting(error)) throw error;
     // an older attempt may still succeed, and then the larger range must not be split
     if (sentAt < this.#quietAt) {
       await readBack.quiet(this.#quietAt, 'an earlier attempt at the rejected insert had ended');
@@ -204,8 +187,19 @@ export class ReliableInsert {
         detail: `rows of a rejected insert are in the table: ${error.message}`,
       });
     }
-    if (fault === 'row') await this.#checkQuarantine();
+    if (fault !== 'load') await this.#checkQuarantine();
     return { error, isPartlyThere: expected > 0 };
+  }
+
+  /** Whether a refusal has come back often enough to be believed. One row is never too many for memory and time. */
+  #isLasting({ fault, clickhouseCode }: ClickHouseRefusal): boolean {
+    if (fault === undefined) return false;
+    const { rows, isSplit } = this.#pending;
+    const refused = this.#refused;
+    refused.times = refused.code === clickhouseCode ? refused.times + 1 : 1;
+    refused.code = clickhouseCode;
+    if (fault === 'load' && rows.to - rows.from === 1) return false;
+    return isSplit || refused.times >= LASTING_AFTER[fault];
   }
 
   async #beginProof(): Promise<void> {
@@ -237,16 +231,14 @@ export class ReliableInsert {
     const all = rows.to - rows.from;
     const there = all - countRows(absent);
     log[there > 0 ? 'warn' : 'debug']({ rows: all, there }, 'the pending insert was looked for');
-    if (there === 0 || this.#scope.watch.target.views === 0) return;
-    readiness.measures.unproven += there;
+    const { batch } = this.#pending;
+    const { neighbours, watch } = this.#scope;
+    const unproven = there - neighbours.takenBetween(positionOf(batch, rows.from), positionOf(batch, rows.to - 1));
+    if (unproven <= 0 || watch.target.views === 0) return;
+    readiness.measures.unproven += unproven;
     log.error(
-      { err: new OutboxError('OUTBOX_CH_VIEWS_UNPROVEN'), rows: there },
+      { err: new OutboxError('OUTBOX_CH_VIEWS_UNPROVEN'), rows: unproven },
       'rows of the pending insert are in the table',
     );
-  }
-
-  /** Until then an attempt may be under way that a former holder sent before it noticed. */
-  get #formerHolderMaySendUntil(): number {
-    return this.#scope.takenAt + PROOF_MAX_AGE_MS + this.#attemptLifetimeMs;
   }
 }

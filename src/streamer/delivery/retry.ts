@@ -9,6 +9,8 @@ import type { Attachment } from './attachment.ts';
 const RETRY_BASE_MS = 100;
 /** An attempt is sent only this shortly after the ledger has proved to be ours: a process that was away too long may have been replaced. */
 export const PROOF_MAX_AGE_MS = 10_000;
+/** An insert may go on in the server for a while after its time is up. */
+export const INSERT_MARGIN_MS = 5000;
 const REPEATED: ReadonlySet<Policy> = new Set(['repeat', 'isolate']);
 
 type RetryScope = Pick<Attachment, 'config' | 'log' | 'readiness' | 'signal' | 'stop'> & {

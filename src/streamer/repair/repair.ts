@@ -6,7 +6,7 @@ import type { Config } from '../config.ts';
 import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { ReadBack } from '../delivery/read-back.ts';
 import { PROOF_MAX_AGE_MS } from '../delivery/retry.ts';
-import { INSERT_MARGIN_MS } from '../delivery/reliable-insert.ts';
+import { INSERT_MARGIN_MS } from '../delivery/retry.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import { createLogger } from '../observe/log.ts';
 import { Database } from '../source/database.ts';

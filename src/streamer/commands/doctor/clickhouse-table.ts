@@ -1,7 +1,6 @@
 import { OutboxError } from '../../../errors.ts';
 import { INSERT_COLUMNS } from '../../batch/native.ts';
-import { PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
-import { INSERT_MARGIN_MS } from '../../delivery/reliable-insert.ts';
+import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
 import { checkTarget, missingColumnOf } from '../../clickhouse/target.ts';
 import type { Target } from '../../clickhouse/views.ts';
 import { definitionOf } from '../migrate.ts';

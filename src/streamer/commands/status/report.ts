@@ -227,15 +227,13 @@ function obstacles(
   return found;
 }
 
-function cautions({ ledger: { quarantined, isReadingBack }, slot }: PostgresState): Reason[] {
+function cautions({ ledger: { quarantined }, slot }: PostgresState): Reason[] {
   const found: Reason[] = [];
   if (slot?.endangered === true) {
     const runway = slot.runwayMinutes === undefined ? '' : `, ${slot.runwayMinutes} min left`;
     found.push({ code: 'OUTBOX_SLOT_ENDANGERED', detail: `wal_status is ${slot.walStatus}${runway}` });
   }
   if (quarantined > 0) found.push({ code: 'OUTBOX_QUARANTINED', detail: `${quarantined} events are in quarantine` });
-  if (isReadingBack)
-    found.push({ code: 'OUTBOX_TIMELINE_CHANGED', detail: 'what was written before is looked for in ClickHouse' });
   return found;
 }
 

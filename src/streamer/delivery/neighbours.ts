@@ -1,0 +1,109 @@
+import type { Batch } from '../batch/batch.ts';
+import { positionOf } from '../batch/event.ts';
+import type { Lsn } from '../../lsn.ts';
+import { comparePositions, type Position } from '../../position.ts';
+import { ClickHouseRefusal } from '../clickhouse/refusal.ts';
+import type { Pending } from '../ledger/row.ts';
+import type { Attachment } from './attachment.ts';
+import type { ReadBack } from './read-back.ts';
+import { proveEpoch } from './retry.ts';
+import { send } from './send.ts';
+
+/** So many events are tried, beside the last, before the refused one is asked for again. */
+const TRIES = 10;
+/** Its multiples spread evenly over the fractions, however many there are. */
+const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
+
+export interface NeighboursOptions {
+  readonly attachment: Attachment;
+  readonly readBack: ReadBack;
+  /** The rows that came after the batch, and are not cut yet; undefined when none will come. */
+  readonly buffered: (() => Batch) | undefined;
+  /** Makes the token of a row that is sent alone. */
+  readonly alone: (batch: Batch, row: number) => Pending;
+  /** How long an attempt may be under way that nobody waits for. */
+  readonly attemptLifetimeMs: number;
+  /** Until then a former holder may be sending, by performance.now(). */
+  readonly formerHolderMaySendUntil: number;
+}
+
+/**
+ * Sends later events before their turn: when the table takes one, an event that it refuses is at fault, and else the table may be
+ * (invariant 7). The ledger says first that they must be looked for before they are sent in their turn.
+ */
+export class Neighbours {
+  readonly #options: NeighboursOptions;
+  /** From then on no attempt of this session without an answer can be under way. */
+  #quietAt = 0;
+  /** What is to be read back at or behind it is so for what this session has sent ahead, and nobody before. */
+  #ownFrom: Lsn | undefined;
+  /** What this session has sent ahead and ClickHouse has taken: nothing about it is unproven. */
+  readonly #taken: Position[] = [];
+  #tried = 0;
+
+  constructor(options: NeighboursOptions) {
+    this.#options = options;
+  }
+
+  /** From then on nothing at an LSN that is to be read back can be under way, by performance.now(). */
+  quietAt(lsn: Lsn): number {
+    const { attachment, formerHolderMaySendUntil } = this.#options;
+    const isOwn = lsn >= (this.#ownFrom ?? attachment.ledger.state.readBackBelow);
+    return isOwn ? this.#quietAt : Math.max(this.#quietAt, formerHolderMaySendUntil);
+  }
+
+  /** Whether anything but this row of a batch may be tried. */
+  exist(batch: Batch): boolean {
+    return batch.rows > 1 || this.#options.buffered !== undefined;
+  }
+
+  /** How many events between two positions, both included, were sent ahead and taken. */
+  takenBetween(from: Position, to: Position): number {
+    return this.#taken.filter((one) => comparePositions(one, from) >= 0 && comparePositions(one, to) <= 0).length;
+  }
+
+  /** Whether the table takes one of the events behind a row. Throws OutboxErrors OUTBOX_CH_* that say nothing of rows. */
+  async oneIsTaken(batch: Batch, row: number): Promise<boolean> {
+    const behind = this.#options.buffered?.();
+    const inBatch = batch.rows - row - 1;
+    for (const other of this.#some(inBatch + (behind?.rows ?? 0))) {
+      if (other < inBatch ? await this.#isTaken(batch, row + 1 + other) : await this.#isTaken(behind!, other - inBatch))
+        return true;
+    }
+    return false;
+  }
+
+  /** Some numbers below `count`: the last one, and over many calls all of them, early and late ones in turn. */
+  *#some(count: number): Generator<number, void, undefined> {
+    if (count > 0) yield count - 1;
+    for (let n = 0; n < Math.min(TRIES, count - 1); n++) {
+      yield count <= TRIES ? n : Math.floor(((this.#tried++ * GOLDEN_RATIO) % 1) * (count - 1));
+    }
+  }
+
+  async #isTaken(batch: Batch, row: number): Promise<boolean> {
+    const { attachment, readBack, alone, attemptLifetimeMs } = this.#options;
+    const { ledger } = attachment;
+    const rows = { from: row, to: row + 1 };
+    const position = positionOf(batch, row);
+    if (position.lsn < ledger.state.readBackBelow) {
+      await readBack.quiet(this.quietAt(position.lsn), 'a later event was looked for');
+      // that it is there proves nothing of now
+      if ((await readBack.count(batch, rows)) > 0) return false;
+    }
+    this.#ownFrom ??= ledger.state.readBackBelow;
+    await ledger.readBackUpTo(position.lsn + 1);
+    await proveEpoch(ledger);
+    const { token, atMs } = alone(batch, row);
+    try {
+      await send(attachment, { batch, runs: [rows], token, atMs });
+    } catch (error) {
+      const isRefused = error instanceof ClickHouseRefusal && !error.isOutcomeUnknown;
+      if (isRefused && (error.fault === 'row' || error.fault === 'size')) return false;
+      this.#quietAt = performance.now() + attemptLifetimeMs;
+      throw error;
+    }
+    this.#taken.push(position);
+    return true;
+  }
+}

@@ -1,0 +1,32 @@
+import type { Batch } from '../batch/batch.ts';
+import { encode, INSERT_COLUMNS } from '../batch/native.ts';
+import { countRows, type Rows } from '../batch/rows.ts';
+import type { Attachment } from './attachment.ts';
+
+/** One insert. A repetition has the same rows, token and time. */
+export interface Sending {
+  readonly batch: Batch;
+  readonly runs: readonly Rows[];
+  readonly token: string;
+  /** ClickHouse's `delivered_at`, ms since 1970. */
+  readonly atMs: number;
+}
+
+/** Sends some rows of a batch under a token, once. Throws OutboxErrors OUTBOX_CH_*. */
+export async function send(
+  { clickhouse, ledger, source, table, origin, signal }: Attachment,
+  { batch, runs, token, atMs }: Sending,
+): Promise<void> {
+  const rows = countRows(runs);
+  await clickhouse.insert(
+    {
+      query: `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT Native`,
+      parameters: { table },
+      rows,
+      token,
+      queryId: `${source}/${ledger.epoch}/${token}`,
+      body: encode(batch, { source, deliveredAtMs: atMs, origin }, rows === batch.rows ? undefined : runs),
+    },
+    signal,
+  );
+}
