@@ -11,7 +11,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   delivery: ['observe', 'batch', 'clickhouse', 'ledger'],
   compare: ['source', 'batch', 'clickhouse', 'ledger'],
   repair: ['observe', 'source', 'batch', 'clickhouse', 'ledger', 'delivery', 'compare'],
-  retention: ['observe', 'source', 'ledger'],
+  retention: ['observe', 'source', 'clickhouse', 'ledger'],
   telemetry: ['observe', 'clickhouse'],
 };
 

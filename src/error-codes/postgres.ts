@@ -119,6 +119,12 @@ export const POSTGRES = {
       'ClickHouse holds events of this source beyond what the ledger knows of: Postgres was set back to an older state (a restored disk, a ledger row edited or lost).',
     next: 'Nothing for delivery: what is in WAL is looked for in ClickHouse before it is sent. Events of transactions that Postgres has lost may stand in ClickHouse: `pg-outbox-clickhouse verify` names them as extra.',
   },
+  OUTBOX_LEDGER_AHEAD: {
+    policy: 'report',
+    happened:
+      'The last event that the ledger has as delivered is neither in ClickHouse’s table nor in quarantine: CLICKHOUSE_URL or OUTBOX_CLICKHOUSE_TABLE names another table than before, or this one was emptied, restored from a backup, or lost the row to its TTL or a DELETE.',
+    next: 'If the table is another one, stop the streamer and correct the setting. Then run `pg-outbox-clickhouse verify`, and `repair` if it names missing events. Delivery goes on; retention keeps in Postgres what it does not find in ClickHouse.',
+  },
   OUTBOX_REPAIR_UNFINISHED: {
     policy: 'reconnect patiently',
     happened: 'A repair of this slot has begun and not ended, so nothing may be streamed yet.',

@@ -10,6 +10,11 @@ export const PROCESS = {
   },
 
   // comparing and repairing
+  OUTBOX_OUTPUT_FAILED: {
+    policy: 'stop',
+    happened: 'What the command had to say could not be written to stdout.',
+    next: 'Make room, or have stdout go elsewhere. What the command was to do is done or not as without it: look at `pg-outbox-clickhouse status`, or run it again.',
+  },
   OUTBOX_REPAIR_WINDOW: {
     policy: 'stop',
     happened:

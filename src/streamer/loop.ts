@@ -4,6 +4,7 @@ import type { Intake } from './batch/intake.ts';
 import type { Config } from './config.ts';
 import type { Attachment } from './delivery/attachment.ts';
 import { Delivery } from './delivery/deliver.ts';
+import { detectLedgerAhead } from './delivery/ledger-ahead.ts';
 import { detectLedgerBehind } from './delivery/ledger-behind.ts';
 import { BatchTrace } from './delivery/trace.ts';
 import type { Ledger } from './ledger/ledger.ts';
@@ -73,7 +74,10 @@ export class DeliveryLoop {
   /** Returns when it is drained; throws what ends the session. */
   async run(): Promise<void> {
     const { ledger, acks, intake, replication } = this.#attachment;
-    await this.#delivery.untilReady(async () => detectLedgerBehind(this.#attachment, ledger));
+    await this.#delivery.untilReady(async () => {
+      await detectLedgerBehind(this.#attachment, ledger);
+      await detectLedgerAhead(this.#attachment, ledger);
+    });
 
     let recorded = ledger.state.pending;
     let answered: Cut | undefined;

@@ -1,6 +1,7 @@
 import { OutboxError } from '../errors.ts';
 import type { Config } from './config.ts';
 import { createLogger } from './observe/log.ts';
+import { LogWriter } from './observe/log-writer.ts';
 import { serveHealth } from './telemetry/health.ts';
 import { Readiness } from './observe/readiness.ts';
 import { startTelemetry } from './telemetry/telemetry.ts';
@@ -12,30 +13,28 @@ import { stream } from './stream.ts';
  * OTEL_* variables of `env` that ask for what cannot be done.
  */
 export async function run(config: Config, env: Readonly<Record<string, string | undefined>>): Promise<number> {
-  const log = createLogger({ level: config.logLevel });
+  const lines = new LogWriter();
+  const log = createLogger({ level: config.logLevel }, lines);
   const stop = new AbortController();
   let overdue: NodeJS.Timeout | undefined;
   const late = new Promise<number>((resolve) => {
     const onSignal = (signal: NodeJS.Signals): void => {
       if (stop.signal.aborted) {
-        try {
-          log.warn({ signal }, 'second signal, ending at once');
-        } finally {
-          process.exit(1);
-        }
+        log.warn({ signal }, 'second signal, ending at once');
+        process.exit(1);
       }
       overdue = setTimeout(() => {
         log.error({ err: new OutboxError('OUTBOX_SHUTDOWN_TIMEOUT') }, 'stopping took too long');
         resolve(1);
       }, config.shutdownTimeoutMs);
       stop.abort();
-      // last, because a log whose reader is gone must not keep the signal from doing its work
       log.info({ signal }, 'stopping: what is buffered will be delivered first');
     };
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);
   });
   const readiness = new Readiness({ maxLagMs: config.readyMaxLagMs });
+  readiness.measures.log = lines;
   const { slot, healthPort } = config;
   const telemetry = await startTelemetry(env, { readiness, slot, isServed: healthPort > 0 });
   try {

@@ -116,6 +116,8 @@ test('the streamer repeats an unanswered insert under one token, and its events 
   proxy.cut();
   let passed = proxy.requestBytes;
   await outbox.fill(COUNT);
+  // the first rows may go out before the others have come
+  await eventually('the insert of the others is sent', () => proxy.requestBytes - passed > 20_000);
   const token = await pendingToken(outbox);
   for (let i = 0; i < 5; i++) {
     await eventually('the insert is sent', () => proxy.requestBytes - passed > 20_000);

@@ -86,7 +86,7 @@ test.concurrent('readiness reports a failed retention until a later run only mee
     CREATE TRIGGER refuse BEFORE TRUNCATE ON ${table} EXECUTE FUNCTION outbox.refuse()`);
   const readiness = new Readiness();
   readiness.streaming();
-  const job = new RetentionJob(configOf(outbox), createLogger({ level: 'fatal' }), readiness);
+  const job = new RetentionJob(configOf(outbox), createLogger({ level: 'fatal' }, process.stdout), readiness);
   const problem = (): unknown => readiness.report.retention?.problem;
   const writer = await connect(outbox);
   try {

@@ -7,6 +7,7 @@ import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
+import { fillDaysAgo, kept, OFF, retain } from '../support/retention.ts';
 
 const QUICK = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
 
@@ -99,4 +100,67 @@ test.concurrent('the streamer refuses to insert through a proxy that drops setti
   await outbox.untilDelivered(10);
   expect(await streamer.stop()).toBe(0);
   server.close();
+});
+
+test.concurrent('the streamer reports an emptied table, goes on, and retention keeps what it does not find there', async () => {
+  await using outbox = await Outbox.create();
+  const first = outbox.stream(OFF);
+  await fillDaysAgo(outbox, 10, 20);
+  await fillDaysAgo(outbox, 9, 20);
+  await outbox.untilDelivered(40);
+  expect(await first.stop()).toBe(0);
+  await outbox.clickhouse.command({ query: 'TRUNCATE TABLE events' });
+  const streamer = outbox.stream(OFF);
+  const { err } = await streamer.failure('OUTBOX_LEDGER_AHEAD');
+  expect(err?.next).toContain('verify');
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  const { removed, kept: stays } = await retain(outbox);
+  expect(removed).toEqual([]);
+  expect(stays?.reason).toContain('0 of 20 events of it that were looked for are in ClickHouse');
+  expect(await kept(outbox)).toMatchObject({ '10 days': 20, '9 days': 20 });
+  expect(await command(outbox, ['repair', '--json']).done).toMatchObject({ code: 0 });
+  await outbox.untilDelivered(45);
+  expect((await retain(outbox)).removed).toHaveLength(2);
+  expect(await streamer.stop()).toBe(0);
+  const again = outbox.stream(OFF);
+  await again.attached();
+  await outbox.fill(1);
+  await outbox.untilDelivered(46);
+  expect(again.logs.filter(({ err: said }) => said?.code === 'OUTBOX_LEDGER_AHEAD')).toEqual([]);
+  expect(await again.stop()).toBe(0);
+});
+
+test.concurrent('the streamer and `doctor` refuse an account that may not send the settings of an insert', async () => {
+  await using outbox = await Outbox.create();
+  const { server, url } = await changing(new URL(outbox.clickhouseUrl), (parameters) => {
+    // as `readonly = 1` in a profile does it
+    if (parameters.get('query')?.startsWith('INSERT') === true) parameters.set('readonly', '1');
+  });
+  const environment = { ...QUICK, CLICKHOUSE_URL: url };
+  const streamer = outbox.stream(environment);
+  const { err } = await streamer.failure('OUTBOX_CH_REFUSED');
+  expect(err).toMatchObject({ clickhouseCode: 164 });
+  const doctor = await command(outbox, ['doctor', '--json'], environment).done;
+  expect(doctor.code).toBe(1);
+  expect(doctor.stdout).toContain('readonly = 0');
+  expect(await streamer.stop()).toBe(0);
+  server.close();
+});
+
+test.concurrent('`doctor` judges a view by its target’s engine, whatever comments say and however names are quoted', async () => {
+  await using outbox = await Outbox.create();
+  const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
+  const words = "COMMENT 'ENGINE = MergeTree SETTINGS non_replicated_deduplication_window = 9999'";
+  await sql(`CREATE TABLE \`odd "name\` (n UInt64 ${words}) ENGINE = Memory ${words}`);
+  await sql('CREATE MATERIALIZED VIEW forgets TO `odd "name` AS SELECT count() AS n FROM events');
+  const quoting = await changing(new URL(outbox.clickhouseUrl), (parameters) =>
+    parameters.set('show_create_query_identifier_quoting_style', 'DoubleQuotes'),
+  );
+  for (const url of [outbox.clickhouseUrl, quoting.url]) {
+    const { stdout } = await command(outbox, ['doctor', '--json'], { CLICKHOUSE_URL: url }).done;
+    expect(stdout).toContain('forgets fills a table that does not remember');
+    expect(stdout).not.toContain('cannot be checked');
+  }
+  quoting.server.close();
 });

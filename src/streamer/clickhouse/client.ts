@@ -154,6 +154,29 @@ export class ClickHouse {
     }
   }
 
+  /**
+   * Inserts nothing, with all the settings that are sent with an insert: throws, as an OutboxError OUTBOX_CH_*, what would refuse every one
+   * of them. @param query as in `Insert`
+   */
+  async insertNothing(query: string, parameters: Record<string, string>, signal?: AbortSignal): Promise<void> {
+    const settings = await this.#knownSettings(signal);
+    await this.#guarded(signal, async (abort_signal) => {
+      const { body } = await this.#request('insert', {
+        query,
+        query_params: parameters,
+        values: Readable.from([]),
+        clickhouse_settings: { ...settings, ...this.#limits(), insert_deduplication_token: randomUUID() },
+        abort_signal,
+      });
+      await read(body, abort_signal);
+    });
+  }
+
+  #limits(): ClickHouseSettings {
+    const seconds = Math.ceil(this.#timeoutMs / 1000);
+    return { max_execution_time: seconds, http_receive_timeout: seconds };
+  }
+
   async #send(insert: Insert, settings: ClickHouseSettings, signal: AbortSignal): Promise<void> {
     await this.#guarded(signal, async (abort_signal) => {
       const { body, writtenRows } = await this.#request('insert', {
@@ -164,9 +187,8 @@ export class ClickHouse {
         http_headers: traceHeaders(),
         clickhouse_settings: {
           ...settings,
+          ...this.#limits(),
           insert_deduplication_token: insert.token,
-          max_execution_time: Math.ceil(this.#timeoutMs / 1000),
-          http_receive_timeout: Math.ceil(this.#timeoutMs / 1000),
         },
         abort_signal,
       });
@@ -183,7 +205,7 @@ export class ClickHouse {
   }
 
   /** The settings that the server knows, proved to arrive there: a proxy may drop those that it was not told to pass. */
-  async #knownSettings(signal: AbortSignal): Promise<ClickHouseSettings> {
+  async #knownSettings(signal: AbortSignal | undefined): Promise<ClickHouseSettings> {
     const names = Object.keys(NEWER_INSERT_SETTINGS);
     const question = 'SELECT name FROM system.settings WHERE name IN {names:Array(String)}';
     const known = await this.select<{ name: string }>(question, { names }, signal);

@@ -60,7 +60,8 @@ export async function checkTarget(clickhouse: ClickHouse, table: string, signal?
     signal,
   );
   const setting: SettingOf = (definition, name) => {
-    const own = new RegExp(`\\b${name} = '?(\\d+|true|false)`).exec(definition)?.[1];
+    const clause = definition.slice(definition.lastIndexOf(' SETTINGS '));
+    const own = new RegExp(`\\b${name} = '?(\\d+|true|false)`).exec(clause)?.[1];
     const value = own ?? defaults.find((row) => row.name === name)?.value ?? '0';
     return value === 'true' ? 1 : Number(value);
   };

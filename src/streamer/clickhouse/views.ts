@@ -23,7 +23,7 @@ export interface Target {
 }
 
 /** What follows a view's own name, where it fills another table: that table's database and name. */
-const IDENTIFIER = '(`(?:[^`\\\\]|\\\\.)*`|\\w+)';
+const IDENTIFIER = '(`(?:[^`\\\\]|\\\\.)*`|"(?:[^"\\\\]|\\\\.)*"|\\w+)';
 const TO = new RegExp(
   `^CREATE MATERIALIZED VIEW ${IDENTIFIER}\\.${IDENTIFIER} (?:UUID '[^']*' )?TO ${IDENTIFIER}\\.${IDENTIFIER}`,
 );
@@ -77,14 +77,14 @@ async function dependents(
   );
 }
 
-/** Empty when it may not be seen. */
+/** The engine with its clauses and settings, without what columns and comments say. Empty when it may not be seen. */
 async function definitionOf(
   clickhouse: ClickHouse,
   { database, name }: TableName,
   signal: AbortSignal | undefined,
 ): Promise<string> {
   const [found] = await clickhouse.select<{ definition: string }>(
-    'SELECT create_table_query AS definition FROM system.tables WHERE database = {database:String} AND name = {name:String}',
+    'SELECT engine_full AS definition FROM system.tables WHERE database = {database:String} AND name = {name:String}',
     { database, name },
     signal,
   );
@@ -111,12 +111,12 @@ async function filledBy(
 }
 
 function unquoted(identifier: string): string {
-  return identifier.startsWith('`') ? identifier.slice(1, -1).replaceAll(/\\(.)/g, '$1') : identifier;
+  return /^[`"]/.test(identifier) ? identifier.slice(1, -1).replaceAll(/\\(.)/g, '$1') : identifier;
 }
 
 /** Null keeps nothing that could be counted twice; what it feeds is looked at in its turn. */
 function remembers(definition: string, setting: SettingOf): boolean {
-  const engine = /\bENGINE = (\w+)/.exec(definition)?.[1] ?? '';
+  const engine = /^\w+/.exec(definition)?.[0] ?? '';
   if (engine === 'Null') return true;
   if (!engine.endsWith('MergeTree')) return false;
   const isReplicated = /^(Replicated|Shared)/.test(engine);
@@ -128,7 +128,7 @@ function remembers(definition: string, setting: SettingOf): boolean {
 
 /** Seconds after which an engine forgets tokens whatever their number. */
 function forgetsAfter(definition: string, setting: SettingOf): number {
-  return /\b(Replicated|Shared)\w*MergeTree/.test(definition)
+  return /^(Replicated|Shared)\w*MergeTree/.test(definition)
     ? setting(definition, 'replicated_deduplication_window_seconds')
     : Infinity;
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { OutboxError } from '../../errors.ts';
 import { nearest, TYPO_SHARE } from '../../nearest.ts';
+import { Output } from './output.ts';
 import { COMMANDS, examplesOf, globalHelp, type Command } from './table.ts';
 
 const HELP = ['-h', '--help', 'help'];
@@ -43,13 +44,14 @@ function unknown(name: string): string {
 }
 
 const argv = process.argv.slice(2);
+const output = new Output();
 try {
-  // a second signal, or a stop that takes too long, must not wait for open connections
-  process.exit(await runCommand(argv));
+  // a stop that takes too long must not wait for open connections
+  await output.exit(await runCommand(argv));
 } catch (error) {
   if (!(error instanceof OutboxError)) throw error;
   const { code, message, next } = error;
   if (argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: { code, message, next } }, null, 2)}\n`);
   process.stderr.write(`${code}: ${message}\n\nNext: ${next}\n`);
-  process.exit(code === 'OUTBOX_CONFIG_INVALID' ? 2 : 1);
+  await output.exit(code === 'OUTBOX_CONFIG_INVALID' ? 2 : 1);
 }

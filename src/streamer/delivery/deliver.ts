@@ -13,6 +13,7 @@ import { Neighbours } from './neighbours.ts';
 import { ReadBack } from './read-back.ts';
 import { ReliableInsert, type Rejection, type SessionScope } from './reliable-insert.ts';
 import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS, untilDone } from './retry.ts';
+import { sendNothing } from './send.ts';
 import { TargetWatch } from './target-watch.ts';
 import { tokenOf, type Intent } from './token.ts';
 
@@ -66,7 +67,9 @@ export class Delivery {
    */
   async untilReady(check: () => Promise<void>): Promise<void> {
     await untilDone(this.#attachment, 'target check', async () => {
+      const { clickhouse, table, signal } = this.#attachment;
       await this.#scope.watch.check();
+      await sendNothing(clickhouse, table, signal);
       await check();
     });
   }

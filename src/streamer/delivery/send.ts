@@ -1,6 +1,7 @@
 import type { Batch } from '../batch/batch.ts';
 import { encode, INSERT_COLUMNS } from '../batch/native.ts';
 import { countRows, type Rows } from '../batch/rows.ts';
+import type { ClickHouse } from '../clickhouse/client.ts';
 import type { Attachment } from './attachment.ts';
 
 /** One insert. A repetition has the same rows, token and time. */
@@ -12,6 +13,13 @@ export interface Sending {
   readonly atMs: number;
 }
 
+const INSERT = `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT Native`;
+
+/** Throws, as an OutboxError OUTBOX_CH_*, what would refuse every insert: a privilege, a setting that may not be sent, a column. */
+export async function sendNothing(clickhouse: ClickHouse, table: string, signal?: AbortSignal): Promise<void> {
+  await clickhouse.insertNothing(INSERT, { table }, signal);
+}
+
 /** Sends some rows of a batch under a token, once. Throws OutboxErrors OUTBOX_CH_*. */
 export async function send(
   { clickhouse, ledger, source, table, origin, signal }: Attachment,
@@ -20,7 +28,7 @@ export async function send(
   const rows = countRows(runs);
   await clickhouse.insert(
     {
-      query: `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT Native`,
+      query: INSERT,
       parameters: { table },
       rows,
       token,

@@ -19,14 +19,10 @@ const MAX_CAUSES = 3;
  * The process' logger: JSON lines with an ISO `time`, the level as a word and `service`.
  *
  * There is no pid and no hostname: in a container both are constant or given by whoever collects the lines.
- * Lines are written synchronously, so the last one before an exit is not lost.
  *
- * @param destination where lines go; stdout by default
+ * @param destination where lines go: a LogWriter does not hold the process
  */
-export function createLogger(
-  { level, service = PACKAGE_NAME }: LoggerOptions,
-  destination?: DestinationStream,
-): Logger {
+export function createLogger({ level, service = PACKAGE_NAME }: LoggerOptions, destination: DestinationStream): Logger {
   const options = {
     level,
     base: { service },
@@ -39,7 +35,7 @@ export function createLogger(
       log: serializeErrorsUnderAnyKey,
     },
   };
-  return destination ? pino(options, destination) : pino(options);
+  return pino(options, destination);
 }
 
 /** Lines that are written within a span name it. */

@@ -63,6 +63,8 @@ export class Measures {
   clamped = 0;
   /** Events that were found in the table while nobody knows whether its views have them. */
   unproven = 0;
+  /** Counts the lines that it could not write. */
+  log: { readonly dropped: number } | undefined;
   /** The slot at the last check, of a holder or a standby; undefined when that is too long ago. */
   slot: SlotWal | undefined;
   /** Events in quarantine now; undefined before an attachment's first check. */

@@ -93,7 +93,7 @@ async function outlastInserts(
 ): Promise<void> {
   onProgress({ step: 'waiting for inserts under way' });
   const { source } = examined;
-  const log = createLogger({ level: 'silent' });
+  const log = createLogger({ level: 'silent' }, { write: () => undefined });
   const scope = { clickhouse, table: config.clickhouseTable, source, log, signal: NEVER, stop: NEVER };
   const readBack = new ReadBack(scope, kind);
   await readBack.quiet(performance.now() + sentLaterMs + config.insertTimeoutMs + INSERT_MARGIN_MS, 'it was quiet');

@@ -45,6 +45,8 @@ export interface RemovalOptions {
   readonly signal: AbortSignal;
   readonly isDry: boolean;
   readonly waitMs: number;
+  /** What speaks against removing a partition that is delivered. Throws OutboxErrors. */
+  readonly lack: (leaf: Leaf) => Promise<string | undefined>;
   readonly onRemoved: (removed: Removed) => void;
 }
 
@@ -109,6 +111,16 @@ export class Removal {
     return false;
   }
 
+  /** The ledger says what was delivered, and not whether it is still there. */
+  async #isFound(leaf: Leaf): Promise<boolean> {
+    const reason = await this.#options.lack(leaf).catch((error: unknown) => {
+      if (!(error instanceof OutboxError) || !error.code.startsWith('OUTBOX_CH_')) throw error;
+      return `ClickHouse cannot be asked for it: ${error.message}`;
+    });
+    if (reason !== undefined) this.#kept = { table: leaf.name, reason, passes: false };
+    return reason === undefined;
+  }
+
   /** Whether it is empty now, or would be. */
   async #empty(leaf: Leaf): Promise<boolean> {
     const { isDry, onRemoved } = this.#options;
@@ -119,6 +131,7 @@ export class Removal {
       if (leaf.isLate) this.#kept = { table: leaf.name, reason: CAME_ROUND, passes: false };
       return !leaf.isLate;
     }
+    if (!(await this.#isFound(leaf))) return false;
     if (!isDry && !(await this.#truncate(leaf))) return false;
     const removed = { table: leaf.name, rows, bytes: leaf.bytes, ms: Math.round(performance.now() - began) };
     this.#removed.push(removed);

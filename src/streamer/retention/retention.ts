@@ -1,8 +1,10 @@
 import { OutboxError } from '../../errors.ts';
+import { ClickHouse } from '../clickhouse/client.ts';
 import type { Config } from '../config.ts';
 import { Database } from '../source/database.ts';
-import { cutoffOf } from './leaves.ts';
+import { cutoffOf, type Leaf } from './leaves.ts';
 import { Removal, type Removed, type RetentionReport } from './removal.ts';
+import { lackOf } from './sample.ts';
 
 /** One retention at a time in a database: two would only be in each other's way. */
 const ADVISORY_LOCK = 0x6f7574626f79;
@@ -18,8 +20,14 @@ const PARAMETERS = {
 /** Not to be taken for a streamer that stands by. */
 const NAMED = "SELECT set_config('application_name', 'pg-outbox-clickhouse retention', false)";
 const QUERY_TIMEOUT_MS = 65_000;
+const CLICKHOUSE_TIMEOUT_MS = 30_000;
 /** An idle stream says that it has delivered everything a few seconds later, a busy one after the next batch. */
 const DELIVERY_MARGIN_MS = 15_000;
+
+type RetentionConfig = Pick<
+  Config,
+  'databaseUrl' | 'retentionDays' | 'flushIntervalMs' | 'clickhouseUrl' | 'clickhouseTable'
+>;
 
 export interface RetentionOptions {
   readonly signal: AbortSignal;
@@ -35,17 +43,18 @@ export interface RetentionOptions {
  * what was committed stays in WAL until it is acknowledged.
  */
 export class Retention {
-  readonly #config: Pick<Config, 'databaseUrl' | 'retentionDays' | 'flushIntervalMs'>;
+  readonly #config: RetentionConfig;
 
-  constructor(config: Pick<Config, 'databaseUrl' | 'retentionDays' | 'flushIntervalMs'>) {
+  constructor(config: RetentionConfig) {
     this.#config = config;
   }
 
   /** On connections of its own. Throws OUTBOX_RETENTION_BUSY and OUTBOX_PG_*. */
   async run(options: RetentionOptions): Promise<RetentionReport> {
-    const { databaseUrl, retentionDays, flushIntervalMs } = this.#config;
+    const { databaseUrl, retentionDays, flushIntervalMs, clickhouseUrl, clickhouseTable: table } = this.#config;
     const connection = { parameters: PARAMETERS, queryTimeoutMs: QUERY_TIMEOUT_MS };
     const db = await Database.connect(databaseUrl, connection, () => undefined);
+    const clickhouse = new ClickHouse(clickhouseUrl, CLICKHOUSE_TIMEOUT_MS);
     let ask: Database | undefined;
     try {
       await db.query(NAMED);
@@ -55,9 +64,10 @@ export class Retention {
       ask = await Database.connect(databaseUrl, {}, () => undefined);
       await ask.query(NAMED);
       const cutoffMs = await cutoffOf(db, retentionDays);
-      return await new Removal(db, ask, { cutoffMs, signal: options.signal, isDry, waitMs, onRemoved }).run();
+      const lack = async (leaf: Leaf): Promise<string | undefined> => lackOf(leaf, { db, clickhouse, table });
+      return await new Removal(db, ask, { cutoffMs, signal: options.signal, isDry, waitMs, lack, onRemoved }).run();
     } finally {
-      await Promise.all([db.close(), ask?.close()]);
+      await Promise.all([db.close(), ask?.close(), clickhouse.close()]);
     }
   }
 }

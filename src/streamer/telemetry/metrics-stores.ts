@@ -20,6 +20,13 @@ export const STORES: readonly Metric[] = [
     read: ({ measures }) => known(measures.unproven),
   },
   {
+    name: 'outbox.log.dropped',
+    kind: 'counter',
+    unit: '{line}',
+    help: 'Lines of the log that could not be written, because nobody reads them or a disk is full.',
+    read: ({ measures }) => known(measures.log?.dropped),
+  },
+  {
     name: 'outbox.clickhouse.parts',
     kind: 'gauge',
     unit: '{part}',

@@ -1,5 +1,6 @@
 import { OutboxError } from '../../../errors.ts';
 import { INSERT_COLUMNS } from '../../batch/native.ts';
+import { sendNothing } from '../../delivery/send.ts';
 import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
 import { checkTarget, missingColumnOf } from '../../clickhouse/target.ts';
 import type { Target } from '../../clickhouse/views.ts';
@@ -24,6 +25,11 @@ const COST: Readonly<Record<string, string>> = {
   span_id: 'the way from an event to its span',
   origin: 'which rows came by repair or from quarantine',
 };
+
+/** READONLY, SETTING_CONSTRAINT_VIOLATION */
+const SETTING_REFUSED: ReadonlySet<number | undefined> = new Set([164, 452]);
+const NO_SETTINGS =
+  'Nothing is delivered: the account must be allowed to write, and to send the settings that make a repeated insert count once. Give it a profile with readonly = 0 and without constraints on them.';
 
 /** What the table must be like, and what hangs on it. */
 export const TABLE_CHECKS: readonly ClickHouseCheck[] = [
@@ -81,16 +87,18 @@ async function unsuitable({ table: name }: ClickHouseSubject, problem: string): 
 }
 
 /** Asks for no row and inserts none, which ClickHouse refuses to whom it would refuse more. */
-async function privileges({ clickhouse, table: name, user }: ClickHouseSubject): Promise<Finding[]> {
+async function privileges({ clickhouse, config, table: name, user }: ClickHouseSubject): Promise<Finding[]> {
   const id = 'clickhouse.privileges';
-  const columns = INSERT_COLUMNS.join(', ');
-  const nothing = `SELECT ${columns} FROM ${name} WHERE 0`;
-  const asked = { SELECT: nothing, INSERT: `INSERT INTO ${name} (${columns}) ${nothing}` };
-  for (const [privilege, statement] of Object.entries(asked)) {
+  const asked = {
+    SELECT: async () => clickhouse.command(`SELECT ${INSERT_COLUMNS.join(', ')} FROM ${name} WHERE 0`),
+    INSERT: async () => sendNothing(clickhouse, config.clickhouseTable),
+  };
+  for (const [privilege, ask] of Object.entries(asked)) {
     try {
-      await clickhouse.command(statement);
+      await ask();
     } catch (error) {
       if (!(error instanceof OutboxError)) throw error;
+      if (SETTING_REFUSED.has(error.clickhouseCode)) return [bad('error', id, error.message, NO_SETTINGS)];
       // the table has findings of its own
       if (error.code === 'OUTBOX_CH_NOT_MIGRATED' || error.code === 'OUTBOX_CH_REFUSED') return [];
       if (error.code !== 'OUTBOX_CH_AUTH') throw error;

@@ -1,0 +1,46 @@
+import type { ClickHouse } from '../clickhouse/client.ts';
+import type { Database } from '../source/database.ts';
+import type { Leaf } from './leaves.ts';
+
+/** So many of the oldest and of the youngest rows of a partition are looked for. */
+const ROWS = 50;
+const BLOCKS = 16;
+
+interface Sampled {
+  id: string;
+  type: string;
+  /** Microseconds since 1970. */
+  us: string;
+}
+
+/**
+ * Looks for some events of a partition in ClickHouse and in quarantine, before Postgres' copy of them goes. Returns what speaks
+ * against that: fewer than half of them are there. Rows that were deleted in ClickHouse on purpose are missing, too, so not all
+ * need to be. Throws OutboxErrors OUTBOX_CH_* and OUTBOX_PG_*.
+ */
+export async function lackOf(
+  { name, blocks }: Leaf,
+  { db, clickhouse, table }: { readonly db: Database; readonly clickhouse: ClickHouse; readonly table: string },
+): Promise<string | undefined> {
+  const sample = (ctid: string): string =>
+    `(SELECT event_id AS id, event_type AS type, (extract(epoch FROM event_date_time) * 1000000)::int8::text AS us
+        FROM ONLY ${name} WHERE ctid ${ctid} AND event_date_time BETWEEN '1900-01-02Z' AND '2262-01-01Z' LIMIT ${ROWS})`;
+  const front = sample(`< '(${BLOCKS},0)'`);
+  const { rows } = await db.query<Sampled>(`${front} UNION ${sample(`>= '(${Math.max(0, blocks - BLOCKS)},0)'`)}`);
+  if (rows.length === 0) return undefined;
+  const ids = [...new Set(rows.map(({ id }) => id))];
+  const times = rows.map(({ us }) => BigInt(us)).toSorted((a, b) => (a < b ? -1 : 1));
+  const [found] = await clickhouse.select<{ n: number }>(
+    `SELECT toUInt32(uniqExact(event_id)) AS n FROM {table:Identifier}
+      WHERE event_type IN {types:Array(String)} AND event_id IN {ids:Array(UUID)}
+        AND event_date_time BETWEEN fromUnixTimestamp64Micro(${times[0]}, 'UTC') AND fromUnixTimestamp64Micro(${times.at(-1)}, 'UTC')`,
+    { table, ids, types: [...new Set(rows.map(({ type }) => type))] },
+  );
+  const aside = await db.query<{ n: number }>(
+    'SELECT count(DISTINCT event_id)::int AS n FROM outbox.quarantine WHERE event_id = ANY($1::pg_catalog.uuid[])',
+    [ids],
+  );
+  const there = found!.n + aside.rows[0]!.n;
+  if (there >= ids.length / 2) return undefined;
+  return `${there} of ${ids.length} events of it that were looked for are in ClickHouse’s table "${table}": run \`verify\`, then \`repair\``;
+}
