@@ -54,6 +54,7 @@ const replication = await Replication.connect({
   flushLsn: () => 0,
   applyLsn: () => 0,
   measures: new Measures(),
+  isWorking: async () => false,
   onWarning: () => undefined,
   onFailure: (error) => {
     throw error;

@@ -41,6 +41,12 @@ CREATE TABLE "outbox"."stream" (
 	CONSTRAINT "stream_pending_is_whole" CHECK (num_nulls(pending_lsn, pending_seq, pending_rows, pending_token, pending_at) IN (0, 5))
 ) WITH (fillfactor = 10);
 --> statement-breakpoint
-CREATE PUBLICATION "outbox"
-	FOR TABLE "outbox"."event" ("event_id", "event_type", "event_date_time", "environment", "event_context", "metadata_version", "traceparent")
-	WITH (publish = 'insert', publish_via_partition_root = true);
+-- One that is left over is made right by `migrate`.
+DO $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'outbox') THEN
+		CREATE PUBLICATION "outbox"
+			FOR TABLE "outbox"."event" ("event_id", "event_type", "event_date_time", "environment", "event_context", "metadata_version", "traceparent")
+			WITH (publish = 'insert', publish_via_partition_root = true);
+	END IF;
+END $$;

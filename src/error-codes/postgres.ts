@@ -12,6 +12,12 @@ export const POSTGRES = {
     happened: 'Postgres answered, but refused the user, the password or the database of DATABASE_URL.',
     next: 'Check user, password and database, the role’s REPLICATION attribute, and pg_hba.conf.',
   },
+  OUTBOX_PG_POOLER: {
+    policy: 'reconnect patiently',
+    happened:
+      'DATABASE_URL leads to a connection pooler (PgBouncer, Supavisor, RDS Proxy and the like), which passes on neither replication nor the settings of a session.',
+    next: 'Give the streamer and its commands the address and port of the server itself. Applications may go on using the pooler.',
+  },
   OUTBOX_PG_PRIVILEGE: {
     policy: 'reconnect patiently',
     isPrivilege: true,
@@ -72,6 +78,11 @@ export const POSTGRES = {
     policy: 'reconnect patiently',
     happened: 'The replication slot does not exist, although the ledger says that it once did.',
     next: 'Find out who dropped it, then run `pg-outbox-clickhouse repair`: it makes a new slot and delivers what the old one would have. The streamer never makes a slot by itself, because what was committed before is not in it.',
+  },
+  OUTBOX_SLOT_WAITS: {
+    policy: 'stop',
+    happened: 'The slot cannot be made while transactions are open that began before: Postgres waited for ten minutes.',
+    next: 'End those that `problems` names (SELECT pg_terminate_backend(<process>), ROLLBACK PREPARED for a prepared one), then run the command again.',
   },
   OUTBOX_SLOT_INVALID: {
     policy: 'reconnect patiently',

@@ -22,8 +22,8 @@ import { Database } from './source/database.ts';
 import { PgoutputDecoder } from './source/pgoutput.ts';
 import { PublicationWatch } from './source/publication-watch.ts';
 import { Replication } from './source/replication.ts';
-import { checkServer, unsafeSettings } from './source/server.ts';
-import { checkSlot, slotMissing, type Slot } from './source/slot.ts';
+import { checkMigrated, unsafeSettings } from './source/server.ts';
+import { checkSlot, isWalsenderWorking, slotMissing, type Slot } from './source/slot.ts';
 import { UnreadWal } from './source/unread-wal.ts';
 
 /** How often the epoch is proved to be ours, which a standby takes for a sign of life. */
@@ -127,7 +127,7 @@ export class Session {
     const { config, log, onAttached } = this.#options;
     const db = await this.#connect();
     const watch = await PublicationWatch.begin(db, config.slot);
-    const replication = await this.#startReplication();
+    const replication = await this.#startReplication(db);
     const held = await checkSlot(db, config.slot);
     if (held === undefined) throw slotMissing(config.slot);
     const { confirmedLsn, isSynced } = held;
@@ -163,7 +163,7 @@ export class Session {
     const parameters = { synchronous_commit: 'on', statement_timeout: `${STATEMENT_TIMEOUT_MS}ms` };
     const onLost = (error: OutboxError): void => this.#fail(error);
     const db = (this.#db = await Database.connect(config.databaseUrl, { parameters }, onLost));
-    await checkServer(db);
+    await checkMigrated(db);
     await untilFree({ db, slot: config.slot, log, readiness, onSlot, signal: this.#signal, stop });
     const problems = await unsafeSettings(db);
     if (problems.length > 0)
@@ -172,7 +172,7 @@ export class Session {
   }
 
   /** Attaches to the slot. */
-  async #startReplication(): Promise<Replication> {
+  async #startReplication(db: Database): Promise<Replication> {
     const { config, log } = this.#options;
     const { databaseUrl: url, slot } = config;
     const warnings = new LogThrottle();
@@ -185,6 +185,7 @@ export class Session {
       flushLsn: () => this.#attached?.acks.flushLsn ?? 0,
       applyLsn: () => this.#attached?.acks.applyLsn ?? 0,
       measures: this.#options.readiness.measures,
+      isWorking: async () => isWalsenderWorking(db, slot),
       onWarning: (sqlState, warning) => log[warnings.level(sqlState)]({ sqlState, warning }, 'Postgres warns'),
       onFailure: (error) => this.#fail(error),
     }));

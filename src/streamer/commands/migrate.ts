@@ -10,7 +10,7 @@ import { createLedger } from '../ledger/lifecycle.ts';
 import { overviewOf } from '../ledger/overview.ts';
 import { Database, postgresError } from '../source/database.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
-import { createSlot } from '../source/new-slot.ts';
+import { adoptSlot, createSlot, untilMade } from '../source/new-slot.ts';
 import { checkPublication, PUBLICATION } from '../source/publication.ts';
 import { checkFailover, checkServer } from '../source/server.ts';
 import { checkSlot } from '../source/slot.ts';
@@ -62,6 +62,7 @@ export async function migrateCommand(args: string[], env: NodeJS.ProcessEnv): Pr
 export async function migratePostgres(url: string, slot: string, report: Report, failover = false): Promise<void> {
   const db = await Database.connect(url, { queryTimeoutMs: 0 }, () => undefined);
   try {
+    await checkServer(db);
     await db.query('SELECT pg_advisory_lock($1)', [ADVISORY_LOCK]);
     try {
       await applyMigrations(drizzle({ client: db.client }), {
@@ -74,7 +75,6 @@ export async function migratePostgres(url: string, slot: string, report: Report,
       throw postgresError(error instanceof Error && error.cause !== undefined ? error.cause : error);
     }
     report('Postgres: schema outbox is up to date');
-    await checkServer(db);
     await restorePublication(db, report);
     await beginStream(db, url, slot, failover, report);
   } finally {
@@ -105,6 +105,8 @@ async function restorePublication(db: Database, report: Report): Promise<void> {
 
 /** Makes the slot and its ledger row, where they are not there. */
 async function beginStream(db: Database, url: string, slot: string, failover: boolean, report: Report): Promise<void> {
+  const onWait = (line: string): void => report(`Postgres: the slot "${slot}" waits for ${line}`);
+  await untilMade(db, slot, onWait);
   const exists = await checkSlot(db, slot);
   if ((await overviewOf(db, slot)) !== undefined) {
     if (!exists)
@@ -116,13 +118,16 @@ async function beginStream(db: Database, url: string, slot: string, failover: bo
   }
   if (!exists) {
     if (failover) await checkFailover(db);
-    const made = await createSlot(url, slot, failover);
+    const made = await createSlot(url, slot, { failover, db, onWait });
     await made.close();
     report(`Postgres: created the slot "${slot}"`);
+  } else if (await adoptSlot(db, slot))
+    report(`Postgres: moved the slot "${slot}", which is older than the publication, to the end of WAL`);
+  if ((await checkSlot(db, slot))?.confirmedLsn !== exists?.confirmedLsn) {
     const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
     if (earlier.count > 0)
       report(
-        'Postgres: outbox.event already holds events; those committed before the slot was made will not be delivered',
+        'Postgres: outbox.event already holds events; those committed before the slot begins will not be delivered by the stream: `pg-outbox-clickhouse repair` sends them',
       );
   }
   await createLedger(db, slot, (await checkPublication(db)).identity);

@@ -5,7 +5,7 @@ import { readConfig, type Config } from '../config.ts';
 import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { sourceOf } from '../ledger/row.ts';
 import { Database } from '../source/database.ts';
-import { checkServer } from '../source/server.ts';
+import { checkMigrated } from '../source/server.ts';
 import { parseUsage, refusePositionals } from './usage.ts';
 import { Findings, printReport, ProgressLine, type VerifyReport } from './verify-report.ts';
 
@@ -112,7 +112,7 @@ export async function verify(
   };
   try {
     const [first, second, ask] = [await connect(true), await connect(true), await connect(false)];
-    await checkServer(ask);
+    await checkMigrated(ask);
     const source = await sourceOf(ask, slot);
     const comparing: ComparisonOptions = {
       first,

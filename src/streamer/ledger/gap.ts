@@ -1,7 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
-import { checkPublication } from '../source/publication.ts';
+import { checkPublication, isSamePublication } from '../source/publication.ts';
 import { serverOf } from '../source/server.ts';
 import { checkSlot } from '../source/slot.ts';
 import { overviewOf, type LedgerOverview } from './overview.ts';
@@ -62,7 +62,8 @@ function gapOf(
   if (ledger.isRepairing) return 'an earlier repair has not ended';
   if (held === undefined) return 'the slot does not exist';
   if (held.isLost) return 'the slot is invalidated';
-  if (ledger.publication !== undefined && ledger.publication !== publication) return 'the publication was changed';
+  if (ledger.publication !== undefined && !isSamePublication(ledger.publication, publication))
+    return 'the publication was changed';
   if ((pending?.lsn ?? delivered.lsn) > walEnd) return 'the ledger is ahead of the server’s WAL';
   const isSameTimeline = timeline === undefined || timeline === serverTimeline;
   const isAhead = acked !== undefined && held.confirmed !== undefined && held.confirmed > acked;

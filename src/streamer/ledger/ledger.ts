@@ -1,6 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
+import { isSamePublication } from '../source/publication.ts';
 import { serverOf } from '../source/server.ts';
 import { COLUMNS, ledgerStateOf, noLedger, valuesOf, type LedgerState, type Pending, type Row } from './row.ts';
 import { countQuarantined, glanceAtQuarantine, quarantining, type RejectedEvent } from './quarantine.ts';
@@ -102,7 +103,13 @@ export class Ledger {
     );
     const row = rows[0];
     if (row === undefined) throw await missing(db, slot);
-    if (row.publication !== identity.publication) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
+    if (!isSamePublication(row.publication, identity.publication)) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
+    if (row.publication !== identity.publication)
+      await db.query('UPDATE outbox.stream SET publication = $3 WHERE slot_name = $1 AND epoch = $2', [
+        slot,
+        row.epoch,
+        identity.publication,
+      ]);
     const reached = row.pending_lsn ?? row.delivered_lsn;
     if (parseLsn(reached) > parseLsn(row.wal_end)) {
       throw new OutboxError('OUTBOX_POSITION_BEYOND_WAL', {

@@ -64,7 +64,7 @@ export class Measures {
   /** Events that were found in the table while nobody knows whether its views have them. */
   unproven = 0;
   /** Counts the lines that it could not write. */
-  log: { readonly dropped: number } | undefined;
+  log: { readonly dropped: number } = { dropped: 0 };
   /** The slot at the last check, of a holder or a standby; undefined when that is too long ago. */
   slot: SlotWal | undefined;
   /** Events in quarantine now; undefined before an attachment's first check. */

@@ -11,7 +11,7 @@ import { checkTarget } from '../clickhouse/target.ts';
 import { createLogger } from '../observe/log.ts';
 import { Database } from '../source/database.ts';
 import { createSlot } from '../source/new-slot.ts';
-import { checkFailover, checkServer } from '../source/server.ts';
+import { checkFailover, checkMigrated } from '../source/server.ts';
 import { dropSlot } from '../source/slot.ts';
 import { fill, NEVER, type Filled } from './fill.ts';
 import { examine, type Examined } from '../ledger/gap.ts';
@@ -34,7 +34,9 @@ export interface RepairReport extends Omit<Filled, 'missing'> {
   readonly missing: number | null;
 }
 
-export type RepairProgress = Progress | { readonly step: 'waiting for inserts under way' | 'making the slot' };
+export type RepairProgress =
+  | Progress
+  | { readonly step: 'waiting for inserts under way' | 'making the slot' | `waiting for ${string}` };
 
 interface Work {
   readonly config: Config;
@@ -69,7 +71,7 @@ export async function repair(
   const inserting = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs);
   try {
     const ask = await connect(false);
-    await checkServer(ask);
+    await checkMigrated(ask);
     await lock(ask, config.slot);
     await checkTarget(clickhouse, config.clickhouseTable);
     const examined = await examine(ask, config.slot);
@@ -132,7 +134,8 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
   await outlastInserts(work, 'any', PROOF_MAX_AGE_MS);
   onProgress({ step: 'making the slot' });
   if (examined.slotExists) await dropSlot(ask, slot);
-  const made = await createSlot(config.databaseUrl, slot, isFailover);
+  const onWait = (line: string): void => onProgress({ step: `waiting for ${line}` });
+  const made = await createSlot(config.databaseUrl, slot, { failover: isFailover, db: ask, onWait });
   try {
     const first = await connect(true);
     const snapshot = await OutboxSnapshot.import(first, made.snapshot, made.consistentLsn);

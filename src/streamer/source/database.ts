@@ -41,7 +41,7 @@ export interface ConnectOptions {
 /**
  * Opens a connection and returns the driver's client. Its loss is told through `onLost`, once. At bytes that are not Postgres'
  * protocol the driver's parser throws where nobody can catch it: the process ends, and its supervisor starts it again. Throws
- * OUTBOX_PG_UNREACHABLE, OUTBOX_PG_AUTH and what else `postgresError` makes of the server's answer.
+ * OUTBOX_PG_UNREACHABLE, OUTBOX_PG_AUTH, OUTBOX_PG_POOLER and what else `postgresError` makes of the server's answer.
  */
 export async function connectClient(
   url: string,
@@ -78,7 +78,8 @@ export async function connectClient(
   } catch (error) {
     lost = true;
     await endClient(client);
-    throw postgresError(error);
+    // it refuses what is asked of a session when it begins
+    throw pooled(postgresError(error), '08P01');
   }
   client.on('end', () => lose());
   return client;
@@ -176,6 +177,12 @@ export function postgresError(error: unknown): OutboxError {
     return unreachable(`no connection to Postgres: ${typeof code === 'string' ? code : String(message)}`);
   }
   return sqlStateError(code, String(message));
+}
+
+/** An error with this SQLSTATE, where Postgres itself would give none, comes from a pooler that stands before it. */
+export function pooled(error: OutboxError, sqlState: string): OutboxError {
+  if (error.sqlState !== sqlState) return error;
+  return new OutboxError('OUTBOX_PG_POOLER', { detail: error.message, sqlState });
 }
 
 export function sqlStateError(sqlState: string, message: string): OutboxError {

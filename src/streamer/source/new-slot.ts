@@ -1,6 +1,9 @@
-import type pg from 'pg';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
-import { connectClient, endClient, postgresError } from './database.ts';
+import { connectClient, endClient, postgresError, type Database } from './database.ts';
+import { identify } from './identify.ts';
+import { PUBLICATION } from './publication.ts';
 
 /** A slot that was just made, and the snapshot of exactly what it will not stream. */
 export interface NewSlot {
@@ -13,27 +16,131 @@ export interface NewSlot {
   close(): Promise<void>;
 }
 
+export interface NewSlotOptions {
+  /** Makes it one that standbys synchronise (Postgres 17). */
+  readonly failover: boolean;
+  /** Another connection, to see what is waited for. */
+  readonly db: Database;
+  /** Is told for whom the slot waits: a transaction that began before, with its process. */
+  readonly onWait: (line: string) => void;
+}
+
+const POLL_MS = 500;
+/** A slot begins only when all transactions that are open have ended; longer than this nobody should be left to wait. */
+const WAIT_MS = 10 * 60_000;
+
 /**
- * Makes the slot. Waits for transactions that are running. Throws OutboxErrors OUTBOX_PG_*.
- *
- * @param failover makes it one that standbys synchronise (Postgres 17)
+ * Makes the slot. Waits for transactions that are running, ten minutes at most. Throws OUTBOX_SLOT_WAITS and OutboxErrors
+ * OUTBOX_PG_*.
  */
-export async function createSlot(url: string, slot: string, failover: boolean): Promise<NewSlot> {
+export async function createSlot(url: string, slot: string, options: NewSlotOptions): Promise<NewSlot> {
   const client = await connectClient(url, { replication: true, queryTimeoutMs: 0 }, () => undefined);
+  const { processID: pid } = client as unknown as { processID: number };
+  const over = new AbortController();
   try {
-    const { rows: system } = await client.query<{ timeline: string }>('IDENTIFY_SYSTEM');
-    const { rows } = await client.query<{ consistent_point: string; snapshot_name: string } & pg.QueryResultRow>(
-      `CREATE_REPLICATION_SLOT "${slot}" LOGICAL pgoutput (SNAPSHOT 'export'${failover ? ', FAILOVER' : ''})`,
+    const { timeline } = await identify(client);
+    const making = client.query<{ consistent_point: string; snapshot_name: string }>(
+      `CREATE_REPLICATION_SLOT "${slot}" LOGICAL pgoutput (SNAPSHOT 'export'${options.failover ? ', FAILOVER' : ''})`,
     );
+    const { rows } = await Promise.race([making, tellUntil(pid, options, over.signal)]);
     const { consistent_point: lsn, snapshot_name: snapshot } = rows[0]!;
     return {
       consistentLsn: parseLsn(lsn),
       snapshot,
-      timeline: Number(system[0]!.timeline),
+      timeline,
       close: async () => endClient(client),
     };
   } catch (error) {
     await endClient(client);
     throw postgresError(error);
+  } finally {
+    over.abort();
   }
+}
+
+/** Waits for a slot that somebody is making: a `migrate` that was killed leaves the server at it. Throws OUTBOX_SLOT_WAITS. */
+export async function untilMade(db: Database, slot: string, onWait: (line: string) => void): Promise<void> {
+  const isMade = async (): Promise<number | undefined> => {
+    const { rows } = await db.query<{ pid: number | null }>(
+      'SELECT active_pid AS pid FROM pg_replication_slots WHERE slot_name = $1 AND slot_type = $2 AND confirmed_flush_lsn IS NULL',
+      [slot, 'logical'],
+    );
+    return rows[0]?.pid ?? undefined;
+  };
+  const over = new AbortController();
+  const pid = await isMade();
+  if (pid === undefined) return;
+  const telling = tellUntil(pid, { db, onWait }, over.signal);
+  try {
+    for (;;) {
+      await Promise.race([sleep(POLL_MS), telling]);
+      if ((await isMade()) === undefined) return;
+    }
+  } finally {
+    over.abort();
+  }
+}
+
+/**
+ * Prepares a slot that was there before its ledger, and that may be older than the publication: what WAL holds of before can never be
+ * decoded, so the slot is moved behind it. Returns whether it was. Throws OUTBOX_SLOT_BUSY, OUTBOX_PG_PRIVILEGE and other
+ * OutboxErrors OUTBOX_PG_*.
+ */
+export async function adoptSlot(db: Database, slot: string): Promise<boolean> {
+  let isOlder = false;
+  // since 18 it is only warned of
+  const onNotice = ({ file }: { file?: string | undefined }): void => {
+    isOlder ||= file === 'pgoutput.c';
+  };
+  db.client.on('notice', onNotice);
+  try {
+    await db.query(
+      "SELECT FROM pg_logical_slot_peek_binary_changes($1, NULL, 1, 'proto_version', '1', 'publication_names', $2)",
+      [slot, PUBLICATION],
+    );
+  } catch (error) {
+    if (!(error instanceof OutboxError) || error.sqlState !== '42704') throw error;
+    isOlder = true;
+  } finally {
+    db.client.off('notice', onNotice);
+  }
+  if (isOlder) await db.query('SELECT pg_replication_slot_advance($1, pg_current_wal_flush_lsn())', [slot]);
+  return isOlder;
+}
+
+/** Tells whom a process waits for, each once. Ends it and throws OUTBOX_SLOT_WAITS when that lasts too long. */
+async function tellUntil(
+  pid: number,
+  { db, onWait }: Pick<NewSlotOptions, 'db' | 'onWait'>,
+  signal: AbortSignal,
+): Promise<never> {
+  const end = performance.now() + WAIT_MS;
+  const told = new Set<string>();
+  for (;;) {
+    await sleep(POLL_MS, undefined, { signal });
+    const lines = await holdersBefore(db, pid);
+    for (const line of lines.filter((one) => !told.has(one))) {
+      told.add(line);
+      onWait(line);
+    }
+    if (performance.now() < end || lines.length === 0) continue;
+    await db.query('SELECT pg_terminate_backend($1)', [pid]);
+    throw new OutboxError('OUTBOX_SLOT_WAITS', { detail: 'the slot could not be made', problems: lines });
+  }
+}
+
+/** The transactions that a process waits for, without what they do: statements may hold values. */
+async function holdersBefore(db: Database, pid: number): Promise<string[]> {
+  const { rows } = await db.query<{ line: string }>(
+    `SELECT format('process %s (role "%s", application "%s"), whose transaction began at %s', a.pid, a.usename, a.application_name,
+                   to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) AS line
+       FROM unnest(pg_blocking_pids($1)) AS blocking JOIN pg_stat_activity a ON a.pid = blocking
+      UNION
+     SELECT format('the prepared transaction "%s" of role "%s", prepared at %s', p.gid, p.owner,
+                   to_char(p.prepared AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+       FROM pg_locks l JOIN pg_prepared_xacts p ON p.transaction = l.transactionid WHERE l.pid = $1 AND NOT l.granted
+      ORDER BY line`,
+    [pid],
+  );
+  return rows.map(({ line }) => line);
 }

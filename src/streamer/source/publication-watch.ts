@@ -1,7 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
 import type { Database } from './database.ts';
-import { checkPublication, type PublicationCheck } from './publication.ts';
+import { checkPublication, isSamePublication, type PublicationCheck } from './publication.ts';
 
 /**
  * Checks the publication again and again, because Postgres streams past what is not published without a word (invariant 8). The
@@ -12,15 +12,14 @@ export class PublicationWatch {
   readonly #slot: string;
   /** See PublicationCheck. */
   readonly rootOid: number;
-  /** Changes whenever the publication is altered, or dropped and made again. */
-  readonly identity: string;
+  #identity: string;
   #checked: Lsn;
   #published: Lsn = 0;
 
   private constructor(db: Database, slot: string, first: PublicationCheck) {
     this.#db = db;
     this.#slot = slot;
-    this.identity = first.identity;
+    this.#identity = first.identity;
     this.rootOid = first.rootOid;
     this.#checked = first.flushedLsn;
   }
@@ -28,6 +27,11 @@ export class PublicationWatch {
   /** Throws OUTBOX_PUBLICATION_MISSING or OUTBOX_PG_TABLE_UNSUITABLE. */
   static async begin(db: Database, slot: string): Promise<PublicationWatch> {
     return new PublicationWatch(db, slot, await look(db, slot));
+  }
+
+  /** See PublicationCheck. */
+  get identity(): string {
+    return this.#identity;
   }
 
   /**
@@ -41,7 +45,15 @@ export class PublicationWatch {
   /** Throws OUTBOX_PUBLICATION_MISSING, OUTBOX_PUBLICATION_CHANGED or OUTBOX_PG_TABLE_UNSUITABLE. */
   async check(): Promise<void> {
     const { identity, flushedLsn } = await look(this.#db, this.#slot);
-    if (identity !== this.identity) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
+    if (!isSamePublication(this.#identity, identity)) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
+    if (identity !== this.#identity) {
+      await this.#db.query('UPDATE outbox.stream SET publication = $2 WHERE slot_name = $1 AND publication = $3', [
+        this.#slot,
+        identity,
+        this.#identity,
+      ]);
+      this.#identity = identity;
+    }
     this.#published = this.#checked;
     this.#checked = flushedLsn;
   }

@@ -17,12 +17,23 @@ interface PublicationRow {
 
 /** What one check of the publication showed. */
 export interface PublicationCheck {
-  /** Changes whenever the publication is altered, or dropped and made again. */
+  /** Changes whenever the publication is altered, or dropped and made again; see isSamePublication. */
   readonly identity: string;
   /** OID of outbox.event, by which the stream calls it whatever its name was meanwhile. */
   readonly rootOid: number;
   /** WAL up to here was written before the check: what it holds was published as seen. */
   readonly flushedLsn: Lsn;
+}
+
+/**
+ * Whether a publication published the same all the time between two looks at it: it was not touched, or it has got another owner,
+ * which explains that its row was written.
+ */
+export function isSamePublication(before: string, now: string): boolean {
+  if (before === now) return true;
+  const [was, is] = [before, now].map((identity) => /^(\d+)\.\d+\.(\d+)\/(.+)$/.exec(identity)?.slice(1));
+  if (was === undefined || is === undefined) return false;
+  return was[0] === is[0] && was[2] === is[2] && was[1] !== is[1];
 }
 
 /**
@@ -34,7 +45,7 @@ export async function checkPublication(db: Database): Promise<PublicationCheck> 
   // a statement of its own: within one, the position might be read after the snapshot that sees the publication
   const wal = await db.query<{ lsn: string }>('SELECT pg_current_wal_flush_lsn() AS lsn');
   const { rows } = await db.query<PublicationRow>(
-    `SELECT concat_ws('/', p.oid || '.' || p.xmin, r.oid || '.' || r.xmin) AS identity,
+    `SELECT concat_ws('/', p.oid || '.' || p.xmin || '.' || p.pubowner, r.oid || '.' || r.xmin) AS identity,
             p.pubinsert, p.pubviaroot, t.attnames::text[] AS columns, t.rowfilter, to_regclass('outbox.event')::oid AS root,
             ARRAY(SELECT c.oid::regclass::text FROM pg_class c
                    WHERE (c.oid = to_regclass('outbox.event') OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass('outbox.event'))))

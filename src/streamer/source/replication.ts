@@ -6,6 +6,7 @@ import type { Measures, PauseReason } from '../observe/measures.ts';
 import { connectClient, endClient, postgresError } from './database.ts';
 import { readCopyData, type CopyDataHandler } from './copy-data.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
+import { identify, type ServerIdentity } from './identify.ts';
 import { Liveness, SILENCE_MS } from './liveness.ts';
 import { Pace } from './pace.ts';
 import { PauseLock } from './pause-lock.ts';
@@ -29,13 +30,10 @@ export interface ReplicationOptions extends CopyDataHandler {
   readonly measures: Pick<Measures, 'paused' | 'resumed'>;
   /** Postgres says something about the stream that does not end it, such as for which standby it waits. */
   readonly onWarning: (sqlState: string, text: string) => void;
+  /** Whether the server is at work for the stream, although it says nothing: before 16 it is silent while it decodes what is not published. */
+  readonly isWorking: () => Promise<boolean>;
   /** The stream has ended or cannot go on. */
   readonly onFailure: (error: OutboxError) => void;
-}
-
-export interface ServerIdentity {
-  readonly systemId: string;
-  readonly timeline: number;
 }
 
 /**
@@ -59,6 +57,7 @@ export class Replication {
   /** The stream is being ended: what still comes is discarded. */
   #drained: (() => void) | undefined;
   #ticker: NodeJS.Timeout | undefined;
+  #isJudging = false;
   #closed = false;
 
   private constructor(client: pg.Client, reader: ReadSocket, server: ServerIdentity, options: ReplicationOptions) {
@@ -91,10 +90,7 @@ export class Replication {
       failed?.(error),
     );
     try {
-      const { rows } = await client.query<{ systemid: string; timeline: string }>('IDENTIFY_SYSTEM');
-      const { systemid, timeline } = rows[0]!;
-      const server = { systemId: systemid, timeline: Number(timeline) };
-      const replication = new Replication(client, reader, server, options);
+      const replication = new Replication(client, reader, await identify(client), options);
       failed = (error) => replication.#fail(error);
       return replication;
     } catch (error) {
@@ -244,13 +240,20 @@ export class Replication {
   }
 
   #tick(): void {
-    if (!this.#reading.isPaused && this.#liveness.isSilent) {
+    if (!this.#reading.isPaused && this.#liveness.isSilent) void this.#judgeSilence();
+    this.sendStatus(true);
+  }
+
+  async #judgeSilence(): Promise<void> {
+    if (this.#isJudging) return;
+    this.#isJudging = true;
+    const isWorking = await this.#options.isWorking().catch(() => false);
+    this.#isJudging = false;
+    if (isWorking) this.#liveness.listening();
+    else if (this.#liveness.isSilent)
       this.#fail(
         new OutboxError('OUTBOX_PG_UNREACHABLE', { detail: `no word from Postgres for ${SILENCE_MS / 1000} s` }),
       );
-      return;
-    }
-    this.sendStatus(true);
   }
 
   #fail(error: OutboxError): void {

@@ -10,7 +10,6 @@ const MIN_FAILOVER_VERSION = 170_000;
 interface ServerRow {
   wal_level: string;
   version: number;
-  migrated: boolean;
   in_recovery: boolean;
 }
 
@@ -34,14 +33,10 @@ export async function serverOf(db: Database): Promise<Server> {
   return { systemId, timeline: Number.parseInt(file.slice(0, 8), 16), walEnd: parseLsn(lsn) };
 }
 
-/**
- * Throws OUTBOX_PG_VERSION, OUTBOX_PG_STANDBY, OUTBOX_PG_WAL_LEVEL or OUTBOX_PG_NOT_MIGRATED when the server cannot stream an
- * outbox.
- */
+/** Throws OUTBOX_PG_VERSION, OUTBOX_PG_STANDBY or OUTBOX_PG_WAL_LEVEL when the server cannot stream an outbox. */
 export async function checkServer(db: Database): Promise<void> {
   const { rows } = await db.query<ServerRow>(
     `SELECT current_setting('wal_level') AS wal_level, current_setting('server_version_num')::int AS version,
-            to_regclass('outbox.event') IS NOT NULL AND to_regclass('outbox.quarantine') IS NOT NULL AS migrated,
             pg_is_in_recovery() AS in_recovery`,
   );
   const server = rows[0]!;
@@ -50,7 +45,15 @@ export async function checkServer(db: Database): Promise<void> {
   if (server.in_recovery) throw new OutboxError('OUTBOX_PG_STANDBY');
   if (server.wal_level !== 'logical')
     throw new OutboxError('OUTBOX_PG_WAL_LEVEL', { detail: `wal_level is "${server.wal_level}", not "logical"` });
-  if (!server.migrated) throw new OutboxError('OUTBOX_PG_NOT_MIGRATED');
+}
+
+/** Throws OUTBOX_PG_NOT_MIGRATED when there is no outbox, beside what `checkServer` throws. */
+export async function checkMigrated(db: Database): Promise<void> {
+  await checkServer(db);
+  const { rows } = await db.query<{ migrated: boolean }>(
+    "SELECT to_regclass('outbox.event') IS NOT NULL AND to_regclass('outbox.quarantine') IS NOT NULL AS migrated",
+  );
+  if (!rows[0]!.migrated) throw new OutboxError('OUTBOX_PG_NOT_MIGRATED');
 }
 
 /** Throws OUTBOX_PG_VERSION when the server knows no slots that standbys synchronise. */

@@ -77,6 +77,16 @@ export async function checkSlot(db: Database, slot: string): Promise<Slot | unde
   };
 }
 
+/** Whether the walsender that holds the slot computes or reads, and neither waits for WAL nor for its client. */
+export async function isWalsenderWorking(db: Database, slot: string): Promise<boolean> {
+  const { count } = await db.query(
+    `SELECT FROM pg_replication_slots s JOIN pg_stat_activity a ON a.pid = s.active_pid
+      WHERE s.slot_name = $1 AND a.state = 'active' AND coalesce(a.wait_event_type, '') NOT IN ('Activity', 'Client')`,
+    [slot],
+  );
+  return count > 0;
+}
+
 /** The error of a slot that is not there. */
 export function slotMissing(slot: string): OutboxError {
   return new OutboxError('OUTBOX_SLOT_MISSING', { detail: `the replication slot "${slot}" does not exist` });

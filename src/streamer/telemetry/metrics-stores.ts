@@ -24,7 +24,7 @@ export const STORES: readonly Metric[] = [
     kind: 'counter',
     unit: '{line}',
     help: 'Lines of the log that could not be written, because nobody reads them or a disk is full.',
-    read: ({ measures }) => known(measures.log?.dropped),
+    read: ({ measures }) => known(measures.log.dropped),
   },
   {
     name: 'outbox.clickhouse.parts',

@@ -1,6 +1,6 @@
 import { OutboxError } from '../../../errors.ts';
 import { formatLsn } from '../../../lsn.ts';
-import { checkPublication } from '../../source/publication.ts';
+import { checkPublication, isSamePublication } from '../../source/publication.ts';
 import { checkSlot, slotMissing } from '../../source/slot.ts';
 import { holderOf } from '../../ledger/holder.ts';
 import { overviewOf } from '../../ledger/overview.ts';
@@ -31,7 +31,11 @@ async function ledger({ db, config }: PostgresSubject): Promise<Finding[]> {
   const found: Finding[] = [ok(id, row.isReadingBack ? 'reads back what was written before a failover' : 'whole')];
   // a publication that is missing has a finding of its own
   const publication = await checkPublication(db).catch(() => undefined);
-  if (publication !== undefined && row.publication !== undefined && row.publication !== publication.identity)
+  if (
+    publication !== undefined &&
+    row.publication !== undefined &&
+    !isSamePublication(row.publication, publication.identity)
+  )
     found.push(findingOf('postgres.publication', new OutboxError('OUTBOX_PUBLICATION_CHANGED'), command('repair')));
   const held = await checkSlot(db, config.slot).catch(() => undefined);
   if (held !== undefined && row.acked !== undefined && held.confirmedLsn > row.acked) {

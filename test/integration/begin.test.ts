@@ -1,0 +1,136 @@
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+import { Client } from 'pg';
+import { expect, test } from 'vitest';
+import { startPostgres } from '../../src/embedded/postgres.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { command } from '../support/command.ts';
+import { Outbox } from '../support/outbox.ts';
+import { eventually } from '../support/wait.ts';
+
+const QUICK = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
+
+async function drop(outbox: Outbox): Promise<void> {
+  await outbox.postgres.query(
+    `SELECT pg_drop_replication_slot('${outbox.slot}'); DELETE FROM outbox.stream WHERE slot_name = '${outbox.slot}'`,
+  );
+}
+
+/** A transaction with an id, which a slot that is being made waits for. */
+async function openTransaction(outbox: Outbox): Promise<Client> {
+  const client = new Client({ connectionString: outbox.databaseUrl, application_name: 'nightly report' });
+  await client.connect();
+  await client.query('BEGIN; SELECT pg_current_xact_id()');
+  return client;
+}
+
+test.concurrent('`migrate` adopts a slot that is older than the publication, and the streamer delivers what comes after', async () => {
+  await using outbox = await Outbox.create();
+  await drop(outbox);
+  await outbox.postgres.query('DROP PUBLICATION outbox');
+  await outbox.postgres.query(`SELECT pg_create_logical_replication_slot('${outbox.slot}', 'pgoutput')`);
+  await outbox.postgres.query('CREATE TABLE other (n int)');
+  await outbox.postgres.query('INSERT INTO other VALUES (1)');
+  await outbox.fill(3);
+  const said: string[] = [];
+  await migratePostgres(outbox.databaseUrl, outbox.slot, (line) => said.push(line));
+  expect(said).toContainEqual(expect.stringContaining('older than the publication'));
+  expect(said).toContainEqual(expect.stringContaining('`pg-outbox-clickhouse repair` sends them'));
+  const streamer = outbox.stream(QUICK);
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  expect(await command(outbox, ['repair', '--json'], QUICK).done).toMatchObject({ code: 0 });
+  await outbox.untilDelivered(8);
+  expect(await outbox.delivered()).toEqual({ rows: 8, events: 8 });
+  expect(await streamer.stop()).toBe(0);
+});
+
+test.concurrent('`migrate` says for whom it waits, and one that was killed is followed by one that goes on', async () => {
+  await using outbox = await Outbox.create();
+  await drop(outbox);
+  const holder = await openTransaction(outbox);
+  const killed = command(outbox, ['migrate']);
+  const heard = new Promise<string>((resolve) => killed.lines((line) => line.includes('waits for') && resolve(line)));
+  expect(await heard).toMatch(
+    /waits for process \d+ \(role "\w+", application "nightly report"\), whose transaction began at/,
+  );
+  killed.kill();
+  const second = command(outbox, ['migrate']);
+  const again = new Promise<string>((resolve) => second.lines((line) => line.includes('waits for') && resolve(line)));
+  expect(await again).toContain('nightly report');
+  await holder.query('COMMIT');
+  await holder.end();
+  expect((await second.done).code).toBe(0);
+  const streamer = outbox.stream();
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  expect(await streamer.stop()).toBe(0);
+});
+
+test.concurrent('`migrate` names a prepared transaction for which it waits', async () => {
+  await using postgres = await startPostgres({ settings: { max_prepared_transactions: 5 } });
+  await migratePostgres(postgres.url, 'outbox', () => undefined);
+  const client = new Client({ connectionString: postgres.url });
+  await client.connect();
+  await client.query("BEGIN; CREATE TABLE t (n int); PREPARE TRANSACTION 'forgotten'");
+  const said: string[] = [];
+  const migrating = migratePostgres(postgres.url, 'second', (line) => said.push(line));
+  await eventually('it says so', () => said.find((line) => line.includes('prepared transaction "forgotten"')));
+  await client.query("ROLLBACK PREPARED 'forgotten'");
+  await migrating;
+  expect(said).toContain('Postgres: created the slot "second"');
+  await client.end();
+});
+
+test.concurrent('`migrate` brings back an outbox whose schema was dropped, and repairs the publication that was left', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query(`SELECT pg_drop_replication_slot('${outbox.slot}')`);
+  await outbox.postgres.query('DROP SCHEMA outbox CASCADE');
+  await migratePostgres(outbox.databaseUrl, outbox.slot, () => undefined);
+  const streamer = outbox.stream();
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  expect(await streamer.stop()).toBe(0);
+});
+
+test.concurrent('the streamer goes on when the publication gets another owner, while it runs and while it does not', async () => {
+  await using outbox = await Outbox.create();
+  const role = `owner_${outbox.slot}`;
+  await outbox.postgres.query(`CREATE ROLE ${role} SUPERUSER`);
+  const first = outbox.stream();
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+  await outbox.postgres.query(`ALTER PUBLICATION outbox OWNER TO ${role}`);
+  await outbox.fill(1);
+  await outbox.untilDelivered(2);
+  expect(await first.stop()).toBe(0);
+  await outbox.postgres.query(`REASSIGN OWNED BY ${role} TO CURRENT_USER`);
+  const second = outbox.stream();
+  await outbox.fill(1);
+  await outbox.untilDelivered(3);
+  for (const { logs } of [first, second])
+    expect(logs.filter(({ err }) => err?.code === 'OUTBOX_PUBLICATION_CHANGED')).toEqual([]);
+  await outbox.postgres.query("ALTER PUBLICATION outbox SET (publish = 'update')");
+  await outbox.postgres.query("ALTER PUBLICATION outbox SET (publish = 'insert')");
+  await second.failure('OUTBOX_PUBLICATION_CHANGED');
+  expect(await second.stop()).toBe(0);
+  await outbox.postgres.query(`DROP ROLE ${role}`);
+});
+
+test.concurrent('the streamer says that a pooler stands before Postgres', async () => {
+  await using outbox = await Outbox.create();
+  // as PgBouncer answers a startup that asks for replication, or for settings that it does not know
+  const answer = Buffer.from('SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: replication\0\0');
+  const error = Buffer.concat([Buffer.from('E'), Buffer.alloc(4), answer]);
+  error.writeInt32BE(answer.length + 4, 1);
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.once('data', () => socket.end(error));
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const url = new URL(outbox.databaseUrl);
+  url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { err } = await outbox.stream({ DATABASE_URL: url.href }).failure('OUTBOX_PG_POOLER');
+  expect(err?.next).toContain('address and port of the server itself');
+  server.close();
+});
