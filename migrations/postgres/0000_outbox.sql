@@ -1,7 +1,11 @@
 -- The outbox: written by applications, read by the streamer through logical decoding.
+-- Nothing that somebody made in another schema is called below (CVE-2018-1058).
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+--> statement-breakpoint
 CREATE SCHEMA IF NOT EXISTS "outbox";
 --> statement-breakpoint
 -- A ring of partitions, one a day, made once: retention empties the oldest with TRUNCATE, and no DDL ever queues producers.
+-- The constraints are what the library refuses, too: an event that is too large to be read would stop all others.
 -- No index and no primary key: an event costs its caller one heap insert. Ids need not be unique: two rows, two events.
 CREATE TABLE "outbox"."event" (
 	"event_id" uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -13,7 +17,12 @@ CREATE TABLE "outbox"."event" (
 	"traceparent" text,
 	"tracestate" text,
 	"recorded_at" timestamp (6) with time zone DEFAULT now() NOT NULL,
-	"bucket" smallint DEFAULT ((extract(epoch FROM now())::bigint / 86400) % 32) NOT NULL
+	"bucket" smallint DEFAULT ((extract(epoch FROM now())::bigint / 86400) % 32) NOT NULL,
+	CONSTRAINT "event_type_fits" CHECK (octet_length(event_type) BETWEEN 1 AND 65535),
+	CONSTRAINT "environment_fits" CHECK (octet_length(environment) <= 65535),
+	CONSTRAINT "event_context_fits" CHECK (octet_length(event_context::text) <= 67108864),
+	CONSTRAINT "event_context_is_object" CHECK (json_typeof(event_context) = 'object'),
+	CONSTRAINT "trace_fits" CHECK (octet_length(traceparent) <= 512 AND octet_length(tracestate) <= 8192)
 ) PARTITION BY LIST ("bucket");
 --> statement-breakpoint
 DO $$

@@ -1,3 +1,6 @@
+-- Nothing that somebody made in another schema is called below (CVE-2018-1058).
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+--> statement-breakpoint
 -- Events that ClickHouse refuses, each alone, with their exact text. Written in the same statement that moves the ledger past them.
 CREATE TABLE "outbox"."quarantine" (
 	"id" bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,

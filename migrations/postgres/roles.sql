@@ -3,7 +3,7 @@
 --
 --   psql "$ADMIN_URL" -f migrations/postgres/roles.sql
 --
--- outbox_producer   what an application needs: INSERT into the outbox, also by outbox.emit(…), nothing else. Grant it to the role of your application:
+-- outbox_producer   what an application needs: INSERT into the outbox (but for the columns that the server writes), also by outbox.emit(…), nothing else. Grant it to the role of your application:
 --                   GRANT outbox_producer TO my_app;
 -- outbox_streamer   what the streamer logs in as. Give it a password:  \password outbox_streamer
 --
@@ -11,8 +11,11 @@
 -- whole cluster: keep its credential off application hosts.
 DO $$
 DECLARE
-	partition regclass;
+	partition pg_catalog.regclass;
+	function pg_catalog.regprocedure;
 BEGIN
+	-- nothing that somebody made in another schema is called below (CVE-2018-1058)
+	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_producer') THEN
 		CREATE ROLE outbox_producer NOLOGIN;
 	END IF;
@@ -21,7 +24,10 @@ BEGIN
 	END IF;
 
 	GRANT USAGE ON SCHEMA outbox TO outbox_producer, outbox_streamer;
-	GRANT INSERT ON outbox.event TO outbox_producer;
+	-- the server writes recorded_at and bucket
+	REVOKE INSERT ON outbox.event FROM outbox_producer;
+	GRANT INSERT (event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, tracestate)
+		ON outbox.event TO outbox_producer;
 	GRANT EXECUTE ON FUNCTION outbox.emit TO outbox_producer;
 	GRANT SELECT ON outbox.event TO outbox_streamer;
 	GRANT SELECT, UPDATE ON outbox.stream TO outbox_streamer;
@@ -31,5 +37,13 @@ BEGIN
 	-- expired rows are removed by TRUNCATE from the partitions that hold them
 	FOR partition IN SELECT relid FROM pg_partition_tree('outbox.event') WHERE isleaf LOOP
 		EXECUTE format('GRANT SELECT, TRUNCATE ON %s TO outbox_streamer', partition);
+	END LOOP;
+	-- with it any login could fill WAL that the slot keeps, beside a transaction that stays open
+	FOR function IN SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = 'pg_logical_emit_message' LOOP
+		BEGIN
+			EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function);
+		EXCEPTION WHEN insufficient_privilege THEN
+			RAISE NOTICE 'only a superuser may revoke EXECUTE on % from PUBLIC', function;
+		END;
 	END LOOP;
 END $$;

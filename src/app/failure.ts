@@ -1,32 +1,6 @@
 import { isNativeError } from 'node:util/types';
 import { ERRORS, OutboxError } from '../errors.ts';
-
-/**
- * SQLSTATE classes whose messages the server writes about the statement, the session or the schema: connection,
- * transaction state, authorisation, catalog, rollback, access rule, resources, limits, state, operator, system, internal.
- * Classes 22 and 23 are missing, because their messages quote values. So are P0 (RAISE) and every unknown class.
- */
-const MESSAGE_CLASSES: ReadonlySet<string> = new Set([
-  '08',
-  '0A',
-  '25',
-  '26',
-  '28',
-  '2D',
-  '34',
-  '3B',
-  '3D',
-  '3F',
-  '40',
-  '42',
-  '53',
-  '54',
-  '55',
-  '57',
-  '58',
-  'F0',
-  'XX',
-]);
+import { isOfTheServer, isTellable } from '../server-message.ts';
 
 /** The fields of whatever a driver threw. Any of them may be missing or of another type. */
 type Fields = Readonly<Record<string, unknown>>;
@@ -130,7 +104,7 @@ function factsOf(error: Fields | undefined): Facts {
     if (typeof value === 'string') fields[name] = value;
   };
   tell('code', sqlState ?? codeOf(error));
-  if (ofTheServer(error)) {
+  if (isOfTheServer(error)) {
     tell('constraint', error['constraint'] ?? error['constraint_name']);
     tell('table', error['table'] ?? error['table_name']);
     tell('routine', error['routine']);
@@ -138,16 +112,11 @@ function factsOf(error: Fields | undefined): Facts {
   return { sqlState, message: tellable(error, sqlState), fields };
 }
 
-/** Whether the server itself wrote the error. A trigger can raise one with any SQLSTATE, any text and any names. */
-function ofTheServer({ routine, severity }: Fields): boolean {
-  return typeof routine === 'string' ? routine !== 'exec_stmt_raise' : severity === 'FATAL';
-}
-
 function tellable(error: Fields, sqlState: string | undefined): string | undefined {
   const { message } = error;
   if (sqlState === undefined) return ofTheConnection(error);
   if (typeof message !== 'string' || quotesStatement(error, message)) return undefined;
-  return MESSAGE_CLASSES.has(sqlState.slice(0, 2)) && ofTheServer(error) ? message : undefined;
+  return isTellable(sqlState, error) ? message : undefined;
 }
 
 /** node-postgres' own messages of a connection that failed: all constants. */

@@ -12,6 +12,12 @@ export const POSTGRES = {
     happened: 'Postgres answered, but refused the user, the password or the database of DATABASE_URL.',
     next: 'Check user, password and database, the role’s REPLICATION attribute, and pg_hba.conf.',
   },
+  OUTBOX_PG_OWNER: {
+    policy: 'stop',
+    happened:
+      'The schema outbox, or something in it, belongs to another role than the one that migrates, or others may create in it. Triggers, defaults and functions run with the rights of whoever uses them, so their owner could do what this role may.',
+    next: 'If you trust what `problems` names, run `migrate` as its owner, or take it over with the statements there. Otherwise drop it first.',
+  },
   OUTBOX_PG_POOLER: {
     policy: 'reconnect patiently',
     happened:

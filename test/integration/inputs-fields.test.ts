@@ -22,8 +22,12 @@ test('the streamer delivers types and environments of any text unchanged, from r
   await streamer.attached();
   const insert = "INSERT INTO outbox.event (event_type, environment, event_context) VALUES ($1, $2, '{}')";
   for (const text of TEXTS) await outbox.postgres.query(insert, [text, text]);
-  // raw SQL may insert what the library rejects
-  await outbox.postgres.query(insert, ['', 'x'.repeat(1_000_000)]);
+  for (const refused of [
+    ['', ''],
+    ['x'.repeat(65_536), ''],
+    ['x', 'x'.repeat(65_536)],
+  ])
+    await expect(outbox.postgres.query(insert, refused)).rejects.toMatchObject({ code: '23514' });
   const client = await outbox.postgres.connect();
   await client.query('BEGIN');
   await emitEvents(
@@ -32,13 +36,13 @@ test('the streamer delivers types and environments of any text unchanged, from r
   );
   await client.query('COMMIT');
   client.release();
-  await outbox.untilDelivered(TEXTS.length * 2 + 1);
+  await outbox.untilDelivered(TEXTS.length * 2);
   expect(await streamer.stop()).toBe(0);
   const rows = await outbox.select<{ type: string; environment: string }>(
     'SELECT event_type AS type, environment FROM events ORDER BY lsn, seq',
   );
   const pairs = TEXTS.map((text) => ({ type: text, environment: text }));
-  expect(rows).toEqual([...pairs, { type: '', environment: 'x'.repeat(1_000_000) }, ...pairs]);
+  expect(rows).toEqual([...pairs, ...pairs]);
 });
 
 /** As written in SQL, and as ClickHouse shows it, in UTC; the clamped ones are in delivery.test.ts. */
@@ -100,7 +104,7 @@ test('the streamer delivers events with any text as traceparent, and takes no tr
   const streamer = outbox.stream();
   const ids = ['0af7651916cd43dd8448eb211c80319c', 'b7ad6b7169203331'] as const;
   const good = `00-${ids.join('-')}-01`;
-  const given = [good, '', '-', '00', 'x'.repeat(100_000), good.slice(0, 54), 'é'.repeat(55), `${good}-more`, null];
+  const given = [good, '', '-', '00', 'x'.repeat(512), good.slice(0, 54), 'é'.repeat(55), `${good}-more`, null];
   for (const traceparent of given)
     await outbox.postgres.query(
       "INSERT INTO outbox.event (event_type, event_context, traceparent) VALUES ('t', '{}', $1)",

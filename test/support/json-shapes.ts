@@ -14,8 +14,8 @@ const bs = '\\';
 const nested = (open: string, close: string, depth: number): string => open.repeat(depth) + close.repeat(depth);
 const nestedObject = (depth: number): string => `${'{"a":'.repeat(depth)}1${'}'.repeat(depth)}`;
 
-/** Postgres stores these. */
-export const ACCEPTED: readonly Shape[] = [
+/** Postgres' json type takes these. */
+const VALID: readonly Shape[] = [
   // structure
   { text: '{}', typed: '{}' },
   { text: '{"a":{}}', typed: '{}' },
@@ -149,8 +149,8 @@ export const ACCEPTED: readonly Shape[] = [
 const SYNTAX = '22P02';
 const ENCODING = '22021';
 
-/** Postgres refuses these, with the SQLSTATE. */
-export const REFUSED: readonly Shape[] = [
+/** Postgres’ json type refuses these, with the SQLSTATE. */
+const INVALID: readonly Shape[] = [
   ...[
     '',
     ' ',
@@ -240,4 +240,15 @@ export const REFUSED: readonly Shape[] = [
   { text: '{"a":"\u0000"}', sqlState: ENCODING },
   { text: nested('[', ']', 200_000), sqlState: '54001' },
   { text: '[{"":'.repeat(100_000), sqlState: '54001' },
+];
+
+const isObject = ({ text }: Shape): boolean => text.trimStart().startsWith('{');
+
+/** The outbox stores these. */
+export const ACCEPTED: readonly Shape[] = VALID.filter(isObject);
+
+/** The outbox refuses these: they are no JSON, or no object. */
+export const REFUSED: readonly Shape[] = [
+  ...INVALID,
+  ...VALID.filter((shape) => !isObject(shape)).map((shape) => ({ ...shape, sqlState: '23514' })),
 ];

@@ -12,6 +12,9 @@ export interface DeliveredOptions {
   readonly timeoutMs?: number | undefined;
 }
 
+/** Operators of Postgres itself: the statements run in the caller's session, with its search_path, where others may stand before them. */
+const [EQUAL, MORE, SINCE, MINUS] = ['=', '>', '>=', '-'].map((name) => `OPERATOR(pg_catalog.${name})`);
+
 /**
  * SQL for the end of the last record in WAL. All that is committed lies before it, flushed or not. The insert position is
  * where the next record begins. When it is right after the header of a page or segment, the last record ended before that
@@ -19,10 +22,13 @@ export interface DeliveredOptions {
  *
  * @param position SQL that gives the insert position, as `lsn`
  */
-export const walEnd = (position = 'SELECT pg_current_wal_insert_lsn() AS lsn'): string => `
-SELECT (CASE WHEN segment = 40 THEN lsn - 40 WHEN segment > page AND mod(segment, page) = 24 THEN lsn - 24 ELSE lsn END)::text AS lsn
-  FROM (SELECT lsn, mod(lsn - '0/0'::pg_lsn, pg_size_bytes(current_setting('wal_segment_size'))) AS segment,
-               current_setting('wal_block_size')::int AS page
+export const walEnd = (position = 'SELECT pg_catalog.pg_current_wal_insert_lsn() AS lsn'): string => `
+SELECT (CASE WHEN segment ${EQUAL} 40::numeric THEN lsn ${MINUS} 40::numeric
+             WHEN segment ${MORE} page AND pg_catalog.mod(segment, page) ${EQUAL} 24::numeric THEN lsn ${MINUS} 24::numeric
+             ELSE lsn END)::text AS lsn
+  FROM (SELECT lsn, pg_catalog.mod(lsn ${MINUS} '0/0'::pg_lsn,
+                                   pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))::numeric) AS segment,
+               pg_catalog.current_setting('wal_block_size')::numeric AS page
           FROM (${position}) AS inserted) AS wal`;
 
 /**
@@ -31,14 +37,14 @@ SELECT (CASE WHEN segment = 40 THEN lsn - 40 WHEN segment > page AND mod(segment
  * writes its position into that name once a second, and every role can see it.
  */
 const reachedSql = (lsn: string, where: string): string => `
-SELECT slot, reached::text AS reached, reached >= '${lsn}'::pg_lsn AS delivered, active
+SELECT slot, reached::text AS reached, reached ${SINCE} '${lsn}'::pg_lsn AS delivered, active
   FROM (SELECT l.slot_name AS slot, coalesce(s.active, false) AS active,
                greatest(l.delivered_lsn, s.confirmed_flush_lsn, w.replay_lsn,
-                        substring(a.application_name FROM '^${PACKAGE_NAME} ([0-9A-F]+/[0-9A-F]+)(?: |$)')::pg_lsn) AS reached
+                        pg_catalog.substring(a.application_name, '^${PACKAGE_NAME} ([0-9A-F]+/[0-9A-F]+)(?: |$)')::pg_lsn) AS reached
           FROM outbox.stream l
-          LEFT JOIN pg_replication_slots s ON s.slot_name = l.slot_name
-          LEFT JOIN pg_stat_replication w ON w.pid = s.active_pid
-          LEFT JOIN pg_stat_activity a ON a.pid = l.holder_pid AND s.active
+          LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name::text ${EQUAL} l.slot_name
+          LEFT JOIN pg_catalog.pg_stat_replication w ON w.pid ${EQUAL} s.active_pid
+          LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid ${EQUAL} l.holder_pid AND s.active
          WHERE ${where}) AS streams`;
 
 interface Reached {
@@ -63,7 +69,7 @@ export async function untilDelivered(query: Queryable, options: DeliveredOptions
   const end = performance.now() + timeoutMs;
   if (slot !== undefined && !/^[a-z0-9_]{1,63}$/.test(slot)) throw noSlot(slot);
   const [wal] = await ask<{ lsn: string }>(query, walEnd());
-  const sql = reachedSql(wal!.lsn, slot === undefined ? 'true' : `l.slot_name = '${slot}'`);
+  const sql = reachedSql(wal!.lsn, slot === undefined ? 'true' : `l.slot_name ${EQUAL} '${slot}'`);
   for (;;) {
     const streams = await ask<Reached>(query, sql);
     if (streams.length === 0) throw noSlot(slot);

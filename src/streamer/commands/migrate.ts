@@ -11,6 +11,7 @@ import { overviewOf } from '../ledger/overview.ts';
 import { Database, postgresError } from '../source/database.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
 import { adoptSlot, createSlot, untilMade } from '../source/new-slot.ts';
+import { checkOwners } from '../source/owners.ts';
 import { checkPublication, PUBLICATION } from '../source/publication.ts';
 import { checkFailover, checkServer } from '../source/server.ts';
 import { checkSlot } from '../source/slot.ts';
@@ -64,6 +65,7 @@ export async function migratePostgres(url: string, slot: string, report: Report,
   try {
     await checkServer(db);
     await db.query('SELECT pg_advisory_lock($1)', [ADVISORY_LOCK]);
+    await checkOwners(db);
     try {
       await applyMigrations(drizzle({ client: db.client }), {
         migrationsFolder: fileURLToPath(new URL('postgres', MIGRATIONS)),

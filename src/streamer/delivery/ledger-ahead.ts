@@ -22,8 +22,8 @@ export async function detectLedgerAhead(
   );
 }
 
-/** Whether the table holds the event at a position, or there can be none: the ledger began there. */
-export async function isDelivered(
+/** Whether the table holds the event at a position or a later one, as `repair` sends them, or there can be none: the ledger began there. */
+async function isDelivered(
   clickhouse: ClickHouse,
   table: string,
   source: string,
@@ -33,7 +33,7 @@ export async function isDelivered(
   if (seq === 0) return true;
   const found = await clickhouse.select(
     `SELECT 1 FROM {table:Identifier}
-      WHERE source = {source:String} AND lsn = {lsn:UInt64} AND seq = {seq:UInt32} LIMIT 1`,
+      WHERE source = {source:String} AND lsn >= {lsn:UInt64} AND (lsn, seq) >= ({lsn:UInt64}, {seq:UInt32}) LIMIT 1`,
     { table, source, lsn, seq },
     signal,
   );

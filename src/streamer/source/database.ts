@@ -2,6 +2,7 @@ import { Socket } from 'node:net';
 import pg from 'pg';
 import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
+import { isTellable, type ServerError } from '../../server-message.ts';
 
 /** No statement of the streamer takes long. One that does has lost its connection without a word. */
 const QUERY_TIMEOUT_MS = 10_000;
@@ -166,7 +167,7 @@ const BY_SQLSTATE: Readonly<Record<string, ErrorCode>> = {
   '53300': 'OUTBOX_PG_UNREACHABLE',
 };
 
-/** What an error of the driver means. The server's message is repeated unless it may quote values (SQLSTATE classes 22, 23). */
+/** What an error of the driver means. The server's message is repeated where it cannot quote values. */
 export function postgresError(error: unknown): OutboxError {
   if (error instanceof OutboxError) return error;
   if (error instanceof TypeError || error instanceof ReferenceError) throw error;
@@ -176,7 +177,7 @@ export function postgresError(error: unknown): OutboxError {
   if (severity === undefined || typeof code !== 'string') {
     return unreachable(`no connection to Postgres: ${typeof code === 'string' ? code : String(message)}`);
   }
-  return sqlStateError(code, String(message));
+  return sqlStateError(code, String(message), error as ServerError);
 }
 
 /** An error with this SQLSTATE, where Postgres itself would give none, comes from a pooler that stands before it. */
@@ -185,9 +186,14 @@ export function pooled(error: OutboxError, sqlState: string): OutboxError {
   return new OutboxError('OUTBOX_PG_POOLER', { detail: error.message, sqlState });
 }
 
-export function sqlStateError(sqlState: string, message: string): OutboxError {
+/** @param error as the server sent it; without it, the walsender's, which runs nobody's code */
+export function sqlStateError(
+  sqlState: string,
+  message: string,
+  error: ServerError = { severity: 'FATAL' },
+): OutboxError {
   const kind = BY_SQLSTATE[sqlState] ?? 'OUTBOX_PG_FAILED';
-  const said = /^2[23]/.test(sqlState) ? '' : `: ${message}`;
+  const said = isTellable(sqlState, error) ? `: ${message}` : '';
   return new OutboxError(kind, { detail: `Postgres answered ${sqlState}${said}`, sqlState });
 }
 

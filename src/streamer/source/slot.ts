@@ -77,14 +77,24 @@ export async function checkSlot(db: Database, slot: string): Promise<Slot | unde
   };
 }
 
-/** Whether the walsender that holds the slot computes or reads, and neither waits for WAL nor for its client. */
+const WORK_LOOKS = 5;
+const WORK_LOOK_MS = 60;
+
+/**
+ * Whether the walsender that holds the slot computes or reads, and neither waits for WAL nor for its client. It is looked at several
+ * times: one that waits wakes for a moment whenever a status comes.
+ */
 export async function isWalsenderWorking(db: Database, slot: string): Promise<boolean> {
-  const { count } = await db.query(
-    `SELECT FROM pg_replication_slots s JOIN pg_stat_activity a ON a.pid = s.active_pid
-      WHERE s.slot_name = $1 AND a.state = 'active' AND coalesce(a.wait_event_type, '') NOT IN ('Activity', 'Client')`,
-    [slot],
-  );
-  return count > 0;
+  for (let looks = 0; looks < WORK_LOOKS; looks++) {
+    await sleep(WORK_LOOK_MS);
+    const { count } = await db.query(
+      `SELECT FROM pg_replication_slots s JOIN pg_stat_activity a ON a.pid = s.active_pid
+        WHERE s.slot_name = $1 AND a.state = 'active' AND coalesce(a.wait_event_type, '') NOT IN ('Activity', 'Client')`,
+      [slot],
+    );
+    if (count === 0) return false;
+  }
+  return true;
 }
 
 /** The error of a slot that is not there. */

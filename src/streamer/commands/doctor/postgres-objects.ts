@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { OutboxError } from '../../../errors.ts';
+import { foreignOwners } from '../../source/owners.ts';
 import { checkPublication } from '../../source/publication.ts';
 import { MIGRATIONS } from '../migrate.ts';
 import { bad, command, findingOf, ok, sql, type Finding } from './finding.ts';
@@ -19,6 +20,7 @@ const NEEDED: readonly (readonly [table: string, privileges: readonly string[]])
 export const OBJECT_CHECKS: readonly PostgresCheck[] = [
   { id: 'postgres.replication', examine: replication },
   { id: 'postgres.privileges', examine: privileges },
+  { id: 'postgres.owners', examine: owners },
   { id: 'postgres.migrations', examine: migrations },
   { id: 'postgres.publication', examine: publication },
   { id: 'postgres.partitions', examine: partitions },
@@ -36,6 +38,15 @@ async function replication({ db, role }: PostgresSubject): Promise<Finding[]> {
   const why = 'Without the attribute nothing can be streamed.';
   const fix = sql(`ALTER ROLE ${role} REPLICATION`);
   return [bad('error', 'postgres.replication', `${role} has no REPLICATION attribute`, why, fix)];
+}
+
+/** The owner of the schema is trusted here: who else might be is not known to a streamer's role. */
+async function owners({ db }: PostgresSubject): Promise<Finding[]> {
+  const id = 'postgres.owners';
+  const found = await foreignOwners(db, 'the owner of the schema');
+  if (found.length === 0) return [ok(id, 'the schema outbox has one owner')];
+  const why = 'Its owner could do what whoever uses it may: the streamer, `migrate`, every application.';
+  return found.map(({ what, fix }) => bad('error', id, what, why, sql(fix)));
 }
 
 async function privileges({ db, role, missing }: PostgresSubject): Promise<Finding[]> {

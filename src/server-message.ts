@@ -1,0 +1,46 @@
+/*
+ * Which messages of Postgres may be repeated in logs and errors: for the library and the streamer alike.
+ */
+
+/**
+ * SQLSTATE classes whose messages the server writes about the statement, the session or the schema: connection,
+ * transaction state, authorisation, catalog, rollback, access rule, resources, limits, state, operator, system, internal.
+ * Classes 22 and 23 are missing, because their messages quote values. So are P0 (RAISE) and every unknown class.
+ */
+const MESSAGE_CLASSES: ReadonlySet<string> = new Set([
+  '08',
+  '0A',
+  '25',
+  '26',
+  '28',
+  '2D',
+  '34',
+  '3B',
+  '3D',
+  '3F',
+  '40',
+  '42',
+  '53',
+  '54',
+  '55',
+  '57',
+  '58',
+  'F0',
+  'XX',
+]);
+
+/** What drivers put into the error that a server answers with. */
+export interface ServerError {
+  readonly routine?: unknown;
+  readonly severity?: unknown;
+}
+
+/** Whether the server itself wrote the error. A trigger can raise one with any SQLSTATE, any text and any names. */
+export function isOfTheServer({ routine, severity }: ServerError): boolean {
+  return typeof routine === 'string' ? routine !== 'exec_stmt_raise' : severity === 'FATAL';
+}
+
+/** Whether the message of an error quotes no value. */
+export function isTellable(sqlState: string, error: ServerError): boolean {
+  return MESSAGE_CLASSES.has(sqlState.slice(0, 2)) && isOfTheServer(error);
+}

@@ -1,0 +1,230 @@
+import { readFile } from 'node:fs/promises';
+import { Client } from 'pg';
+import { describe, expect, test } from 'vitest';
+import { emitEvent, emitEvents } from '../../src/app/index.ts';
+import { untilDelivered } from '../../src/app/testing.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { command } from '../support/command.ts';
+import { Outbox } from '../support/outbox.ts';
+import { eventually } from '../support/wait.ts';
+
+const ROLES = await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8');
+
+/**
+ * Plants a twin of each function and each binary operator of Postgres in the schema public, which raises an error, and some that fit
+ * better than those of Postgres where types differ.
+ */
+const PLANT = `
+DO $plant$
+DECLARE
+  f record;
+  l text;
+  r text;
+  op text;
+BEGIN
+  PERFORM set_config('search_path', 'pg_catalog', true);
+  FOR f IN SELECT proname, pg_get_function_identity_arguments(p.oid) AS args, prorettype::regtype AS gives
+             FROM pg_proc p JOIN pg_type t ON t.oid = prorettype
+            WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind = 'f' AND NOT proretset AND t.typtype = 'b'
+              AND NOT EXISTS (SELECT FROM unnest(proargtypes) a JOIN pg_type at ON at.oid = a WHERE at.typtype = 'p')
+              AND coalesce(proargmodes, '{}') <@ '{i}' LOOP
+    EXECUTE format('CREATE FUNCTION public.%I(%s) RETURNS %s LANGUAGE plpgsql AS $f$ BEGIN RAISE ''planted: %s''; END $f$',
+                   f.proname, f.args, f.gives, replace(f.proname, '''', ''));
+  END LOOP;
+  FOREACH l IN ARRAY ARRAY['uuid[]', 'text[]', 'integer[]', 'timestamptz[]', 'oid[]'] LOOP
+    EXECUTE format('CREATE FUNCTION public.unnest(%s) RETURNS SETOF text LANGUAGE plpgsql AS $f$ BEGIN RAISE ''planted: unnest''; END $f$', l);
+  END LOOP;
+  FOREACH l IN ARRAY ARRAY['text, text', 'text, text, text', 'text, text, integer', 'text, regclass', 'text, name', 'text, oid'] LOOP
+    EXECUTE format('CREATE FUNCTION public.format(%s) RETURNS text LANGUAGE plpgsql AS $f$ BEGIN RAISE ''planted: format''; END $f$', l);
+    EXECUTE format('CREATE FUNCTION public.concat_ws(%s) RETURNS text LANGUAGE plpgsql AS $f$ BEGIN RAISE ''planted: concat_ws''; END $f$', l);
+  END LOOP;
+  CREATE FUNCTION public.mod(numeric, bigint) RETURNS numeric LANGUAGE plpgsql AS $f$ BEGIN RAISE 'planted: mod'; END $f$;
+  CREATE FUNCTION public.quote_ident(name) RETURNS text LANGUAGE plpgsql AS $f$ BEGIN RAISE 'planted: quote_ident'; END $f$;
+  FOREACH l IN ARRAY ARRAY['int2', 'int4', 'int8', 'numeric', 'text', 'name', 'pg_lsn', 'oid', 'float8', 'timestamptz', 'bool'] LOOP
+    FOREACH r IN ARRAY ARRAY['int2', 'int4', 'int8', 'numeric', 'text', 'name', 'pg_lsn', 'oid', 'float8', 'interval', 'bool'] LOOP
+      EXECUTE format('CREATE FUNCTION public.planted(%s, %s) RETURNS bool LANGUAGE plpgsql AS $f$ BEGIN RAISE ''planted: operator''; END $f$', l, r);
+      FOREACH op IN ARRAY ARRAY['=', '<>', '<', '>', '<=', '>=', '+', '-', '*', '/', '%', '||', '#', '~', '~~'] LOOP
+        EXECUTE format('CREATE OPERATOR public.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = public.planted)', op, l, r);
+      END LOOP;
+    END LOOP;
+  END LOOP;
+END $plant$`;
+
+describe('search_path (CVE-2018-1058)', () => {
+  test('nothing of ours calls a twin of Postgres’ functions and operators that somebody has planted before them', async () => {
+    await using outbox = await Outbox.create({ migrated: false });
+    const { slot, databaseUrl, postgres } = outbox;
+    await postgres.query(PLANT);
+    await postgres.query(`ALTER DATABASE ${slot} SET search_path = public, pg_catalog`);
+    const connect = async (): Promise<Client> => {
+      const client = new Client({ connectionString: databaseUrl });
+      await client.connect();
+      return client;
+    };
+    const client = await connect();
+    client.on('error', () => undefined);
+    await expect(client.query("SELECT lower('A')")).rejects.toThrow('planted: lower');
+    await expect(client.query('SELECT 1::numeric = 1')).rejects.toThrow('planted: operator');
+
+    await outbox.migrate();
+    await client.query(ROLES);
+    const streamer = outbox.stream();
+    await client.query('BEGIN');
+    await emitEvent(client, { type: 'test.one', context: { n: 1 } });
+    await emitEvents(client, [
+      { type: 'test.many', context: { n: 2 } },
+      { type: 'test.many', context: { n: 3 } },
+    ]);
+    await client.query("SELECT outbox.emit('test.sql', '{}'::json)");
+    await client.query('COMMIT');
+    await outbox.untilDelivered(4);
+    await untilDelivered(client);
+    await client.end();
+    for (const args of [
+      ['status', '--json'],
+      ['doctor', '--json'],
+      ['verify', '--wait', '20s', '--json'],
+      ['quarantine', 'list', '--json'],
+      ['retention', '--dry-run', '--json'],
+      ['repair', '--json'],
+      ['migrate', '--json'],
+    ]) {
+      const { code, stdout, stderr } = await command(outbox, args, { OUTBOX_INSERT_TIMEOUT_MS: '1000' }).done;
+      expect(stdout + stderr).not.toContain('planted');
+      // doctor has its own things to say of a server made for tests
+      expect({ args, code: args[0] === 'doctor' ? 0 : code, stderr }).toMatchObject({ code: 0 });
+    }
+    expect(await streamer.stop()).toBe(0);
+    expect(streamer.output).not.toContain('planted');
+    expect(streamer.logs.filter(({ level }) => level === 'error')).toEqual([]);
+  }, 180_000);
+});
+
+describe('`migrate` refuses a schema that is not its own', () => {
+  test.concurrent.for<[string, string, string]>([
+    ['a schema of another role', 'CREATE SCHEMA outbox AUTHORIZATION $', 'ALTER SCHEMA outbox OWNER TO'],
+    [
+      'a schema in which all may create',
+      'CREATE SCHEMA outbox; GRANT CREATE ON SCHEMA outbox TO PUBLIC',
+      'REVOKE CREATE ON SCHEMA outbox FROM PUBLIC',
+    ],
+    [
+      'a table of another role',
+      'CREATE SCHEMA outbox; CREATE TABLE outbox.migration (n int); ALTER TABLE outbox.migration OWNER TO $',
+      'ALTER TABLE outbox.migration OWNER TO',
+    ],
+    [
+      'a trigger with another role’s function',
+      `CREATE SCHEMA outbox; CREATE TABLE outbox.migration (n int);
+       CREATE FUNCTION public.steal() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN ALTER ROLE $ SUPERUSER; RETURN NEW; END';
+       ALTER FUNCTION public.steal OWNER TO $;
+       CREATE TRIGGER steal BEFORE INSERT ON outbox.migration FOR EACH ROW EXECUTE FUNCTION public.steal()`,
+      'ALTER FUNCTION public.steal() OWNER TO',
+    ],
+  ])('%s', async ([, prepare, fix]) => {
+    await using outbox = await Outbox.create({ migrated: false });
+    const role = `attacker_${outbox.slot}`;
+    await outbox.postgres.query(`CREATE ROLE ${role}`);
+    await outbox.postgres.query(prepare.replaceAll('$', role));
+    await expect(migratePostgres(outbox.databaseUrl, outbox.slot, () => undefined)).rejects.toMatchObject({
+      code: 'OUTBOX_PG_OWNER',
+      problems: expect.arrayContaining([expect.stringContaining(fix)]),
+    });
+    const { rows } = await outbox.postgres.query<{ rolsuper: boolean }>(
+      'SELECT rolsuper FROM pg_roles WHERE rolname = $1',
+      [role],
+    );
+    expect(rows).toEqual([{ rolsuper: false }]);
+    await outbox.postgres.query(`DROP SCHEMA outbox CASCADE; DROP OWNED BY ${role}; DROP ROLE ${role}`);
+    await migratePostgres(outbox.databaseUrl, outbox.slot, () => undefined);
+  });
+
+  test.concurrent('`doctor` names what another role owns or may create there', async () => {
+    await using outbox = await Outbox.create();
+    const role = `guest_${outbox.slot}`;
+    await outbox.postgres.query(`CREATE ROLE ${role}; GRANT CREATE ON SCHEMA outbox TO ${role}`);
+    const { stdout } = await command(outbox, ['doctor', '--json']).done;
+    expect(stdout).toContain(`REVOKE CREATE ON SCHEMA outbox FROM ${role}`);
+    await outbox.postgres.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+  });
+});
+
+describe('a producer', () => {
+  test.concurrent('cannot write what would stop the others: events that are too large, or no objects', async () => {
+    await using outbox = await Outbox.create();
+    const streamer = outbox.stream();
+    const refused = { code: '23514' };
+    for (const [type, context] of [
+      ["repeat('t', 65536)", "'{}'"],
+      ["''", "'{}'"],
+      ["'test'", "'[]'"],
+      ["'test'", "('\"' || repeat('b', 70000000) || '\"')::json"],
+      ["'test'", "('{\"a\":\"' || repeat('b', 70000000) || '\"}')::json"],
+    ]) {
+      await expect(
+        outbox.postgres.query(`INSERT INTO outbox.event (event_type, event_context) VALUES (${type}, ${context})`),
+      ).rejects.toMatchObject(refused);
+    }
+    await expect(
+      outbox.postgres.query("SELECT outbox.emit('test', ('{\"a\":\"' || repeat('b', 70000000) || '\"}')::json)"),
+    ).rejects.toMatchObject(refused);
+    await outbox.fill(10);
+    await outbox.untilDelivered(10);
+    expect(await streamer.stop()).toBe(0);
+  });
+
+  test.concurrent('may write neither the server’s columns nor messages into WAL', async () => {
+    await using outbox = await Outbox.create();
+    await outbox.postgres.query(ROLES);
+    const role = `app_${outbox.slot}`;
+    await outbox.postgres.query(`CREATE ROLE ${role} LOGIN PASSWORD 'p'; GRANT outbox_producer TO ${role}`);
+    const client = new Client({
+      connectionString: Object.assign(new URL(outbox.databaseUrl), { username: role, password: 'p' }).href,
+    });
+    await client.connect();
+    const denied = { code: '42501' };
+    await expect(
+      client.query("INSERT INTO outbox.event (event_type, event_context, recorded_at) VALUES ('t', '{}', 'infinity')"),
+    ).rejects.toMatchObject(denied);
+    await expect(
+      client.query("INSERT INTO outbox.event (event_type, event_context, bucket) VALUES ('t', '{}', 7)"),
+    ).rejects.toMatchObject(denied);
+    await expect(client.query("SELECT pg_logical_emit_message(false, 'x', 'y')")).rejects.toMatchObject(denied);
+    await client.query('BEGIN');
+    await emitEvents(client, [
+      { type: 'test.app', context: {} },
+      { type: 'test.app', context: {} },
+    ]);
+    await client.query("SELECT outbox.emit('test.app', '{}'::json)");
+    await client.query('COMMIT');
+    await client.end();
+    const streamer = outbox.stream();
+    await outbox.untilDelivered(3);
+    expect(await streamer.stop()).toBe(0);
+    await outbox.postgres.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+  });
+});
+
+test.concurrent('the log does not repeat what a trigger raises, whatever SQLSTATE it gives', async () => {
+  await using outbox = await Outbox.create();
+  const raise = async (sqlState: string): Promise<void> => {
+    await outbox.postgres.query(
+      `CREATE OR REPLACE FUNCTION public.talk() RETURNS trigger LANGUAGE plpgsql AS
+         $f$ BEGIN RAISE EXCEPTION 'canary-%', NEW.slot_name USING ERRCODE = '${sqlState}'; END $f$`,
+    );
+  };
+  await raise('P0001');
+  await outbox.postgres.query(
+    'CREATE TRIGGER talk BEFORE UPDATE ON outbox.stream FOR EACH ROW EXECUTE FUNCTION public.talk()',
+  );
+  const streamer = outbox.stream();
+  await streamer.log(({ err }) => err?.['sqlState' as 'code'] === 'P0001');
+  await raise('55000');
+  await streamer.log(({ err }) => err?.['sqlState' as 'code'] === '55000');
+  await outbox.postgres.query('DROP TRIGGER talk ON outbox.stream');
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+  expect(streamer.output).not.toContain('canary');
+  await eventually('it is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  expect(await streamer.stop()).toBe(0);
+});
