@@ -125,6 +125,12 @@ test('the streamer delivers rows of a partition whose columns are in another ord
       event_type text NOT NULL
     );
     ALTER TABLE outbox.mine DROP COLUMN dropped;
+    DO $$ DECLARE c record; BEGIN
+      FOR c IN SELECT conname, pg_get_constraintdef(oid) AS def FROM pg_constraint
+                WHERE conrelid = 'outbox.event'::regclass AND contype = 'c' LOOP
+        EXECUTE format('ALTER TABLE outbox.mine ADD CONSTRAINT %I %s', c.conname, c.def);
+      END LOOP;
+    END $$;
     ALTER TABLE outbox.event ATTACH PARTITION outbox.mine FOR VALUES IN (11)`);
   const insert = `(event_type, environment, event_context, metadata_version, bucket) VALUES ('mine', 'e', '{"n" : 2}', 7, 11)`;
   await postgres.query(`INSERT INTO outbox.event ${insert}`);
