@@ -69,9 +69,9 @@ describe('redact', () => {
   });
 
   test('hides every parameter that is not known to be harmless', () => {
-    const DATABASE_URL = 'postgres://u@h/db?password=canary&sslpassword=canary&sslpassword=canary&host=h2';
+    const DATABASE_URL = 'postgres://u@h/db?password=canary&options=canary&host=h2';
     const { databaseUrl } = redact(readConfig({ ...REQUIRED, DATABASE_URL }));
-    expect(databaseUrl).toBe('postgres://u@h/db?password=***&sslpassword=***&host=h2');
+    expect(databaseUrl).toBe('postgres://u@h/db?password=***&options=***&host=h2');
   });
 
   test('never shows a password, and neither does the error of readConfig', () => {

@@ -193,3 +193,28 @@ describe('readConfig with a bad environment', () => {
     expect(problem).toContain(`${name} is unknown; the nearest name is ${nearest ?? ''}`);
   });
 });
+
+test.for<[string, string]>([
+  ['ssl_mode=require', 'perhaps meant to be sslmode'],
+  ['SSLMODE=require', 'perhaps meant to be sslmode'],
+  ['requiressl=1', 'has a parameter that is not known'],
+  ['ssl=true', 'has a parameter that is not known'],
+  ['sslmode=verify-full&sslmode=disable', 'has the parameter sslmode more than once'],
+  ['sslmode=prefer', 'has an sslmode that is none of disable, require, verify-ca, verify-full, no-verify'],
+  ['sslmode=verify-ca', 'has sslmode=verify-ca without an sslrootcert'],
+  ['channel_binding=always', 'has a channel_binding that is none of disable, prefer, require'],
+])('readConfig refuses a DATABASE_URL with %s, and does not repeat what it holds', ([query, problem]) => {
+  const [found, ...more] = problems({
+    DATABASE_URL: `postgres://u:p@db.internal/app?${query}&application_name=canary`,
+  });
+  expect(found).toContain(`DATABASE_URL ${problem.startsWith('perhaps') ? 'has' : problem}`);
+  expect(found).toContain(problem);
+  expect(found).not.toContain('canary');
+  expect(more).toEqual([]);
+});
+
+test('readConfig takes the parameters of libpq that change nothing here', () => {
+  const DATABASE_URL =
+    'postgres://u:p@db.internal/app?sslmode=require&channel_binding=require&target_session_attrs=read-write&connect_timeout=5&keepalives=1&sslrootcert=system';
+  expect(readConfig({ ...REQUIRED, DATABASE_URL }).databaseUrl).toBe(DATABASE_URL);
+});

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { OutboxError } from '../errors.ts';
-import { nearest } from '../nearest.ts';
+import { nearest, TYPO_SHARE } from '../nearest.ts';
 import { type Config, type Setting, SETTINGS } from './settings.ts';
+import { CHANNEL_BINDINGS, FILE_PARAMETERS, KNOWN_PARAMETERS, SSL_MODES } from './source/parameters.ts';
 
 export type { Config };
 
@@ -13,11 +14,10 @@ type Outcome = { value: string | number } | { fault: string };
 /** Belongs to the tests, not to the service, but is often in the same environment. */
 const KNOWN_ELSEWHERE = ['OUTBOX_TEST_SERVICES'];
 
+const CHOICES: Readonly<Record<string, readonly string[]>> = { sslmode: SSL_MODES, channel_binding: CHANNEL_BINDINGS };
+
 /** Parameters of a Postgres URL that are worth seeing and can hold no secret. */
 const PRINTABLE_PARAMETERS = ['host', 'port', 'sslmode', 'application_name'];
-
-/** Parameters of a Postgres URL that are paths; the driver would read them at each connection, and throw what the system says. */
-const FILE_PARAMETERS = ['sslrootcert', 'sslcert', 'sslkey'];
 
 /**
  * Reads the streamer's settings from an environment. An empty string counts as not set.
@@ -145,10 +145,26 @@ function readUrl(
 
 function parameterFault(text: string, readFile: (path: string) => string): string | undefined {
   const { searchParams } = new URL(text);
+  // a name that is not taken is not repeated: it may be what follows a question mark in a password
+  const names = [...searchParams.keys()];
+  const unknown = names.find((name) => !KNOWN_PARAMETERS.includes(name));
+  if (unknown !== undefined) {
+    const meant = nearest(unknown, KNOWN_PARAMETERS, TYPO_SHARE)?.name;
+    return `has a parameter that is not known${meant === undefined ? '' : `, perhaps meant to be ${meant}`}; docs/configuration.md lists them`;
+  }
+  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  if (twice !== undefined) return `has the parameter ${twice} more than once`;
+  for (const [name, choices] of Object.entries(CHOICES)) {
+    const value = searchParams.get(name);
+    if (value !== null && !choices.includes(value))
+      return `has ${name === 'sslmode' ? 'an' : 'a'} ${name} that is none of ${choices.join(', ')}`;
+  }
+  if (searchParams.get('sslmode') === 'verify-ca' && !searchParams.has('sslrootcert'))
+    return 'has sslmode=verify-ca without an sslrootcert: name the authority, or use verify-full';
   for (const name of FILE_PARAMETERS) {
     const path = searchParams.get(name);
     try {
-      if (path) readFile(path);
+      if (path && path !== 'system') readFile(path);
     } catch (error) {
       return `names an ${name} that cannot be read${systemCode(error)}`;
     }

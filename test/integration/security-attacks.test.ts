@@ -1,4 +1,6 @@
 import { readFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { Client } from 'pg';
 import { describe, expect, test } from 'vitest';
 import { emitEvent, emitEvents } from '../../src/app/index.ts';
@@ -227,4 +229,46 @@ test.concurrent('the log does not repeat what a trigger raises, whatever SQLSTAT
   expect(streamer.output).not.toContain('canary');
   await eventually('it is settled', async () => (await outbox.ledger())['pending_token'] === null);
   expect(await streamer.stop()).toBe(0);
+});
+
+describe('a server that has not shown who it is', () => {
+  const message = (type: string, body: Buffer): Buffer => {
+    const head = Buffer.alloc(5);
+    head.write(type, 0, 'latin1');
+    head.writeInt32BE(body.length + 4, 1);
+    return Buffer.concat([head, body]);
+  };
+  const ASKS: readonly (readonly [string, Buffer, string])[] = [
+    ['in clear text', Buffer.from([0, 0, 0, 3]), ''],
+    ['as an MD5 hash', Buffer.from([0, 0, 0, 5, 1, 2, 3, 4]), ''],
+    [
+      'without the channel binding that is required',
+      Buffer.concat([Buffer.from([0, 0, 0, 10]), Buffer.from('SCRAM-SHA-256\0\0')]),
+      '?channel_binding=require',
+    ],
+  ];
+
+  test.concurrent.for(ASKS)('gets no password %s', async ([how, body, query]) => {
+    await using outbox = await Outbox.create();
+    const heard: string[] = [];
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.on('data', (chunk: Buffer) => heard.push(chunk.toString('latin1')));
+      socket.once('data', () => socket.write(message('R', body)));
+    });
+    await once(server.listen(0, '0.0.0.0'), 'listening');
+    const { port } = server.address() as AddressInfo;
+    // this host by a name that does not say so
+    const streamer = outbox.stream({ DATABASE_URL: `postgres://someone:canary@0.0.0.0:${port}/app${query}` });
+    const { err } = await streamer.failure('OUTBOX_PG_AUTH');
+    expect(err?.message).toContain(how.startsWith('without') ? 'channel binding' : how);
+    expect(heard.length).toBeGreaterThan(0);
+    for (const said of heard) {
+      expect(said).not.toContain('canary');
+      // a password's message
+      expect(said.startsWith('p')).toBe(false);
+    }
+    await streamer.kill();
+    server.close();
+  });
 });

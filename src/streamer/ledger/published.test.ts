@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { PACKAGE_NAME } from '../../package.ts';
 import { PUBLISHED_LSN, PUBLISHED_OLDEST_MS, publishedName } from './published.ts';
 
-const patternOf = (sql: string): RegExp => new RegExp(/FROM '(\^[^']+)'/.exec(sql)![1]!);
+const patternOf = (sql: string): RegExp => new RegExp(/(?:FROM|,) '(\^[^']+)'/.exec(sql)![1]!);
 const NAMES = [
   [publishedName({ appliedLsn: 0x1_0000_00ff, oldestMs: undefined }), undefined],
   [publishedName({ appliedLsn: 0x1_0000_00ff, oldestMs: 1_790_000_000_000.4 }), '1790000000000'],

@@ -3,6 +3,8 @@ import pg from 'pg';
 import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
 import { isTellable, type ServerError } from '../../server-message.ts';
+import { guardLogin } from './login.ts';
+import { OURS, SECURED, securityOf, type Security } from './parameters.ts';
 
 /** No statement of the streamer takes long. One that does has lost its connection without a word. */
 const QUERY_TIMEOUT_MS = 10_000;
@@ -14,20 +16,6 @@ const END_TIMEOUT_MS = 1000;
  * has to be written to free WAL.
  */
 const PINNED = { search_path: 'pg_catalog,pg_temp', default_transaction_read_only: 'off' };
-/** The driver lets parameters of the URL win over its configuration; these are ours to decide. */
-const OURS = [
-  'options',
-  'replication',
-  'statement_timeout',
-  'lock_timeout',
-  'idle_in_transaction_session_timeout',
-  'query_timeout',
-  'connectionTimeoutMillis',
-  'connect_timeout',
-  'keepAlive',
-  'stream',
-];
-
 export interface ConnectOptions {
   /** Run-time parameters of the session, such as `synchronous_commit`. */
   readonly parameters?: Readonly<Record<string, string>>;
@@ -53,8 +41,11 @@ export async function connectClient(
   const target = new URL(url);
   // of two that set the same, the later one counts
   const ownOptions = target.searchParams.get('options') ?? '';
-  for (const name of OURS) target.searchParams.delete(name);
-  const config: pg.ClientConfig & { replication?: string } = {
+  const security = secured(target.searchParams);
+  const channelBinding = target.searchParams.get('channel_binding');
+  // the driver lets parameters of the URL win over its configuration
+  for (const name of [...OURS, ...SECURED]) target.searchParams.delete(name);
+  const config: pg.ClientConfig & { replication?: string; enableChannelBinding?: boolean } = {
     connectionString: target.href,
     application_name: PACKAGE_NAME,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
@@ -64,6 +55,8 @@ export async function connectClient(
       .trim(),
     ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
     stream: () => socket,
+    ssl: security.ssl,
+    enableChannelBinding: channelBinding === 'require' || channelBinding === 'prefer',
     ...(replication ? { replication: 'database' } : {}),
   };
   const client = createClient(config, decodeURIComponent(target.pathname.slice(1)));
@@ -74,16 +67,38 @@ export async function connectClient(
     onLost(error === undefined ? unreachable('the connection to Postgres ended') : postgresError(error));
   };
   client.on('error', lose);
+  const connecting = client.connect();
+  const refused = guardLogin(client, {
+    isTrusted: security.isVerified || isLocal(target.searchParams.get('host') ?? target.hostname),
+    mustBind: channelBinding === 'require',
+  });
   try {
-    await client.connect();
+    await connecting;
+    const refusal = refused(true);
+    if (refusal !== undefined) throw refusal;
   } catch (error) {
     lost = true;
     await endClient(client);
     // it refuses what is asked of a session when it begins
-    throw pooled(postgresError(error), '08P01');
+    throw refused(false) ?? pooled(postgresError(error), '08P01');
   }
   client.on('end', () => lose());
   return client;
+}
+
+/** Throws OUTBOX_PG_UNREACHABLE where a certificate cannot be read. */
+function secured(parameters: URLSearchParams): Security {
+  try {
+    return securityOf(parameters);
+  } catch (error) {
+    throw unreachable('a certificate that DATABASE_URL names cannot be read', error);
+  }
+}
+
+/** A server that nobody can stand before. */
+export function isLocal(host: string): boolean {
+  const name = decodeURIComponent(host).replaceAll(/[[\]]/g, '');
+  return name === 'localhost' || name === '::1' || name.startsWith('127.') || name.startsWith('/');
 }
 
 function createClient(config: pg.ClientConfig, database: string): pg.Client {
@@ -197,6 +212,6 @@ export function sqlStateError(
   return new OutboxError(kind, { detail: `Postgres answered ${sqlState}${said}`, sqlState });
 }
 
-function unreachable(detail: string): OutboxError {
-  return new OutboxError('OUTBOX_PG_UNREACHABLE', { detail });
+function unreachable(detail: string, cause?: unknown): OutboxError {
+  return new OutboxError('OUTBOX_PG_UNREACHABLE', { detail, cause });
 }

@@ -1,6 +1,7 @@
 import { bad, ok, query, shell, type Finding } from './finding.ts';
 import type { ClickHouseCheck, ClickHouseSubject } from './subjects.ts';
-import { clockFinding, isLocal } from './host.ts';
+import { isLocal } from '../../source/database.ts';
+import { clockFinding } from './host.ts';
 
 /** The type JSON is settled since then. */
 const OLDEST = [25, 3] as const;

@@ -5,12 +5,6 @@ import { bad, ok, shell, type Finding } from './finding.ts';
 const MAX_SKEW_MS = 5000;
 const DIAL_TIMEOUT_MS = 2000;
 
-/** Whether a host of a URL is this one; a path is a Unix socket. */
-export function isLocal(host: string): boolean {
-  const name = decodeURIComponent(host).replaceAll(/[[\]]/g, '');
-  return name === 'localhost' || name === '::1' || name.startsWith('127.') || name.startsWith('/');
-}
-
 /** What a server's clock says, against this host's before and after it was asked. ms since 1970. */
 export function clockFinding(
   id: string,

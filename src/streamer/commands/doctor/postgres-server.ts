@@ -1,6 +1,7 @@
 import { unsafeSettings } from '../../source/server.ts';
 import { bad, ok, setting, shell, sql, type Finding } from './finding.ts';
-import { clockFinding, isLocal } from './host.ts';
+import { isLocal } from '../../source/database.ts';
+import { clockFinding } from './host.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
 const RESTART = shell('systemctl restart postgresql');
