@@ -24,7 +24,7 @@ const ERROR_GROUPS = [
   { title: 'Slot, ledger and stream', codes: /^OUTBOX_(SLOT|LEDGER|EPOCH|RANGE|PROTOCOL)/ },
   { title: 'ClickHouse', codes: /^OUTBOX_(CH_|QUARANTINE)/ },
   { title: 'Comparing and repairing', codes: /^OUTBOX_(VERIFY|REPAIR)/ },
-  { title: 'The process', codes: /^OUTBOX_(OUTPUT|SHUTDOWN|HEALTH|FLOW)/ },
+  { title: 'The process', codes: /^OUTBOX_(NODE|OUTPUT|SHUTDOWN|HEALTH|FLOW)/ },
   { title: 'Retention', codes: /^OUTBOX_RETENTION/ },
   { title: 'Embedded services', codes: /^OUTBOX_EMBEDDED/ },
 ];

@@ -30,4 +30,8 @@ ALTER TABLE "outbox"."stream" ADD COLUMN "holder_pid" integer;
 --> statement-breakpoint
 ALTER TABLE "outbox"."stream" ADD COLUMN "repair_began_at" timestamp (6) with time zone;
 --> statement-breakpoint
+ALTER TABLE "outbox"."stream" ADD COLUMN "refused_at" timestamp (6) with time zone;
+--> statement-breakpoint
+ALTER TABLE "outbox"."stream" ADD COLUMN "refused" text;
+--> statement-breakpoint
 CREATE INDEX "quarantine_slot_name" ON "outbox"."quarantine" USING btree ("slot_name");

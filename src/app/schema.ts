@@ -66,6 +66,9 @@ export const stream = outbox.table(
     holder_pid: integer(),
     /** When a repair began that has not ended. The streamer sends nothing until it has ended. */
     repair_began_at: instant(),
+    /** Since when ClickHouse refuses what the holder sends or asks, and the last refusal. */
+    refused_at: instant(),
+    refused: text(),
   },
   () => [
     check(

@@ -10,6 +10,11 @@ export const PROCESS = {
   },
 
   // comparing and repairing
+  OUTBOX_NODE_VERSION: {
+    policy: 'stop',
+    happened: 'This version of Node.js is too old.',
+    next: 'Run the streamer with Node.js 22.15 or newer; the container image brings its own.',
+  },
   OUTBOX_OUTPUT_FAILED: {
     policy: 'stop',
     happened: 'What the command had to say could not be written to stdout.',
@@ -31,6 +36,12 @@ export const PROCESS = {
     happened:
       'Nothing can be proved now: no streamer holds the slot, so what was committed last is not in ClickHouse yet.',
     next: 'Start the streamer, or give it more time with --wait (where it cannot stream: `repair --new-slot`). `--wait 0` compares what is there; what was not delivered yet then counts as missing.',
+  },
+  OUTBOX_VERIFY_NOTHING: {
+    policy: 'stop',
+    happened:
+      'There is nothing to compare: outbox.event has no event of that time, so nothing is proved of ClickHouse.',
+    next: 'Ask for a time of which outbox.event still has events: retention removes them after OUTBOX_RETENTION_DAYS. `expired` counts what ClickHouse has from before.',
   },
   OUTBOX_VERIFY_BEHIND: {
     policy: 'stop',

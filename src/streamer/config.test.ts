@@ -40,6 +40,7 @@ describe('readConfig with a good environment', () => {
       retentionDays: 7,
       shutdownTimeoutMs: 25_000,
       healthPort: 8080,
+      healthHost: '',
       readyMaxLagMs: 900_000,
       traceDeliverSpans: 32,
       logLevel: 'info',
@@ -139,7 +140,6 @@ describe('readConfig with a bad environment', () => {
 
   test.each([
     'mysql://u:canary@h/db',
-    'postgres://h/db',
     'postgres://u:canary@h',
     'postgres://u:canary@h/a/b',
     'postgres:///db',
@@ -217,4 +217,18 @@ test('readConfig takes the parameters of libpq that change nothing here', () => 
   const DATABASE_URL =
     'postgres://u:p@db.internal/app?sslmode=require&channel_binding=require&target_session_attrs=read-write&connect_timeout=5&keepalives=1&sslrootcert=system';
   expect(readConfig({ ...REQUIRED, DATABASE_URL }).databaseUrl).toBe(DATABASE_URL);
+});
+
+test('readConfig takes URLs without a user, and of ClickHouse without a database, as their own clients do', () => {
+  const given = { DATABASE_URL: 'postgres://localhost/app', CLICKHOUSE_URL: 'http://localhost:8123' };
+  expect(readConfig(given)).toMatchObject({
+    databaseUrl: 'postgres://localhost/app',
+    clickhouseUrl: 'http://default@localhost:8123/default',
+  });
+});
+
+test('readConfig asks for one host where a URL names several', () => {
+  expect(
+    problems({ DATABASE_URL: 'postgres://u:p@a.internal,b.internal/app?target_session_attrs=read-write' }),
+  ).toEqual([expect.stringContaining('with one host: a name that follows the primary')]);
 });

@@ -140,7 +140,16 @@ function readUrl(
   }
   if (!given) return { fault: `is missing; give it, or a file that holds it as ${name}_FILE` };
   const fault = urlFault(given, setting) ?? parameterFault(given, readFile);
-  return fault ? { fault } : { value: given };
+  return fault ? { fault } : { value: setting.database ? given : completed(given) };
+}
+
+/** With the user and the database that ClickHouse's own clients take where none is given. */
+function completed(text: string): string {
+  const url = new URL(text);
+  if (url.username !== '' && url.pathname.length > 1) return text;
+  url.username ||= 'default';
+  if (url.pathname.length <= 1) url.pathname = '/default';
+  return url.href;
 }
 
 function parameterFault(text: string, readFile: (path: string) => string): string | undefined {
@@ -184,7 +193,8 @@ function urlFault(text: string, setting: Extract<Setting, { kind: 'url' }>): str
   if (!setting.protocols.includes(url.protocol)) return form;
   if (url.hash || `${url.pathname}${url.search}`.includes('@') || !isDecodable(text)) return `${form}; ${encode}`;
   if (!url.hostname) return `${form}: the host is missing`;
-  if (!url.username) return `${form}: the user is missing`;
+  if (url.hostname.includes(',')) return `${form}, with one host: a name that follows the primary`;
+  if (!setting.database && /^\/?$/.test(url.pathname)) return undefined;
   if (!/^\/[^/]+$/.test(url.pathname)) return `${form}: the path must be the name of one database`;
   if (url.search && !setting.parameters) return `${form}, without parameters`;
   return undefined;

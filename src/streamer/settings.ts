@@ -11,6 +11,8 @@ interface UrlSetting extends Described {
   readonly kind: 'url';
   readonly protocols: readonly string[];
   readonly parameters: boolean;
+  /** It must name one; otherwise, and without a user, `default` is meant. */
+  readonly database: boolean;
   readonly example: string;
 }
 
@@ -48,6 +50,7 @@ export const SETTINGS = {
     kind: 'url',
     protocols: ['postgres:', 'postgresql:'],
     parameters: true,
+    database: true,
     example: 'postgres://outbox_streamer:password@localhost:5432/app',
     meaning:
       'The Postgres database that holds the outbox, and a role with REPLICATION. A Unix socket is a percent-encoded host: `%2Fvar%2Frun%2Fpostgresql`.',
@@ -58,6 +61,7 @@ export const SETTINGS = {
     kind: 'url',
     protocols: ['http:', 'https:'],
     parameters: false,
+    database: false,
     example: 'http://outbox:password@localhost:8123/analytics',
     meaning:
       'The ClickHouse server, by its HTTP port, with the database as path. It takes no parameters: every setting that matters is sent with each insert.',
@@ -186,6 +190,16 @@ export const SETTINGS = {
     max: 65_535,
     meaning:
       'Where `/livez`, `/readyz` and `/metrics` are served, and where `healthcheck` asks. 0 serves nothing, and `healthcheck` is content with that.',
+  },
+  OUTBOX_HEALTH_HOST: {
+    key: 'healthHost',
+    readBy: 'streamer',
+    kind: 'text',
+    default: '',
+    pattern: /^[0-9a-fA-F.:]{2,45}$/,
+    form: 'an IP address of this host',
+    meaning:
+      'The address on which health is served; without one, all of them. Set it where others can reach this host.',
   },
   OUTBOX_READY_MAX_LAG_MS: {
     key: 'readyMaxLagMs',

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { expect, test } from 'vitest';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import type { ReadinessReport } from '../../src/streamer/observe/readiness.ts';
@@ -186,4 +188,28 @@ test.concurrent('`healthcheck` reports readiness with OUTBOX_HEALTH_PORT alone',
   expect(off.code).toBe(0);
   expect(JSON.parse(off.stdout)).toMatchObject({ served: false });
   expect(await check('http')).toMatchObject({ code: 2, stderr: expect.stringContaining('OUTBOX_HEALTH_PORT must be') });
+});
+
+test.concurrent('`/metrics` is rendered once a second at most, and who says or reads nothing is cut off', async () => {
+  await using outbox = await Outbox.create();
+  const { says, port } = await serve(outbox);
+  await says('ready');
+  const idle = connect(port, '127.0.0.1');
+  idle.on('error', () => undefined);
+  const cutOff = once(idle, 'close');
+  const bodies = new Set<string>();
+  for (let asked = 0; asked < 60; asked++) bodies.add(await (await fetch(`http://127.0.0.1:${port}/metrics`)).text());
+  expect(bodies.size).toBeLessThanOrEqual(3);
+  await cutOff;
+});
+
+test.concurrent('health is served on OUTBOX_HEALTH_HOST alone, and `healthcheck` asks there', async () => {
+  await using outbox = await Outbox.create();
+  const port = await onFreePort(0, async (free) => free);
+  const environment = { OUTBOX_HEALTH_PORT: String(port), OUTBOX_HEALTH_HOST: '127.0.0.2' };
+  outbox.stream(environment);
+  await eventually('it is ready', async () => (await command(outbox, ['healthcheck'], environment).done).code === 0);
+  const elsewhere = connect(port, '127.0.0.1');
+  const [error] = (await once(elsewhere, 'error')) as [NodeJS.ErrnoException];
+  expect(error.code).toBe('ECONNREFUSED');
 });

@@ -193,3 +193,24 @@ test('`status` reports late events that Postgres withholds from the streamer for
   await outbox.untilDelivered(1);
   await eventually('events flow', async () => (await status(outbox)).report.flowing);
 });
+
+test('`status` says what ClickHouse refuses and since when, by the ledger, until it takes it again', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.clickhouse.command({ query: 'ALTER TABLE events ADD CONSTRAINT never CHECK false' });
+  const streamer = outbox.stream();
+  await outbox.fill(3);
+  const refused = await eventually('it says so', async () => {
+    const { report } = await status(outbox);
+    return codes(report).includes('OUTBOX_CH_REFUSED') && report;
+  });
+  expect(refused.flowing).toBe(false);
+  expect(refused.refusal?.said).toContain('469 VIOLATED_CONSTRAINT');
+  // also when there is no streamer to ask
+  await streamer.kill();
+  expect((await status(outbox)).report.refusal).toEqual(refused.refusal);
+  await outbox.clickhouse.command({ query: 'ALTER TABLE events DROP CONSTRAINT never' });
+  const successor = outbox.stream();
+  await outbox.untilDelivered(3);
+  await eventually('it is forgotten', async () => (await status(outbox)).report.refusal === null);
+  expect(await successor.stop()).toBe(0);
+});

@@ -122,7 +122,14 @@ test('`verify` computes the same digests on both servers for odd contexts, dates
 test('`verify` finds no difference between two empty sides', async () => {
   await using outbox = await Outbox.create();
   await outbox.stream().attached();
-  expect(await compare(outbox, PATIENT)).toMatchObject({ ...NOTHING, postgres: 0, clickhouse: 0, examples: [] });
+  expect(await compare(outbox, PATIENT)).toMatchObject({
+    ...KINDS,
+    identical: false,
+    code: 'OUTBOX_VERIFY_NOTHING',
+    postgres: 0,
+    clickhouse: 0,
+    examples: [],
+  });
 });
 
 test('`verify` counts and names each kind of difference, and prints nothing of a context', async () => {
@@ -254,7 +261,18 @@ test('`verify` counts what retention has removed as expired, not as extra', asyn
   await outbox.postgres.query(`DELETE FROM outbox.event WHERE event_id IN (${ids(0)}, ${ids(10)})`);
   expect(await compare(outbox)).toMatchObject({ ...NOTHING, expired: 20, postgres: 10, clickhouse: 30 });
   await outbox.postgres.query('TRUNCATE outbox.event');
-  expect(await compare(outbox)).toMatchObject({ ...NOTHING, expired: 30, postgres: 0, clickhouse: 30 });
+  const emptied = {
+    ...KINDS,
+    identical: false,
+    code: 'OUTBOX_VERIFY_NOTHING',
+    expired: 30,
+    postgres: 0,
+    clickhouse: 30,
+  };
+  expect(await compare(outbox)).toMatchObject(emptied);
+  const { code, stdout } = await cli(outbox, ['--wait', '0']);
+  expect(code).toBe(1);
+  expect(stdout).toContain('There is nothing to compare');
 });
 
 test('`verify` does not count quarantined and discarded events as missing, except those of another slot', async () => {

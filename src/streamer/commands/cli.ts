@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { OutboxError } from '../../errors.ts';
 import { nearest, TYPO_SHARE } from '../../nearest.ts';
+import { nodeFault } from './node-version.ts';
 import { Output } from './output.ts';
 import { COMMANDS, examplesOf, globalHelp, type Command } from './table.ts';
 
@@ -46,6 +47,8 @@ function unknown(name: string): string {
 const argv = process.argv.slice(2);
 const output = new Output();
 try {
+  const fault = nodeFault(process.versions.node);
+  if (fault !== undefined) throw new OutboxError('OUTBOX_NODE_VERSION', { detail: fault });
   // a stop that takes too long must not wait for open connections
   await output.exit(await runCommand(argv));
 } catch (error) {
@@ -53,5 +56,5 @@ try {
   const { code, message, next } = error;
   if (argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: { code, message, next } }, null, 2)}\n`);
   process.stderr.write(`${code}: ${message}\n\nNext: ${next}\n`);
-  await output.exit(code === 'OUTBOX_CONFIG_INVALID' ? 2 : 1);
+  await output.exit(code === 'OUTBOX_CONFIG_INVALID' || code === 'OUTBOX_NODE_VERSION' ? 2 : 1);
 }

@@ -4,7 +4,7 @@ import { askHealth } from '../telemetry/health.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse healthcheck
 
-Asks the streamer of this host, on OUTBOX_HEALTH_PORT, whether it delivers or stands by, and prints its answer as JSON. Needs no
+Asks the streamer of this host, on OUTBOX_HEALTH_HOST and OUTBOX_HEALTH_PORT, whether it delivers or stands by, and prints its answer as JSON. Needs no
 other setting. Where OUTBOX_HEALTH_PORT is 0 nothing is served, and there is nothing to complain of.
 
 Exit codes
@@ -22,7 +22,8 @@ export async function healthCommand(args: string[], env: NodeJS.ProcessEnv): Pro
     say({ served: false, detail: 'OUTBOX_HEALTH_PORT is 0' });
     return 0;
   }
-  const readiness = await askHealth(port);
+  const host = String(readSetting('OUTBOX_HEALTH_HOST', env));
+  const readiness = await askHealth(port, host === '' || /^(0\.0\.0\.0|::)$/.test(host) ? undefined : host);
   say(readiness ?? { ready: false, detail: `no answer on port ${port}` });
   return readiness?.ready === true ? 0 : 1;
 }

@@ -1,3 +1,4 @@
+import { ERRORS, type ErrorCode } from '../../errors.ts';
 import { formatLsn, type Lsn } from '../../lsn.ts';
 import { FAULTS, KINDS, type Difference, type Kind } from '../compare/classify.ts';
 import type { Progress, Totals } from '../compare/comparison.ts';
@@ -20,7 +21,10 @@ export interface Example {
 
 /** The document of `--json`. Counts are of rows: the same id twice is two events. */
 export interface VerifyReport extends Readonly<Record<Kind, number>> {
+  /** All that was compared is the same on both sides, and something was compared. */
   readonly identical: boolean;
+  /** OUTBOX_VERIFY_NOTHING where outbox.event has no event of that time. */
+  readonly code: ErrorCode | null;
   readonly source: string;
   readonly window: { readonly from: string | null; readonly to: string | null };
   /** Compared is what a snapshot of this position shows, and whether the streamer had delivered as far. */
@@ -29,6 +33,9 @@ export interface VerifyReport extends Readonly<Record<Kind, number>> {
   readonly isDelivered: boolean;
   readonly postgres: number;
   readonly clickhouse: number;
+  /** Rows in ClickHouse that were not compared: another source's, and what was delivered behind the snapshot. */
+  readonly ofOthers: number;
+  readonly behind: number;
   /** Ids that seemed to differ, and at a second look did not. */
   readonly cleared: number;
   readonly examples: readonly Example[];
@@ -53,8 +60,11 @@ export class Findings {
   report(totals: Totals, of: { source: string; window: Window; snapshotLsn: Lsn; deliveredLsn: Lsn }): VerifyReport {
     const time = (us: bigint | undefined): string | null => (us === undefined ? null : formatTime(us));
     const counts = { ...this.counts, expired: this.counts.expired + totals.expired };
+    const isSame = FAULTS.every((kind) => counts[kind] === 0);
+    const { ofOthers, behind } = totals;
     return {
-      identical: FAULTS.every((kind) => counts[kind] === 0),
+      identical: isSame && totals.postgres > 0,
+      code: isSame && totals.postgres === 0 ? 'OUTBOX_VERIFY_NOTHING' : null,
       source: of.source,
       window: { from: time(of.window.from), to: time(of.window.to) },
       snapshot: formatLsn(of.snapshotLsn),
@@ -62,6 +72,8 @@ export class Findings {
       isDelivered: of.deliveredLsn >= of.snapshotLsn,
       postgres: totals.postgres,
       clickhouse: totals.clickhouse,
+      ofOthers,
+      behind,
       ...counts,
       cleared: totals.cleared,
       examples: [...this.#named.values()].flat(),
@@ -106,6 +118,9 @@ export function printReport(report: VerifyReport): string {
     row('events in Postgres', report.postgres),
     row('rows in ClickHouse', report.clickhouse),
     ...KINDS.map((kind) => row(`  ${kind}`, report[kind])),
+    row('rows not compared', report.ofOthers + report.behind),
+    ...(report.ofOthers > 0 ? [row('  of other sources', report.ofOthers)] : []),
+    ...(report.behind > 0 ? [row('  behind the snapshot', report.behind)] : []),
   ];
   for (const kind of KINDS) {
     const named = examples.filter((example) => example.kind === kind);
@@ -127,6 +142,10 @@ export function printReport(report: VerifyReport): string {
 }
 
 function verdict(report: VerifyReport): string {
+  if (report.code !== null) {
+    const { happened, next } = ERRORS[report.code];
+    return `${report.code}: ${happened}\n\nNext: ${next}`;
+  }
   if (!report.identical)
     return `Differences: ${FAULTS.filter((kind) => report[kind] > 0)
       .map((kind) => `${report[kind].toLocaleString('en-US')} ${kind}`)
@@ -134,7 +153,7 @@ function verdict(report: VerifyReport): string {
   const rejected = report.quarantined + report.discarded;
   return rejected > 0
     ? `ClickHouse holds the same events, but for ${rejected.toLocaleString('en-US')} in quarantine or discarded.`
-    : 'Postgres and ClickHouse hold the same events.';
+    : 'Postgres and ClickHouse hold the same events. Positions and times of commit are not in Postgres, and were not compared.';
 }
 
 const WIDTH = 24;

@@ -31,7 +31,7 @@ What it finds
   expired         in ClickHouse alone, because the outbox was emptied up to there
 
 Exit codes
-  0 nothing missing, double, altered or extra   1 differences, or not comparable   2 wrong usage or configuration
+  0 nothing missing, double, altered or extra   1 differences, or nothing to compare   2 wrong usage or configuration
 `;
 
 const TICK_MS = 1000;

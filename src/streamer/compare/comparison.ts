@@ -42,6 +42,9 @@ export interface Totals {
   expired: number;
   /** Ids that seemed to differ, and at a second look did not: what was committed meanwhile. */
   cleared: number;
+  /** Rows of ClickHouse that were not looked at: another source's, and what was delivered behind the snapshot. */
+  ofOthers: number;
+  behind: number;
 }
 
 /**
@@ -54,7 +57,7 @@ export interface Totals {
 export class Comparison {
   readonly #options: ComparisonOptions;
   readonly #snapshot: OutboxSnapshot;
-  readonly totals: Totals = { postgres: 0, clickhouse: 0, expired: 0, cleared: 0 };
+  readonly totals: Totals = { postgres: 0, clickhouse: 0, expired: 0, cleared: 0, ofOthers: 0, behind: 0 };
 
   constructor(options: ComparisonOptions, snapshot: OutboxSnapshot) {
     this.#options = options;
@@ -68,6 +71,7 @@ export class Comparison {
     const oldest = await this.#snapshot.oldest();
     const table = new TableView(this.#options, this.#snapshot.horizon);
     const gone = await table.committedBefore(window, oldest ?? LAST_US);
+    Object.assign(this.totals, await table.leftOut(window));
     this.totals.expired = gone.inWindow;
     this.totals.clickhouse = gone.inWindow;
     if (oldest === undefined) return;

@@ -87,6 +87,22 @@ export class TableView {
     return { inWindow, any: all > 0 };
   }
 
+  /** How many rows of the window are not looked at: another source's, and those behind the horizon. */
+  async leftOut(window: Window): Promise<{ ofOthers: number; behind: number }> {
+    const left = { ofOthers: 0, behind: 0 };
+    const counts = this.#stream<{ others: string; behind: string }>(
+      `SELECT toString(countIf(source != {source:String})) AS others,
+              toString(countIf(source = {source:String} AND NOT (${this.#inView}))) AS behind
+         FROM {table:Identifier} WHERE ${between(window)}`,
+    );
+    for await (const rows of counts)
+      for (const row of rows) {
+        left.ofOthers += Number(row.others);
+        left.behind += Number(row.behind);
+      }
+    return left;
+  }
+
   get #inView(): string {
     const { lsn, us } = this.#horizon;
     return `source = {source:String} AND (lsn < ${lsn} OR committed_at < ${time(us - CLOCK_MARGIN_US)})`;

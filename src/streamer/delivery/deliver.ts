@@ -17,6 +17,9 @@ import { sendNothing } from './send.ts';
 import { TargetWatch } from './target-watch.ts';
 import { tokenOf, type Intent } from './token.ts';
 
+/** Two intents have two times, also where the clock was set back by so much between them. */
+const MAX_CLOCK_STEP_MS = 60_000;
+
 export interface DeliveryHooks {
   /** The rows that have come since the last batch was cut; without it, none will come. */
   readonly buffered?: () => Batch;
@@ -181,8 +184,10 @@ export class Delivery {
   #pending(batch: Batch, rows: Rows, from: Position): Pending {
     const { ledger, source } = this.#attachment;
     const to = positionOf(batch, rows.to - 1);
-    // rows are told from another insert's by it
-    const atMs = (this.#lastAtMs = Math.max(Date.now(), this.#lastAtMs + 1));
+    // rows are told from another insert's by it; a clock that was far ahead for once is not followed
+    const now = Date.now();
+    const isFollowed = this.#lastAtMs >= now && this.#lastAtMs - now < MAX_CLOCK_STEP_MS;
+    const atMs = (this.#lastAtMs = isFollowed ? this.#lastAtMs + 1 : now);
     const intent: Intent = { source, timeline: ledger.timeline, atMs, from, to };
     const token = this.#hooks.tokenOf === undefined ? tokenOf(intent) : this.#hooks.tokenOf(intent, rows);
     return { to, rows: rows.to - rows.from, token, atMs };

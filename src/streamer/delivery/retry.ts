@@ -14,7 +14,7 @@ export const INSERT_MARGIN_MS = 5000;
 const REPEATED: ReadonlySet<Policy> = new Set(['repeat', 'isolate']);
 
 type RetryScope = Pick<Attachment, 'config' | 'log' | 'readiness' | 'signal' | 'stop'> & {
-  readonly ledger: Pick<Attachment['ledger'], 'provenAt' | 'prove'>;
+  readonly ledger: Pick<Attachment['ledger'], 'provenAt' | 'prove' | 'tellRefusal'>;
 };
 
 /**
@@ -32,7 +32,10 @@ export async function untilDone(scope: RetryScope, what: string, attempt: () => 
       await proveEpoch(ledger);
       await attempt();
       readiness.clickhouseAnswered();
-      if (throttle.isFailing) log.info({ attempts, ms: Math.round(performance.now() - began) }, `${what} answered`);
+      if (throttle.isFailing) {
+        log.info({ attempts, ms: Math.round(performance.now() - began) }, `${what} answered`);
+        await ledger.tellRefusal(undefined);
+      }
       return;
     } catch (error) {
       signal.throwIfAborted();
@@ -40,7 +43,9 @@ export async function untilDone(scope: RetryScope, what: string, attempt: () => 
       readiness.clickhouseFailed(error.code);
       traceRetry(error, attempts);
       const pauseMs = backoff.next();
-      log[throttle.level(error.code)]({ err: error, attempts, pauseMs }, `${what} failed, will be repeated`);
+      const level = throttle.level(error.code);
+      log[level]({ err: error, attempts, pauseMs }, `${what} failed, will be repeated`);
+      if (level === 'error') await ledger.tellRefusal(error);
       await sleep(pauseMs, undefined, { signal: pausing }).catch(() => undefined);
       signal.throwIfAborted();
       if (stop.aborted) throw error;

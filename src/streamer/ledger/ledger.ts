@@ -18,6 +18,8 @@ export interface SlotIdentity {
   readonly publication: string;
 }
 
+const MAX_REFUSAL = 500;
+
 interface Taken extends Row {
   /** As the row was before; null where it was on none. */
   is_new_timeline: boolean | null;
@@ -79,7 +81,7 @@ export class Ledger {
     const asked = performance.now();
     const { rows } = await db.query<Taken>(
       `UPDATE outbox.stream
-          SET epoch = epoch + 1, holder_pid = pg_backend_pid(),
+          SET epoch = epoch + 1, holder_pid = pg_backend_pid(), refused = NULL, refused_at = NULL,
               timeline = $3, publication = coalesce(publication, $4),
               read_back_below = CASE WHEN timeline <> $3 THEN $5 ELSE read_back_below END,
               acked_lsn = CASE WHEN (timeline <> $3 AND $7) OR acked_lsn IS NULL THEN $6 ELSE acked_lsn END,
@@ -183,6 +185,16 @@ export class Ledger {
     await this.#write({ ...this.#state, pending: undefined, readBackBelow: Math.max(walEnd, lastLsn + 1) });
   }
 
+  /** Tells whoever reads the ledger why ClickHouse does not take events, or with undefined that it does. */
+  async tellRefusal(error: OutboxError | undefined): Promise<void> {
+    const said = error === undefined ? null : `${error.code}: ${error.message}`.slice(0, MAX_REFUSAL);
+    await this.#db.query(
+      `UPDATE outbox.stream SET refused = $3, refused_at = CASE WHEN $3::text IS NOT NULL THEN coalesce(refused_at, now()) END
+        WHERE slot_name = $1 AND epoch = $2`,
+      [this.#slot, this.epoch, said],
+    );
+  }
+
   /** Whether an event at or behind an LSN is in quarantine. */
   async isQuarantined(from: Lsn): Promise<boolean> {
     const { count } = await this.#db.query('SELECT FROM outbox.quarantine WHERE slot_name = $1 AND lsn >= $2 LIMIT 1', [
@@ -267,6 +279,7 @@ export type DeliveryLedger = Pick<
   | 'quarantine'
   | 'quarantined'
   | 'readBackUpTo'
+  | 'tellRefusal'
 >;
 
 async function missing(db: Database, slot: string): Promise<OutboxError> {

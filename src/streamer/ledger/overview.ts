@@ -19,6 +19,8 @@ export interface LedgerOverview {
   readonly delivered: Position;
   /** The insert that may be under way, and when it was intended, in ms since 1970. */
   readonly pending: { readonly lsn: Lsn; readonly rows: number; readonly sinceMs: number } | undefined;
+  /** The last word of ClickHouse against the stream, and since when it refuses, in ms since 1970. */
+  readonly refusal: { readonly said: string; readonly sinceMs: number } | undefined;
   /** What was written before a failover, or a restored backup, is looked for in ClickHouse before it is sent. */
   readonly isReadingBack: boolean;
   readonly isRepairing: boolean;
@@ -40,6 +42,8 @@ interface Row {
   pending_lsn: string | null;
   pending_rows: number | null;
   pending_at: Date | null;
+  refused: string | null;
+  refused_at: Date | null;
   reading_back: boolean;
   repairing: boolean;
   quarantined: number;
@@ -57,7 +61,7 @@ export async function overviews(db: Database, slot?: string): Promise<LedgerOver
     `SELECT l.slot_name, system_id, system_id = (SELECT system_identifier FROM pg_control_system())::text AS same_system,
             timeline, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int AS server_timeline,
             publication, acked_lsn, delivered_lsn, delivered_seq, pending_lsn, pending_rows, pending_at,
-            read_back_below IS NOT NULL AS reading_back, repair_began_at IS NOT NULL AS repairing,
+            refused, refused_at, read_back_below IS NOT NULL AS reading_back, repair_began_at IS NOT NULL AS repairing,
             (SELECT count(*)::int FROM outbox.quarantine q WHERE q.slot_name = l.slot_name AND discarded_at IS NULL) AS quarantined,
             pg_current_wal_lsn() AS wal_end
        FROM outbox.stream l WHERE $1::text IS NULL OR l.slot_name = $1 ORDER BY l.slot_name`,
@@ -76,6 +80,10 @@ export async function overviews(db: Database, slot?: string): Promise<LedgerOver
       row.pending_lsn === null || row.pending_rows === null || row.pending_at === null
         ? undefined
         : { lsn: parseLsn(row.pending_lsn), rows: row.pending_rows, sinceMs: row.pending_at.getTime() },
+    refusal:
+      row.refused === null || row.refused_at === null
+        ? undefined
+        : { said: row.refused, sinceMs: row.refused_at.getTime() },
     isReadingBack: row.reading_back,
     isRepairing: row.repairing,
     quarantined: row.quarantined,

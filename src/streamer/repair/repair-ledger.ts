@@ -59,6 +59,9 @@ export class RepairLedger implements DeliveryLedger {
     return 0;
   }
 
+  /** The one who repairs is told by the log. */
+  async tellRefusal(): Promise<void> {}
+
   async quarantined(): Promise<number> {
     const { db, slot } = this.#options;
     return countQuarantined(db, slot);

@@ -11,6 +11,11 @@ import type { Readiness, ReadinessReport } from '../observe/readiness.ts';
 import { reasonOf } from '../observe/reason.ts';
 
 const CHECK_TIMEOUT_MS = 3000;
+/** Probes and scrapers need a few; whoever opens more, or says nothing on them, is cut off. */
+const MAX_CONNECTIONS = 256;
+const IDLE_TIMEOUT_MS = 10_000;
+/** Rendering takes some ms of the thread that delivers: who asks more often gets the same text. */
+const METRICS_EVERY_MS = 1000;
 /** An insert may wait a minute for a server that hangs, and an idle streamer asks ClickHouse nothing: the probe does. */
 const PROBE_EVERY_MS = 5000;
 const PROBE_TIMEOUT_MS = 1000;
@@ -22,21 +27,27 @@ const PROBE_TIMEOUT_MS = 1000;
  * Throws OUTBOX_HEALTH_PORT when it cannot listen.
  */
 export async function serveHealth(
-  { healthPort: port, clickhouseUrl, clickhouseTable }: Config,
+  { healthPort: port, healthHost, clickhouseUrl, clickhouseTable }: Config,
   readiness: Readiness,
   metrics: () => Promise<string>,
 ): Promise<{ port: number; stop: () => void }> {
-  const server = createServer(({ url }, response) => {
-    const answer = (code: number, body: unknown): void => {
-      response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
-    };
-    const path = url?.split('?', 1)[0];
-    if (path === '/livez') answer(200, { live: true });
-    else if (path === '/readyz') answer(readiness.report.ready ? 200 : 503, readiness.report);
-    else if (path === '/metrics') void serveMetrics(response, metrics);
-    else answer(404, { paths: ['/livez', '/readyz', '/metrics'] });
-  });
-  server.listen(port);
+  const rendered = atMostEvery(METRICS_EVERY_MS, async () => Buffer.from(await metrics()));
+  const server = createServer(
+    { headersTimeout: IDLE_TIMEOUT_MS, requestTimeout: IDLE_TIMEOUT_MS },
+    ({ url }, response) => {
+      const answer = (code: number, body: unknown): void => {
+        response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
+      };
+      const path = url?.split('?', 1)[0];
+      if (path === '/livez') answer(200, { live: true });
+      else if (path === '/readyz') answer(readiness.report.ready ? 200 : 503, readiness.report);
+      else if (path === '/metrics') void serveMetrics(response, rendered);
+      else answer(404, { paths: ['/livez', '/readyz', '/metrics'] });
+    },
+  );
+  server.maxConnections = MAX_CONNECTIONS;
+  server.setTimeout(IDLE_TIMEOUT_MS);
+  server.listen(port, ...(healthHost === '' ? [] : [healthHost]));
   try {
     await once(server, 'listening');
   } catch (error) {
@@ -66,7 +77,21 @@ export async function serveHealth(
   };
 }
 
-async function serveMetrics(response: ServerResponse, metrics: () => Promise<string>): Promise<void> {
+/** The same answer for all who ask within a time; a failure is asked again. */
+function atMostEvery<T>(ms: number, ask: () => Promise<T>): () => Promise<T> {
+  let answer: Promise<T> | undefined;
+  let askedAt = 0;
+  return async () => {
+    if (answer === undefined || performance.now() - askedAt > ms) {
+      askedAt = performance.now();
+      answer = ask();
+      answer.catch(() => (answer = undefined));
+    }
+    return answer;
+  };
+}
+
+async function serveMetrics(response: ServerResponse, metrics: () => Promise<Buffer>): Promise<void> {
   try {
     const text = await metrics();
     response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(text);
@@ -77,10 +102,10 @@ async function serveMetrics(response: ServerResponse, metrics: () => Promise<str
 }
 
 /** Asks the streamer of this host whether it is ready; undefined when it does not answer. */
-export async function askHealth(port: number): Promise<ReadinessReport | undefined> {
+export async function askHealth(port: number, host = '127.0.0.1'): Promise<ReadinessReport | undefined> {
   try {
     // fetch refuses a number of ports that are as good as any
-    const request = get({ host: '127.0.0.1', port, path: '/readyz', timeout: CHECK_TIMEOUT_MS });
+    const request = get({ host, port, path: '/readyz', timeout: CHECK_TIMEOUT_MS });
     request.on('timeout', () => request.destroy());
     const [response] = (await once(request, 'response')) as [IncomingMessage];
     return (await json(response)) as ReadinessReport;

@@ -1,4 +1,4 @@
-import { OutboxError, type ErrorCode } from '../../../errors.ts';
+import { ERRORS, OutboxError, type ErrorCode } from '../../../errors.ts';
 import { formatPosition } from '../../../position.ts';
 import { ClickHouse } from '../../clickhouse/client.ts';
 import type { Config } from '../../config.ts';
@@ -40,6 +40,8 @@ export interface FlowReport {
   /** Since the report before; null in the first. */
   readonly eventsPerSecond: number | null;
   readonly pending: { readonly rows: number; readonly since: string } | null;
+  /** What ClickHouse refused last, as the ledger has it, and since when it refuses. */
+  readonly refusal: { readonly said: string; readonly since: string } | null;
   readonly slot: SlotHealth | null;
   readonly quarantined: number | null;
   readonly readingBack: boolean;
@@ -146,7 +148,9 @@ interface Answers {
 
 function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecond }: Answers): FlowReport {
   const nowMs = Date.now();
-  const reasons = [...faults, ...(postgres === undefined ? [] : obstacles(config, postgres, clickhouse, nowMs))];
+  const found = postgres === undefined ? [] : obstacles(config, postgres, clickhouse, nowMs);
+  // what is seen from here is newer than what the ledger has of it
+  const reasons = [...faults, ...found.filter(({ code }) => !faults.some((fault) => fault.code === code))];
   const { holder, ledger, slot } = postgres ?? {};
   return {
     at: iso(nowMs)!,
@@ -170,6 +174,7 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
     lag: postgres === undefined ? null : lagFrom(postgres, nowMs),
     eventsPerSecond,
     pending: ledger?.pending === undefined ? null : { rows: ledger.pending.rows, since: iso(ledger.pending.sinceMs)! },
+    refusal: ledger?.refusal === undefined ? null : { said: ledger.refusal.said, since: iso(ledger.refusal.sinceMs)! },
     slot: slot ?? null,
     quarantined: ledger?.quarantined ?? null,
     readingBack: ledger?.isReadingBack ?? false,
@@ -201,7 +206,7 @@ function obstacles(
   nowMs: number,
 ): Reason[] {
   const { holder, ledger, slotFault } = postgres;
-  const { pending } = ledger;
+  const { pending, refusal } = ledger;
   const found: Reason[] = [];
   const say = (code: ErrorCode, detail: string): void => void found.push({ code, detail });
   const seconds = (sinceMs: number): number => Math.round((nowMs - sinceMs) / 1000);
@@ -212,6 +217,11 @@ function obstacles(
     say('OUTBOX_FLOW_NO_STREAMER', `the slot is held by something else (${holder.walsender})`);
   else if (1000 * (holder.silentSeconds ?? 0) > SILENT_AFTER_MS)
     say('OUTBOX_FLOW_STALLED', `the streamer has given no sign of life for ${holder.silentSeconds} s`);
+  if (refusal !== undefined) {
+    const [code = '', ...rest] = refusal.said.split(': ');
+    const since = `for ${seconds(refusal.sinceMs)} s`;
+    if (Object.hasOwn(ERRORS, code)) say(code as ErrorCode, `${rest.join(': ')}, ${since}`);
+  }
   if (pending !== undefined && nowMs - pending.sinceMs > STALLED_AFTER_MS)
     say('OUTBOX_FLOW_STALLED', `a batch of ${pending.rows} rows is pending for ${seconds(pending.sinceMs)} s`);
   const oldestMs = oldestMsOf(postgres) ?? nowMs;
