@@ -71,9 +71,7 @@ const named = (report: VerifyReport, kind: string): string[] =>
 const ODD_CONTEXTS = [
   '{"a":1,"a":2}',
   '{"n":123456789012345678901234567890}',
-  ' [1 ,2,\t3] ',
-  '"text"',
-  'null',
+  ' {"a" : [1 ,2,\t3]} ',
   '{"lone":"\\ud800"}',
   '{"nul":"\\u0000"}',
   '{"ünï\u00a0":"🎉\u2028\ufeff"}',
@@ -103,7 +101,7 @@ test('`verify` computes the same digests on both servers for odd contexts, dates
   for (const context of ODD_CONTEXTS) await insert('event_type, event_context', 'c', context);
   for (const date of ODD_DATES) await insert('event_type, event_context, event_date_time', 'd', '{}', date);
   for (const trace of ODD_TRACEPARENTS) await insert('event_type, event_context, traceparent', 't', '{}', trace);
-  for (const word of ['', 'Ünï "\'\\\n\t🛒', 'x'.repeat(60_000)])
+  for (const word of ['w', 'Ünï "\'\\\n\t🛒', 'x'.repeat(60_000)])
     await insert('event_type, event_context, environment, metadata_version', word, '{}', word, -5);
   for (const context of ['{"same":1}', '{"same":1}', '{"same":2}'])
     await insert('event_id, event_type, event_context', idOf(7), 'i', context);
