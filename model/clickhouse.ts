@@ -136,6 +136,7 @@ function finish(d: State, index: number, outcome: 'answered' | 'refused'): void 
   if (ahead) {
     // whether it was taken or refused, the event that was refused is asked for once more
     streamer.ahead = undefined;
+    if (outcome === 'answered') streamer.readBackBefore = undefined;
     batch.state = UNSENT;
   } else batch.state = outcome === 'answered' ? ANSWERED : REFUSED;
 }
@@ -149,6 +150,7 @@ function forget(d: State, owner: number): void {
   batch.state = UNSENT;
   if (streamer.ahead === undefined) batch.lone = false;
   streamer.ahead = undefined;
+  streamer.readBackBefore = undefined;
 }
 
 function windowSteps(steps: Steps): void {

@@ -2,7 +2,7 @@ import { mustReadBack, newBatch, tokenOf } from './batch.ts';
 import { attemptOf, isRemembered, sent } from './clickhouse.ts';
 import { canWrite, settled, write } from './ledger.ts';
 import { freshToken, outlast, type Steps } from './plan.ts';
-import { isolate } from './refusal.ts';
+import { isolate, nothingWentAhead } from './refusal.ts';
 import {
   ANSWERED,
   formatPosition,
@@ -26,6 +26,7 @@ export function deliverySteps(steps: Steps, i: number): void {
     insert(steps, i, batch);
   }
   if (batch?.state === REFUSED) isolate(steps, i, batch);
+  nothingWentAhead(steps, i);
   intend(steps, i);
   settle(steps, i);
 }

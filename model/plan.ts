@@ -151,6 +151,7 @@ export function downStreamer(): Streamer {
     absent: [],
     vouchedFor: 0,
     ahead: undefined,
+    readBackBefore: undefined,
   };
 }
 

@@ -33,6 +33,19 @@ export function isolate(steps: Steps, i: number, batch: Batch): void {
   else sendAhead(steps, i, batch);
 }
 
+/** Ledger.readBackDownTo: what went ahead was refused, so it need not be looked for. */
+export function nothingWentAhead(steps: Steps, i: number): void {
+  const { s, world } = steps;
+  const { ahead, readBackBefore, row } = s.streamers[i]!;
+  const isAnswered = ahead === undefined || world.without('aheadForgotten');
+  if (readBackBefore === undefined || !isAnswered || row.readBackBelow <= readBackBefore) return;
+  const { delivered, acked, pending } = row;
+  const set = { delivered, acked, pending, readBackBelow: readBackBefore };
+  write(steps, i, 'readBackDownTo: nothing went ahead', set, (_, mine) => {
+    mine.readBackBefore = undefined;
+  });
+}
+
 /** Neighbours: does the table take a later event, or is it the table that is at fault? */
 function sendAhead(steps: Steps, i: number, batch: Batch): void {
   const { s, world } = steps;
@@ -61,6 +74,7 @@ function sendAhead(steps: Steps, i: number, batch: Batch): void {
   const then = (d: State, mine: Streamer): void => {
     if (!world.without('noDeadline')) outlast(d);
     mine.ahead = event;
+    mine.readBackBefore = me.row.readBackBelow;
     mine.batch!.part = true;
     mine.absent = mine.absent.filter((other) => other !== event);
   };

@@ -51,6 +51,7 @@ export const BREAKS = {
   quarantineHeavy: 'sets a row aside for want of memory',
   quarantineUnwitnessed: 'sets a row aside although the table has taken no other since',
   aheadUnsaid: 'sends an event before its turn, and does not write that it must be looked for',
+  aheadForgotten: 'takes back that an event must be looked for before its attempt is answered',
   aheadUnwaited: 'chooses an event to send ahead while an older attempt at one may be under way',
   // quarantine retry
   retryAnyToken: 'each call of `quarantine retry` has a new token',

@@ -71,6 +71,7 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['quarantineHeavy'], 'out of memory', 'needless', [7]],
   [['quarantineUnwitnessed'], 'broken table', 'needless', [7]],
   [['aheadUnsaid'], 'refused row, first', 'twice', [4]],
+  [['aheadForgotten'], 'refused row, first', 'twice', [4]],
   [['aheadUnwaited'], 'refused row, first', 'twice', [4]],
   [['retryAnyToken'], 'retry, old token', 'twice', [7]],
   [['retryDeletesFirst'], 'retry', 'claimed', [7]],

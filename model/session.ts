@@ -120,6 +120,7 @@ function take(steps: Steps, i: number): void {
       absent: [],
       vouchedFor: 0,
       ahead: undefined,
+      readBackBefore: undefined,
       held: !world.without('holdForgotten') && !world.without('ackPastQuarantine') && d.quarantine.some(isUnacked),
     };
   };

@@ -97,6 +97,8 @@ export interface Streamer {
   vouchedFor: number;
   /** A later event that is sent before its turn, to see whether the table takes it. */
   ahead: EventId | undefined;
+  /** What was to be read back before an event went ahead that the table has refused: nothing of it is there. */
+  readBackBefore: Lsn | undefined;
 }
 
 /** One attempt of an INSERT that ClickHouse has not finished, or whose answer is not read yet. */

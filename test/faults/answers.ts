@@ -16,6 +16,12 @@ export const ANSWERS = {
     headers: { server: 'nginx', 'content-type': 'text/html', 'retry-after': '1' },
     body: '<html>\r\n<head><title>503 Service Temporarily Unavailable</title></head>\r\n<body>\r\n<center><h1>503 Service Temporarily Unavailable</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n',
   }),
+  '413 of a proxy': (): Answer => page(413, 'Request Entity Too Large'),
+  '429 of a proxy': (): Answer => page(429, 'Too Many Requests'),
+  '502 of a proxy': (): Answer => page(502, 'Bad Gateway'),
+  // as of a table that refuses every row
+  '469 VIOLATED_CONSTRAINT': (): Answer =>
+    exception(500, 469, 'Constraint `sound` for table default.events is violated at row 1. (VIOLATED_CONSTRAINT)'),
   '252 TOO_MANY_PARTS': (): Answer =>
     exception(
       500,
@@ -43,6 +49,15 @@ export const ANSWERS = {
     return { ...answer, headers: others };
   },
 } as const;
+
+function page(status: number, words: string): Answer {
+  const title = `${status} ${words}`;
+  return {
+    status,
+    headers: { server: 'nginx', 'content-type': 'text/html' },
+    body: `<html>\r\n<head><title>${title}</title></head>\r\n<body>\r\n<center><h1>${title}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n`,
+  };
+}
 
 function exception(status: number, code: number, text: string): Answer {
   return {

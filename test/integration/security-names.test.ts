@@ -1,6 +1,7 @@
 import { escapeIdentifier } from 'pg';
 import { expect, inject, test } from 'vitest';
 import { readConfig } from '../../src/streamer/config.ts';
+import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 
 const NAMES = [
@@ -61,4 +62,30 @@ test('readConfig rejects slot and table names that are not plain identifiers', (
     expect(() => readConfig({ DATABASE_URL, CLICKHOUSE_URL, OUTBOX_CLICKHOUSE_TABLE })).toThrow(
       /OUTBOX_CLICKHOUSE_TABLE must be/,
     );
+});
+
+test('commands show what a terminal would act upon as escapes', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.clickhouse.command({
+    query: "ALTER TABLE events ADD CONSTRAINT sound CHECK NOT startsWith(event_type, 'evil')",
+  });
+  await outbox.clickhouse.command({ query: 'CREATE TABLE forgets (n UInt64) ENGINE = Memory' });
+  await outbox.clickhouse.command({
+    query: 'CREATE MATERIALIZED VIEW `view\u001b[2J\u202egnp` TO forgets AS SELECT count() AS n FROM events',
+  });
+  const streamer = outbox.stream();
+  await outbox.fill(1, 'evil\u001b]0;title\u0007\u009b\u202e');
+  await outbox.fill(1);
+  await streamer.failure('OUTBOX_QUARANTINED');
+  for (const args of [
+    ['quarantine', 'list'],
+    ['quarantine', 'list', '--json'],
+    ['doctor', '--all'],
+    ['doctor', '--json'],
+  ]) {
+    const { stdout, stderr } = await command(outbox, args).done;
+    for (const character of ['\u001b', '\u0007', '\u009b', '\u202e']) expect(stdout + stderr).not.toContain(character);
+    expect(stdout).toContain('\\u202e');
+  }
+  expect(await streamer.stop()).toBe(0);
 });

@@ -1,15 +1,21 @@
 import { ERRORS } from '../../errors.ts';
+import { printable } from './printable.ts';
 
 /** The reader of a pipe has gone, as `head` does: it has what it wanted, and nobody is there to be told. */
 const READER_GONE = 'EPIPE';
 
-/** Watches what a command writes to stdout: a command whose answer was not written has failed. */
+/** The boundary to the terminal: all that a command writes is printable, and one whose answer was not written has failed. */
 export class Output {
   #failure: NodeJS.ErrnoException | undefined;
 
   constructor() {
     process.stdout.on('error', (error: NodeJS.ErrnoException) => (this.#failure ??= error));
     process.stderr.on('error', () => {});
+    for (const stream of [process.stdout, process.stderr]) {
+      const write = stream.write.bind(stream) as (chunk: unknown, ...rest: unknown[]) => boolean;
+      stream.write = (chunk: unknown, ...rest: unknown[]) =>
+        write(typeof chunk === 'string' ? printable(chunk) : chunk, ...rest);
+    }
   }
 
   /**

@@ -64,12 +64,16 @@ export class Neighbours {
 
   /** Whether the table takes one of the events behind a row. Throws OutboxErrors OUTBOX_CH_* that say nothing of rows. */
   async oneIsTaken(batch: Batch, row: number): Promise<boolean> {
+    const { ledger } = this.#options.attachment;
+    const before = ledger.state.readBackBelow;
     const behind = this.#options.buffered?.();
     const inBatch = batch.rows - row - 1;
     for (const other of this.#some(inBatch + (behind?.rows ?? 0))) {
       if (other < inBatch ? await this.#isTaken(batch, row + 1 + other) : await this.#isTaken(behind!, other - inBatch))
         return true;
     }
+    // all were refused: a successor need not wait until none of them can be under way
+    await ledger.readBackDownTo(before);
     return false;
   }
 

@@ -176,6 +176,11 @@ export class Ledger {
     if (lsn > this.#state.readBackBelow) await this.#write({ ...this.#state, readBackBelow: lsn });
   }
 
+  /** What was sent before its turn was refused: less is to be read back. */
+  async readBackDownTo(lsn: Lsn): Promise<void> {
+    if (lsn < this.#state.readBackBelow) await this.#write({ ...this.#state, readBackBelow: lsn });
+  }
+
   /**
    * Declares that what the row says may be older than what was delivered: the pending insert is forgotten, and all that
    * is in WAL so far, or stands up to `lastLsn` in ClickHouse, is read back before it is sent.
@@ -279,6 +284,7 @@ export type DeliveryLedger = Pick<
   | 'quarantine'
   | 'quarantined'
   | 'readBackUpTo'
+  | 'readBackDownTo'
   | 'tellRefusal'
 >;
 

@@ -67,6 +67,11 @@ export class RepairLedger implements DeliveryLedger {
     return countQuarantined(db, slot);
   }
 
+  async readBackDownTo(lsn: Lsn): Promise<void> {
+    this.state = { ...this.state, readBackBelow: Math.min(this.state.readBackBelow, lsn) };
+    return Promise.resolve();
+  }
+
   async readBackUpTo(lsn: Lsn): Promise<void> {
     this.state = { ...this.state, readBackBelow: Math.max(this.state.readBackBelow, lsn) };
     return Promise.resolve();

@@ -18,7 +18,9 @@ const answered = (name: AnswerName): Fault => ({
     const count = dice.between(1, 4);
     // only who stands before ClickHouse answers for it while it is still at work
     const forwarded = dice.pick(
-      name === '503' ? (['never', 'before', 'late'] as const) : (['never', 'before'] as const),
+      name === '503' || name === '502 of a proxy'
+        ? (['never', 'before', 'late'] as const)
+        : (['never', 'before'] as const),
     );
     const lateMs = dice.between(50, 2500);
     return treatInserts(world, count, () => ({ kind: 'answer', answer: ANSWERS[name](), forwarded, lateMs }));

@@ -26,7 +26,13 @@ export async function examineClickHouse(config: Config): Promise<Finding[]> {
     ];
   } catch (error) {
     const { protocol, host } = new URL(config.clickhouseUrl);
-    return [findingOf('clickhouse.connection', error, shell(`curl --silent --show-error ${protocol}//${host}/ping`))];
+    return [
+      findingOf(
+        'clickhouse.connection',
+        error,
+        shell(`curl --silent --show-error '${protocol}//${host.replaceAll("'", '%27')}/ping'`),
+      ),
+    ];
   } finally {
     await clickhouse.close();
   }
