@@ -4,6 +4,7 @@ import { get, type IncomingMessage } from 'node:http';
 import { dirname, join, relative } from 'node:path';
 import { Deployment } from 'kubernetes-models/apps/v1';
 import { Job } from 'kubernetes-models/batch/v1';
+import { NetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1';
 import { PodDisruptionBudget } from 'kubernetes-models/policy/v1';
 import { ConfigMap, Secret } from 'kubernetes-models/v1';
 import type { PodSpec } from 'kubernetes-models/v1/PodSpec';
@@ -14,7 +15,7 @@ import { serveHealth } from './streamer/telemetry/health.ts';
 import { Readiness } from './streamer/observe/readiness.ts';
 
 const ROOT = join(import.meta.dirname, '../deploy/kubernetes');
-const MODELS = { ConfigMap, Deployment, Job, PodDisruptionBudget, Secret } as const;
+const MODELS = { ConfigMap, Deployment, Job, NetworkPolicy, PodDisruptionBudget, Secret } as const;
 /** src/app/settings.ts: the largest event by default. */
 const LARGEST_EVENT_MIB = 16;
 
