@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { expect, inject, test } from 'vitest';
 import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
 import { Proxy } from '../support/proxy.ts';
@@ -44,4 +47,66 @@ test('`ClickHouse.stream` ends the query when its reader stops', async () => {
     )
     .toEqual([]);
   await clickhouse.close();
+});
+
+const MIB = 1024 * 1024;
+
+/** Stands where ClickHouse is looked for, and goes on answering. */
+async function talking(answer: (response: ServerResponse) => void): Promise<{ url: string; close: () => void }> {
+  const server = createServer((request, response) => {
+    request.resume();
+    response.on('error', () => undefined);
+    answer(response);
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://u:p@127.0.0.1:${port}/db`,
+    close: () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+/** As fast as it is read, for ever. */
+function flood(status: number) {
+  return (response: ServerResponse): void => {
+    response.writeHead(status);
+    const chunk = Buffer.alloc(MIB, '{"a":1}\n');
+    const more = (): void => {
+      while (!response.destroyed && response.write(chunk));
+    };
+    response.on('drain', more);
+    more();
+  };
+}
+
+test('`ClickHouse.select` gives up an answer that never ends, whatever its status, without holding it', async () => {
+  for (const status of [200, 500]) {
+    const server = await talking(flood(status));
+    const clickhouse = new ClickHouse(server.url, 20_000);
+    const before = process.memoryUsage().arrayBuffers;
+    const code = status === 200 ? 'OUTBOX_CH_ANSWER' : 'OUTBOX_CH_PROXY';
+    await expect(clickhouse.select('SELECT 1')).rejects.toMatchObject({ code });
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(100 * MIB);
+    await clickhouse.close();
+    server.close();
+  }
+});
+
+test('`ClickHouse.select` gives up an answer that drips, when its time is up', async () => {
+  const timers: NodeJS.Timeout[] = [];
+  const server = await talking((response) => {
+    response.writeHead(200);
+    timers.push(setInterval(() => response.write('\n'), 50));
+  });
+  const clickhouse = new ClickHouse(server.url, 1000);
+  await expect(clickhouse.select('SELECT 1')).rejects.toMatchObject({
+    code: 'OUTBOX_CH_UNREACHABLE',
+    message: expect.stringContaining('no answer from ClickHouse within'),
+  });
+  for (const timer of timers) clearInterval(timer);
+  await clickhouse.close();
+  server.close();
 });
