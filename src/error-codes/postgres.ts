@@ -12,6 +12,11 @@ export const POSTGRES = {
     happened: 'Postgres answered, but refused the user, the password or the database of DATABASE_URL.',
     next: 'Check user, password and database, the role’s REPLICATION attribute, and pg_hba.conf.',
   },
+  OUTBOX_PG_LOCKED: {
+    policy: 'stop',
+    happened: 'Somebody holds the advisory lock under which the outbox is migrated, or its expired events are removed.',
+    next: 'If it is another `migrate` of yours, let it end. Otherwise look at the process that the message names: any role can take such a lock. SELECT pg_terminate_backend(<process>) ends it.',
+  },
   OUTBOX_PG_OWNER: {
     policy: 'stop',
     happened:

@@ -134,3 +134,20 @@ test.concurrent('the streamer says that a pooler stands before Postgres', async 
   expect(err?.next).toContain('address and port of the server itself');
   server.close();
 });
+
+test.concurrent('`migrate` says who holds its lock, and retention reports one that is not its own', async () => {
+  await using outbox = await Outbox.create();
+  const holder = new Client({ connectionString: outbox.databaseUrl, application_name: 'somebody' });
+  await holder.connect();
+  await holder.query('SELECT pg_advisory_lock($1), pg_advisory_lock($2)', [0x6f7574626f78, 0x6f7574626f79]);
+  const migrating = command(outbox, ['migrate']);
+  const heard = new Promise<string>((resolve) => migrating.lines((line) => line.includes('waiting') && resolve(line)));
+  expect(await heard).toMatch(/waiting for process \d+ \(role "\w+", application "somebody"\), which migrates/);
+  const retention = await command(outbox, ['retention']).done;
+  expect(retention.code).toBe(1);
+  expect(retention.stderr).toContain('OUTBOX_PG_LOCKED');
+  expect(retention.stderr).toContain('application "somebody"');
+  await holder.end();
+  expect((await migrating.done).code).toBe(0);
+  expect((await command(outbox, ['retention']).done).code).toBe(0);
+});

@@ -124,3 +124,13 @@ test.concurrent('readiness reports a failed retention until a later run only mee
     await db.close();
   }
 });
+
+test.concurrent('retention removes expired events beside a publication of all tables', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query('CREATE PUBLICATION everything FOR ALL TABLES');
+  const streamer = outbox.stream(OFF);
+  await fillDaysAgo(outbox, 9, 20);
+  await outbox.untilDelivered(20);
+  await eventually('it is emptied', async () => (await retain(outbox)).removed.length === 1);
+  expect(await streamer.stop()).toBe(0);
+});

@@ -8,6 +8,7 @@ import { ClickHouse } from '../clickhouse/client.ts';
 import { checkTarget, missingColumnOf } from '../clickhouse/target.ts';
 import { createLedger } from '../ledger/lifecycle.ts';
 import { overviewOf } from '../ledger/overview.ts';
+import { lock } from '../source/advisory-lock.ts';
 import { Database, postgresError } from '../source/database.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
 import { adoptSlot, createSlot, untilMade } from '../source/new-slot.ts';
@@ -20,6 +21,7 @@ import { parseUsage } from './usage.ts';
 export const MIGRATIONS = new URL('../../../migrations/', import.meta.url);
 /** Any number will do, as long as every version of this program takes the same. */
 const ADVISORY_LOCK = 0x6f7574626f78;
+const LOCK_WAIT_MS = 10 * 60_000;
 const CLICKHOUSE_TIMEOUT_MS = 60_000;
 
 const HELP = `Usage: pg-outbox-clickhouse migrate [--json]
@@ -64,7 +66,7 @@ export async function migratePostgres(url: string, slot: string, report: Report,
   const db = await Database.connect(url, { queryTimeoutMs: 0 }, () => undefined);
   try {
     await checkServer(db);
-    await db.query('SELECT pg_advisory_lock($1)', [ADVISORY_LOCK]);
+    await lock(db, ADVISORY_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
     await checkOwners(db);
     try {
       await applyMigrations(drizzle({ client: db.client }), {

@@ -1,4 +1,5 @@
 import { OutboxError } from '../../errors.ts';
+import { holderOfLock, tryLock } from '../source/advisory-lock.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import type { Config } from '../config.ts';
 import { Database } from '../source/database.ts';
@@ -18,7 +19,8 @@ const PARAMETERS = {
   statement_timeout: '60s',
 } as const;
 /** Not to be taken for a streamer that stands by. */
-const NAMED = "SELECT set_config('application_name', 'pg-outbox-clickhouse retention', false)";
+const NAME = 'pg-outbox-clickhouse retention';
+const NAMED = `SELECT set_config('application_name', '${NAME}', false)`;
 const QUERY_TIMEOUT_MS = 65_000;
 const CLICKHOUSE_TIMEOUT_MS = 30_000;
 /** An idle stream says that it has delivered everything a few seconds later, a busy one after the next batch. */
@@ -28,6 +30,13 @@ type RetentionConfig = Pick<
   Config,
   'databaseUrl' | 'retentionDays' | 'flushIntervalMs' | 'clickhouseUrl' | 'clickhouseTable'
 >;
+
+/** A lock that any role can take: who has it is another retention, or somebody who keeps it from running. */
+async function busy(db: Database): Promise<OutboxError> {
+  const holder = await holderOfLock(db, ADVISORY_LOCK);
+  if (holder === undefined || holder.includes(`application "${NAME}"`)) return new OutboxError('OUTBOX_RETENTION_BUSY');
+  return new OutboxError('OUTBOX_PG_LOCKED', { detail: `the lock of retention is held by ${holder}` });
+}
 
 export interface RetentionOptions {
   readonly signal: AbortSignal;
@@ -58,8 +67,7 @@ export class Retention {
     let ask: Database | undefined;
     try {
       await db.query(NAMED);
-      const { rows } = await db.query<{ mine: boolean }>('SELECT pg_try_advisory_lock($1) AS mine', [ADVISORY_LOCK]);
-      if (rows[0]?.mine !== true) throw new OutboxError('OUTBOX_RETENTION_BUSY');
+      if (!(await tryLock(db, ADVISORY_LOCK))) throw await busy(db);
       const { isDry = false, waitMs = flushIntervalMs + DELIVERY_MARGIN_MS, onRemoved = () => undefined } = options;
       ask = await Database.connect(databaseUrl, {}, () => undefined);
       await ask.query(NAMED);
