@@ -175,3 +175,23 @@ test.concurrent('the streamer reports a proxy’s answers with their status and 
   expect(doctor.stderr).toBe('');
   expect(await streamer.stop()).toBe(0);
 });
+
+test.concurrent('`repair` ends when the table refuses every event, and sets aside those that it refuses alone', async () => {
+  await using outbox = await Outbox.create();
+  const quick = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
+  const streamer = outbox.stream();
+  await emit(outbox, times(20, GOOD));
+  await expectDelivered(outbox, 20);
+  await sql(outbox, 'TRUNCATE TABLE events');
+  await sql(outbox, 'ALTER TABLE events ADD CONSTRAINT never CHECK false');
+  const refused = await command(outbox, ['repair'], quick).done;
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain('OUTBOX_CH_REFUSED');
+  // those that nothing vouched for
+  expect((await reasons(outbox)).length).toBe(10);
+  await sql(outbox, 'ALTER TABLE events DROP CONSTRAINT never');
+  expect(await command(outbox, ['repair'], quick).done).toMatchObject({ code: 0 });
+  expect(await command(outbox, ['quarantine', 'retry', '--all']).done).toMatchObject({ code: 0 });
+  await expectDelivered(outbox, 20);
+  expect(await streamer.stop()).toBe(0);
+});

@@ -72,7 +72,7 @@ async function talking(answer: (response: ServerResponse) => void): Promise<{ ur
 /** As fast as it is read, for ever. */
 function flood(status: number) {
   return (response: ServerResponse): void => {
-    response.writeHead(status);
+    response.writeHead(status, { 'x-clickhouse-query-id': 'q' });
     const chunk = Buffer.alloc(MIB, '{"a":1}\n');
     const more = (): void => {
       while (!response.destroyed && response.write(chunk));
@@ -98,7 +98,7 @@ test('`ClickHouse.select` gives up an answer that never ends, whatever its statu
 test('`ClickHouse.select` gives up an answer that drips, when its time is up', async () => {
   const timers: NodeJS.Timeout[] = [];
   const server = await talking((response) => {
-    response.writeHead(200);
+    response.writeHead(200, { 'x-clickhouse-query-id': 'q' });
     timers.push(setInterval(() => response.write('\n'), 50));
   });
   const clickhouse = new ClickHouse(server.url, 1000);
@@ -107,6 +107,30 @@ test('`ClickHouse.select` gives up an answer that drips, when its time is up', a
     message: expect.stringContaining('no answer from ClickHouse within'),
   });
   for (const timer of timers) clearInterval(timer);
+  await clickhouse.close();
+  server.close();
+});
+
+test('`ClickHouse.select` does not take an empty answer of somebody else for one without rows', async () => {
+  const server = await talking((response) => response.writeHead(200).end());
+  const clickhouse = new ClickHouse(server.url, 1000);
+  await expect(clickhouse.select('SELECT 1')).rejects.toMatchObject({ code: 'OUTBOX_CH_ANSWER' });
+  await clickhouse.close();
+  server.close();
+});
+
+test('`ClickHouse` repeats nothing of the rows that a refusal quotes, and finds its kind behind them', async () => {
+  const quoted = `event_context_text = 'call (5551234567) now (CANARY_41F7) ${'x'.repeat(300_000)}'`;
+  const body = `Code: 6. DB::Exception: Cannot parse ${quoted}: while pushing to view db.v (uuid). (CANNOT_PARSE_TEXT) (version 26.7.2.1)`;
+  const server = await talking((response) => {
+    response.writeHead(500, { 'x-clickhouse-exception-code': '6' });
+    response.end(body);
+  });
+  const clickhouse = new ClickHouse(server.url, 5000);
+  const error = (await clickhouse.select('SELECT 1').catch((thrown: unknown) => thrown)) as Error;
+  expect(error).toMatchObject({ code: 'OUTBOX_CH_VIEW_FAILED', clickhouseCode: 6 });
+  expect(error.message).toContain('6 CANNOT_PARSE_TEXT');
+  expect(JSON.stringify([error, error.message, error.stack])).not.toMatch(/5551234567|CANARY/);
   await clickhouse.close();
   server.close();
 });

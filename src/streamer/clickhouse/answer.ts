@@ -12,9 +12,12 @@ export interface Answer {
 
 /** No answer that is read as a whole is longer: those to questions have some rows, a refusal has some lines. */
 const MAX_BYTES = 16 * 1024 * 1024;
-const REFUSAL_BYTES = 64 * 1024;
+/** Of a refusal the beginning and the end are read: it may quote a row in between, of any length. */
+const REFUSAL_PART_BYTES = 32 * 1024;
 /** https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/Exception.cpp (getExceptionMessage) */
-const EXCEPTION = /Code: (?<number>\d+)\..*?Exception: (?<message>.*?)(?: \((?<name>[A-Z0-9_]{3,})\).*)?$/s;
+const EXCEPTION = /Code: (?<number>\d+)\..*?Exception: (?<message>.*)$/s;
+/** The name stands behind all that is quoted, before the version. */
+const NAME = /\((?<name>(?=\d*[A-Z])[A-Z0-9_]+)\) \(version [^()]*(?:\([^()]*\))?\)\s*$/;
 
 /** Reads an answer to its end. Throws OUTBOX_CH_ANSWER when it has more bytes than that, and the error of its connection. */
 export async function read(body: Readable, signal: AbortSignal): Promise<Buffer> {
@@ -33,6 +36,21 @@ async function upTo(maxBytes: number, body: Readable, signal: AbortSignal): Prom
     if (bytes >= maxBytes) break;
   }
   return Buffer.concat(chunks).subarray(0, maxBytes);
+}
+
+/** The beginning and the end of an answer, of which no more is held than these. */
+async function endsOf(body: Readable, signal: AbortSignal): Promise<string> {
+  let head: Buffer = Buffer.alloc(0);
+  let tail: Buffer = Buffer.alloc(0);
+  let bytes = 0;
+  for await (const chunk of abortable(body, signal)) {
+    const missing = REFUSAL_PART_BYTES - head.length;
+    if (missing > 0) head = Buffer.concat([head, chunk.subarray(0, missing)]);
+    tail = Buffer.concat([tail, chunk.subarray(Math.max(0, missing))]).subarray(-REFUSAL_PART_BYTES);
+    bytes += chunk.length;
+    if (bytes > MAX_BYTES) break;
+  }
+  return `${head.toString('utf8')}${tail.toString('utf8')}`;
 }
 
 /** The lines of an answer as they come, those of one chunk together. Throws what `read` throws, of a line. */
@@ -70,7 +88,9 @@ export function rowsOf<Row>(lines: readonly string[]): Row[] {
   try {
     return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as Row);
   } catch {
-    const found = EXCEPTION.exec(lines.join('\n'));
+    const text = lines.join('\n');
+    // rows before it may hold anything
+    const found = EXCEPTION.exec(text.slice(Math.max(0, text.lastIndexOf('Code: '))));
     if (found?.groups !== undefined) throw refusalFrom(found.groups, 'question');
     throw new OutboxError('OUTBOX_CH_ANSWER', { detail: 'ClickHouse’s answer is not the JSON that was asked for' });
   }
@@ -82,7 +102,7 @@ export async function refusalOf(
   request: 'insert' | 'question',
   signal: AbortSignal,
 ): Promise<ClickHouseRefusal> {
-  const text = (await upTo(REFUSAL_BYTES, body, signal)).toString('utf8');
+  const text = await endsOf(body, signal);
   const found = EXCEPTION.exec(text);
   const number = headers['x-clickhouse-exception-code'];
   if (number === undefined && found?.index !== 0) return foreignRefusal(status, String(headers.server ?? ''));
@@ -90,8 +110,9 @@ export async function refusalOf(
 }
 
 function refusalFrom(
-  { number, name = '', message = '' }: Readonly<Record<string, string | undefined>>,
+  { number, message = '' }: Readonly<Record<string, string | undefined>>,
   request: 'insert' | 'question',
 ): ClickHouseRefusal {
-  return refusal({ number: Number(number), name, message, request });
+  const name = NAME.exec(message)?.groups?.['name'] ?? '';
+  return refusal({ number: Number(number), name, message: message.replace(NAME, '').trimEnd(), request });
 }

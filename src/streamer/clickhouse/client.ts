@@ -30,6 +30,9 @@ const ANSWER_MARGIN_MS = 2000;
 /** For a client whose SELECTs may work for long: its `timeoutMs`. Meanwhile ClickHouse gives signs of life more often. */
 export const LONG_SELECT_MS = 10 * 60_000;
 
+/** An empty answer of somebody else would seem to say that nothing is there. */
+const OWN_HEADERS = ['x-clickhouse-query-id', 'x-clickhouse-summary'];
+
 /** A request of its own may be under way beside an insert. */
 const MAX_CONNECTIONS = 2;
 
@@ -99,6 +102,10 @@ export class ClickHouse {
     const answer = { status, headers: response_headers, body: stream };
     const isRefused = status < 200 || status > 299 || response_headers['x-clickhouse-exception-code'] !== undefined;
     if (isRefused) throw await refusalOf(answer, kind, parameters.abort_signal);
+    if (OWN_HEADERS.every((name) => response_headers[name] === undefined)) {
+      stream.destroy();
+      throw new OutboxError('OUTBOX_CH_ANSWER', { detail: `HTTP status ${status} without a header of ClickHouse’s` });
+    }
     return { ...answer, writtenRows: Number(summary?.written_rows ?? -1) };
   }
 

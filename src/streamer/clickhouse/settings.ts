@@ -56,6 +56,8 @@ export const SELECT_SETTINGS: Settings = {
   data_type_default_nullable: 0,
   aggregate_functions_null_for_empty: 0,
   output_format_json_array_of_rows: 0,
+  // an exception in the middle of an answer is no row of it
+  http_write_exception_in_output_format: 0,
   date_time_output_format: 'simple',
 };
 

@@ -11,7 +11,7 @@ import type { Attachment } from './attachment.ts';
 import { isolate } from './isolate.ts';
 import { Neighbours } from './neighbours.ts';
 import { ReadBack } from './read-back.ts';
-import { ReliableInsert, type Rejection, type SessionScope } from './reliable-insert.ts';
+import { ReliableInsert, type Answer, type Rejection, type SessionScope } from './reliable-insert.ts';
 import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS, untilDone } from './retry.ts';
 import { sendNothing } from './send.ts';
 import { TargetWatch } from './target-watch.ts';
@@ -44,6 +44,10 @@ export class Delivery {
   readonly #clampingThrottle = new LogThrottle();
   /** The time of the last intent. */
   #lastAtMs: number;
+  /** The table has taken an insert. */
+  #hasTaken = false;
+  /** Events have gone to quarantine although nothing vouched for the table. */
+  #isUnwitnessed = false;
 
   constructor(attachment: Attachment, hooks: DeliveryHooks = {}) {
     this.#attachment = attachment;
@@ -91,8 +95,8 @@ export class Delivery {
     const { readiness, log } = this.#attachment;
     const began = performance.now();
     const rows = { from: 0, to: batch.rows };
-    const rejection = await this.#insert(batch, rows, pending, { isRecorded, isSplit: false, isAbsent: false });
-    const quarantined = rejection === undefined ? 0 : await this.#isolate(batch, rejection);
+    const answer = await this.#insert(batch, rows, pending, { isRecorded, isSplit: false, isAbsent: false });
+    const quarantined = typeof answer === 'string' ? 0 : await this.#isolate(batch, answer);
     readiness.measures.batchDone(batch);
     const to = formatPosition({ lsn: batch.lastLsn, seq: batch.lastSeq });
     const ms = Math.round(performance.now() - began);
@@ -113,7 +117,7 @@ export class Delivery {
         'ClickHouse rejects an insert again and again: splitting it',
       );
     if (rejection.error.fault !== 'row') this.#hooks.onTooLarge?.();
-    const insertPart = async (rows: Rows, pending: Pending, isAbsent: boolean): Promise<Rejection | undefined> =>
+    const insertPart = async (rows: Rows, pending: Pending, isAbsent: boolean): Promise<Answer> =>
       this.#insert(batch, rows, pending, { isRecorded: false, isSplit: true, isAbsent });
     return isolate({ from: 0, to: batch.rows }, rejection, {
       split: async (first, isPartlyThere) => {
@@ -128,23 +132,24 @@ export class Delivery {
   }
 
   /** Repeats the insert of a single row until the table takes it, or takes another and rejects it. */
-  async #confirm(batch: Batch, row: number, first: Rejection): Promise<Rejection | undefined> {
+  async #confirm(batch: Batch, row: number, first: Rejection): Promise<Answer> {
     const { ledger } = this.#attachment;
     const { neighbours } = this.#scope;
-    if (!neighbours.exist(batch)) return first;
-    let rejection: Rejection | undefined = first;
+    const mayCome = this.#hooks.buffered !== undefined;
+    let answer: Answer = first;
+    let isTaken = false;
     await untilDone(this.#attachment, 'insert', async () => {
-      const isTaken = await neighbours.oneIsTaken(batch, row);
+      isTaken = await neighbours.oneIsTaken(batch, row);
       const known = { isRecorded: false, isSplit: true, isAbsent: true };
-      rejection = await this.#insert(batch, { from: row, to: row + 1 }, ledger.state.pending!, known);
-      if (rejection === undefined || isTaken) return;
-      const { message, clickhouseCode } = rejection.error;
-      throw new OutboxError('OUTBOX_CH_REFUSED', {
-        detail: `every event that is tried is refused, alone as well: ${message}`,
-        ...(clickhouseCode === undefined ? {} : { clickhouseCode }),
-      });
+      answer = await this.#insert(batch, { from: row, to: row + 1 }, ledger.state.pending!, known);
+      if (typeof answer === 'string') return 'answered';
+      if (mayCome && !isTaken) throw refusesAll(answer);
+      return 'refused';
     });
-    return rejection;
+    // where no later event will come, earlier ones vouch for the table; without any, a few may be all that there are
+    if (typeof answer !== 'string' && !isTaken && !this.#hasTaken && this.#isUnwitnessed) throw refusesAll(answer);
+    this.#isUnwitnessed ||= !isTaken;
+    return answer;
   }
 
   async #insert(
@@ -152,14 +157,15 @@ export class Delivery {
     rows: Rows,
     { token, atMs }: Pending,
     known: { isRecorded: boolean; isSplit: boolean; isAbsent: boolean },
-  ): Promise<Rejection | undefined> {
+  ): Promise<Answer> {
     const insert = new ReliableInsert(this.#attachment, this.#scope, { batch, rows, token, atMs, ...known });
-    const rejection = await insert.untilAnswered();
-    if (rejection === undefined)
+    const answer = await insert.untilAnswered();
+    if (answer === 'taken') this.#hasTaken = true;
+    if (typeof answer === 'string')
       this.#attachment.readiness.measures.delivered(rows.to - rows.from, (ages) =>
         addAges(batch, rows, Date.now(), ages),
       );
-    return rejection;
+    return answer;
   }
 
   async #quarantine(
@@ -192,4 +198,11 @@ export class Delivery {
     const token = this.#hooks.tokenOf === undefined ? tokenOf(intent) : this.#hooks.tokenOf(intent, rows);
     return { to, rows: rows.to - rows.from, token, atMs };
   }
+}
+
+function refusesAll({ error: { message, clickhouseCode } }: Rejection): OutboxError {
+  return new OutboxError('OUTBOX_CH_REFUSED', {
+    detail: `every event that is tried is refused, alone as well: ${message}`,
+    ...(clickhouseCode === undefined ? {} : { clickhouseCode }),
+  });
 }

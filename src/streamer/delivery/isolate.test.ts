@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { ClickHouseRefusal } from '../clickhouse/refusal.ts';
 import type { Rows } from '../batch/rows.ts';
 import { isolate } from './isolate.ts';
-import type { Rejection } from './reliable-insert.ts';
+import type { Answer, Rejection } from './reliable-insert.ts';
 
 const REJECTION: Rejection = {
   error: new ClickHouseRefusal({ code: 'OUTBOX_CH_ROW_REFUSED', fault: 'row' }, 'rejected', 469),
@@ -11,17 +11,22 @@ const REJECTION: Rejection = {
 };
 
 /** Isolates the bad ones among some rows. Returns what was inserted, quarantined and sent, each in its order. */
-async function isolated(count: number, bad: ReadonlySet<number>, first = REJECTION) {
+async function isolated(
+  count: number,
+  bad: ReadonlySet<number>,
+  first = REJECTION,
+  there: ReadonlySet<number> = new Set(),
+) {
   const inserted: number[] = [];
   const quarantined: number[] = [];
   const confirmed: number[] = [];
   const sent: { rows: Rows; isAbsent: boolean }[] = [];
-  const insert = async (rows: Rows, isAbsent: boolean): Promise<Rejection | undefined> => {
+  const insert = async (rows: Rows, isAbsent: boolean): Promise<Answer> => {
     sent.push({ rows, isAbsent });
     const range = Array.from({ length: rows.to - rows.from }, (_, i) => rows.from + i);
     if (range.some((row) => bad.has(row))) return REJECTION;
     inserted.push(...range);
-    return undefined;
+    return range.every((row) => there.has(row)) ? 'there' : 'taken';
   };
   const counted = await isolate({ from: 0, to: count }, first, {
     split: async (rows, isPartlyThere) => insert(rows, !isPartlyThere),
@@ -75,4 +80,9 @@ test('isolate does not call rows absent that an earlier insert may have written'
     { rows: { from: 1, to: 2 }, isAbsent: true },
     { rows: { from: 2, to: 4 }, isAbsent: false },
   ]);
+});
+
+test('isolate takes no event that was found there for a sign that the table takes others', async () => {
+  const { confirmed } = await isolated(2, new Set([1]), REJECTION, new Set([0]));
+  expect(confirmed).toEqual([1]);
 });

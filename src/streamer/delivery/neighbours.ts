@@ -1,13 +1,14 @@
-import type { Batch } from '../batch/batch.ts';
-import { positionOf } from '../batch/event.ts';
+import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
 import { comparePositions, type Position } from '../../position.ts';
+import type { Batch } from '../batch/batch.ts';
+import { positionOf } from '../batch/event.ts';
 import { ClickHouseRefusal } from '../clickhouse/refusal.ts';
 import type { Pending } from '../ledger/row.ts';
 import type { Attachment } from './attachment.ts';
 import type { ReadBack } from './read-back.ts';
-import { proveEpoch } from './retry.ts';
-import { send } from './send.ts';
+import { proveEpoch, TOKEN_TRUST_MS } from './retry.ts';
+import { send, type Sending } from './send.ts';
 
 /** So many events are tried, beside the last, before the refused one is asked for again. */
 const TRIES = 10;
@@ -27,6 +28,11 @@ export interface NeighboursOptions {
   readonly formerHolderMaySendUntil: number;
 }
 
+/** A row that is sent before its turn. */
+interface Ahead extends Sending {
+  readonly row: number;
+}
+
 /**
  * Sends later events before their turn: when the table takes one, an event that it refuses is at fault, and else the table may be
  * (invariant 7). The ledger says first that they must be looked for before they are sent in their turn.
@@ -39,6 +45,8 @@ export class Neighbours {
   #ownFrom: Lsn | undefined;
   /** What this session has sent ahead and ClickHouse has taken: nothing about it is unproven. */
   readonly #taken: Position[] = [];
+  /** One that has no answer yet, or that a view refuses: its token alone completes it. */
+  #begun: Ahead | undefined;
   #tried = 0;
 
   constructor(options: NeighboursOptions) {
@@ -52,11 +60,6 @@ export class Neighbours {
     return isOwn ? this.#quietAt : Math.max(this.#quietAt, formerHolderMaySendUntil);
   }
 
-  /** Whether anything but this row of a batch may be tried. */
-  exist(batch: Batch): boolean {
-    return batch.rows > 1 || this.#options.buffered !== undefined;
-  }
-
   /** How many events between two positions, both included, were sent ahead and taken. */
   takenBetween(from: Position, to: Position): number {
     return this.#taken.filter((one) => comparePositions(one, from) >= 0 && comparePositions(one, to) <= 0).length;
@@ -65,14 +68,15 @@ export class Neighbours {
   /** Whether the table takes one of the events behind a row. Throws OutboxErrors OUTBOX_CH_* that say nothing of rows. */
   async oneIsTaken(batch: Batch, row: number): Promise<boolean> {
     const { ledger } = this.#options.attachment;
-    const before = ledger.state.readBackBelow;
     const behind = this.#options.buffered?.();
+    if (await this.#isBegunTaken([batch, behind])) return true;
+    const before = ledger.state.readBackBelow;
     const inBatch = batch.rows - row - 1;
     for (const other of this.#some(inBatch + (behind?.rows ?? 0))) {
       if (other < inBatch ? await this.#isTaken(batch, row + 1 + other) : await this.#isTaken(behind!, other - inBatch))
         return true;
     }
-    // all were refused: a successor need not wait until none of them can be under way
+    // all were refused, and none is there: a successor need not wait until none of them can be under way
     await ledger.readBackDownTo(before);
     return false;
   }
@@ -86,28 +90,52 @@ export class Neighbours {
   }
 
   async #isTaken(batch: Batch, row: number): Promise<boolean> {
-    const { attachment, readBack, alone, attemptLifetimeMs } = this.#options;
+    const { attachment, readBack, alone } = this.#options;
     const { ledger } = attachment;
     const rows = { from: row, to: row + 1 };
-    const position = positionOf(batch, row);
-    if (position.lsn < ledger.state.readBackBelow) {
-      await readBack.quiet(this.quietAt(position.lsn), 'a later event was looked for');
+    const { lsn } = positionOf(batch, row);
+    if (lsn < ledger.state.readBackBelow) {
+      await readBack.quiet(this.quietAt(lsn), 'a later event was looked for');
       // that it is there proves nothing of now
       if ((await readBack.count(batch, rows)) > 0) return false;
     }
     this.#ownFrom ??= ledger.state.readBackBelow;
-    await ledger.readBackUpTo(position.lsn + 1);
-    await proveEpoch(ledger);
+    await ledger.readBackUpTo(lsn + 1);
     const { token, atMs } = alone(batch, row);
+    return this.#send({ batch, row, runs: [rows], token, atMs });
+  }
+
+  /** Repeats what has no answer yet, as long as its batch is there and its token is remembered. */
+  async #isBegunTaken(batches: readonly (Batch | undefined)[]): Promise<boolean> {
+    const begun = this.#begun;
+    if (begun === undefined) return false;
+    this.#begun = undefined;
+    if (!batches.includes(begun.batch) || Math.abs(Date.now() - begun.atMs) > TOKEN_TRUST_MS) return false;
+    return this.#send(begun);
+  }
+
+  async #send(ahead: Ahead): Promise<boolean> {
+    const { attachment, readBack, attemptLifetimeMs } = this.#options;
+    const { batch, row } = ahead;
+    await proveEpoch(attachment.ledger);
     try {
-      await send(attachment, { batch, runs: [rows], token, atMs });
+      await send(attachment, ahead);
     } catch (error) {
-      const isRefused = error instanceof ClickHouseRefusal && !error.isOutcomeUnknown;
-      if (isRefused && (error.fault === 'row' || error.fault === 'size')) return false;
-      this.#quietAt = performance.now() + attemptLifetimeMs;
-      throw error;
+      this.#begun = ahead;
+      const isDefinite = error instanceof ClickHouseRefusal && !error.isOutcomeUnknown;
+      if (!isDefinite) this.#quietAt = performance.now() + attemptLifetimeMs;
+      if (!isDefinite || error.fault === undefined) throw error;
+      // an earlier attempt at it may still succeed, and a view may have failed behind a row that is there
+      await readBack.quiet(this.#quietAt, 'a later event was looked for');
+      if ((await readBack.count(batch, { from: row, to: row + 1 })) > 0)
+        throw new OutboxError('OUTBOX_CH_VIEW_FAILED', {
+          ...(error.clickhouseCode === undefined ? {} : { clickhouseCode: error.clickhouseCode }),
+          detail: `a row of a rejected insert is in the table: ${error.message}`,
+        });
+      this.#begun = undefined;
+      return false;
     }
-    this.#taken.push(position);
+    this.#taken.push(positionOf(batch, row));
     return true;
   }
 }

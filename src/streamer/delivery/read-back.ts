@@ -9,6 +9,8 @@ import type { Attachment } from './attachment.ts';
 
 /** A batch has so many rows that more time than this is not needed to send them. */
 const ANSWER_MS = 120_000;
+const RANGE = `source = {source:String} AND lsn >= {fromLsn:UInt64} AND lsn <= {toLsn:UInt64}
+          AND (lsn, seq) >= ({fromLsn:UInt64}, {fromSeq:UInt64}) AND (lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64})`;
 const RUNNING_POLL_MS = 500;
 /** An insert that is given up is mostly gone by then. */
 const RUNNING_LONG_MS = 5000;
@@ -67,18 +69,26 @@ export class ReadBack {
     const { clickhouse, table, source, signal } = this.#attachment;
     const first = positionOf(batch, rows.from);
     const last = positionOf(batch, rows.to - 1);
+    const range = { table, source, fromLsn: first.lsn, fromSeq: first.seq, toLsn: last.lsn, toSeq: last.seq };
+    // rows that an answer which was cut short does not have must not seem to be absent
+    const [counted] = await clickhouse.select<{ n: number }>(
+      `SELECT toUInt32(count()) AS n FROM {table:Identifier} WHERE ${RANGE}`,
+      range,
+      signal,
+    );
+    if (counted!.n === 0) return [rows];
     const there = new Uint8Array(rows.to - rows.from);
     let row = rows.from;
+    let seen = 0;
     // both are in the order of positions, so that neither is ever held as a whole beside the other
     const found = clickhouse.stream<{ id: string; at_lsn: string; at_seq: number }>(
       `SELECT toString(event_id) AS id, toString(lsn) AS at_lsn, seq AS at_seq FROM {table:Identifier}
-        WHERE source = {source:String} AND lsn >= {fromLsn:UInt64} AND lsn <= {toLsn:UInt64}
-          AND (lsn, seq) >= ({fromLsn:UInt64}, {fromSeq:UInt64}) AND (lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64})
-        ORDER BY lsn, seq`,
-      { table, source, fromLsn: first.lsn, fromSeq: first.seq, toLsn: last.lsn, toSeq: last.seq },
+        WHERE ${RANGE} ORDER BY lsn, seq`,
+      range,
       AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
     );
     for await (const chunk of found) {
+      seen += chunk.length;
       for (const { id, at_lsn: lsn, at_seq: seq } of chunk) {
         const position = { lsn: Number(lsn), seq };
         while (row < rows.to && comparePositions(positionOf(batch, row), position) < 0) row++;
@@ -87,6 +97,8 @@ export class ReadBack {
           there[row - rows.from] = 1;
       }
     }
+    if (seen < counted!.n)
+      throw new OutboxError('OUTBOX_CH_ANSWER', { detail: `${seen} of ${counted!.n} rows were read back` });
     return runsOf(rows, (candidate) => there[candidate - rows.from] === 0);
   }
 

@@ -8,15 +8,10 @@ import type { InsertOutcome } from '../observe/measures.ts';
 import type { Attachment } from './attachment.ts';
 import type { Neighbours } from './neighbours.ts';
 import type { ReadBack } from './read-back.ts';
-import { proveEpoch, untilDone } from './retry.ts';
+import { proveEpoch, TOKEN_TRUST_MS, untilDone } from './retry.ts';
 import { send } from './send.ts';
 import type { TargetWatch } from './target-watch.ts';
 
-/**
- * How long a token is trusted to be remembered. After it, others may have filled ClickHouse's window, and what may be there
- * already is looked for instead of sent blindly.
- */
-const TOKEN_TRUST_MS = 5 * 60_000;
 /** So often in a row a refusal must come back before it counts as lasting. Memory and time may be short for a moment. */
 const LASTING_AFTER = { row: 2, size: 2, load: 3 };
 
@@ -53,6 +48,9 @@ export interface Rejection {
   readonly isPartlyThere: boolean;
 }
 
+/** `taken` by the table now, or found `there` and not sent. */
+export type Answer = 'taken' | 'there' | Rejection;
+
 /** One insert, repeated until ClickHouse has its rows, or has rejected them permanently (invariants 3 and 4). */
 export class ReliableInsert {
   readonly #attachment: Attachment;
@@ -85,16 +83,17 @@ export class ReliableInsert {
   }
 
   /** Throws the last error when a stop is asked for, and what is not ClickHouse's. */
-  async untilAnswered(): Promise<Rejection | undefined> {
-    let rejection: Rejection | undefined;
+  async untilAnswered(): Promise<Answer> {
+    let answer: Answer = 'there';
     await untilDone(this.#attachment, 'insert', async () => {
-      rejection = await this.#attempt();
+      answer = await this.#attempt();
+      return typeof answer === 'string' ? 'answered' : 'refused';
     });
-    return rejection;
+    return answer;
   }
 
-  /** Returns when all rows are there, or what rejects them permanently; throws what is worth another attempt. */
-  async #attempt(): Promise<Rejection | undefined> {
+  /** Returns when all rows are there, or what rejects them again and again; throws what is worth another attempt. */
+  async #attempt(): Promise<Answer> {
     const { readiness } = this.#attachment;
     readiness.insertBegan();
     try {
@@ -104,7 +103,7 @@ export class ReliableInsert {
     }
   }
 
-  async #insertOnce(): Promise<Rejection | undefined> {
+  async #insertOnce(): Promise<Answer> {
     const { ledger, readiness } = this.#attachment;
     const { watch } = this.#scope;
     // what a later check finds wrong with the target stays a doubt
@@ -112,7 +111,7 @@ export class ReliableInsert {
     if (this.#mayBeThere) await watch.check();
     if (await this.#isReadBackNeeded()) {
       await this.#readBack(doubts);
-      if (this.#absent?.length === 0) return undefined;
+      if (this.#absent?.length === 0) return 'there';
     }
     await proveEpoch(ledger);
     this.#mayBeThere = true;
@@ -129,12 +128,13 @@ export class ReliableInsert {
       readiness.measures.inserted(outcome, performance.now() - sentAt);
     }
     if (this.#absent !== undefined) await this.#checkWhole();
-    return undefined;
+    return 'taken';
   }
 
   async #send(): Promise<void> {
     const { batch, rows, token, atMs } = this.#pending;
-    await send(this.#attachment, { batch, runs: this.#absent ?? [rows], token, atMs });
+    const isWhole = rows.from === 0 && rows.to === batch.rows;
+    await send(this.#attachment, { batch, runs: this.#absent ?? (isWhole ? undefined : [rows]), token, atMs });
   }
 
   /** Can the token not tell any more whether the rows are there? */

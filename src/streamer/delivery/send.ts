@@ -7,7 +7,8 @@ import type { Attachment } from './attachment.ts';
 /** One insert. A repetition has the same rows, token and time. */
 export interface Sending {
   readonly batch: Batch;
-  readonly runs: readonly Rows[];
+  /** Some rows of it; without them, all that a batch has which was cut. */
+  readonly runs: readonly Rows[] | undefined;
   readonly token: string;
   /** ClickHouse's `delivered_at`, ms since 1970. */
   readonly atMs: number;
@@ -25,7 +26,7 @@ export async function send(
   { clickhouse, ledger, source, table, origin, signal }: Attachment,
   { batch, runs, token, atMs }: Sending,
 ): Promise<void> {
-  const rows = countRows(runs);
+  const rows = runs === undefined ? batch.rows : countRows(runs);
   await clickhouse.insert(
     {
       query: INSERT,
@@ -33,7 +34,7 @@ export async function send(
       rows,
       token,
       queryId: `${source}/${ledger.epoch}/${token}`,
-      body: encode(batch, { source, deliveredAtMs: atMs, origin }, rows === batch.rows ? undefined : runs),
+      body: encode(batch, { source, deliveredAtMs: atMs, origin }, runs),
     },
     signal,
   );

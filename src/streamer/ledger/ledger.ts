@@ -1,4 +1,4 @@
-import { OutboxError } from '../../errors.ts';
+import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { isSamePublication } from '../source/publication.ts';
@@ -42,6 +42,8 @@ export class Ledger {
   /** Where WAL ended when the ledger was taken. */
   readonly takenAt: Lsn;
   #state: LedgerState;
+  /** The code of the refusal that the row has. */
+  #told: ErrorCode | undefined;
   /** What a proof tells everybody. */
   published: Published = { appliedLsn: 0, oldestMs: undefined };
   /** When the epoch was last known to be ours, by performance.now(). */
@@ -190,8 +192,10 @@ export class Ledger {
     await this.#write({ ...this.#state, pending: undefined, readBackBelow: Math.max(walEnd, lastLsn + 1) });
   }
 
-  /** Tells whoever reads the ledger why ClickHouse does not take events, or with undefined that it does. */
+  /** Tells whoever reads the ledger why ClickHouse does not take events, or with undefined that it does: when that changes. */
   async tellRefusal(error: OutboxError | undefined): Promise<void> {
+    if (error?.code === this.#told) return;
+    this.#told = error?.code;
     const said = error === undefined ? null : `${error.code}: ${error.message}`.slice(0, MAX_REFUSAL);
     await this.#db.query(
       `UPDATE outbox.stream SET refused = $3, refused_at = CASE WHEN $3::text IS NOT NULL THEN coalesce(refused_at, now()) END
