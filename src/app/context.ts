@@ -26,7 +26,9 @@ interface Place {
  * here each of them is a problem with its path: NaN and the infinities, functions, symbols, an invalid Date, a Map, a Set
  * and every other class instance without a toJSON. Undefined properties are left out, undefined array items become null.
  *
- * The text holds no raw control character and no lone surrogate: both are escaped. The statement relies on that.
+ * The text holds no raw control character: they are escaped, and the statement relies on that. A lone surrogate, which is no
+ * character, becomes U+FFFD, and two properties of one path (`a.b` beside a `b` in `a`) are a problem: for either of them
+ * ClickHouse's JSON type would refuse the whole context, and no query by path would find the event.
  *
  * Defaults are merged, and values redacted, after every toJSON has run. A property that is undefined does not count.
  *
@@ -43,10 +45,19 @@ export function serialiseContext(
 ): { text: string; bytes: number } | undefined {
   const before = problems.count;
   try {
-    const plain = new Walk(path, maxBytes, problems).root(context);
+    const walk = new Walk(path, maxBytes, problems);
+    const plain = walk.root(context);
     if (problems.count > before) return undefined;
     const whole = defaults === undefined ? plain : withoutToJson({ ...defaults, ...present(plain as object) });
     redactIn(whole, redact);
+    const twice = walk.hasDottedKeys ? pathOfTwo(whole as object) : undefined;
+    if (twice !== undefined) {
+      problems.add(
+        path,
+        `has two properties of the path ${twice}: ClickHouse tells a dot in a key from one between keys no more`,
+      );
+      return undefined;
+    }
     const text = stringify(whole);
     const bytes = text === undefined ? Infinity : Buffer.byteLength(text);
     if (text === undefined || bytes > maxBytes) problems.add(path, tooLarge(maxBytes));
@@ -87,6 +98,8 @@ class Walk {
   readonly #path: string;
   readonly #maxBytes: number;
   readonly #problems: Problems;
+  /** Two keys may be one path. */
+  hasDottedKeys = false;
   /** Values seen so far. Each costs a byte of text at least, so more than maxBytes values end the walk. */
   #seen = 0;
 
@@ -110,7 +123,8 @@ class Walk {
   }
 
   #value(value: unknown, parent: Place, key: string | number): unknown {
-    if (typeof value === 'string' || typeof value === 'boolean' || value === undefined || value === null) return value;
+    if (typeof value === 'string') return wellFormed(value);
+    if (typeof value === 'boolean' || value === undefined || value === null) return value;
     if (typeof value === 'number') {
       if (!Number.isFinite(value)) this.#problem(parent, key, `is ${value}`);
       return value;
@@ -174,8 +188,12 @@ class Walk {
     const names = Object.keys(record);
     if (!this.#afford(names.length)) return record;
     const copy: Record<string, unknown> = {};
-    for (const name of names) {
-      const value = this.#value(record[name], place, name);
+    for (const key of names) {
+      const value = this.#value(record[key], place, key);
+      const name = wellFormed(key);
+      if (name.includes('.')) this.hasDottedKeys = true;
+      if (name !== key && Object.hasOwn(copy, name))
+        this.#problem(place, name, 'stands for two properties that differ in lone surrogates alone');
       // An assignment to `__proto__` would change the prototype.
       if (name === '__proto__')
         Object.defineProperty(copy, name, { value, enumerable: true, configurable: true, writable: true });
@@ -207,6 +225,33 @@ class Walk {
     for (let place = parent; place?.parent !== undefined; place = place.parent) keys.unshift(place.key);
     this.#problems.add(keys.reduce<string>(pathOf, this.#path), fault);
   }
+}
+
+function wellFormed(text: string): string {
+  return text.isWellFormed() ? text : text.toWellFormed();
+}
+
+/** A path, with dots between its keys, under which an object holds two values; the objects in an array stand for themselves. */
+function pathOfTwo(whole: object): string | undefined {
+  const seen = new Set<string>();
+  const walk = (value: unknown, path: string | undefined): string | undefined => {
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+      for (const [key, inner] of Object.entries(value)) {
+        const found = inner === undefined ? undefined : walk(inner, path === undefined ? key : `${path}.${key}`);
+        if (found !== undefined) return found;
+      }
+      return undefined;
+    }
+    if (path !== undefined && seen.has(path)) return path;
+    seen.add(path ?? '');
+    if (!Array.isArray(value)) return undefined;
+    for (const item of value as unknown[]) {
+      const found = typeof item === 'object' && item !== null ? pathOfTwo(item) : undefined;
+      if (found !== undefined) return `${path}[].${found}`;
+    }
+    return undefined;
+  };
+  return walk(whole, undefined);
 }
 
 /** Hides a toJSON that an application has given to every object or array: JSON.stringify would call it a second time. */

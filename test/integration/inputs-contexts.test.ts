@@ -62,7 +62,8 @@ test('emitEvent sends contexts as JSON.stringify writes them, and rejects infini
   for (const context of emittable()) {
     try {
       await emitEvent(client, { type: 'shape', context });
-      emitted.push(JSON.stringify(context));
+      // lone surrogates, the only ones that are escaped
+      emitted.push(JSON.stringify(context).replaceAll(/(?<!\\)\\ud[89a-f][0-9a-f]{2}/g, '\ufffd'));
     } catch (error) {
       problems.push(...(error as OutboxError).problems);
     }
@@ -75,5 +76,6 @@ test('emitEvent sends contexts as JSON.stringify writes them, and rejects infini
   expect(emitted.length).toBeGreaterThan(80);
   // JSON.parse makes an infinity of a number beyond a double
   expect(problems.length).toBeGreaterThan(5);
-  for (const problem of problems) expect(problem).toMatch(/ is (-?Infinity|nested deeper than 100 levels)$/);
+  for (const problem of problems)
+    expect(problem).toMatch(/ is (-?Infinity|nested deeper than 100 levels)$| has two properties of the path /);
 });

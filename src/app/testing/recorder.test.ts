@@ -19,7 +19,7 @@ test('createRecorder records every event as it was emitted, by emitEvent and by 
     environment: texts,
     context: fc.dictionary(
       texts,
-      fc.oneof(texts, fc.double({ noNaN: true, noDefaultInfinity: true }), fc.constant('\0\ud800')),
+      fc.oneof(texts, fc.double({ noNaN: true, noDefaultInfinity: true }), fc.constant('\0')),
     ),
     time: fc.date({ min: new Date('1900-01-01'), max: new Date('2299-12-31'), noInvalidDate: true }),
     id: fc.uuid(),
