@@ -40,7 +40,7 @@ describe('readConfig with a good environment', () => {
       retentionDays: 7,
       shutdownTimeoutMs: 25_000,
       healthPort: 8080,
-      healthHost: '',
+      healthHost: '*',
       readyMaxLagMs: 900_000,
       traceDeliverSpans: 32,
       logLevel: 'info',

@@ -195,11 +195,10 @@ export const SETTINGS = {
     key: 'healthHost',
     readBy: 'streamer',
     kind: 'text',
-    default: '',
-    pattern: /^[0-9a-fA-F.:]{2,45}$/,
-    form: 'an IP address of this host',
-    meaning:
-      'The address on which health is served; without one, all of them. Set it where others can reach this host.',
+    default: '*',
+    pattern: /^(?:\*|[0-9a-fA-F.:]{2,45})$/,
+    form: 'an IP address of this host, or *',
+    meaning: 'The address on which health is served; `*` is all of them. Set it where others can reach this host.',
   },
   OUTBOX_READY_MAX_LAG_MS: {
     key: 'readyMaxLagMs',

@@ -108,7 +108,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
     const event: OutboxEvent = {
       type: 'ördér.placed 🎉 "\\',
       context: {
-        text: 'ü€😀 \u0000 \ud800 \u2028 \\ " \n',
+        text: 'ü€😀 \u0000 \u2028 \\ " \n',
         at: new Date(Date.UTC(2026, 0, 2)),
         list: [1.5, null, true, { a: {} }],
         gone: undefined,
@@ -136,7 +136,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
   });
 
   test('emitEvents stores its rows with every value, after COMMIT', async () => {
-    const contexts = [{ a: '\u0000 \ud800 \n \\n "' }, {}, { b: "'; {},\\ " }];
+    const contexts = [{ a: '\u0000 \n \\n "' }, {}, { b: "'; {},\\ " }];
     const types = ['a"b\\c', 'NULL', '{x,\n}'];
     const events = contexts.map((context, index) => ({
       type: types[index] ?? '',

@@ -162,7 +162,7 @@ describe.for(WAYS)('emittedEvents, asked through %s', ([, way]) => {
         const { rows } = await client.query<{ now: string }>('SELECT now()::text AS now');
         const twin = "INSERT INTO outbox.event (event_type, event_context, recorded_at) VALUES ('twin', '{}', $1)";
         await pool.query(twin, [rows[0]!.now]);
-        await emitEvent(client, { type: 'a', context: { text: '\0\ud800"\n' } });
+        await emitEvent(client, { type: 'a', context: { text: '\0"\n' } });
         await client.query('SAVEPOINT one');
         await emitEvents(client, [
           { type: 'b', context: {} },
@@ -174,7 +174,7 @@ describe.for(WAYS)('emittedEvents, asked through %s', ([, way]) => {
         await emitEvent(client, { type: 'd', context: {} });
         const events = await emittedEvents(way(client));
         expect(events.map((event) => event.type)).toEqual(['a', 'b', 'c', 'd']);
-        expect(events[0]?.context).toEqual({ text: '\0\ud800"\n' });
+        expect(events[0]?.context).toEqual({ text: '\0"\n' });
         expect(events[0]?.time).toBeInstanceOf(Date);
       }, 'ROLLBACK');
     });

@@ -175,6 +175,7 @@ test.concurrent('`retention` rejects wrong usage, wrong days and a second run, a
     ),
   });
   const another = await connect(outbox);
+  await another.query("SET application_name = 'pg-outbox-clickhouse retention'");
   await another.query('SELECT pg_advisory_lock($1)', [0x6f7574626f79]);
   expect(await command(outbox, ['retention', '--json']).done).toMatchObject({
     code: 1,

@@ -23,7 +23,7 @@ export async function healthCommand(args: string[], env: NodeJS.ProcessEnv): Pro
     return 0;
   }
   const host = String(readSetting('OUTBOX_HEALTH_HOST', env));
-  const readiness = await askHealth(port, host === '' || /^(0\.0\.0\.0|::)$/.test(host) ? undefined : host);
+  const readiness = await askHealth(port, /^(\*|0\.0\.0\.0|::)$/.test(host) ? undefined : host);
   say(readiness ?? { ready: false, detail: `no answer on port ${port}` });
   return readiness?.ready === true ? 0 : 1;
 }

@@ -47,7 +47,7 @@ export async function serveHealth(
   );
   server.maxConnections = MAX_CONNECTIONS;
   server.setTimeout(IDLE_TIMEOUT_MS);
-  server.listen(port, ...(healthHost === '' ? [] : [healthHost]));
+  server.listen(port, ...(healthHost === '*' ? [] : [healthHost]));
   try {
     await once(server, 'listening');
   } catch (error) {

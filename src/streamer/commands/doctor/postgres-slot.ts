@@ -10,6 +10,8 @@ import { bad, command, findingOf, ok, setting, sql, type Finding } from './findi
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
 const MIB = 1024 * 1024;
+/** Nobody who means to wait leaves a transaction open for longer. */
+const LONG_TRANSACTION_S = 3600;
 
 /** What the slot and its ledger row must be like. Only where the tables are there. */
 export const SLOT_CHECKS: readonly PostgresCheck[] = [
@@ -17,7 +19,30 @@ export const SLOT_CHECKS: readonly PostgresCheck[] = [
   { id: 'postgres.slot', examine: slot },
   { id: 'postgres.streamer', examine: streamer },
   { id: 'postgres.quarantine', examine: quarantine },
+  { id: 'postgres.transactions', examine: transactions },
 ];
+
+/** Transactions that have written and do not end: the slot keeps WAL from where they began. Prepared ones outlive every session. */
+async function transactions({ db }: PostgresSubject): Promise<Finding[]> {
+  const id = 'postgres.transactions';
+  const { rows } = await db.query<{ what: string; seconds: number; fix: string }>(
+    `SELECT * FROM (
+       SELECT format('process %s (role "%s", application "%s")', pid, usename, application_name) AS what,
+              extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds, format('SELECT pg_terminate_backend(%s)', pid) AS fix
+         FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start IS NOT NULL AND backend_type = 'client backend'
+        UNION ALL
+       SELECT format('the prepared transaction "%s" of role "%s"', gid, owner),
+              extract(epoch FROM clock_timestamp() - prepared)::float8, format('ROLLBACK PREPARED %L', gid)
+         FROM pg_prepared_xacts) AS open
+      ORDER BY seconds DESC LIMIT 1`,
+  );
+  const [oldest] = rows;
+  if (oldest === undefined) return [ok(id, 'none has written and is open')];
+  const found = `the oldest that has written is open for ${Math.round(oldest.seconds)} s: ${oldest.what}`;
+  if (oldest.seconds < LONG_TRANSACTION_S) return [ok(id, found)];
+  const why = 'The slot keeps all WAL since it began, and a new slot waits until it ends.';
+  return [bad('warning', id, found, why, sql(oldest.fix))];
+}
 
 async function ledger({ db, config }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.ledger';
