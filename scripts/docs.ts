@@ -67,7 +67,7 @@ ${settingsTable('streamer')}
 
 The two URLs are secrets. Each may be given as a file instead, by the same name with \`_FILE\` (\`DATABASE_URL_FILE=/run/secrets/database_url\`), but not in both ways at once. No password is ever printed, and no value is repeated in a report of problems. Special characters of user and password are percent-encoded, as in every URL.
 
-\`DATABASE_URL\` may have these parameters, with libpq's meaning: ${TAKEN.map((name) => `\`${name}\``).join(', ')}; \`sslmode\` (${SSL_MODES.map((mode) => `\`${mode}\``).join(', ')}), \`sslrootcert\`, \`sslcert\`, \`sslkey\`, \`channel_binding\` (${CHANNEL_BINDINGS.map((mode) => `\`${mode}\``).join(', ')}). Those that say how a session is held (\`connect_timeout\`, \`keepalives\`, \`target_session_attrs\` and the like) are accepted and have no effect, but for \`options\`. Any other, or one that is given twice, is refused. Without TLS that verifies the server, a password is given in clear text or as MD5 to a server on this host alone.
+\`DATABASE_URL\` may have these parameters, with libpq's meaning: ${TAKEN.map((name) => `\`${name}\``).join(', ')}; \`sslmode\` (${SSL_MODES.map((mode) => `\`${mode}\``).join(', ')}), \`sslrootcert\`, \`sslcert\`, \`sslkey\`, \`sslnegotiation\`, \`channel_binding\` (${CHANNEL_BINDINGS.map((mode) => `\`${mode}\``).join(', ')}). Those that say how a session is held (\`connect_timeout\`, \`keepalives\`, \`target_session_attrs\` and the like) are accepted and have no effect, but for \`options\`. Any other, or one that is given twice, is refused. Without TLS that verifies the server, a password is given in clear text or as MD5 to a server on this host alone.
 
 ## The library
 

@@ -33,6 +33,8 @@ const MESSAGE_CLASSES: ReadonlySet<string> = new Set([
 export interface ServerError {
   readonly routine?: unknown;
   readonly severity?: unknown;
+  /** In which function it arose. */
+  readonly where?: unknown;
 }
 
 /** Whether the server itself wrote the error. A trigger can raise one with any SQLSTATE, any text and any names. */
@@ -40,7 +42,8 @@ export function isOfTheServer({ routine, severity }: ServerError): boolean {
   return typeof routine === 'string' ? routine !== 'exec_stmt_raise' : severity === 'FATAL';
 }
 
-/** Whether the message of an error quotes no value. */
+/** Whether the message of an error quotes no value. What a function runs may be put together from values, names of tables, too. */
 export function isTellable(sqlState: string, error: ServerError): boolean {
-  return MESSAGE_CLASSES.has(sqlState.slice(0, 2)) && isOfTheServer(error);
+  const isOfAFunction = typeof error.where === 'string' && error.where !== '';
+  return MESSAGE_CLASSES.has(sqlState.slice(0, 2)) && isOfTheServer(error) && !isOfAFunction;
 }

@@ -1,3 +1,6 @@
+-- Nothing that somebody made in another schema is called below (CVE-2018-1058).
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+--> statement-breakpoint
 -- Emitting from SQL: any language, a trigger, psql. An INSERT in the caller's transaction, under the caller's privileges.
 CREATE FUNCTION "outbox"."emit"(
 	"event_type" text,

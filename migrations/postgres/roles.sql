@@ -1,5 +1,6 @@
 -- Least privilege, to be run by an administrator after `pg-outbox-clickhouse migrate`, and again after each upgrade, which may
--- bring tables that need grants. What is there already stays as it is:
+-- bring tables that need grants. It takes from PUBLIC the right to write messages into WAL: grant EXECUTE on
+-- pg_logical_emit_message again to the roles that need it (Debezium's heartbeats). All else that is there stays as it is:
 --
 --   psql "$ADMIN_URL" -f migrations/postgres/roles.sql
 --
@@ -20,12 +21,20 @@ BEGIN
 		CREATE ROLE outbox_producer NOLOGIN;
 	END IF;
 	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_streamer') THEN
-		CREATE ROLE outbox_streamer LOGIN REPLICATION;
+		-- on RDS and Aurora the attribute is another role's to give
+		IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication') THEN
+			CREATE ROLE outbox_streamer LOGIN;
+			GRANT rds_replication TO outbox_streamer;
+		ELSE
+			CREATE ROLE outbox_streamer LOGIN REPLICATION;
+		END IF;
 	END IF;
 
 	GRANT USAGE ON SCHEMA outbox TO outbox_producer, outbox_streamer;
 	-- the server writes recorded_at and bucket
-	REVOKE INSERT ON outbox.event FROM outbox_producer;
+	IF has_table_privilege('outbox_producer', 'outbox.event', 'INSERT') THEN
+		REVOKE INSERT ON outbox.event FROM outbox_producer;
+	END IF;
 	GRANT INSERT (event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, tracestate)
 		ON outbox.event TO outbox_producer;
 	GRANT EXECUTE ON FUNCTION outbox.emit TO outbox_producer;
@@ -43,7 +52,10 @@ BEGIN
 		BEGIN
 			EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function);
 		EXCEPTION WHEN insufficient_privilege THEN
-			RAISE NOTICE 'only a superuser may revoke EXECUTE on % from PUBLIC', function;
+			NULL;
 		END;
+		IF has_function_privilege('public', function, 'EXECUTE') THEN
+			RAISE NOTICE 'only a superuser may revoke EXECUTE on % from PUBLIC', function;
+		END IF;
 	END LOOP;
 END $$;

@@ -29,7 +29,6 @@ function serverError(code: string, fields: Record<string, unknown> = {}): Error 
     code,
     detail: `Failing row contains (${CANARY}).`,
     hint: CANARY,
-    where: `JSON data, line 1: ${CANARY}`,
     internalQuery: CANARY,
     column: CANARY,
     schema: 'outbox',
@@ -57,7 +56,7 @@ describe('emitFailed, for an error of the server', () => {
       for (const thrown of [
         serverError(code),
         drizzleError(serverError(code)),
-        drizzleError(drizzleError(serverError(code))),
+        drizzleError(drizzleError(serverError(code, { where: `JSON data, line 1: ${CANARY}` }))),
       ]) {
         const error = emitFailed(thrown);
         expect(error).toMatchObject({ code: 'OUTBOX_EMIT_FAILED', sqlState: code });
@@ -211,4 +210,11 @@ test('Hidden shows its label to loggers, and its text only to the driver', () =>
     '{ hidden: [event context] }',
   ]);
   expect(hidden.toPostgres()).toBe(CANARY);
+});
+
+test('emitFailed withholds what arose in a function: it may be put together from values', () => {
+  const where = 'PL/pgSQL function audit() line 3 at EXECUTE';
+  const error = emitFailed(serverError('42P01', { message: `relation "audit_${CANARY}" does not exist`, where }));
+  expect(error.message).toContain('SQLSTATE 42P01');
+  expect(printed(error)).not.toContain(CANARY);
 });

@@ -22,22 +22,22 @@ const COLUMNS =
 
 const INSERT_ONE =
   `INSERT INTO outbox.event (${COLUMNS}) ` +
-  'VALUES ($1::text::uuid, $2::text, $3::text::timestamptz, $4::text, $5::text::json, $6::text::integer, $7::text, $8::text)';
+  'VALUES ($1::pg_catalog.text::pg_catalog.uuid, $2::pg_catalog.text, $3::pg_catalog.text::pg_catalog.timestamptz, $4::pg_catalog.text, $5::pg_catalog.text::pg_catalog.json, $6::pg_catalog.text::integer, $7::pg_catalog.text, $8::pg_catalog.text)';
 
 const UNTYPED_ONE = `INSERT INTO outbox.event (${COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`;
 
 /**
  * The columns are arrays, joined by position. The contexts are lines of one text: JSON text holds no line feed, so nothing
  * has to be escaped. In an array literal, escaping them would be most of the work for client and server. If the columns ever
- * differed in length, ROWS FROM would fill up with NULL, and the INSERT would fail rather than store less. Functions are those of
+ * differed in length, ROWS FROM would fill up with NULL, and the INSERT would fail rather than store less. Functions and types are those of
  * pg_catalog, whatever the session's search_path: one of the same name in another schema would run as the application.
  */
 const INSERT_MANY =
   `INSERT INTO outbox.event (${COLUMNS}) ` +
-  'SELECT e.id, e.type, e.time, e.environment, e.context::json, e.version, $7::text, $8::text ' +
-  'FROM ROWS FROM (pg_catalog.unnest($1::text::uuid[]), pg_catalog.unnest($2::text::text[]), ' +
-  'pg_catalog.unnest($3::text::timestamptz[]), pg_catalog.unnest($4::text::text[]), ' +
-  "pg_catalog.string_to_table($5::text, E'\\n'), pg_catalog.unnest($6::text::integer[])) " +
+  'SELECT e.id, e.type, e.time, e.environment, e.context::pg_catalog.json, e.version, $7::pg_catalog.text, $8::pg_catalog.text ' +
+  'FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text::pg_catalog.uuid[]), pg_catalog.unnest($2::pg_catalog.text::pg_catalog.text[]), ' +
+  'pg_catalog.unnest($3::pg_catalog.text::pg_catalog.timestamptz[]), pg_catalog.unnest($4::pg_catalog.text::pg_catalog.text[]), ' +
+  "pg_catalog.string_to_table($5::pg_catalog.text, E'\\n'), pg_catalog.unnest($6::pg_catalog.text::integer[])) " +
   'WITH ORDINALITY AS e (id, type, time, environment, context, version, n) ORDER BY e.n';
 
 /** The most that one INSERT carries. Postgres rejects a message of 1 GiB, and client and server hold several copies of it. */

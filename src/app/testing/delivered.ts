@@ -25,8 +25,8 @@ const [EQUAL, MORE, SINCE, MINUS] = ['=', '>', '>=', '-'].map((name) => `OPERATO
 export const walEnd = (position = 'SELECT pg_catalog.pg_current_wal_insert_lsn() AS lsn'): string => `
 SELECT (CASE WHEN segment ${EQUAL} 40::numeric THEN lsn ${MINUS} 40::numeric
              WHEN segment ${MORE} page AND pg_catalog.mod(segment, page) ${EQUAL} 24::numeric THEN lsn ${MINUS} 24::numeric
-             ELSE lsn END)::text AS lsn
-  FROM (SELECT lsn, pg_catalog.mod(lsn ${MINUS} '0/0'::pg_lsn,
+             ELSE lsn END)::pg_catalog.text AS lsn
+  FROM (SELECT lsn, pg_catalog.mod(lsn ${MINUS} '0/0'::pg_catalog.pg_lsn,
                                    pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))::numeric) AS segment,
                pg_catalog.current_setting('wal_block_size')::numeric AS page
           FROM (${position}) AS inserted) AS wal`;
@@ -37,12 +37,12 @@ SELECT (CASE WHEN segment ${EQUAL} 40::numeric THEN lsn ${MINUS} 40::numeric
  * writes its position into that name once a second, and every role can see it.
  */
 const reachedSql = (lsn: string, where: string): string => `
-SELECT slot, reached::text AS reached, reached ${SINCE} '${lsn}'::pg_lsn AS delivered, active
+SELECT slot, reached::pg_catalog.text AS reached, reached ${SINCE} '${lsn}'::pg_catalog.pg_lsn AS delivered, active
   FROM (SELECT l.slot_name AS slot, coalesce(s.active, false) AS active,
                greatest(l.delivered_lsn, s.confirmed_flush_lsn, w.replay_lsn,
-                        pg_catalog.substring(a.application_name, '^${PACKAGE_NAME} ([0-9A-F]+/[0-9A-F]+)(?: |$)')::pg_lsn) AS reached
+                        pg_catalog.substring(a.application_name, '^${PACKAGE_NAME} ([0-9A-F]+/[0-9A-F]+)(?: |$)')::pg_catalog.pg_lsn) AS reached
           FROM outbox.stream l
-          LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name::text ${EQUAL} l.slot_name
+          LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name::pg_catalog.text ${EQUAL} l.slot_name
           LEFT JOIN pg_catalog.pg_stat_replication w ON w.pid ${EQUAL} s.active_pid
           LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid ${EQUAL} l.holder_pid AND s.active
          WHERE ${where}) AS streams`;

@@ -79,8 +79,8 @@ export async function migratePostgres(url: string, slot: string, report: Report,
       throw postgresError(error instanceof Error && error.cause !== undefined ? error.cause : error);
     }
     report('Postgres: schema outbox is up to date');
-    await restorePublication(db, report);
-    await beginStream(db, url, slot, failover, report);
+    const isRestored = await restorePublication(db, report);
+    await beginStream(db, url, slot, { failover, isRestored }, report);
   } finally {
     await db.close();
   }
@@ -88,12 +88,12 @@ export async function migratePostgres(url: string, slot: string, report: Report,
 
 /**
  * Makes the publication again, or right, where somebody has dropped or altered it. A stream that was there before notices it
- * all the same (OUTBOX_PUBLICATION_CHANGED), because what was committed meanwhile is not in it.
+ * all the same (OUTBOX_PUBLICATION_CHANGED), because what was committed meanwhile is not in it. Returns whether it did.
  */
-async function restorePublication(db: Database, report: Report): Promise<void> {
+async function restorePublication(db: Database, report: Report): Promise<boolean> {
   try {
     await checkPublication(db);
-    return;
+    return false;
   } catch (error) {
     if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_PUBLICATION_MISSING') throw error;
   }
@@ -105,10 +105,17 @@ async function restorePublication(db: Database, report: Report): Promise<void> {
   await db.query(`ALTER PUBLICATION ${PUBLICATION} SET TABLE outbox.event (${columns})`);
   await checkPublication(db);
   report(`Postgres: restored the publication "${PUBLICATION}"`);
+  return true;
 }
 
 /** Makes the slot and its ledger row, where they are not there. */
-async function beginStream(db: Database, url: string, slot: string, failover: boolean, report: Report): Promise<void> {
+async function beginStream(
+  db: Database,
+  url: string,
+  slot: string,
+  { failover, isRestored }: { readonly failover: boolean; readonly isRestored: boolean },
+  report: Report,
+): Promise<void> {
   const onWait = (line: string): void => report(`Postgres: the slot "${slot}" waits for ${line}`);
   await untilMade(db, slot, onWait);
   const exists = await checkSlot(db, slot);
@@ -125,15 +132,13 @@ async function beginStream(db: Database, url: string, slot: string, failover: bo
     const made = await createSlot(url, slot, { failover, db, onWait });
     await made.close();
     report(`Postgres: created the slot "${slot}"`);
-  } else if (await adoptSlot(db, slot))
+  } else if (await adoptSlot(db, slot, isRestored))
     report(`Postgres: moved the slot "${slot}", which is older than the publication, to the end of WAL`);
-  if ((await checkSlot(db, slot))?.confirmedLsn !== exists?.confirmedLsn) {
-    const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
-    if (earlier.count > 0)
-      report(
-        'Postgres: outbox.event already holds events; those committed before the slot begins will not be delivered by the stream: `pg-outbox-clickhouse repair` sends them',
-      );
-  }
+  const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
+  if (earlier.count > 0)
+    report(
+      'Postgres: outbox.event already holds events; those committed before the slot begins will not be delivered by the stream: `pg-outbox-clickhouse repair` sends them',
+    );
   await createLedger(db, slot, (await checkPublication(db)).identity);
   report(`Postgres: created the ledger row of "${slot}"`);
 }

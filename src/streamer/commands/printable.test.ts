@@ -10,6 +10,7 @@ test('printable shows what a terminal would act upon, and leaves text, lines and
   expect(printable('\u009b31m\u202egnp\u2066\u2028\u0000\ufeff')).toBe(
     '\\u009b31m\\u202egnp\\u2066\\u2028\\u0000\\ufeff',
   );
+  expect(printable('name\r   GRANT all; --')).toBe('name\\u000d   GRANT all; --');
   // conceals what follows
   expect(printable('a\u001b[8mb')).toBe('a\\u001b[8mb');
 });

@@ -10,7 +10,7 @@ import { INSERT_MARGIN_MS } from '../delivery/retry.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import { createLogger } from '../observe/log.ts';
 import { Database } from '../source/database.ts';
-import { createSlot } from '../source/new-slot.ts';
+import { createSlot, untilMade } from '../source/new-slot.ts';
 import { checkFailover, checkMigrated } from '../source/server.ts';
 import { dropSlot } from '../source/slot.ts';
 import { fill, NEVER, type Filled } from './fill.ts';
@@ -133,8 +133,10 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
   const epoch = await beginRepair(ask, slot);
   await outlastInserts(work, 'any', PROOF_MAX_AGE_MS);
   onProgress({ step: 'making the slot' });
-  if (examined.slotExists) await dropSlot(ask, slot);
   const onWait = (line: string): void => onProgress({ step: `waiting for ${line}` });
+  // a repair that was killed leaves the server at making one
+  await untilMade(ask, slot, onWait);
+  if (examined.slotExists) await dropSlot(ask, slot);
   const made = await createSlot(config.databaseUrl, slot, { failover: isFailover, db: ask, onWait });
   try {
     const first = await connect(true);

@@ -1,4 +1,4 @@
-import { Socket } from 'node:net';
+import { isIPv4, Socket } from 'node:net';
 import pg from 'pg';
 import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
@@ -43,22 +43,28 @@ export async function connectClient(
   const ownOptions = target.searchParams.get('options') ?? '';
   const security = secured(target.searchParams);
   const channelBinding = target.searchParams.get('channel_binding');
+  const isDirect = security.ssl !== false && target.searchParams.get('sslnegotiation') === 'direct';
   // the driver lets parameters of the URL win over its configuration
   for (const name of [...OURS, ...SECURED]) target.searchParams.delete(name);
-  const config: pg.ClientConfig & { replication?: string; enableChannelBinding?: boolean } = {
-    connectionString: target.href,
-    application_name: PACKAGE_NAME,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    keepAlive: true,
-    options: [ownOptions, ...Object.entries({ ...PINNED, ...parameters }).map(([name, value]) => `-c ${name}=${value}`)]
-      .join(' ')
-      .trim(),
-    ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
-    stream: () => socket,
-    ssl: security.ssl,
-    enableChannelBinding: channelBinding === 'require' || channelBinding === 'prefer',
-    ...(replication ? { replication: 'database' } : {}),
-  };
+  const config: pg.ClientConfig & { replication?: string; enableChannelBinding?: boolean; sslnegotiation?: 'direct' } =
+    {
+      connectionString: target.href,
+      application_name: PACKAGE_NAME,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      keepAlive: true,
+      options: [
+        ownOptions,
+        ...Object.entries({ ...PINNED, ...parameters }).map(([name, value]) => `-c ${name}=${value}`),
+      ]
+        .join(' ')
+        .trim(),
+      ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
+      stream: () => socket,
+      ssl: security.ssl,
+      ...(isDirect ? { sslnegotiation: 'direct' as const } : {}),
+      enableChannelBinding: channelBinding === 'require' || channelBinding === 'prefer',
+      ...(replication ? { replication: 'database' } : {}),
+    };
   const client = createClient(config, decodeURIComponent(target.pathname.slice(1)));
   let lost = false;
   const lose = (error?: Error): void => {
@@ -98,7 +104,7 @@ function secured(parameters: URLSearchParams): Security {
 /** A server that nobody can stand before. */
 export function isLocal(host: string): boolean {
   const name = decodeURIComponent(host).replaceAll(/[[\]]/g, '');
-  return name === 'localhost' || name === '::1' || name.startsWith('127.') || name.startsWith('/');
+  return name === 'localhost' || name === '::1' || (isIPv4(name) && name.startsWith('127.')) || name.startsWith('/');
 }
 
 function createClient(config: pg.ClientConfig, database: string): pg.Client {

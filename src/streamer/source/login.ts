@@ -30,7 +30,7 @@ export function guardLogin(
     refused ??= new OutboxError('OUTBOX_PG_AUTH', { detail });
     connection.stream.destroy();
   };
-  if (!isTrusted)
+  if (!isTrusted || mustBind)
     for (const [event, how] of Object.entries(WEAK)) {
       connection.removeAllListeners(event);
       connection.on(event, () =>
@@ -39,11 +39,17 @@ export function guardLogin(
         ),
       );
     }
-  if (mustBind)
+  if (mustBind) {
+    let isOffered = false;
     connection.prependListener('authenticationSASL', ({ mechanisms }: { mechanisms: readonly string[] }) => {
-      isBound = mechanisms.includes(BOUND);
-      if (!isBound) refuse('the server does not offer the channel binding that channel_binding=require asks for');
+      isOffered = mechanisms.includes(BOUND);
+      if (!isOffered) refuse('the server does not offer the channel binding that channel_binding=require asks for');
     });
+    // after the driver's own listener, which has then proved that the server knows the password
+    connection.on('authenticationSASLFinal', () => {
+      isBound = isOffered && (client as unknown as { saslSession: unknown }).saslSession === null;
+    });
+  }
   return (isOver) => {
     if (isOver && mustBind && !isBound)
       refuse('the server lets in without the channel binding that channel_binding=require asks for');

@@ -42,7 +42,7 @@ export async function createSlot(url: string, slot: string, options: NewSlotOpti
     const making = client.query<{ consistent_point: string; snapshot_name: string }>(
       `CREATE_REPLICATION_SLOT "${slot}" LOGICAL pgoutput (SNAPSHOT 'export'${options.failover ? ', FAILOVER' : ''})`,
     );
-    const { rows } = await Promise.race([making, tellUntil(pid, options, over.signal)]);
+    const { rows } = await Promise.race([making, tellUntil(pid, slot, options, over.signal)]);
     const { consistent_point: lsn, snapshot_name: snapshot } = rows[0]!;
     return {
       consistentLsn: parseLsn(lsn),
@@ -62,15 +62,17 @@ export async function createSlot(url: string, slot: string, options: NewSlotOpti
 export async function untilMade(db: Database, slot: string, onWait: (line: string) => void): Promise<void> {
   const isMade = async (): Promise<number | undefined> => {
     const { rows } = await db.query<{ pid: number | null }>(
-      'SELECT active_pid AS pid FROM pg_replication_slots WHERE slot_name = $1 AND slot_type = $2 AND confirmed_flush_lsn IS NULL',
-      [slot, 'logical'],
+      `SELECT active_pid AS pid FROM pg_replication_slots
+        WHERE slot_name = $1 AND slot_type = 'logical' AND database = current_database() AND plugin = 'pgoutput'
+          AND confirmed_flush_lsn IS NULL`,
+      [slot],
     );
     return rows[0]?.pid ?? undefined;
   };
   const over = new AbortController();
   const pid = await isMade();
   if (pid === undefined) return;
-  const telling = tellUntil(pid, { db, onWait }, over.signal);
+  const telling = tellUntil(pid, slot, { db, onWait }, over.signal);
   try {
     for (;;) {
       await Promise.race([sleep(POLL_MS), telling]);
@@ -83,11 +85,12 @@ export async function untilMade(db: Database, slot: string, onWait: (line: strin
 
 /**
  * Prepares a slot that was there before its ledger, and that may be older than the publication: what WAL holds of before can never be
- * decoded, so the slot is moved behind it. Returns whether it was. Throws OUTBOX_SLOT_BUSY, OUTBOX_PG_PRIVILEGE and other
+ * decoded, so the slot is moved behind it; so it is where the publication was just restored, because what was committed before is not
+ * in it. Returns whether it was. Throws OUTBOX_SLOT_BUSY, OUTBOX_PG_PRIVILEGE and other
  * OutboxErrors OUTBOX_PG_*.
  */
-export async function adoptSlot(db: Database, slot: string): Promise<boolean> {
-  let isOlder = false;
+export async function adoptSlot(db: Database, slot: string, isRestored: boolean): Promise<boolean> {
+  let isOlder = isRestored;
   // since 18 it is only warned of
   const onNotice = ({ file }: { file?: string | undefined }): void => {
     isOlder ||= file === 'pgoutput.c';
@@ -111,6 +114,7 @@ export async function adoptSlot(db: Database, slot: string): Promise<boolean> {
 /** Tells whom a process waits for, each once. Ends it and throws OUTBOX_SLOT_WAITS when that lasts too long. */
 async function tellUntil(
   pid: number,
+  slot: string,
   { db, onWait }: Pick<NewSlotOptions, 'db' | 'onWait'>,
   signal: AbortSignal,
 ): Promise<never> {
@@ -124,7 +128,12 @@ async function tellUntil(
       onWait(line);
     }
     if (performance.now() < end || lines.length === 0) continue;
-    await db.query('SELECT pg_terminate_backend($1)', [pid]);
+    // only while it still makes this slot
+    await db.query(
+      `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
+        WHERE slot_name = $1 AND active_pid = $2 AND confirmed_flush_lsn IS NULL`,
+      [slot, pid],
+    );
     throw new OutboxError('OUTBOX_SLOT_WAITS', { detail: 'the slot could not be made', problems: lines });
   }
 }

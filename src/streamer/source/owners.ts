@@ -36,14 +36,31 @@ export async function foreignOwners(
             SELECT 4, format('%s, the function of the trigger %I on %s', p.oid::regprocedure, tgname, tgrelid::regclass), proowner,
                    format('FUNCTION %s', p.oid::regprocedure)
               FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid JOIN pg_class c ON c.oid = tgrelid JOIN home ON c.relnamespace = home.oid
-             WHERE NOT tgisinternal)
+             WHERE NOT tgisinternal
+             UNION ALL
+            SELECT DISTINCT 5, format('%s, which %s uses', p.oid::regprocedure, pg_describe_object(d.classid, d.objid, 0)), p.proowner,
+                   format('FUNCTION %s', p.oid::regprocedure)
+              FROM pg_depend d JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid
+             WHERE (d.classid, d.objid) IN (
+                     SELECT 'pg_trigger'::regclass::oid, t.oid FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN home ON c.relnamespace = home.oid
+                      UNION ALL
+                     SELECT 'pg_attrdef'::regclass::oid, a.oid FROM pg_attrdef a JOIN pg_class c ON c.oid = a.adrelid JOIN home ON c.relnamespace = home.oid
+                      UNION ALL
+                     SELECT 'pg_constraint'::regclass::oid, k.oid FROM pg_constraint k JOIN home ON k.connamespace = home.oid
+                      UNION ALL
+                     SELECT 'pg_rewrite'::regclass::oid, w.oid FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class JOIN home ON c.relnamespace = home.oid))
      SELECT format('%s belongs to %I', what, (SELECT rolname FROM pg_roles WHERE oid = owner)) AS what,
             format('ALTER %s OWNER TO %s', object, (SELECT name FROM keeper)) AS fix
        FROM found WHERE owner NOT IN (SELECT oid FROM trusted)
       UNION ALL
      SELECT format('%s may create in the schema outbox', coalesce((SELECT quote_ident(rolname) FROM pg_roles WHERE oid = grantee), 'PUBLIC')),
             format('REVOKE CREATE ON SCHEMA outbox FROM %s', coalesce((SELECT quote_ident(rolname) FROM pg_roles WHERE oid = grantee), 'PUBLIC'))
-       FROM home, aclexplode(nspacl) WHERE privilege_type = 'CREATE' AND grantee NOT IN (SELECT oid FROM trusted)`,
+       FROM home, aclexplode(nspacl) WHERE privilege_type = 'CREATE' AND grantee NOT IN (SELECT oid FROM trusted)
+      UNION ALL
+     SELECT format('%s may make triggers on outbox.%I', coalesce((SELECT quote_ident(rolname) FROM pg_roles WHERE oid = grantee), 'PUBLIC'), relname),
+            format('REVOKE TRIGGER ON outbox.%I FROM %s', relname, coalesce((SELECT quote_ident(rolname) FROM pg_roles WHERE oid = grantee), 'PUBLIC'))
+       FROM pg_class JOIN home ON relnamespace = home.oid, aclexplode(relacl)
+      WHERE privilege_type = 'TRIGGER' AND grantee NOT IN (SELECT oid FROM trusted) AND grantee <> relowner`,
     [trusted === 'this role'],
   );
   return rows;

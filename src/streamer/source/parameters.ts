@@ -18,7 +18,6 @@ export const TAKEN = [
   'application_name',
   'fallback_application_name',
   'client_encoding',
-  'sslnegotiation',
 ];
 
 /** These say how a session is held, which is ours to decide; libpq's are accepted, so that a URL serves both. */
@@ -43,7 +42,7 @@ export const OURS = [
 ];
 
 /** What is made into the driver's `ssl`. */
-export const SECURED = ['sslmode', ...FILE_PARAMETERS, 'channel_binding'];
+export const SECURED = ['sslmode', ...FILE_PARAMETERS, 'channel_binding', 'sslnegotiation'];
 
 /** All that DATABASE_URL may have, as libpq spells it. */
 export const KNOWN_PARAMETERS: readonly string[] = [...TAKEN, ...OURS, ...SECURED];
@@ -79,6 +78,7 @@ export function securityOf(parameters: URLSearchParams): Security {
       rejectUnauthorized: isChecked,
       ...(isNamed ? {} : { checkServerIdentity: () => undefined }),
     },
-    isVerified: isChecked,
+    // whose name is not looked at may be anybody with a certificate
+    isVerified: isChecked && isNamed,
   };
 }

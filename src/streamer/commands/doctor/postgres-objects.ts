@@ -28,15 +28,16 @@ export const OBJECT_CHECKS: readonly PostgresCheck[] = [
 ];
 
 async function replication({ db, role }: PostgresSubject): Promise<Finding[]> {
-  const { rows } = await db.query<{ may: boolean; through: boolean }>(
+  const { rows } = await db.query<{ may: boolean; through: boolean; rds: boolean }>(
     `SELECT rolreplication OR rolsuper AS may,
-            EXISTS (SELECT FROM pg_roles g WHERE g.rolname = 'rds_replication' AND pg_has_role(g.oid, 'MEMBER')) AS through
+            EXISTS (SELECT FROM pg_roles g WHERE g.rolname = 'rds_replication' AND pg_has_role(g.oid, 'MEMBER')) AS through,
+            EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication') AS rds
        FROM pg_roles WHERE rolname = current_user`,
   );
-  const { may, through } = rows[0]!;
+  const { may, through, rds: isRds } = rows[0]!;
   if (may || through) return [ok('postgres.replication', `${role} may replicate`)];
   const why = 'Without the attribute nothing can be streamed.';
-  const fix = sql(`ALTER ROLE ${role} REPLICATION`);
+  const fix = sql(isRds ? `GRANT rds_replication TO ${role}` : `ALTER ROLE ${role} REPLICATION`);
   return [bad('error', 'postgres.replication', `${role} has no REPLICATION attribute`, why, fix)];
 }
 

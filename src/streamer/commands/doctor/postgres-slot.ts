@@ -33,11 +33,16 @@ async function transactions({ db }: PostgresSubject): Promise<Finding[]> {
         UNION ALL
        SELECT format('the prepared transaction "%s" of role "%s"', gid, owner),
               extract(epoch FROM clock_timestamp() - prepared)::float8, format('ROLLBACK PREPARED %L', gid)
-         FROM pg_prepared_xacts) AS open
+         FROM pg_prepared_xacts WHERE database = current_database()) AS open
       ORDER BY seconds DESC LIMIT 1`,
   );
   const [oldest] = rows;
-  if (oldest === undefined) return [ok(id, 'none has written and is open')];
+  if (oldest === undefined) {
+    // a role without pg_read_all_stats sees that others have written, and not since when
+    const unseen = await db.query('SELECT FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start IS NULL');
+    const others = unseen.count === 0 ? '' : `, as far as this role may see: ${unseen.count} of other roles may`;
+    return [ok(id, `none has written and is open${others}`)];
+  }
   const found = `the oldest that has written is open for ${Math.round(oldest.seconds)} s: ${oldest.what}`;
   if (oldest.seconds < LONG_TRANSACTION_S) return [ok(id, found)];
   const why = 'The slot keeps all WAL since it began, and a new slot waits until it ends.';
