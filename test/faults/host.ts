@@ -25,6 +25,10 @@ const EXPLAINED: ReadonlySet<string> = new Set([
   'OUTBOX_CH_UNAVAILABLE',
   'OUTBOX_CH_ANSWER',
   'OUTBOX_CH_FAILED',
+  // proxies that answer by themselves, and a table that seems to refuse every row
+  'OUTBOX_CH_PROXY',
+  'OUTBOX_CH_ROW_REFUSED',
+  'OUTBOX_CH_REFUSED',
   // three answers of 241 to an insert that was applied all the same
   'OUTBOX_CH_VIEW_FAILED',
   'OUTBOX_SHUTDOWN_TIMEOUT',
