@@ -17,6 +17,7 @@ CREATE TABLE "outbox"."event" (
 	"traceparent" text,
 	"tracestate" text,
 	"recorded_at" timestamp (6) with time zone DEFAULT now() NOT NULL,
+	"recorded_by" text DEFAULT session_user NOT NULL,
 	"bucket" smallint DEFAULT ((extract(epoch FROM now())::bigint / 86400) % 32) NOT NULL,
 	CONSTRAINT "event_type_fits" CHECK (octet_length(event_type) BETWEEN 1 AND 65535),
 	CONSTRAINT "environment_fits" CHECK (octet_length(environment) <= 65535),
@@ -55,7 +56,7 @@ DO $$
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'outbox') THEN
 		CREATE PUBLICATION "outbox"
-			FOR TABLE "outbox"."event" ("event_id", "event_type", "event_date_time", "environment", "event_context", "metadata_version", "traceparent")
+			FOR TABLE "outbox"."event" ("event_id", "event_type", "event_date_time", "environment", "event_context", "metadata_version", "traceparent", "recorded_by")
 			WITH (publish = 'insert', publish_via_partition_root = true);
 	END IF;
 END $$;

@@ -17,6 +17,7 @@ CREATE TABLE "outbox"."quarantine" (
 	"committed_at" timestamp (6) with time zone NOT NULL,
 	"trace_id" text NOT NULL,
 	"span_id" text NOT NULL,
+	"recorded_by" text NOT NULL,
 	"reason" text NOT NULL,
 	"clickhouse_code" integer,
 	"quarantined_at" timestamp (6) with time zone DEFAULT now() NOT NULL,

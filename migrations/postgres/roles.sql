@@ -31,7 +31,7 @@ BEGIN
 	END IF;
 
 	GRANT USAGE ON SCHEMA outbox TO outbox_producer, outbox_streamer;
-	-- the server writes recorded_at and bucket
+	-- the server writes recorded_at, recorded_by and bucket
 	IF has_table_privilege('outbox_producer', 'outbox.event', 'INSERT') THEN
 		REVOKE INSERT ON outbox.event FROM outbox_producer;
 	END IF;

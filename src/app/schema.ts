@@ -37,6 +37,10 @@ export const event = outbox.table('event', {
   tracestate: text(),
   /** The start of the transaction, by the server's clock. */
   recorded_at: instant().notNull().defaultNow(),
+  /** The login that wrote it, whatever role it had taken on. The server writes it; no grant lets an application do so. */
+  recorded_by: text()
+    .notNull()
+    .default(sql`session_user`),
   /** The partition: days since 1970, modulo 32. */
   bucket: smallint()
     .notNull()
@@ -96,6 +100,7 @@ export const quarantine = outbox.table(
     committed_at: instant().notNull(),
     trace_id: text().notNull(),
     span_id: text().notNull(),
+    recorded_by: text().notNull(),
     /** ClickHouse's message, without what it quoted. */
     reason: text().notNull(),
     clickhouse_code: integer(),

@@ -338,12 +338,13 @@ const CONTENTS: readonly Content[] = [
   },
   {
     name: 'NULL in every column, where the user allowed it',
-    rows: 8,
+    rows: 9,
     write: async (db) => {
       await db.query(`ALTER TABLE outbox.event ${COLUMNS.map((name) => `ALTER ${name} DROP NOT NULL`).join(', ')}`);
       const keys = ['id', 'type', 'date', 'environment', 'context', 'version', 'traceparent'] as const;
       const none = keys.map((key) => [key, null] as const);
       await insert(db, [...none.map((pair) => Object.fromEntries([pair])), Object.fromEntries(none)]);
+      await db.query("INSERT INTO outbox.event (event_type, event_context, recorded_by) VALUES ('x', '{}', NULL)");
     },
   },
   {
@@ -360,8 +361,8 @@ const CONTENTS: readonly Content[] = [
       ...['"öutbox".event', 'public.event', 'outbox.events'].map(
         (
           table,
-        ) => `INSERT INTO ${table} (event_id, event_type, event_date_time, environment, event_context, metadata_version, recorded_at, bucket)
-                    VALUES (gen_random_uuid(), 'other', now(), '', '{}', 1, now(), 0)`,
+        ) => `INSERT INTO ${table} (event_id, event_type, event_date_time, environment, event_context, metadata_version, recorded_at, recorded_by, bucket)
+                    VALUES (gen_random_uuid(), 'other', now(), '', '{}', 1, now(), 'x', 0)`,
       ),
       ONE,
     ],
@@ -533,7 +534,7 @@ function nativeOf(changes: readonly Change[]): NativeRow[] {
   for (const change of changes) {
     if (change.tag === 'begin') committedAt = clamped(change.time);
     if (change.tag !== 'row') continue;
-    const [id, type, at, environment, context, version, traceparent] = change.values;
+    const [id, type, at, environment, context, version, traceparent, recordedBy] = change.values;
     const [, traceId = '', spanId = ''] = /^..-(.{32})-(.{16})-../su.exec(latin1(traceparent)) ?? [];
     rows.push(
       lineOf({
@@ -548,6 +549,7 @@ function nativeOf(changes: readonly Change[]): NativeRow[] {
         committed_at: committedAt,
         trace_id: traceId,
         span_id: spanId,
+        recorded_by: latin1(recordedBy),
       }),
     );
   }
@@ -668,6 +670,7 @@ test('PgoutputDecoder gives the values that were inserted', () => {
     event.context,
     String(event.version),
     event.traceparent,
+    'postgres',
   ]);
   expect(difference(values, given.map(lineOf))).toBeUndefined();
 });

@@ -48,7 +48,7 @@ test('the streamer delivers every field as emitEvent received it', async () => {
   expect(await streamer.stop()).toBe(0);
   const [row] = await outbox.select<Record<string, unknown>>(
     `SELECT event_id, event_type, toString(event_date_time) AS event_date_time, environment, metadata_version, event_context_text AS text,
-            event_context.nested.list AS list, trace_id, span_id, origin, seq, source,
+            event_context.nested.list AS list, trace_id, span_id, recorded_by, origin, seq, source,
             abs(dateDiff('second', committed_at, now('UTC'))) < 120 AND delivered_at >= toDateTime64(committed_at, 3) AS is_recent
        FROM events`,
   );
@@ -63,6 +63,7 @@ test('the streamer delivers every field as emitEvent received it', async () => {
     list: expect.anything(),
     trace_id: '',
     span_id: '',
+    recorded_by: 'postgres',
     origin: 'stream',
     seq: 1,
     source: `${rows[0].id}/${outbox.slot}`,

@@ -122,7 +122,7 @@ test('the streamer delivers rows of a partition whose columns are in another ord
       dropped int, bucket smallint NOT NULL, metadata_version integer NOT NULL, event_context json NOT NULL,
       recorded_at timestamptz(6) NOT NULL DEFAULT now(), traceparent text, environment text NOT NULL, tracestate text,
       event_id uuid NOT NULL DEFAULT gen_random_uuid(), event_date_time timestamptz(6) NOT NULL DEFAULT now(),
-      event_type text NOT NULL
+      event_type text NOT NULL, recorded_by text NOT NULL DEFAULT session_user
     );
     ALTER TABLE outbox.mine DROP COLUMN dropped;
     DO $$ DECLARE c record; BEGIN

@@ -209,18 +209,24 @@ describe('a producer', () => {
     await expect(
       client.query("INSERT INTO outbox.event (event_type, event_context, bucket) VALUES ('t', '{}', 7)"),
     ).rejects.toMatchObject(denied);
+    await expect(
+      client.query("INSERT INTO outbox.event (event_type, event_context, recorded_by) VALUES ('t', '{}', 'another')"),
+    ).rejects.toMatchObject(denied);
     await expect(client.query("SELECT pg_logical_emit_message(false, 'x', 'y')")).rejects.toMatchObject(denied);
     await client.query('BEGIN');
     await emitEvents(client, [
       { type: 'test.app', context: {} },
       { type: 'test.app', context: {} },
     ]);
-    await client.query("SELECT outbox.emit('test.app', '{}'::json)");
+    await client.query("SET ROLE outbox_producer; SELECT outbox.emit('test.app', '{}'::json)");
     await client.query('COMMIT');
     await client.end();
     const streamer = outbox.stream();
     await outbox.untilDelivered(3);
     expect(await streamer.stop()).toBe(0);
+    expect(await outbox.select('SELECT recorded_by, toInt32(count()) AS events FROM events GROUP BY 1')).toEqual([
+      { recorded_by: role, events: 3 },
+    ]);
     await outbox.postgres.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
   });
 });

@@ -99,7 +99,8 @@ test('the streamer stops without waiting for ClickHouse, and the next start deli
 test('the streamer reports a publication without outbox.event, and asks for `repair` once it is back', async () => {
   await using outbox = await Outbox.create();
   await outbox.postgres.query('ALTER PUBLICATION outbox DROP TABLE outbox.event');
-  const columns = 'event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent';
+  const columns =
+    'event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, recorded_by';
   const streamer = outbox.stream();
   await streamer.failure('OUTBOX_PUBLICATION_MISSING');
   await outbox.postgres.query(`ALTER PUBLICATION outbox ADD TABLE outbox.event (${columns})`);
@@ -133,7 +134,8 @@ test('the streamer reports a table that left and rejoined the publication, and a
   await streamer.attached();
   await outbox.fill(1);
   await outbox.untilDelivered(1);
-  const columns = 'event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent';
+  const columns =
+    'event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, recorded_by';
   await outbox.postgres.query('ALTER PUBLICATION outbox DROP TABLE outbox.event');
   const lost = await outbox.walEnd();
   await outbox.fill(1, 'test.unpublished');

@@ -17,6 +17,7 @@ export const COLUMNS = [
   'event_context',
   'metadata_version',
   'traceparent',
+  'recorded_by',
 ] as const;
 type ColumnName = (typeof COLUMNS)[number];
 /** A row of outbox.event: the id in its usual form, the date as µs since 2000-01-01, the version in decimal. */

@@ -10,21 +10,22 @@ export interface TransactionStamp {
   readonly committedAt: Int64;
 }
 
-/** Bytes of a row beside its strings: uuid 16, three times 8, twice 4, and a length byte for each of five strings. */
-const FIXED_ROW_BYTES = 16 + 3 * 8 + 2 * 4 + 5;
+/** Bytes of a row beside its strings: uuid 16, three times 8, twice 4, and a length byte for each of six strings. */
+const FIXED_ROW_BYTES = 16 + 3 * 8 + 2 * 4 + 6;
 /** What a batch may take beyond its bytes: the last chunk of each column, hardly begun. */
-export const BEGUN_CHUNKS_BYTES = 11 * CHUNK_BYTES;
+export const BEGUN_CHUNKS_BYTES = 12 * CHUNK_BYTES;
 const DASH = 0x2d;
 
 /** What a row will take in a batch, in bytes, before the columns that are the same for the whole batch. */
 export function rowBytes(tuple: Tuple): number {
   const { start, end } = tuple;
-  const { eventType, environment, eventContext, traceparent } = Field;
+  const { eventType, environment, eventContext, traceparent, recordedBy } = Field;
   let bytes = FIXED_ROW_BYTES;
   if (start[eventType]! >= 0) bytes += end[eventType]! - start[eventType]!;
   if (start[environment]! >= 0) bytes += end[environment]! - start[environment]!;
   if (start[eventContext]! >= 0) bytes += end[eventContext]! - start[eventContext]!;
   if (start[traceparent]! >= 0) bytes += end[traceparent]! - start[traceparent]!;
+  if (start[recordedBy]! >= 0) bytes += end[recordedBy]! - start[recordedBy]!;
   return bytes;
 }
 
@@ -44,6 +45,7 @@ export class Batch {
   readonly committedAt: Column;
   readonly traceId: Column;
   readonly spanId: Column;
+  readonly recordedBy: Column;
 
   rows = 0;
   bytes = 0;
@@ -71,7 +73,15 @@ export class Batch {
     this.committedAt = new Column(pool);
     this.traceId = new Column(pool);
     this.spanId = new Column(pool);
-    this.#strings = [this.eventType, this.environment, this.eventContextText, this.traceId, this.spanId];
+    this.recordedBy = new Column(pool);
+    this.#strings = [
+      this.eventType,
+      this.environment,
+      this.eventContextText,
+      this.traceId,
+      this.spanId,
+      this.recordedBy,
+    ];
   }
 
   append(buffer: Buffer, tuple: Tuple, stamp: TransactionStamp, seq: number, bytes: number): void {
@@ -97,6 +107,7 @@ export class Batch {
     const version = start[Field.metadataVersion]!;
     this.metadataVersion.int32(version < 0 ? 0 : buffer.readInt32BE(version));
     this.#trace(buffer, start[Field.traceparent]!, end[Field.traceparent]!);
+    text(this.recordedBy, buffer, start[Field.recordedBy]!, end[Field.recordedBy]!);
 
     const lsnHigh = Math.floor(stamp.commitLsn / 0x1_0000_0000);
     this.lsn.int64(lsnHigh, stamp.commitLsn - lsnHigh * 0x1_0000_0000);
@@ -123,6 +134,7 @@ export class Batch {
       this.committedAt,
       this.traceId,
       this.spanId,
+      this.recordedBy,
     ]) {
       column.close();
     }

@@ -15,6 +15,8 @@ export interface Event {
   /** Hexadecimal, or empty. */
   readonly traceId: string;
   readonly spanId: string;
+  /** The login that wrote it. */
+  readonly recordedBy: string;
 }
 
 export function eventOf(batch: Batch, row: number): Event {
@@ -29,6 +31,7 @@ export function eventOf(batch: Batch, row: number): Event {
     committedAt: instant(batch.committedAt.value(row, 8)),
     traceId: batch.traceId.value(row, 0).toString(),
     spanId: batch.spanId.value(row, 0).toString(),
+    recordedBy: batch.recordedBy.value(row, 0).toString(),
   };
 }
 

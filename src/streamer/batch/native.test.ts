@@ -64,6 +64,7 @@ function expected({ event, lsn, seq, committedAt }: Row): Record<string, NativeV
     delivered_at: BigInt(CONSTANTS.deliveredAtMs) * 1000n,
     trace_id: traceId,
     span_id: spanId,
+    recorded_by: latin1(event.recordedBy),
     origin: CONSTANTS.origin,
   };
 }
@@ -85,6 +86,7 @@ const row: fc.Arbitrary<Row> = fc.record({
     ),
     metadataVersion: fc.option(fc.integer()),
     traceparent: fc.option(fc.oneof(traceparent, fc.string({ maxLength: 60 }))),
+    recordedBy: fc.option(fc.string({ maxLength: 63 })),
   }),
   lsn: fc.maxSafeNat(),
   seq: fc.integer({ min: 1, max: 0xffff_ffff }),

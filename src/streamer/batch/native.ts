@@ -27,6 +27,7 @@ export const INSERT_COLUMNS = [
   'delivered_at',
   'trace_id',
   'span_id',
+  'recorded_by',
   'origin',
 ] as const;
 
@@ -75,6 +76,7 @@ export function* encode(
   yield* constant('delivered_at', TIME, deliveredAt, rows);
   yield* column('trace_id', 'String', batch.traceId);
   yield* column('span_id', 'String', batch.spanId);
+  yield* column('recorded_by', 'String', batch.recordedBy);
   yield* constant('origin', 'String', string(constants.origin), rows);
 }
 

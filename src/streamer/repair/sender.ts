@@ -68,6 +68,7 @@ export class Sender {
       event.context,
       event.version,
       event.traceparent,
+      event.writer,
     ];
     let at = 0;
     values.forEach((value, field) => {

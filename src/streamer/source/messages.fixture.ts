@@ -89,6 +89,7 @@ export interface WireEvent {
   readonly eventContext: string | null;
   readonly metadataVersion: number | null;
   readonly traceparent: string | null;
+  readonly recordedBy: string | null;
 }
 
 export function event(given: Partial<WireEvent> = {}): WireEvent {
@@ -100,6 +101,7 @@ export function event(given: Partial<WireEvent> = {}): WireEvent {
     eventContext: '{"order":1}',
     metadataVersion: 1,
     traceparent: null,
+    recordedBy: 'app',
     ...given,
   };
 }
@@ -115,6 +117,7 @@ export function valuesOf(row: WireEvent): (Buffer | null)[] {
     text(row.eventContext),
     row.metadataVersion === null ? null : int32(row.metadataVersion),
     text(row.traceparent),
+    text(row.recordedBy),
   ];
 }
 

@@ -20,7 +20,7 @@ const MESSAGES: readonly { name: string; before: readonly Buffer[]; message: Buf
   { name: 'commit', before: [wire.begin(100)], message: wire.commit(100, 200) },
   { name: 'relation', before: [], message: wire.relation() },
   { name: 'insert', before: inTransaction, message: wire.insertEvent({ traceparent: TRACEPARENT }) },
-  { name: 'insert with NULLs', before: inTransaction, message: wire.insert(Array<null>(7).fill(null)) },
+  { name: 'insert with NULLs', before: inTransaction, message: wire.insert(Array<null>(8).fill(null)) },
 ];
 const UNREAD: readonly { name: string; message: Buffer }[] = [
   { name: 'truncate', message: wire.truncate(1, 2) },

@@ -10,6 +10,7 @@ export const EVENT_COLUMNS = [
   { name: 'event_context', type: 'json', oid: 114 },
   { name: 'metadata_version', type: 'integer', oid: 23 },
   { name: 'traceparent', type: 'text', oid: 25 },
+  { name: 'recorded_by', type: 'text', oid: 25 },
 ] as const;
 
 /** Slots of a `Tuple`. */
@@ -21,6 +22,7 @@ export const Field = {
   eventContext: 4,
   metadataVersion: 5,
   traceparent: 6,
+  recordedBy: 7,
 } as const;
 
 const FIXED_BYTES: readonly number[] = EVENT_COLUMNS.map(({ oid }) =>

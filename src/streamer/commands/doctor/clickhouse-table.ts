@@ -23,6 +23,7 @@ const COST: Readonly<Record<string, string>> = {
   delivered_at: 'how late events arrive',
   trace_id: 'the way from an event to its trace',
   span_id: 'the way from an event to its span',
+  recorded_by: 'who wrote it',
   origin: 'which rows came by repair or from quarantine',
 };
 
