@@ -3,11 +3,14 @@ import { mostParts } from './clickhouse/parts.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import type { Measures } from './observe/measures.ts';
 import { PeriodicCheck } from './observe/periodic-check.ts';
+import type { Database } from './source/database.ts';
+import { oldestTransaction } from './source/oldest-transaction.ts';
 
 const SAMPLE_EVERY_MS = 10_000;
 
 export interface GaugeSources {
   readonly ledger: Pick<Ledger, 'glanceAtQuarantine'>;
+  readonly db: Database;
   readonly clickhouse: ClickHouse;
   readonly table: string;
   readonly measures: Measures;
@@ -19,15 +22,17 @@ export interface GaugeSources {
  * Samples, now and at intervals, what only operators want to know. Where it may not ask, or nobody answers, the last sample
  * stays: delivery does not depend on it nor wait for it, and says by itself what is wrong.
  */
-export function sampleGauges({ ledger, clickhouse, table, measures, signal }: GaugeSources): PeriodicCheck {
+export function sampleGauges({ ledger, db, clickhouse, table, measures, signal }: GaugeSources): PeriodicCheck {
   const sample = async (): Promise<void> => {
-    const [quarantined, parts] = await Promise.allSettled([
+    const [quarantined, oldest, parts] = await Promise.allSettled([
       ledger.glanceAtQuarantine(),
+      oldestTransaction(db),
       mostParts(clickhouse, table, signal),
     ]);
     // what an attachment knew ends with it
     if (signal.aborted) return;
     if (quarantined.status === 'fulfilled') measures.quarantined = quarantined.value;
+    if (oldest.status === 'fulfilled') measures.openSeconds = oldest.value?.seconds ?? 0;
     if (parts.status === 'fulfilled') measures.parts = parts.value;
   };
   const sampling = new PeriodicCheck(SAMPLE_EVERY_MS, sample, () => undefined);

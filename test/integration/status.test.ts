@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest';
 import type { FlowReport } from '../../src/streamer/commands/status/report.ts';
+import { onFreePort } from '../../src/embedded/ports.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
+import { Scrape } from '../support/scrape.ts';
 import { Proxy } from '../support/proxy.ts';
 import { eventually } from '../support/wait.ts';
 
@@ -213,4 +215,26 @@ test('`status` says what ClickHouse refuses and since when, by the ledger, until
   await outbox.untilDelivered(3);
   await eventually('it is forgotten', async () => (await status(outbox)).report.refusal === null);
   expect(await successor.stop()).toBe(0);
+});
+
+test('`status`, `doctor` and the metrics name the transaction that has written and is open for longest', async () => {
+  await using outbox = await Outbox.create();
+  const port = await onFreePort(0, async (free) => free);
+  outbox.stream({ OUTBOX_HEALTH_PORT: String(port) });
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+  const client = await outbox.postgres.connect();
+  await client.query("BEGIN; INSERT INTO outbox.event (event_type, event_context) VALUES ('open', '{}')");
+  const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+  const what = `process ${rows[0]!.pid} (role "postgres", application "")`;
+  expect((await status(outbox)).report.oldestTransaction).toMatchObject({ what, seconds: expect.any(Number) });
+  const { stdout } = await command(outbox, ['doctor', '--json']).done;
+  expect(stdout).toContain(what.replaceAll('"', '\\"'));
+  await eventually('the metric shows it', async () => {
+    const scrape = await Scrape.of(port);
+    return (scrape.value('outbox_transactions_oldest_seconds') ?? 0) > 0;
+  });
+  await client.query('ROLLBACK');
+  client.release();
+  expect((await status(outbox)).report.oldestTransaction).toBeNull();
 });

@@ -14,6 +14,7 @@ has their URLs, and shows what it can while either is down. It changes nothing.
   standing by  other streamers that are connected to this database
   slot         WAL that may still be written before the slot is lost, and how long that lasts: at the rate of the last minute
                with --watch, otherwise at Postgres' average rate
+  open         the transaction that has written and is open for longest, from a minute on: the slot keeps WAL since it began
 
 Options
   --watch [seconds]  repeat every 2 seconds (or every N) until Ctrl-C; one line each, unless stdout is a terminal

@@ -69,6 +69,8 @@ export class Measures {
   slot: SlotWal | undefined;
   /** Events in quarantine now; undefined before an attachment's first check. */
   quarantined: number | undefined;
+  /** Age of the oldest transaction that has written and is open, as far as the role may see; undefined before an attachment's first check. */
+  openSeconds: number | undefined;
   /** Most parts in one partition of the table; undefined before an attachment's first check. */
   parts: number | undefined;
   #pausedMs = 0;
@@ -140,6 +142,7 @@ export class Measures {
     this.resumed('buffer full');
     this.#progress = undefined;
     this.quarantined = undefined;
+    this.openSeconds = undefined;
     this.parts = undefined;
   }
 

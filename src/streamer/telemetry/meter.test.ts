@@ -40,6 +40,7 @@ function busy(): Readiness {
   readiness.clickhouseAnswered();
   readiness.retentionRan({ ranAt: 1, emptied: 2, rows: 3, bytes: 4, oldestAt: 5, problem: 'OUTBOX_RETENTION_HELD' });
   measures.quarantined = 2;
+  measures.openSeconds = 7;
   measures.parts = 4;
   measures.freshness.add(0.3, 5);
   measures.freshness.add(100);
@@ -119,6 +120,7 @@ test('startMetering drops what only the holder knows when the streamer is demote
     'outbox_ledger_epoch',
     'outbox_buffer_events',
     'outbox_quarantine_events',
+    'outbox_transactions_oldest_seconds',
     'outbox_clickhouse_parts',
     'outbox_clickhouse_writable',
     'outbox_retention_held',

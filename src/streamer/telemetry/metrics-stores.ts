@@ -34,6 +34,13 @@ export const STORES: readonly Metric[] = [
     read: ({ measures }) => known(measures.parts),
   },
   {
+    name: 'outbox.transactions.oldest',
+    kind: 'gauge',
+    unit: 's',
+    help: 'Age of the oldest transaction that has written and is open, as far as the role may see it (pg_read_all_stats); the slot keeps WAL since it began. Sampled every ten seconds.',
+    read: ({ measures }) => known(measures.openSeconds),
+  },
+  {
     name: 'outbox.slot.state',
     kind: 'gauge',
     unit: '',

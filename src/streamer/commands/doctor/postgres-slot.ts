@@ -1,6 +1,7 @@
 import { OutboxError } from '../../../errors.ts';
 import { formatLsn } from '../../../lsn.ts';
 import { checkPublication, isSamePublication } from '../../source/publication.ts';
+import { oldestTransaction, unseenTransactions } from '../../source/oldest-transaction.ts';
 import { checkSlot, slotMissing } from '../../source/slot.ts';
 import { holderOf } from '../../ledger/holder.ts';
 import { overviewOf } from '../../ledger/overview.ts';
@@ -22,31 +23,18 @@ export const SLOT_CHECKS: readonly PostgresCheck[] = [
   { id: 'postgres.transactions', examine: transactions },
 ];
 
-/** Transactions that have written and do not end: the slot keeps WAL from where they began. Prepared ones outlive every session. */
 async function transactions({ db }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.transactions';
-  const { rows } = await db.query<{ what: string; seconds: number; fix: string }>(
-    `SELECT * FROM (
-       SELECT format('process %s (role "%s", application "%s")', pid, usename, application_name) AS what,
-              extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds, format('SELECT pg_terminate_backend(%s)', pid) AS fix
-         FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start IS NOT NULL AND backend_type = 'client backend'
-        UNION ALL
-       SELECT format('the prepared transaction "%s" of role "%s"', gid, owner),
-              extract(epoch FROM clock_timestamp() - prepared)::float8, format('ROLLBACK PREPARED %L', gid)
-         FROM pg_prepared_xacts WHERE database = current_database()) AS open
-      ORDER BY seconds DESC LIMIT 1`,
-  );
-  const [oldest] = rows;
+  const oldest = await oldestTransaction(db);
   if (oldest === undefined) {
-    // a role without pg_read_all_stats sees that others have written, and not since when
-    const unseen = await db.query('SELECT FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start IS NULL');
-    const others = unseen.count === 0 ? '' : `, as far as this role may see: ${unseen.count} of other roles may`;
+    const unseen = await unseenTransactions(db);
+    const others = unseen === 0 ? '' : `, as far as this role may see: ${unseen} of other roles may`;
     return [ok(id, `none has written and is open${others}`)];
   }
   const found = `the oldest that has written is open for ${Math.round(oldest.seconds)} s: ${oldest.what}`;
   if (oldest.seconds < LONG_TRANSACTION_S) return [ok(id, found)];
   const why = 'The slot keeps all WAL since it began, and a new slot waits until it ends.';
-  return [bad('warning', id, found, why, sql(oldest.fix))];
+  return [bad('warning', id, found, why, sql(oldest.end))];
 }
 
 async function ledger({ db, config }: PostgresSubject): Promise<Finding[]> {

@@ -8,6 +8,7 @@ import { noLedger } from '../../ledger/row.ts';
 import type { SlotHealth } from '../../observe/readiness.ts';
 import { reasonOf, type Reason } from '../../observe/reason.ts';
 import type { Database } from '../../source/database.ts';
+import { oldestTransaction, type OpenTransaction } from '../../source/oldest-transaction.ts';
 import type { SlotWatch } from '../../source/slot-watch.ts';
 import { checkSlot, slotMissing, type Slot } from '../../source/slot.ts';
 
@@ -23,6 +24,7 @@ export interface PostgresState {
   /** Why the slot cannot be streamed from. */
   readonly slotFault: Reason | undefined;
   readonly ledger: LedgerOverview;
+  readonly oldestTransaction: OpenTransaction | undefined;
 }
 
 /** What ClickHouse knows. */
@@ -49,6 +51,7 @@ export async function askPostgres(
     slot: slot === undefined ? undefined : slotWatch.observe(slot, performance.now()),
     slotFault: fault,
     ledger,
+    oldestTransaction: await oldestTransaction(db),
   };
 }
 

@@ -3,6 +3,8 @@ import { paint } from '../terminal.ts';
 import type { FlowReport } from './report.ts';
 import type { Reason } from '../../observe/reason.ts';
 
+const OPEN_SECONDS = 60;
+
 /** One screen. */
 export function printFlow(report: FlowReport): string {
   const { slotName, table, at, flowing, reasons, warnings } = report;
@@ -13,6 +15,7 @@ export function printFlow(report: FlowReport): string {
     ['waiting', waitingText(report)],
     ['pending', pendingText(report)],
     ['slot', slotText(report)],
+    ...openText(report),
     [
       'quarantine',
       report.quarantined === null ? 'unknown' : report.quarantined === 0 ? 'empty' : counted(report.quarantined),
@@ -82,6 +85,12 @@ function slotText({ slot }: FlowReport): string {
   if (safeWalBytes === undefined) return `${walStatus}, WAL without a limit`;
   const runway = runwayMinutes === undefined ? '' : `, ${duration(runwayMinutes * 60)} until it is used up`;
   return `${walStatus}, ${size(Math.max(0, safeWalBytes))} of WAL left${runway}`;
+}
+
+/** What has just begun is nobody's concern. */
+function openText({ oldestTransaction: oldest }: FlowReport): [name: string, text: string][] {
+  if (oldest === null || oldest.seconds < OPEN_SECONDS) return [];
+  return [['open', `a transaction for ${duration(oldest.seconds)}: ${oldest.what}`]];
 }
 
 function clickhouseText({ clickhouse, at }: FlowReport): string {

@@ -43,6 +43,8 @@ export interface FlowReport {
   /** What ClickHouse refused last, as the ledger has it, and since when it refuses. */
   readonly refusal: { readonly said: string; readonly since: string } | null;
   readonly slot: SlotHealth | null;
+  /** The one that has written and is open for longest, as far as the role may see: the slot keeps WAL since it began. */
+  readonly oldestTransaction: { readonly what: string; readonly seconds: number } | null;
   readonly quarantined: number | null;
   readonly readingBack: boolean;
   readonly repairing: boolean;
@@ -151,7 +153,7 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
   const found = postgres === undefined ? [] : obstacles(config, postgres, clickhouse, nowMs);
   // what is seen from here is newer than what the ledger has of it
   const reasons = [...faults, ...found.filter(({ code }) => !faults.some((fault) => fault.code === code))];
-  const { holder, ledger, slot } = postgres ?? {};
+  const { holder, ledger, slot, oldestTransaction } = postgres ?? {};
   return {
     at: iso(nowMs)!,
     flowing: reasons.length === 0,
@@ -176,6 +178,10 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
     pending: ledger?.pending === undefined ? null : { rows: ledger.pending.rows, since: iso(ledger.pending.sinceMs)! },
     refusal: ledger?.refusal === undefined ? null : { said: ledger.refusal.said, since: iso(ledger.refusal.sinceMs)! },
     slot: slot ?? null,
+    oldestTransaction:
+      oldestTransaction === undefined
+        ? null
+        : { what: oldestTransaction.what, seconds: Math.round(oldestTransaction.seconds) },
     quarantined: ledger?.quarantined ?? null,
     readingBack: ledger?.isReadingBack ?? false,
     repairing: ledger?.isRepairing ?? false,
