@@ -20,8 +20,8 @@ export const POSTGRES = {
   OUTBOX_PG_OWNER: {
     policy: 'stop',
     happened:
-      'The schema outbox, or something in it, belongs to another role than the one that migrates, or others may create in it. Triggers, defaults and functions run with the rights of whoever uses them, so their owner could do what this role may.',
-    next: 'If you trust what `problems` names, run `migrate` as its owner, or take it over with the statements there. Otherwise drop it first.',
+      'The schema outbox, something in it, or a function, operator or type that it uses belongs to another role than the one that migrates, or others may create in it. Such code runs with the rights of whoever uses the tables, so its owner could do what this role may.',
+    next: 'Where all that `problems` names was made by a role that you trust, run `migrate` as that role. Otherwise run the statements there: tables change their owner, code of others is dropped with what hangs on it. To own such code would not make it yours.',
   },
   OUTBOX_PG_POOLER: {
     policy: 'reconnect patiently',

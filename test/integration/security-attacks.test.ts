@@ -126,7 +126,7 @@ describe('`migrate` refuses a schema that is not its own', () => {
        CREATE FUNCTION public.spy() RETURNS bool LANGUAGE plpgsql AS 'BEGIN RETURN true; END'; ALTER FUNCTION public.spy OWNER TO $;
        CREATE TRIGGER quiet BEFORE UPDATE ON outbox.migration FOR EACH ROW WHEN (public.spy())
          EXECUTE FUNCTION suppress_redundant_updates_trigger()`,
-      'ALTER FUNCTION public.spy() OWNER TO',
+      'DROP FUNCTION public.spy() CASCADE',
     ],
     [
       'a table on which another role may make triggers',
@@ -139,13 +139,44 @@ describe('`migrate` refuses a schema that is not its own', () => {
        CREATE FUNCTION public.steal() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN ALTER ROLE $ SUPERUSER; RETURN NEW; END';
        ALTER FUNCTION public.steal OWNER TO $;
        CREATE TRIGGER steal BEFORE INSERT ON outbox.migration FOR EACH ROW EXECUTE FUNCTION public.steal()`,
-      'ALTER FUNCTION public.steal() OWNER TO',
+      'DROP FUNCTION public.steal() CASCADE',
     ],
+    ...[
+      ['an index over another role’s function', 'CREATE INDEX ON outbox.migration (public.spy(hash))'],
+      [
+        'an index of the rows that another role’s function picks',
+        'CREATE INDEX ON outbox.migration (n) WHERE public.spy(hash) IS NULL',
+      ],
+      [
+        'a default that uses another role’s operator',
+        'ALTER TABLE outbox.migration ADD COLUMN x text DEFAULT (OPERATOR(public.###) now()::text)',
+      ],
+      [
+        'a constraint that uses another role’s operator',
+        'ALTER TABLE outbox.migration ADD CHECK ((OPERATOR(public.###) hash) IS NOT NULL)',
+      ],
+      [
+        'a column of a domain that calls another role’s function',
+        'ALTER TABLE outbox.migration ADD COLUMN x public.spied',
+      ],
+      [
+        'a policy that calls another role’s function',
+        'CREATE POLICY p ON outbox.migration USING (public.spy(hash) IS NULL)',
+      ],
+    ].map(([what = '', trap = '']): [string, string, string] => [
+      what,
+      `CREATE SCHEMA outbox; CREATE TABLE outbox.migration (n int, hash text);
+       CREATE FUNCTION public.spy(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1; END';
+       CREATE OPERATOR public.### (RIGHTARG = text, FUNCTION = public.spy);
+       CREATE DOMAIN public.spied AS text CHECK (public.spy(VALUE) IS NULL);
+       ${trap}; ALTER FUNCTION public.spy OWNER TO $`,
+      'DROP FUNCTION public.spy(pg_catalog.text) CASCADE',
+    ]),
   ])('%s', async ([, prepare, fix]) => {
     await using outbox = await Outbox.create({ migrated: false });
     const role = `attacker_${outbox.slot}`;
     await outbox.postgres.query(`CREATE ROLE ${role}`);
-    await outbox.postgres.query(prepare.replaceAll('$', role));
+    await outbox.postgres.query(prepare.replaceAll(/\$(?!1)/g, role));
     await expect(migratePostgres(outbox.databaseUrl, outbox.slot, () => undefined)).rejects.toMatchObject({
       code: 'OUTBOX_PG_OWNER',
       problems: expect.arrayContaining([expect.stringContaining(fix)]),
@@ -155,7 +186,7 @@ describe('`migrate` refuses a schema that is not its own', () => {
       [role],
     );
     expect(rows).toEqual([{ rolsuper: false }]);
-    await outbox.postgres.query(`DROP SCHEMA outbox CASCADE; DROP OWNED BY ${role}; DROP ROLE ${role}`);
+    await outbox.postgres.query(`DROP SCHEMA outbox CASCADE; DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`);
     await migratePostgres(outbox.databaseUrl, outbox.slot, () => undefined);
   });
 

@@ -1,8 +1,12 @@
+import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import { eventually } from '../support/wait.ts';
 
+const ROLES = await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8');
 const TODAY = 'SELECT tableoid::regclass::text AS name FROM outbox.event ORDER BY recorded_at DESC LIMIT 1';
 
 async function repaired(outbox: Outbox): Promise<void> {
@@ -95,4 +99,56 @@ test.concurrent('no command calls a function that somebody put into the schema p
   expect(await streamer.stop()).toBe(0);
   const { rows } = await outbox.postgres.query('SELECT DISTINCT twin FROM public.called');
   expect(rows).toEqual([]);
+});
+
+test.concurrent.for(['SQL, DMY', 'German'])(
+  'a streamer goes on from a pending insert in a database whose DateStyle is %s',
+  async (style) => {
+    await using outbox = await Outbox.create();
+    await outbox.postgres.query(`ALTER DATABASE ${outbox.slot} SET DateStyle = '${style}'`);
+    const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+    const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+    await outbox.fill(1);
+    await outbox.untilDelivered(1);
+    proxy.isolate();
+    await outbox.fill(5);
+    await eventually('an insert is pending', async () => (await outbox.ledger())['pending_token'] !== null);
+    await streamer.kill();
+    const successor = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+    await outbox.untilDelivered(6);
+    expect(await successor.stop()).toBe(0);
+    expect(await command(outbox, ['quarantine', 'list']).done).toMatchObject({ code: 0, stderr: '' });
+  },
+);
+
+test.concurrent('`verify` and `repair` refuse to compare rows of which a policy may hide some, and `doctor` says so', async () => {
+  await using outbox = await Outbox.create();
+  const role = `reader_${outbox.slot}`;
+  await outbox.postgres
+    .query(`${ROLES}; CREATE ROLE ${role} LOGIN REPLICATION PASSWORD 'p'; GRANT outbox_streamer TO ${role};
+    ALTER TABLE outbox.event ENABLE ROW LEVEL SECURITY`);
+  const restricted = {
+    databaseUrl: Object.assign(new URL(outbox.databaseUrl), { username: role, password: 'p' }).href,
+    clickhouseUrl: outbox.clickhouseUrl,
+    slot: outbox.slot,
+  };
+  await outbox.fill(7);
+  await outbox.postgres.query(`SELECT pg_drop_replication_slot('${outbox.slot}')`);
+  for (const args of [['verify', '--wait', '0'], ['repair']]) {
+    const { code, stderr } = await command(restricted, args, { OUTBOX_INSERT_TIMEOUT_MS: '1000' }).done;
+    expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining('OUTBOX_PG_PRIVILEGE') });
+    expect(stderr).toContain('row-level security');
+  }
+  const { stdout } = await command(restricted, ['doctor', '--json']).done;
+  expect(stdout).toContain('ALTER TABLE outbox.event DISABLE ROW LEVEL SECURITY');
+  await outbox.postgres.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+});
+
+test.concurrent('the streamer names a way to replace a partition that is a foreign table', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query(`CREATE FOREIGN DATA WRAPPER none; CREATE SERVER none FOREIGN DATA WRAPPER none;
+    ALTER TABLE outbox.event DETACH PARTITION outbox.event_05;
+    CREATE FOREIGN TABLE outbox.elsewhere PARTITION OF outbox.event FOR VALUES IN (5) SERVER none`);
+  const { err } = await outbox.stream().failure('OUTBOX_PG_TABLE_UNSUITABLE');
+  expect(err?.problems).toEqual([expect.stringContaining('DETACH PARTITION outbox.elsewhere')]);
 });

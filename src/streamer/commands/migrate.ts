@@ -5,7 +5,8 @@ import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator';
 import { OutboxError } from '../../errors.ts';
 import { readConfig } from '../config.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
-import { checkTarget, missingColumnOf } from '../clickhouse/target.ts';
+import { inspectTable } from '../clickhouse/table.ts';
+import { checkTarget, unsuitable } from '../clickhouse/target.ts';
 import { createLedger } from '../ledger/lifecycle.ts';
 import { overviewOf } from '../ledger/overview.ts';
 import { lock } from '../source/advisory-lock.ts';
@@ -158,18 +159,19 @@ export async function migrateClickHouse(url: string, table: string, report: Repo
 }
 
 /** What the streamer asks. Of a column that is missing it names the ALTER, too. */
-async function checkTable(clickhouse: ClickHouse, table: string): Promise<void> {
-  try {
-    await checkTarget(clickhouse, table);
-  } catch (error) {
-    if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_CH_TABLE_UNSUITABLE') throw error;
-    const problems = error.problems.map(async (problem) => {
-      const column = missingColumnOf(problem);
-      return column === undefined ? problem : `${problem}: ALTER TABLE … ADD COLUMN ${await definitionOf(column)}`;
-    });
-    const detail = error.message.split('\n', 1)[0]!;
-    throw new OutboxError(error.code, { detail, problems: await Promise.all(problems) });
-  }
+async function checkTable(clickhouse: ClickHouse, name: string): Promise<void> {
+  const { problems } = await inspectTable(clickhouse, name);
+  if (problems.length === 0) return void (await checkTarget(clickhouse, name));
+  throw unsuitable(
+    name,
+    await Promise.all(
+      problems.map(async (problem) =>
+        problem.missing === undefined
+          ? problem
+          : { ...problem, alter: `ADD COLUMN ${await definitionOf(problem.missing)}` },
+      ),
+    ),
+  );
 }
 
 /** A column as the migration makes it. */

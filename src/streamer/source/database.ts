@@ -10,12 +10,28 @@ import { OURS, SECURED, securityOf, type Security } from './parameters.ts';
 const QUERY_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 const END_TIMEOUT_MS = 1000;
-/**
- * What every session is pinned to, whatever the URL, the role or the database says. A function that somebody made in another schema is
- * never called instead of Postgres' own (CVE-2018-1058). A host whose disk is nearly full makes transactions read-only, and the ledger
- * has to be written to free WAL.
- */
-const PINNED = { search_path: 'pg_catalog,pg_temp', default_transaction_read_only: 'off' };
+/** What every session is pinned to, whatever the URL, the role or the database says. */
+const PINNED = {
+  // a function that somebody made in another schema is never called instead of Postgres' own (CVE-2018-1058)
+  search_path: 'pg_catalog,pg_temp',
+  // a host whose disk is nearly full makes transactions read-only, and the ledger has to be written to free WAL
+  default_transaction_read_only: 'off',
+  default_transaction_isolation: 'read committed',
+  default_transaction_deferrable: 'off',
+  // rows that a policy hides are an error, not a shorter answer
+  row_security: 'off',
+  // the driver reads no other dates, and the text of a value is compared
+  DateStyle: 'ISO',
+  IntervalStyle: 'postgres',
+  TimeZone: 'UTC',
+  extra_float_digits: '1',
+  bytea_output: 'hex',
+  standard_conforming_strings: 'on',
+  quote_all_identifiers: 'off',
+  transform_null_equals: 'off',
+  // the ledger is silent for as long as there are no events
+  idle_session_timeout: '0',
+};
 export interface ConnectOptions {
   /** Run-time parameters of the session, such as `synchronous_commit`. */
   readonly parameters?: Readonly<Record<string, string>>;
@@ -54,7 +70,9 @@ export async function connectClient(
       keepAlive: true,
       options: [
         ownOptions,
-        ...Object.entries({ ...PINNED, ...parameters }).map(([name, value]) => `-c ${name}=${value}`),
+        ...Object.entries({ ...PINNED, ...parameters }).map(
+          ([name, value]) => `-c ${name}=${value.replaceAll(' ', '\\ ')}`,
+        ),
       ]
         .join(' ')
         .trim(),

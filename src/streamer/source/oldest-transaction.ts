@@ -27,8 +27,6 @@ export async function oldestTransaction(db: Database): Promise<OpenTransaction |
 
 /** How many sessions have written without this role's seeing since when: it lacks pg_read_all_stats. Throws OUTBOX_PG_*. */
 export async function unseenTransactions(db: Database): Promise<number> {
-  const { count } = await db.query(
-    'SELECT FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start IS NULL',
-  );
+  const { count } = await db.query('SELECT FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start IS NULL');
   return count;
 }

@@ -7,9 +7,71 @@ export interface ForeignOwner {
   readonly fix: string;
 }
 
+/** The first OID of what users make. */
+const FIRST_OF_USERS = 16_384;
+
+/** Objects that have an owner and run as part of others, and where the catalog says whose they are. */
+const OWNED = [
+  ['pg_class', 'relowner'],
+  ['pg_proc', 'proowner'],
+  ['pg_operator', 'oprowner'],
+  ['pg_type', 'typowner'],
+  ['pg_opclass', 'opcowner'],
+  ['pg_opfamily', 'opfowner'],
+  ['pg_collation', 'collowner'],
+  ['pg_language', 'lanowner'],
+  ['pg_foreign_server', 'srvowner'],
+  ['pg_foreign_data_wrapper', 'fdwowner'],
+] as const;
+
+/** What belongs to the tables and views whose OIDs are `ours`, and is code or names it. */
+const PARTS = [
+  ['pg_attrdef', 'adrelid'],
+  ['pg_constraint', 'conrelid'],
+  ['pg_trigger', 'tgrelid'],
+  ['pg_policy', 'polrelid'],
+  ['pg_rewrite', 'ev_class'],
+  ['pg_index', 'indrelid'],
+] as const;
+
 /**
- * What runs in a schema runs with the rights of whoever calls it: a trigger, a default, a function that somebody else owns, or may
- * still make. Trusted are superusers, and this role or the schema's owner.
+ * What stands in the schema, what is part of it (indexes, defaults, constraints, triggers, policies, partitions elsewhere), and what
+ * all that uses: functions, operators, types and what these use in their turn, as the catalog of dependencies has it.
+ */
+const REACHED = `
+  home AS (SELECT oid, nspowner, nspacl FROM pg_namespace WHERE nspname = 'outbox'),
+  ours AS (
+    SELECT c.oid FROM pg_class c JOIN home ON c.relnamespace = home.oid
+     UNION
+    SELECT inhrelid FROM ours JOIN pg_inherits ON inhparent = ours.oid
+  ),
+  part AS (
+    SELECT 'pg_class'::regclass::oid AS classid, oid AS objid FROM ours
+     UNION SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN home ON pronamespace = home.oid
+     UNION SELECT 'pg_operator'::regclass, o.oid FROM pg_operator o JOIN home ON oprnamespace = home.oid
+     UNION SELECT 'pg_type'::regclass, t.oid FROM pg_type t JOIN home ON typnamespace = home.oid
+     ${PARTS.map(([catalog, of]) =>
+       catalog === 'pg_index'
+         ? `UNION SELECT 'pg_class'::regclass, indexrelid FROM ${catalog} JOIN ours ON ${of} = ours.oid`
+         : `UNION SELECT '${catalog}'::regclass, ${catalog}.oid FROM ${catalog} JOIN ours ON ${of} = ours.oid`,
+     ).join('\n     ')}
+  ),
+  reached AS (
+    SELECT classid, objid FROM part
+     UNION
+    SELECT uses.classid, uses.objid
+      FROM reached r,
+           LATERAL (SELECT d.refclassid AS classid, d.refobjid AS objid FROM pg_depend d
+                     WHERE d.classid = r.classid AND d.objid = r.objid AND d.refobjid >= ${FIRST_OF_USERS}
+                       AND d.refclassid NOT IN ('pg_namespace'::regclass, 'pg_extension'::regclass)
+                     UNION ALL
+                    SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k
+                     WHERE r.classid = 'pg_type'::regclass AND k.contypid = r.objid) AS uses
+  )`;
+
+/**
+ * What runs in a schema runs with the rights of whoever calls it: a trigger, a default, an operator in the expression of an index that
+ * somebody else owns, or may still make. Trusted are superusers, and this role or the schema's owner.
  *
  * @param trusted who may own things beside superusers
  */
@@ -18,40 +80,31 @@ export async function foreignOwners(
   trusted: 'this role' | 'the owner of the schema',
 ): Promise<ForeignOwner[]> {
   const { rows } = await db.query<{ what: string; fix: string }>(
-    `WITH home AS (SELECT oid, nspowner, nspacl FROM pg_namespace WHERE nspname = 'outbox'),
+    `WITH RECURSIVE ${REACHED},
           keeper AS (SELECT r.oid, quote_ident(r.rolname) AS name FROM pg_roles r
                       WHERE r.oid = CASE WHEN $1 THEN (SELECT oid FROM pg_roles WHERE rolname = current_user) ELSE (SELECT nspowner FROM home) END),
           trusted AS (SELECT oid FROM pg_roles WHERE rolsuper UNION SELECT oid FROM keeper),
-          found AS (
-            SELECT 1 AS n, 'the schema outbox' AS what, nspowner AS owner, 'SCHEMA outbox' AS object FROM home
-             UNION ALL
-            SELECT 2, format('outbox.%I', relname), relowner,
-                   format('%s outbox.%I', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
-                                                       WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, relname)
-              FROM pg_class JOIN home ON relnamespace = home.oid WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-             UNION ALL
-            SELECT 3, format('the function %s', p.oid::regprocedure), proowner, format('FUNCTION %s', p.oid::regprocedure)
-              FROM pg_proc p JOIN home ON pronamespace = home.oid
-             UNION ALL
-            SELECT 4, format('%s, the function of the trigger %I on %s', p.oid::regprocedure, tgname, tgrelid::regclass), proowner,
-                   format('FUNCTION %s', p.oid::regprocedure)
-              FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid JOIN pg_class c ON c.oid = tgrelid JOIN home ON c.relnamespace = home.oid
-             WHERE NOT tgisinternal
-             UNION ALL
-            SELECT DISTINCT 5, format('%s, which %s uses', p.oid::regprocedure, pg_describe_object(d.classid, d.objid, 0)), p.proowner,
-                   format('FUNCTION %s', p.oid::regprocedure)
-              FROM pg_depend d JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid
-             WHERE (d.classid, d.objid) IN (
-                     SELECT 'pg_trigger'::regclass::oid, t.oid FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN home ON c.relnamespace = home.oid
-                      UNION ALL
-                     SELECT 'pg_attrdef'::regclass::oid, a.oid FROM pg_attrdef a JOIN pg_class c ON c.oid = a.adrelid JOIN home ON c.relnamespace = home.oid
-                      UNION ALL
-                     SELECT 'pg_constraint'::regclass::oid, k.oid FROM pg_constraint k JOIN home ON k.connamespace = home.oid
-                      UNION ALL
-                     SELECT 'pg_rewrite'::regclass::oid, w.oid FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class JOIN home ON c.relnamespace = home.oid))
-     SELECT format('%s belongs to %I', what, (SELECT rolname FROM pg_roles WHERE oid = owner)) AS what,
-            format('ALTER %s OWNER TO %s', object, (SELECT name FROM keeper)) AS fix
-       FROM found WHERE owner NOT IN (SELECT oid FROM trusted)
+          owned AS (
+            SELECT 'pg_namespace'::regclass::oid AS classid, oid AS objid, nspowner AS owner FROM home
+            ${OWNED.map(
+              ([catalog, owner]) =>
+                `UNION ALL SELECT r.classid, r.objid, o.${owner} FROM reached r JOIN ${catalog} o ON r.classid = '${catalog}'::regclass AND o.oid = r.objid`,
+            ).join('\n            ')}
+          ),
+          foreign_owned AS (
+            SELECT owned.*, i.type, i.identity FROM owned, pg_identify_object(classid, objid, 0) AS i
+             WHERE owner NOT IN (SELECT oid FROM trusted)
+               -- what follows its table: indexes, sequences of columns, types of rows
+               AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = owned.classid AND d.objid = owned.objid
+                                  AND (d.deptype = 'i' OR (d.deptype = 'a' AND d.refclassid = 'pg_class'::regclass))
+                                  AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = owned.objid))
+               AND i.type NOT LIKE 'index%'
+          )
+     SELECT format('the %s %s belongs to %I', type, identity, (SELECT rolname FROM pg_roles WHERE oid = owner)) AS what,
+            CASE WHEN type = 'schema' OR classid = 'pg_class'::regclass
+                 THEN format('ALTER %s %s OWNER TO %s', upper(type), identity, (SELECT name FROM keeper))
+                 ELSE format('DROP %s %s CASCADE', upper(type), identity) END AS fix
+       FROM foreign_owned
       UNION ALL
      SELECT format('%s may create in the schema outbox', coalesce((SELECT quote_ident(rolname) FROM pg_roles WHERE oid = grantee), 'PUBLIC')),
             format('REVOKE CREATE ON SCHEMA outbox FROM %s', coalesce((SELECT quote_ident(rolname) FROM pg_roles WHERE oid = grantee), 'PUBLIC'))

@@ -12,7 +12,8 @@ interface PublicationRow {
   columns: string[] | null;
   rowfilter: string | null;
   root: number | null;
-  unlogged: string[];
+  /** Partitions whose rows are not in WAL, each with its kind. */
+  unlogged: { name: string; kind: string }[];
 }
 
 /** What one check of the publication showed. */
@@ -47,9 +48,9 @@ export async function checkPublication(db: Database): Promise<PublicationCheck> 
   const { rows } = await db.query<PublicationRow>(
     `SELECT concat_ws('/', p.oid || '.' || p.xmin || '.' || p.pubowner, r.oid || '.' || r.xmin) AS identity,
             p.pubinsert, p.pubviaroot, t.attnames::text[] AS columns, t.rowfilter, to_regclass('outbox.event')::oid AS root,
-            ARRAY(SELECT c.oid::regclass::text FROM pg_class c
+            ARRAY(SELECT jsonb_build_object('name', c.oid::regclass::text, 'kind', c.relkind) FROM pg_class c
                    WHERE (c.oid = to_regclass('outbox.event') OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass('outbox.event'))))
-                     AND c.relkind <> 'p' AND (c.relpersistence <> 'p' OR c.relkind <> 'r') ORDER BY 1) AS unlogged
+                     AND c.relkind <> 'p' AND (c.relpersistence <> 'p' OR c.relkind <> 'r') ORDER BY c.oid) AS unlogged
        FROM pg_publication p
        LEFT JOIN pg_publication_tables t ON t.pubname = p.pubname AND t.schemaname = 'outbox' AND t.tablename = 'event'
        LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = to_regclass('outbox.event')
@@ -78,7 +79,11 @@ export async function checkPublication(db: Database): Promise<PublicationCheck> 
   if (unlogged.length > 0)
     throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', {
       detail: 'events of a partition are not in WAL',
-      problems: unlogged.map((name) => `ALTER TABLE ${name} SET LOGGED, then \`pg-outbox-clickhouse repair\``),
+      problems: unlogged.map(({ name, kind }) =>
+        kind === 'r'
+          ? `ALTER TABLE ${name} SET LOGGED, then \`pg-outbox-clickhouse repair\``
+          : `${name} is no table of this server: ALTER TABLE outbox.event DETACH PARTITION ${name}, and attach a table`,
+      ),
     });
   return { identity, rootOid: root!, flushedLsn: parseLsn(wal.rows[0]!.lsn) };
 }

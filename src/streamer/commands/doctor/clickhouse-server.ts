@@ -1,4 +1,5 @@
 import { bad, ok, query, shell, type Finding } from './finding.ts';
+import { literal } from '../../clickhouse/literal.ts';
 import type { ClickHouseCheck, ClickHouseSubject } from './subjects.ts';
 import { isLocal } from '../../source/database.ts';
 import { clockFinding } from './host.ts';
@@ -51,7 +52,7 @@ async function disk({ clickhouse }: ClickHouseSubject): Promise<Finding[]> {
     const found = `${gigabytes} GB free on the disk "${name}" (${Math.floor(free * 100)} %)`;
     if (free >= NEARLY_FULL) return ok(id, found);
     const why = 'On a full disk nothing is inserted nor merged; events wait in Postgres.';
-    const largest = `SELECT database, table, formatReadableSize(sum(bytes_on_disk)) AS size FROM system.parts WHERE disk_name = '${name.replaceAll("'", "\\'")}' GROUP BY ALL ORDER BY sum(bytes_on_disk) DESC LIMIT 10`;
+    const largest = `SELECT database, table, formatReadableSize(sum(bytes_on_disk)) AS size FROM system.parts WHERE disk_name = ${literal(name)} GROUP BY ALL ORDER BY sum(bytes_on_disk) DESC LIMIT 10`;
     return bad(free < FULL ? 'error' : 'warning', id, found, why, query(largest));
   });
 }

@@ -2,7 +2,8 @@ import { OutboxError } from '../../../errors.ts';
 import { INSERT_COLUMNS } from '../../batch/native.ts';
 import { sendNothing } from '../../delivery/send.ts';
 import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
-import { checkTarget, missingColumnOf } from '../../clickhouse/target.ts';
+import { inspectTable } from '../../clickhouse/table.ts';
+import { checkTarget } from '../../clickhouse/target.ts';
 import type { Target } from '../../clickhouse/views.ts';
 import { definitionOf } from '../migrate.ts';
 import { quoted, type ClickHouseCheck, type ClickHouseSubject } from './subjects.ts';
@@ -47,8 +48,7 @@ async function table(subject: ClickHouseSubject): Promise<Finding[]> {
     target = await checkTarget(clickhouse, config.clickhouseTable);
   } catch (error) {
     if (!(error instanceof OutboxError)) throw error;
-    if (error.code === 'OUTBOX_CH_TABLE_UNSUITABLE')
-      return Promise.all(error.problems.map(async (problem) => unsuitable(subject, problem)));
+    if (error.code === 'OUTBOX_CH_TABLE_UNSUITABLE') return unsuitable(subject);
     // what the streamer asks as well, and cannot do without
     if (error.code !== 'OUTBOX_CH_NOT_MIGRATED') return [findingOf('clickhouse.table', error)];
     const database = subject.table.slice(0, subject.table.indexOf('.`'));
@@ -62,29 +62,28 @@ async function table(subject: ClickHouseSubject): Promise<Finding[]> {
   ];
 }
 
-/** One problem of the table that `checkTarget` has named. */
-async function unsuitable({ table: name }: ClickHouseSubject, problem: string): Promise<Finding> {
+async function unsuitable({ clickhouse, config, table: name }: ClickHouseSubject): Promise<Finding[]> {
   const id = 'clickhouse.table';
-  const [found = '', alter] = problem.split(': ALTER TABLE … ');
-  if (alter !== undefined) {
-    const why = found.startsWith('fsync')
-      ? 'A power cut could lose rows that Postgres was told to forget.'
-      : found.startsWith('the column')
-        ? 'Events would not be there as they were emitted.'
-        : 'A repeated insert would be counted twice.';
-    return bad('error', id, found, why, query(`ALTER TABLE ${name} ${alter}`));
-  }
-  const column = missingColumnOf(problem);
-  if (column === undefined)
-    return bad(
-      'error',
-      id,
-      problem,
-      'Rows may be lost or doubled: let `migrate` make another table, under another OUTBOX_CLICKHOUSE_TABLE.',
-      command('migrate'),
-    );
-  const why = `Nothing is delivered until it is there. It holds ${COST[column] ?? 'what the streamer sends'}.`;
-  return bad('error', id, problem, why, query(`ALTER TABLE ${name} ADD COLUMN ${await definitionOf(column)}`));
+  const { problems } = await inspectTable(clickhouse, config.clickhouseTable);
+  return Promise.all(
+    problems.map(async ({ found, alter, missing }) => {
+      if (missing !== undefined) {
+        const why = `Nothing is delivered until it is there. It holds ${COST[missing] ?? 'what the streamer sends'}.`;
+        return bad('error', id, found, why, query(`ALTER TABLE ${name} ADD COLUMN ${await definitionOf(missing)}`));
+      }
+      if (alter !== undefined) {
+        const why = found.startsWith('fsync')
+          ? 'A power cut could lose rows that Postgres was told to forget.'
+          : found.startsWith('the column')
+            ? 'Events would not be there as they were emitted.'
+            : 'A repeated insert would be counted twice.';
+        return bad('error', id, found, why, query(`ALTER TABLE ${name} ${alter}`));
+      }
+      const why =
+        'Rows may be lost or doubled: let `migrate` make another table, under another OUTBOX_CLICKHOUSE_TABLE.';
+      return bad('error', id, found, why, command('migrate'));
+    }),
+  );
 }
 
 /** Asks for no row and inserts none, which ClickHouse refuses to whom it would refuse more. */

@@ -20,6 +20,7 @@ const NEEDED: readonly (readonly [table: string, privileges: readonly string[]])
 export const OBJECT_CHECKS: readonly PostgresCheck[] = [
   { id: 'postgres.replication', examine: replication },
   { id: 'postgres.privileges', examine: privileges },
+  { id: 'postgres.row_security', examine: rowSecurity },
   { id: 'postgres.owners', examine: owners },
   { id: 'postgres.migrations', examine: migrations },
   { id: 'postgres.publication', examine: publication },
@@ -70,6 +71,19 @@ async function privileges({ db, role, missing }: PostgresSubject): Promise<Findi
   if (lacking.length === 0) return [ok(id, `${role} has what it needs`)];
   const why = 'The streamer stops with OUTBOX_PG_PRIVILEGE where it needs them.';
   return lacking.map((what) => bad('error', id, `${role} lacks ${what}`, why, sql(`GRANT ${what} TO ${role}`)));
+}
+
+/** Its policies hide rows from whoever compares, repairs or removes, and refuse events of applications. */
+async function rowSecurity({ db }: PostgresSubject): Promise<Finding[]> {
+  const id = 'postgres.row_security';
+  const { rows } = await db.query<{ table: string }>(
+    `SELECT oid::regclass::text AS table FROM pg_class WHERE relnamespace = to_regnamespace('outbox') AND relrowsecurity ORDER BY 1`,
+  );
+  if (rows.length === 0) return [ok(id, 'off')];
+  const why = '`verify`, `repair` and retention refuse to work where rows may be hidden from them.';
+  return rows.map(({ table }) =>
+    bad('error', id, `on for ${table}`, why, sql(`ALTER TABLE ${table} DISABLE ROW LEVEL SECURITY`)),
+  );
 }
 
 /** Rows are removed from the tables that hold them, which have privileges of their own. */

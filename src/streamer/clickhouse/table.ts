@@ -1,0 +1,146 @@
+import { OutboxError } from '../../errors.ts';
+import { INSERT_COLUMNS } from '../batch/native.ts';
+import type { ClickHouse } from './client.ts';
+import { literal } from './literal.ts';
+import { MIN_WINDOW_BLOCKS, type SettingOf } from './views.ts';
+
+const MIN_WINDOW_SECONDS = 3600;
+const TABLE_SETTINGS = [
+  'non_replicated_deduplication_window',
+  'replicated_deduplication_window',
+  'replicated_deduplication_window_seconds',
+  'fsync_after_insert',
+  'fsync_part_directory',
+] as const;
+
+const MICROSECONDS: readonly string[] = ['event_date_time', 'committed_at', 'delivered_at'];
+/** Types that hold every number of a column: in others it would wrap, or be rounded. Texts are converted as they fit. */
+const HOLDS: Readonly<Record<string, { readonly all: string; readonly types: RegExp }>> = {
+  metadata_version: { all: 'Int32', types: /^(?:Int(?:32|64|128|256)|String|Float64|Decimal\w*\(.*\))$/ },
+  lsn: { all: 'UInt64', types: /^(?:UInt64|U?Int(?:128|256))$/ },
+  seq: { all: 'UInt32', types: /^(?:UInt32|U?Int(?:64|128|256))$/ },
+};
+
+type TableSetting = (typeof TABLE_SETTINGS)[number];
+
+interface ColumnRow {
+  name: string;
+  type: string;
+  default_kind: string;
+}
+
+export interface TableRow {
+  database: string;
+  name: string;
+  engine: string;
+  engine_full: string;
+}
+
+/** Why a table cannot hold every event exactly once. */
+export interface TableProblem {
+  readonly found: string;
+  /** What is wrong could be put right by it, behind ALTER TABLE and the name. No word in it is another's. */
+  readonly alter?: string;
+  /** The column that is not there: how it is made is not known here. */
+  readonly missing?: string;
+}
+
+export interface InspectedTable {
+  readonly table: TableRow;
+  readonly setting: SettingOf;
+  readonly problems: readonly TableProblem[];
+}
+
+/** Looks at a table of the current database. Throws OUTBOX_CH_NOT_MIGRATED, or what the question itself ran into. */
+export async function inspectTable(
+  clickhouse: ClickHouse,
+  name: string,
+  signal?: AbortSignal,
+): Promise<InspectedTable> {
+  const [table] = await clickhouse.select<TableRow>(
+    `SELECT database, name, engine, engine_full FROM system.tables
+      WHERE database = currentDatabase() AND name = {name:String}`,
+    { name },
+    signal,
+  );
+  if (table === undefined)
+    throw new OutboxError('OUTBOX_CH_NOT_MIGRATED', { detail: `the table "${name}" does not exist in ClickHouse` });
+  const columns = await clickhouse.select<ColumnRow>(
+    'SELECT name, type, default_kind FROM system.columns WHERE database = currentDatabase() AND table = {name:String}',
+    { name },
+    signal,
+  );
+  const defaults = await clickhouse.select<{ name: string; value: string }>(
+    `SELECT name, value FROM system.merge_tree_settings WHERE name IN (${TABLE_SETTINGS.map(literal).join(', ')})`,
+    {},
+    signal,
+  );
+  const setting: SettingOf = (definition, of) => {
+    const clause = definition.slice(definition.lastIndexOf(' SETTINGS '));
+    const own = new RegExp(`\\b${of} = '?(\\d+|true|false)`).exec(clause)?.[1];
+    const value = own ?? defaults.find((row) => row.name === of)?.value ?? '0';
+    return value === 'true' ? 1 : Number(value);
+  };
+  return { table, setting, problems: [...engineProblems(table, setting), ...columnProblems(columns)] };
+}
+
+/** What would be delivered otherwise than it is, or not be found again. Strings and numbers are converted as they fit. */
+function columnProblems(columns: readonly ColumnRow[]): TableProblem[] {
+  const problems: TableProblem[] = [];
+  for (const name of INSERT_COLUMNS) {
+    const type = columns.find((column) => column.name === name)?.type;
+    const holds = HOLDS[name];
+    if (type === undefined) problems.push({ found: `the column ${name} is missing`, missing: name });
+    else if (MICROSECONDS.includes(name) && !/^DateTime64\(6\b/.test(type))
+      problems.push({
+        found: `the column ${name} is ${type}, which is not DateTime64(6)`,
+        alter: `MODIFY COLUMN ${name} DateTime64(6, 'UTC')`,
+      });
+    else if (holds !== undefined && !holds.types.test(bare(type)))
+      problems.push({
+        found: `the column ${name} is ${type}, which does not hold every ${holds.all}`,
+        alter: `MODIFY COLUMN ${name} ${holds.all}`,
+      });
+  }
+  const context = columns.find(({ name }) => name === 'event_context');
+  if (context?.default_kind === '') {
+    const value = /String/.test(context.type)
+      ? 'event_context_text'
+      : `JSONExtract(event_context_text, ${literal(context.type)})`;
+    problems.push({
+      found: 'the column event_context has no DEFAULT, so every context would be empty',
+      alter: `MODIFY COLUMN event_context DEFAULT ${value}`,
+    });
+  }
+  return problems;
+}
+
+/** Without what changes how a type is stored, and not what it holds. */
+function bare(type: string): string {
+  const inner = /^(?:LowCardinality|Nullable)\((.*)\)$/.exec(type)?.[1];
+  return inner === undefined ? type : bare(inner);
+}
+
+function engineProblems({ engine, engine_full: definition }: TableRow, setting: SettingOf): TableProblem[] {
+  if (!/^(Replicated|Shared)?MergeTree$/.test(engine)) {
+    return [
+      {
+        found: `its engine is ${engine}, which is not a (Replicated)MergeTree: it may drop rows, or does not remember tokens`,
+      },
+    ];
+  }
+  const wanted: [TableSetting, number][] =
+    engine === 'MergeTree'
+      ? [['non_replicated_deduplication_window', MIN_WINDOW_BLOCKS]]
+      : [
+          ['replicated_deduplication_window', MIN_WINDOW_BLOCKS],
+          ['replicated_deduplication_window_seconds', MIN_WINDOW_SECONDS],
+        ];
+  if (!engine.startsWith('Shared')) wanted.push(['fsync_after_insert', 1], ['fsync_part_directory', 1]);
+  return wanted
+    .filter(([name, least]) => setting(definition, name) < least)
+    .map(([name, least]) => ({
+      found: `${name} is ${setting(definition, name)}`,
+      alter: `MODIFY SETTING ${name} = ${least === 1 ? 1 : least * 10}`,
+    }));
+}
