@@ -53,7 +53,7 @@ export const SETTINGS = {
     database: true,
     example: 'postgres://outbox_streamer:password@localhost:5432/app',
     meaning:
-      'The Postgres database that holds the outbox, and a role with REPLICATION. A Unix socket is a percent-encoded host: `%2Fvar%2Frun%2Fpostgresql`.',
+      'The Postgres database that holds the outbox, and a role with REPLICATION. It may name several hosts, `host1:5432,host2:5432`: the primary among them is used. A Unix socket is a percent-encoded host: `%2Fvar%2Frun%2Fpostgresql`.',
   },
   CLICKHOUSE_URL: {
     key: 'clickhouseUrl',
