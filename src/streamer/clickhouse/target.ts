@@ -29,6 +29,7 @@ interface ColumnRow {
 interface TableRow {
   database: string;
   name: string;
+  uuid: string;
   engine: string;
   engine_full: string;
 }
@@ -42,7 +43,7 @@ interface TableRow {
  */
 export async function checkTarget(clickhouse: ClickHouse, table: string, signal?: AbortSignal): Promise<Target> {
   const [found] = await clickhouse.select<TableRow>(
-    `SELECT database, name, engine, engine_full FROM system.tables
+    `SELECT database, name, toString(uuid) AS uuid, engine, engine_full FROM system.tables
       WHERE database = currentDatabase() AND name = {table:String}`,
     { table },
     signal,
