@@ -198,7 +198,8 @@ export const SETTINGS = {
     default: '*',
     pattern: /^(?:\*|[0-9a-fA-F.:]{2,45})$/,
     form: 'an IP address of this host, or *',
-    meaning: 'The address on which health is served; `*` is all of them. Set it where others can reach this host.',
+    meaning:
+      'The address on which health is served; `*` is all of them. Set it where others can reach this host. On a loopback address, a request under another name than `localhost` or a loopback address is refused (421): a web page could have sent it.',
   },
   OUTBOX_READY_MAX_LAG_MS: {
     key: 'readyMaxLagMs',

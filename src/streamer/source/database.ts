@@ -1,9 +1,10 @@
 import type { EventEmitter } from 'node:events';
-import { isIPv4, Socket } from 'node:net';
+import { Socket } from 'node:net';
 import pg from 'pg';
 import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
 import { isTellable, type ServerError } from '../../server-message.ts';
+import { isLoopback } from '../loopback.ts';
 import { connectToFirst, databaseUrlOf, type Host } from './hosts.ts';
 import { guardLogin } from './login.ts';
 import { connectTimeoutMs, OURS, SECURED, securityOf, wantsPrimary, type Security } from './parameters.ts';
@@ -131,8 +132,7 @@ function standbyOf(client: pg.Client): () => boolean {
 
 /** A server that nobody can stand before. */
 export function isLocal(host: string): boolean {
-  const name = host.replaceAll(/[[\]]/g, '');
-  return name === 'localhost' || name === '::1' || (isIPv4(name) && name.startsWith('127.')) || name.startsWith('/');
+  return isLoopback(host) || host.startsWith('/');
 }
 
 function createClient(config: pg.ClientConfig, database: string): pg.Client {
