@@ -2,7 +2,7 @@
  * Writes the pages that come from tables in the source: settings, errors and metrics, and the commands in both READMEs. `--check`
  * writes nothing and exits 1 when a page is stale, naming it.
  */
-import { CHANNEL_BINDINGS, SSL_MODES, TAKEN } from '../src/streamer/source/parameters.ts';
+import { CHANNEL_BINDINGS, SESSION_ATTRS, SSL_MODES, TAKEN } from '../src/streamer/source/parameters.ts';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { POLICIES, type Entry } from '../src/error-codes/entry.ts';
@@ -67,7 +67,9 @@ ${settingsTable('streamer')}
 
 The two URLs are secrets. Each may be given as a file instead, by the same name with \`_FILE\` (\`DATABASE_URL_FILE=/run/secrets/database_url\`), but not in both ways at once. No password is ever printed, and no value is repeated in a report of problems. Special characters of user and password are percent-encoded, as in every URL.
 
-\`DATABASE_URL\` may have these parameters, with libpq's meaning: ${TAKEN.map((name) => `\`${name}\``).join(', ')}; \`sslmode\` (${SSL_MODES.map((mode) => `\`${mode}\``).join(', ')}), \`sslrootcert\`, \`sslcert\`, \`sslkey\`, \`sslnegotiation\`, \`channel_binding\` (${CHANNEL_BINDINGS.map((mode) => `\`${mode}\``).join(', ')}). Those that say how a session is held (\`connect_timeout\`, \`keepalives\`, \`target_session_attrs\` and the like) are accepted and have no effect, but for \`options\`. Any other, or one that is given twice, is refused. Without TLS that verifies the server, a password is given in clear text or as MD5 to a server on this host alone.
+\`DATABASE_URL\` may have these parameters, with libpq's meaning: ${TAKEN.map((name) => `\`${name}\``).join(', ')}; \`sslmode\` (${SSL_MODES.map((mode) => `\`${mode}\``).join(', ')}), \`sslrootcert\`, \`sslcert\`, \`sslkey\`, \`sslnegotiation\`, \`channel_binding\` (${CHANNEL_BINDINGS.map((mode) => `\`${mode}\``).join(', ')}); \`connect_timeout\`, \`target_session_attrs\` (${SESSION_ATTRS.map((value) => `\`${value}\``).join(', ')}). Those that say how a session is held (\`keepalives\` and the like) are accepted and have no effect, but for \`options\`. Any other, or one that is given twice, is refused. Without TLS that verifies the server, a password is given in clear text or as MD5 to a server on this host alone. \`sslrootcert=system\` means the authorities of Node.js and implies \`sslmode=verify-full\`; a weaker mode beside it is refused.
+
+Several hosts are tried in their order, at each new connection, as libpq does: \`postgres://user:password@host1:5432,host2:5433/database\`, or \`?host=host1,host2&port=5432\`, where one port is for all. A host that cannot be reached within \`connect_timeout\` seconds (10 by default, for each host), or that is a standby, is passed over. A host that refuses the login ends the attempt. Each host must have a certificate of its own name where TLS verifies names. \`target_session_attrs\` is \`primary\` by default where several hosts are given, and \`any\` for a single one. \`read-write\` means the same as \`primary\`, because the streamer's sessions write whatever the default is. \`read-only\`, \`standby\` and \`prefer-standby\` are refused: a standby can keep no ledger. The error of an attempt that fails names each host and what was wrong with it.
 
 ## The library
 

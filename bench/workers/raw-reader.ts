@@ -22,9 +22,13 @@ const isPaced = given('PACED') === 'yes';
 let rows = 0;
 
 const reader = new ReadSocket();
-const client = await connectClient(given('DATABASE_URL'), { replication: true, socket: reader.socket }, (error) => {
-  throw error;
-});
+const client = await connectClient(
+  given('DATABASE_URL'),
+  { replication: true, socket: () => reader.socket },
+  (error) => {
+    throw error;
+  },
+);
 const { stream: socket } = (client as unknown as { connection: { stream: Socket } }).connection;
 const pace = new Pace(socket, () => void socket.resume());
 const frames = new FrameReader((type, buffer, start, end) => {

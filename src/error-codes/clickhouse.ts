@@ -88,6 +88,12 @@ export const CLICKHOUSE = {
       'Materialized views on the table fill tables without a deduplication window, which is ClickHouse’s default, or cannot be looked at: an insert that has to be repeated counts twice there. The table itself is not affected.',
     next: 'For the target of each view named in `problems`: ALTER TABLE … MODIFY SETTING non_replicated_deduplication_window = 10000.',
   },
+  OUTBOX_CH_TABLE_REPLACED: {
+    policy: 'report',
+    happened:
+      'Another table has taken the name of the target table, or had done so before the streamer came. RENAME leaves the materialized views named in `problems` on the former table: they see no new events, until ClickHouse is restarted.',
+    next: 'Apply the statements that `pg-outbox-clickhouse doctor` prints: ALTER TABLE <view> MODIFY QUERY with the view’s own query hangs it on the table that now has the name. Then fill what the view has missed by hand. If nobody meant to replace the table, run `pg-outbox-clickhouse verify`.',
+  },
   OUTBOX_CH_VIEWS_UNPROVEN: {
     policy: 'report',
     happened:

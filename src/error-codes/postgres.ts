@@ -5,7 +5,7 @@ export const POSTGRES = {
   OUTBOX_PG_UNREACHABLE: {
     policy: 'reconnect soon',
     happened: 'No connection to Postgres: refused, timed out, name not found, or lost.',
-    next: 'Check DATABASE_URL and the server. The streamer goes on by itself when it answers; events wait in the slot.',
+    next: 'Check DATABASE_URL and the server; of several hosts, `problems` says of each why it was not used. The streamer goes on by itself when it answers; events wait in the slot.',
   },
   OUTBOX_PG_AUTH: {
     policy: 'reconnect patiently',
@@ -47,8 +47,8 @@ export const POSTGRES = {
   },
   OUTBOX_PG_STANDBY: {
     policy: 'reconnect patiently',
-    happened: 'The server of DATABASE_URL is a standby: it can keep no ledger.',
-    next: 'Point DATABASE_URL at the primary, by a name that follows a failover. The streamer goes on by itself when this server is promoted.',
+    happened: 'The server of DATABASE_URL is a standby, or every one of several hosts is: it can keep no ledger.',
+    next: 'Point DATABASE_URL at the primary, by a name that follows a failover or by naming all hosts. The streamer goes on by itself when this server is promoted.',
   },
   OUTBOX_PG_UNSAFE: {
     policy: 'report',

@@ -74,11 +74,19 @@ describe('redact', () => {
     expect(databaseUrl).toBe('postgres://u@h/db?password=***&options=***&host=h2');
   });
 
+  test('keeps all hosts', () => {
+    const hosts = 'a.internal:5433,[::1],%2Frun%2Fpostgresql';
+    const DATABASE_URL = `postgres://localhost:canary@${hosts}/db?target_session_attrs=primary&connect_timeout=2`;
+    expect(redact(readConfig({ ...REQUIRED, DATABASE_URL }))['databaseUrl']).toBe(DATABASE_URL.replace(':canary', ''));
+  });
+
   test('never shows a password, and neither does the error of readConfig', () => {
     fc.assert(
       fc.property(fc.string(), fc.string(), (before, after) => {
-        const DATABASE_URL = `postgres://u:${before}canary${after}@h/db`;
-        expect(printed({ ...REQUIRED, DATABASE_URL })).not.toContain('canary');
+        for (const hosts of ['h', 'h:5433,h2']) {
+          const DATABASE_URL = `postgres://u:${before}canary${after}@${hosts}/db`;
+          expect(printed({ ...REQUIRED, DATABASE_URL })).not.toContain('canary');
+        }
       }),
       { numRuns: 1000 },
     );

@@ -203,6 +203,13 @@ test.for<[string, string]>([
   ['sslmode=prefer', 'has an sslmode that is none of disable, require, verify-ca, verify-full, no-verify'],
   ['sslmode=verify-ca', 'has sslmode=verify-ca without an sslrootcert'],
   ['channel_binding=always', 'has a channel_binding that is none of disable, prefer, require'],
+  ['sslmode=require&sslrootcert=system', 'has an sslmode that does not go with sslrootcert=system'],
+  ['connect_timeout=soon', 'has a connect_timeout that is no whole number of seconds'],
+  ['target_session_attrs=master', 'has a target_session_attrs that is none of any, read-write, primary'],
+  ['target_session_attrs=standby', 'has a target_session_attrs that may lead to a standby'],
+  ['target_session_attrs=prefer-standby', 'has a target_session_attrs that may lead to a standby'],
+  ['target_session_attrs=read-only', 'has a target_session_attrs that may lead to a standby'],
+  ['port=1,2', 'has 2 ports for 1 host'],
 ])('readConfig refuses a DATABASE_URL with %s, and does not repeat what it holds', ([query, problem]) => {
   const [found, ...more] = problems({
     DATABASE_URL: `postgres://u:p@db.internal/app?${query}&application_name=canary`,
@@ -213,9 +220,9 @@ test.for<[string, string]>([
   expect(more).toEqual([]);
 });
 
-test('readConfig takes the parameters of libpq that change nothing here', () => {
+test('readConfig takes the parameters of libpq', () => {
   const DATABASE_URL =
-    'postgres://u:p@db.internal/app?sslmode=require&channel_binding=require&target_session_attrs=read-write&connect_timeout=5&keepalives=1&sslrootcert=system';
+    'postgres://u:p@db.internal/app?sslmode=verify-full&channel_binding=require&target_session_attrs=read-write&connect_timeout=5&keepalives=1&sslrootcert=system';
   expect(readConfig({ ...REQUIRED, DATABASE_URL }).databaseUrl).toBe(DATABASE_URL);
 });
 
@@ -227,8 +234,16 @@ test('readConfig takes URLs without a user, and of ClickHouse without a database
   });
 });
 
-test('readConfig asks for one host where a URL names several', () => {
-  expect(
-    problems({ DATABASE_URL: 'postgres://u:p@a.internal,b.internal/app?target_session_attrs=read-write' }),
-  ).toEqual([expect.stringContaining('with one host: a name that follows the primary')]);
+test.for([
+  'postgres://u:p@a.internal,b.internal:5433,[::1]:5434/app?target_session_attrs=read-write',
+  'postgres://u:p@/app?host=a.internal,b.internal&port=5433',
+])('readConfig takes several hosts: %s', (DATABASE_URL) => {
+  expect(readConfig({ ...REQUIRED, DATABASE_URL }).databaseUrl).toBe(DATABASE_URL);
 });
+
+test.for(['postgres://u:p@a.internal,,b.internal/app', 'postgres://u:p@a.internal,/app', 'postgres://u:p@/app?host='])(
+  'readConfig misses a host in %s',
+  (DATABASE_URL) => {
+    expect(problems({ DATABASE_URL })).toEqual([expect.stringContaining('the host is missing')]);
+  },
+);

@@ -2,7 +2,16 @@ import { readFileSync } from 'node:fs';
 import { OutboxError } from '../errors.ts';
 import { nearest, TYPO_SHARE } from '../nearest.ts';
 import { type Config, type Setting, SETTINGS } from './settings.ts';
-import { CHANNEL_BINDINGS, FILE_PARAMETERS, KNOWN_PARAMETERS, SSL_MODES } from './source/parameters.ts';
+import { databaseUrlOf, readDatabaseUrl } from './source/hosts.ts';
+import {
+  CHANNEL_BINDINGS,
+  FILE_PARAMETERS,
+  KNOWN_PARAMETERS,
+  SESSION_ATTRS,
+  SSL_MODES,
+  STANDBY_ATTRS,
+  SYSTEM,
+} from './source/parameters.ts';
 
 export type { Config };
 
@@ -14,10 +23,14 @@ type Outcome = { value: string | number } | { fault: string };
 /** Belongs to the tests, not to the service, but is often in the same environment. */
 const KNOWN_ELSEWHERE = ['OUTBOX_TEST_SERVICES'];
 
-const CHOICES: Readonly<Record<string, readonly string[]>> = { sslmode: SSL_MODES, channel_binding: CHANNEL_BINDINGS };
+const CHOICES: Readonly<Record<string, readonly string[]>> = {
+  sslmode: SSL_MODES,
+  channel_binding: CHANNEL_BINDINGS,
+  target_session_attrs: SESSION_ATTRS,
+};
 
 /** Parameters of a Postgres URL that are worth seeing and can hold no secret. */
-const PRINTABLE_PARAMETERS = ['host', 'port', 'sslmode', 'application_name'];
+const PRINTABLE_PARAMETERS = ['host', 'port', 'sslmode', 'application_name', 'target_session_attrs', 'connect_timeout'];
 
 /**
  * Reads the streamer's settings from an environment. An empty string counts as not set.
@@ -76,11 +89,11 @@ export function effectiveSettings(env: Env, readFile: (path: string) => string =
     });
 }
 
-/** A copy that may be printed: the URLs keep user, host, port and database, and lose the password. */
+/** A copy that may be printed: the URLs keep user, hosts, ports and database, and lose the password. */
 export function redact(config: Config): Readonly<Record<string, string | number>> {
   const copy: Record<string, string | number> = { ...config };
   for (const [, setting] of entries()) {
-    if (setting.kind === 'url') copy[setting.key] = redactUrl(String(copy[setting.key]));
+    if (setting.kind === 'url') copy[setting.key] = redactUrl(String(copy[setting.key]), setting);
   }
   return copy;
 }
@@ -90,13 +103,13 @@ function isComplete(values: Record<string, string | number>): values is Config {
   return entries().every(([, { key, readBy }]) => readBy !== 'streamer' || key in values);
 }
 
-function redactUrl(text: string): string {
-  const url = new URL(text);
+function redactUrl(text: string, { parameters: isPostgres }: Extract<Setting, { kind: 'url' }>): string {
+  const { url, list } = isPostgres ? databaseUrlOf(text) : { url: new URL(text), list: '' };
   url.password = '';
   for (const name of new Set(url.searchParams.keys())) {
     if (!PRINTABLE_PARAMETERS.includes(name)) url.searchParams.set(name, '***');
   }
-  return url.href;
+  return isPostgres ? url.href.replace(/(?<=^[a-z]+:\/\/(?:[^/?#]*@)?)localhost(?=[/?#]|$)/, () => list) : url.href;
 }
 
 function entries(): [string, Setting][] {
@@ -139,7 +152,7 @@ function readUrl(
     if (!given) return { fault: `is empty in the file that ${name}_FILE names` };
   }
   if (!given) return { fault: `is missing; give it, or a file that holds it as ${name}_FILE` };
-  const fault = urlFault(given, setting) ?? parameterFault(given, readFile);
+  const fault = urlFault(given, setting, readFile);
   return fault ? { fault } : { value: setting.database ? given : completed(given) };
 }
 
@@ -152,8 +165,7 @@ function completed(text: string): string {
   return url.href;
 }
 
-function parameterFault(text: string, readFile: (path: string) => string): string | undefined {
-  const { searchParams } = new URL(text);
+function parameterFault({ searchParams }: URL, readFile: (path: string) => string): string | undefined {
   // a name that is not taken is not repeated: it may be what follows a question mark in a password
   const names = [...searchParams.keys()];
   const unknown = names.find((name) => !KNOWN_PARAMETERS.includes(name));
@@ -163,17 +175,23 @@ function parameterFault(text: string, readFile: (path: string) => string): strin
   }
   const twice = names.find((name, at) => names.indexOf(name) !== at);
   if (twice !== undefined) return `has the parameter ${twice} more than once`;
+  if (STANDBY_ATTRS.includes(searchParams.get('target_session_attrs') ?? ''))
+    return 'has a target_session_attrs that may lead to a standby, which can keep no ledger: use primary or read-write';
   for (const [name, choices] of Object.entries(CHOICES)) {
     const value = searchParams.get(name);
     if (value !== null && !choices.includes(value))
       return `has ${name === 'sslmode' ? 'an' : 'a'} ${name} that is none of ${choices.join(', ')}`;
   }
+  if (!/^\d{1,4}$/.test(searchParams.get('connect_timeout') ?? '0'))
+    return 'has a connect_timeout that is no whole number of seconds from 0 to 9999';
+  if (searchParams.get('sslrootcert') === SYSTEM && (searchParams.get('sslmode') ?? 'verify-full') !== 'verify-full')
+    return 'has an sslmode that does not go with sslrootcert=system, whose authorities sign for anybody: use verify-full';
   if (searchParams.get('sslmode') === 'verify-ca' && !searchParams.has('sslrootcert'))
     return 'has sslmode=verify-ca without an sslrootcert: name the authority, or use verify-full';
   for (const name of FILE_PARAMETERS) {
     const path = searchParams.get(name);
     try {
-      if (path && path !== 'system') readFile(path);
+      if (path && path !== SYSTEM) readFile(path);
     } catch (error) {
       return `names an ${name} that cannot be read${systemCode(error)}`;
     }
@@ -185,19 +203,27 @@ function systemCode(error: unknown): string {
   return error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
 }
 
-function urlFault(text: string, setting: Extract<Setting, { kind: 'url' }>): string | undefined {
+function urlFault(
+  text: string,
+  setting: Extract<Setting, { kind: 'url' }>,
+  readFile: (path: string) => string,
+): string | undefined {
   const encode = 'percent-encode the special characters of user and password';
   const form = `must have the form ${setting.protocols.join('// or ')}//user:password@host:port/database`;
-  const url = URL.parse(text);
-  if (url === null || /\s/.test(text)) return `${form}; ${encode}`;
+  if (/\s/.test(text) || !isDecodable(text)) return `${form}; ${encode}`;
+  // Postgres' alone may name several hosts
+  const read = setting.parameters ? readDatabaseUrl(text) : undefined;
+  const url = typeof read === 'object' ? read.url : URL.parse(text);
+  if (url === null) return `${form}; ${encode}`;
   if (!setting.protocols.includes(url.protocol)) return form;
-  if (url.hash || `${url.pathname}${url.search}`.includes('@') || !isDecodable(text)) return `${form}; ${encode}`;
-  if (!url.hostname) return `${form}: the host is missing`;
-  if (url.hostname.includes(',')) return `${form}, with one host: a name that follows the primary`;
+  if (url.hash || `${url.pathname}${url.search}`.includes('@')) return `${form}; ${encode}`;
+  if (typeof read === 'string') return read;
+  if (read === undefined ? !url.hostname : read.hosts.some(({ name }) => name === ''))
+    return `${form}: the host is missing`;
   if (!setting.database && /^\/?$/.test(url.pathname)) return undefined;
   if (!/^\/[^/]+$/.test(url.pathname)) return `${form}: the path must be the name of one database`;
   if (url.search && !setting.parameters) return `${form}, without parameters`;
-  return undefined;
+  return parameterFault(url, readFile);
 }
 
 function isDecodable(text: string): boolean {

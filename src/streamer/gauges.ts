@@ -1,6 +1,8 @@
 import type { ClickHouse } from './clickhouse/client.ts';
 import { mostParts } from './clickhouse/parts.ts';
+import { TableIdentity } from './delivery/table-identity.ts';
 import type { Ledger } from './ledger/ledger.ts';
+import type { Logger } from './observe/log.ts';
 import type { Measures } from './observe/measures.ts';
 import { PeriodicCheck } from './observe/periodic-check.ts';
 import type { Database } from './source/database.ts';
@@ -14,6 +16,7 @@ export interface GaugeSources {
   readonly clickhouse: ClickHouse;
   readonly table: string;
   readonly measures: Measures;
+  readonly log: Logger;
   /** The session is over. */
   readonly signal: AbortSignal;
 }
@@ -22,12 +25,14 @@ export interface GaugeSources {
  * Samples, now and at intervals, what only operators want to know. Where it may not ask, or nobody answers, the last sample
  * stays: delivery does not depend on it nor wait for it, and says by itself what is wrong.
  */
-export function sampleGauges({ ledger, db, clickhouse, table, measures, signal }: GaugeSources): PeriodicCheck {
+export function sampleGauges({ ledger, db, clickhouse, table, measures, log, signal }: GaugeSources): PeriodicCheck {
+  const identity = new TableIdentity({ clickhouse, table, log, signal });
   const sample = async (): Promise<void> => {
     const [quarantined, oldest, parts] = await Promise.allSettled([
       ledger.glanceAtQuarantine(),
       oldestTransaction(db),
       mostParts(clickhouse, table, signal),
+      identity.observe(),
     ]);
     // what an attachment knew ends with it
     if (signal.aborted) return;

@@ -53,7 +53,7 @@ export const SETTINGS = {
     database: true,
     example: 'postgres://outbox_streamer:password@localhost:5432/app',
     meaning:
-      'The Postgres database that holds the outbox, and a role with REPLICATION. A Unix socket is a percent-encoded host: `%2Fvar%2Frun%2Fpostgresql`.',
+      'The Postgres database that holds the outbox, and a role with REPLICATION. It may name several hosts, `host1:5432,host2:5432`: the primary among them is used. A Unix socket is a percent-encoded host: `%2Fvar%2Frun%2Fpostgresql`.',
   },
   CLICKHOUSE_URL: {
     key: 'clickhouseUrl',
@@ -198,7 +198,8 @@ export const SETTINGS = {
     default: '*',
     pattern: /^(?:\*|[0-9a-fA-F.:]{2,45})$/,
     form: 'an IP address of this host, or *',
-    meaning: 'The address on which health is served; `*` is all of them. Set it where others can reach this host.',
+    meaning:
+      'The address on which health is served; `*` is all of them. Set it where others can reach this host. On a loopback address, a request under another name than `localhost` or a loopback address is refused (421): a web page could have sent it.',
   },
   OUTBOX_READY_MAX_LAG_MS: {
     key: 'readyMaxLagMs',

@@ -96,6 +96,22 @@ describe.skipIf(!hasOpenssl)('Postgres over TLS (needs openssl to make certifica
     expect(await outbox.select('SELECT sum(length(event_context_text)) AS bytes FROM events')).toEqual(sums);
   });
 
+  test('of several hosts each must have a certificate of its own name', async () => {
+    const { host, port } = new URL(outbox.databaseUrl);
+    const parameters = `sslmode=verify-full&sslrootcert=${encodeURIComponent(authority.cert)}`;
+    const at = (hosts: string): string => `${outbox.databaseUrl.replace(`@${host}/`, `@${hosts}/`)}?${parameters}`;
+    const streamer = outbox.stream({ DATABASE_URL: at(`localhost:${port},${host}`) });
+    await streamer.attached();
+    expect(await streamer.stop()).toBe(0);
+    const misnamed = outbox.stream({ DATABASE_URL: at(`localhost:${port},localhost:1`) });
+    const { err } = await misnamed.failure('OUTBOX_PG_UNREACHABLE');
+    expect(err?.problems).toEqual([
+      expect.stringMatching(/^localhost:\d+: .*ERR_TLS_CERT_ALTNAME_INVALID/),
+      'localhost:1: no connection to Postgres: ECONNREFUSED',
+    ]);
+    await misnamed.kill();
+  });
+
   test.for(FAULTS)('the streamer rejects a certificate with %s and sends no login unencrypted', async (reason) => {
     await present(bad[reason]!);
     const said: string[] = [];

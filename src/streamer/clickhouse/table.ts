@@ -32,6 +32,7 @@ interface ColumnRow {
 export interface TableRow {
   database: string;
   name: string;
+  uuid: string;
   engine: string;
   engine_full: string;
 }
@@ -58,7 +59,7 @@ export async function inspectTable(
   signal?: AbortSignal,
 ): Promise<InspectedTable> {
   const [table] = await clickhouse.select<TableRow>(
-    `SELECT database, name, engine, engine_full FROM system.tables
+    `SELECT database, name, toString(uuid) AS uuid, engine, engine_full FROM system.tables
       WHERE database = currentDatabase() AND name = {name:String}`,
     { name },
     signal,

@@ -13,6 +13,8 @@ export interface TableName {
 
 /** The table, and the materialized views that an insert feeds. */
 export interface Target {
+  /** Which table has the name, see `identityOf`. */
+  readonly identity: string;
   readonly views: number;
   /** Views whose target forgets tokens, or cannot be looked at; each with what is wrong. */
   readonly doubtful: readonly string[];
@@ -23,7 +25,7 @@ export interface Target {
 }
 
 /** What follows a view's own name, where it fills another table: that table's database and name. */
-const IDENTIFIER = '(`(?:[^`\\\\]|\\\\.)*`|"(?:[^"\\\\]|\\\\.)*"|\\w+)';
+export const IDENTIFIER = '(`(?:[^`\\\\]|\\\\.)*`|"(?:[^"\\\\]|\\\\.)*"|\\w+)';
 const TO = new RegExp(
   `^CREATE MATERIALIZED VIEW ${IDENTIFIER}\\.${IDENTIFIER} (?:UUID '[^']*' )?TO ${IDENTIFIER}\\.${IDENTIFIER}`,
 );
@@ -34,7 +36,7 @@ const NO_UUID = '00000000-0000-0000-0000-000000000000';
 /** All views that an insert feeds, also those on what other views fill. */
 export async function viewsOn(
   clickhouse: ClickHouse,
-  table: TableName & { readonly engine_full: string },
+  table: TableName & { readonly engine_full: string; readonly uuid: string },
   setting: SettingOf,
   signal: AbortSignal | undefined,
 ): Promise<Target> {
@@ -59,7 +61,14 @@ export async function viewsOn(
       if (target !== undefined) fed.push(target);
     }
   }
-  return { views: seen.size, doubtful: doubtful.toSorted(), tables, remembersMs: seconds * 1000 };
+  const identity = identityOf(table);
+  return { identity, views: seen.size, doubtful: doubtful.toSorted(), tables, remembersMs: seconds * 1000 };
+}
+
+/** The same of all replicas, and another after another table has taken the name. */
+export function identityOf(table: { readonly uuid: string; readonly engine_full: string }): string {
+  // replicas that were made one by one share their path in Keeper, and not the UUID
+  return /^ReplicatedMergeTree\('([^'{]+)'/.exec(table.engine_full)?.[1] ?? table.uuid;
 }
 
 async function dependents(
@@ -110,7 +119,7 @@ async function filledBy(
   return { database, name: view.uuid === NO_UUID ? `.inner.${name}` : `.inner_id.${view.uuid}` };
 }
 
-function unquoted(identifier: string): string {
+export function unquoted(identifier: string): string {
   return /^[`"]/.test(identifier) ? identifier.slice(1, -1).replaceAll(/\\(.)/g, '$1') : identifier;
 }
 

@@ -106,9 +106,9 @@ export class ReliableInsert {
   async #insertOnce(): Promise<Answer> {
     const { ledger, readiness } = this.#attachment;
     const { watch } = this.#scope;
+    if (this.#mayBeThere) await watch.check();
     // what a later check finds wrong with the target stays a doubt
     const { doubts } = watch;
-    if (this.#mayBeThere) await watch.check();
     if (await this.#isReadBackNeeded()) {
       await this.#readBack(doubts);
       if (this.#absent?.length === 0) return 'there';

@@ -6,7 +6,7 @@ import type { Attachment } from './attachment.ts';
 /** Checks the table and its views again and again: they may change at any time, and what they forget must be looked for. */
 export class TargetWatch {
   readonly #attachment: Pick<Attachment, 'clickhouse' | 'ledger' | 'table' | 'log' | 'signal'>;
-  #target: Target = { views: 0, doubtful: [], tables: [], remembersMs: Infinity };
+  #target: Target = { identity: '', views: 0, doubtful: [], tables: [], remembersMs: Infinity };
   #warnedOf: readonly string[] = [];
   #doubts = 0;
 
@@ -19,26 +19,33 @@ export class TargetWatch {
     return this.#target;
   }
 
-  /** How often the window was seen to be off: what was sent before the last time is not remembered. */
+  /** How often the window was seen to be off, or the table to be another: what was sent before the last time is not remembered. */
   get doubts(): number {
     return this.#doubts;
   }
 
   /** Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_UNSUITABLE, or what the question itself ran into. */
   async check(): Promise<void> {
-    const { clickhouse, ledger, table, signal } = this.#attachment;
+    const { clickhouse, table, signal } = this.#attachment;
+    const former = this.#target.identity;
     try {
       this.#target = await checkTarget(clickhouse, table, signal);
     } catch (error) {
-      // a window that was off has forgotten its tokens, also when it is on again, and whoever comes next must know
-      if (error instanceof OutboxError && error.code === 'OUTBOX_CH_TABLE_UNSUITABLE') {
-        this.#doubts++;
-        const { pending } = ledger.state;
-        if (pending !== undefined) await ledger.readBackUpTo(pending.to.lsn + 1);
-      }
+      // a window that was off has forgotten its tokens, also when it is on again
+      if (error instanceof OutboxError && error.code === 'OUTBOX_CH_TABLE_UNSUITABLE') await this.#doubt();
       throw error;
     }
+    // a table that was filled from the former one has its rows, and not its tokens
+    if (former !== '' && former !== this.#target.identity) await this.#doubt();
     this.#warn(this.#target.doubtful);
+  }
+
+  /** What is pending must be looked for, and whoever comes next must know. */
+  async #doubt(): Promise<void> {
+    const { ledger } = this.#attachment;
+    this.#doubts++;
+    const { pending } = ledger.state;
+    if (pending !== undefined) await ledger.readBackUpTo(pending.to.lsn + 1);
   }
 
   #warn(problems: readonly string[]): void {

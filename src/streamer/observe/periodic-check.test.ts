@@ -63,3 +63,19 @@ test('PeriodicCheck reports a failure once and goes on at its next interval', as
   expect(runs).toBe(2);
   check.stop();
 });
+
+test('PeriodicCheck runs again for a caller that asks during a run that fails', async () => {
+  const { promise: gate, reject: close } = Promise.withResolvers<void>();
+  const failures: unknown[] = [];
+  let runs = 0;
+  const check = new PeriodicCheck(
+    1e9,
+    async () => (++runs === 1 ? gate : undefined),
+    (error) => void failures.push(error),
+  );
+  const asked = [check.run(), check.run()];
+  close(new Error('once'));
+  await Promise.all(asked);
+  expect({ runs, failures }).toEqual({ runs: 2, failures: [new Error('once')] });
+  check.stop();
+});

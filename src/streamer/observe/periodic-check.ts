@@ -30,16 +30,15 @@ export class PeriodicCheck {
   }
 
   async #loop(): Promise<void> {
-    try {
-      while (this.#isWanted && !this.#isStopped) {
-        this.#isWanted = false;
+    while (this.#isWanted && !this.#isStopped) {
+      this.#isWanted = false;
+      try {
         await this.#check();
+      } catch (error) {
+        this.#onFailure(error);
       }
-    } catch (error) {
-      this.#onFailure(error);
-    } finally {
-      // in the same turn as the last look at `isWanted`: whoever asks from now on starts a new loop
-      this.#running = undefined;
     }
+    // in the same turn as the last look at `isWanted`: whoever asks from now on starts a new loop
+    this.#running = undefined;
   }
 }

@@ -1,14 +1,16 @@
-import { isIPv4, Socket } from 'node:net';
+import type { EventEmitter } from 'node:events';
+import { Socket } from 'node:net';
 import pg from 'pg';
 import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
 import { isTellable, type ServerError } from '../../server-message.ts';
+import { isLoopback } from '../loopback.ts';
+import { connectToFirst, databaseUrlOf, type Host } from './hosts.ts';
 import { guardLogin } from './login.ts';
-import { OURS, SECURED, securityOf, type Security } from './parameters.ts';
+import { connectTimeoutMs, OURS, SECURED, securityOf, wantsPrimary, type Security } from './parameters.ts';
 
 /** No statement of the streamer takes long. One that does has lost its connection without a word. */
 const QUERY_TIMEOUT_MS = 10_000;
-const CONNECT_TIMEOUT_MS = 10_000;
 const END_TIMEOUT_MS = 1000;
 /** What every session is pinned to, whatever the URL, the role or the database says. */
 const PINNED = {
@@ -37,36 +39,51 @@ export interface ConnectOptions {
   readonly parameters?: Readonly<Record<string, string>>;
   /** A connection that speaks the replication protocol. */
   readonly replication?: boolean;
-  /** The socket to use, not yet connected. */
-  readonly socket?: Socket;
+  /** Makes the socket to use, not yet connected: one for each host that is tried. */
+  readonly socket?: () => Socket;
   /** ms; 0 for statements that may take long. */
   readonly queryTimeoutMs?: number;
 }
 
 /**
- * Opens a connection and returns the driver's client. Its loss is told through `onLost`, once. At bytes that are not Postgres'
- * protocol the driver's parser throws where nobody can catch it: the process ends, and its supervisor starts it again. Throws
- * OUTBOX_PG_UNREACHABLE, OUTBOX_PG_AUTH, OUTBOX_PG_POOLER and what else `postgresError` makes of the server's answer.
+ * Opens a connection to the first host of the URL that fits, and returns the driver's client. Its loss is told through `onLost`, once.
+ * At bytes that are not Postgres' protocol the driver's parser throws where nobody can catch it: the process ends, and its supervisor
+ * starts it again. Throws OUTBOX_PG_UNREACHABLE, OUTBOX_PG_STANDBY, OUTBOX_PG_AUTH, OUTBOX_PG_POOLER and what else `postgresError`
+ * makes of the server's answer.
  */
 export async function connectClient(
   url: string,
   options: ConnectOptions,
   onLost: (error: OutboxError) => void,
 ): Promise<pg.Client> {
-  const { parameters = {}, replication = false, socket = new Socket(), queryTimeoutMs = QUERY_TIMEOUT_MS } = options;
-  const target = new URL(url);
+  const { hosts, url: common } = databaseUrlOf(url);
+  const mustBePrimary = wantsPrimary(common.searchParams, hosts.length);
+  return connectToFirst(hosts, async (host) => connectTo(host, new URL(common), { ...options, mustBePrimary }, onLost));
+}
+
+async function connectTo(
+  host: Host,
+  target: URL,
+  options: ConnectOptions & { readonly mustBePrimary: boolean },
+  onLost: (error: OutboxError) => void,
+): Promise<pg.Client> {
+  const { parameters = {}, replication = false, socket, queryTimeoutMs = QUERY_TIMEOUT_MS, mustBePrimary } = options;
   // of two that set the same, the later one counts
   const ownOptions = target.searchParams.get('options') ?? '';
   const security = secured(target.searchParams);
   const channelBinding = target.searchParams.get('channel_binding');
+  const connectionTimeoutMillis = connectTimeoutMs(target.searchParams);
   const isDirect = security.ssl !== false && target.searchParams.get('sslnegotiation') === 'direct';
   // the driver lets parameters of the URL win over its configuration
   for (const name of [...OURS, ...SECURED]) target.searchParams.delete(name);
+  target.searchParams.set('host', host.name);
+  if (host.port === '') target.searchParams.delete('port');
+  else target.searchParams.set('port', host.port);
   const config: pg.ClientConfig & { replication?: string; enableChannelBinding?: boolean; sslnegotiation?: 'direct' } =
     {
       connectionString: target.href,
       application_name: PACKAGE_NAME,
-      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      connectionTimeoutMillis,
       keepAlive: true,
       options: [
         ownOptions,
@@ -77,7 +94,7 @@ export async function connectClient(
         .join(' ')
         .trim(),
       ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
-      stream: () => socket,
+      stream: () => socket?.() ?? new Socket(),
       ssl: security.ssl,
       ...(isDirect ? { sslnegotiation: 'direct' as const } : {}),
       enableChannelBinding: channelBinding === 'require' || channelBinding === 'prefer',
@@ -93,13 +110,15 @@ export async function connectClient(
   client.on('error', lose);
   const connecting = client.connect();
   const refused = guardLogin(client, {
-    isTrusted: security.isVerified || isLocal(target.searchParams.get('host') ?? target.hostname),
+    isTrusted: security.isVerified || isLocal(host.name),
     mustBind: channelBinding === 'require',
   });
+  const isStandby = standbyOf(client);
   try {
     await connecting;
     const refusal = refused(true);
     if (refusal !== undefined) throw refusal;
+    if (mustBePrimary && isStandby()) throw new OutboxError('OUTBOX_PG_STANDBY', { detail: 'the server is a standby' });
   } catch (error) {
     lost = true;
     await endClient(client);
@@ -119,10 +138,19 @@ function secured(parameters: URLSearchParams): Security {
   }
 }
 
+/** Tells whether the server is a standby, which every server says while it lets in. To be called before that. */
+function standbyOf(client: pg.Client): () => boolean {
+  const { connection } = client as unknown as { connection: EventEmitter };
+  let isStandby = false;
+  connection.on('parameterStatus', (status: { parameterName: string; parameterValue: string }) => {
+    if (status.parameterName === 'in_hot_standby') isStandby = status.parameterValue === 'on';
+  });
+  return () => isStandby;
+}
+
 /** A server that nobody can stand before. */
 export function isLocal(host: string): boolean {
-  const name = decodeURIComponent(host).replaceAll(/[[\]]/g, '');
-  return name === 'localhost' || name === '::1' || (isIPv4(name) && name.startsWith('127.')) || name.startsWith('/');
+  return isLoopback(host) || host.startsWith('/');
 }
 
 function createClient(config: pg.ClientConfig, database: string): pg.Client {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { securityOf } from './parameters.ts';
+import { connectTimeoutMs, securityOf, wantsPrimary } from './parameters.ts';
 
 const of = (query: string) => {
   const { ssl, isVerified } = securityOf(new URLSearchParams(query));
@@ -16,7 +16,24 @@ test.for<[string, object]>([
   ['sslmode=verify-ca&sslrootcert=package.json', { isVerified: false, ssl: { verifies: true, names: false } }],
   ['sslmode=verify-full', { isVerified: true, ssl: { verifies: true, names: true } }],
   ['sslmode=verify-full&sslrootcert=system', { isVerified: true, ssl: { verifies: true, names: true } }],
+  ['sslmode=no-verify&sslrootcert=system', { isVerified: true, ssl: { verifies: true, names: true } }],
+  ['sslrootcert=system', { isVerified: true, ssl: { verifies: true, names: true } }],
   ['sslrootcert=package.json', { isVerified: true, ssl: { verifies: true, names: true } }],
 ])('securityOf means by "%s" what libpq means', ([query, expected]) => {
   expect(of(query)).toEqual(expected);
+});
+
+test.for<[string, number, boolean]>([
+  ['', 1, false],
+  ['', 2, true],
+  ['target_session_attrs=any', 2, false],
+  ['target_session_attrs=primary', 1, true],
+  ['target_session_attrs=read-write', 1, true],
+])('wantsPrimary with "%s" and %d hosts is %s', ([query, hosts, expected]) => {
+  expect(wantsPrimary(new URLSearchParams(query), hosts)).toBe(expected);
+});
+
+test('connectTimeoutMs takes seconds; without any, or with 0, it is ten', () => {
+  const ms = (query: string): number => connectTimeoutMs(new URLSearchParams(query));
+  expect([ms('connect_timeout=3'), ms('connect_timeout=0'), ms('')]).toEqual([3000, 10_000, 10_000]);
 });

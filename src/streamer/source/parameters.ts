@@ -6,8 +6,13 @@ export const FILE_PARAMETERS = ['sslrootcert', 'sslcert', 'sslkey'] as const;
 /** `allow` and `prefer` promise nothing, and are refused: a login would go out in plain text whenever somebody asks for it. */
 export const SSL_MODES = ['disable', 'require', 'verify-ca', 'verify-full', 'no-verify'] as const;
 export const CHANNEL_BINDINGS = ['disable', 'prefer', 'require'] as const;
+/** Which of libpq's `target_session_attrs` lead to a server that can keep the ledger. */
+export const SESSION_ATTRS = ['any', 'read-write', 'primary'] as const;
+/** libpq's others. */
+export const STANDBY_ATTRS: readonly string[] = ['read-only', 'standby', 'prefer-standby'];
+const CONNECT_TIMEOUT_MS = 10_000;
 /** Root certificates that are not in a file: those of Node.js. */
-const SYSTEM = 'system';
+export const SYSTEM = 'system';
 
 /** The driver takes these as they are. */
 export const TAKEN = [
@@ -20,6 +25,9 @@ export const TAKEN = [
   'client_encoding',
 ];
 
+/** How a host is reached, and which one is wanted. */
+const REACHING = ['connect_timeout', 'target_session_attrs'];
+
 /** These say how a session is held, which is ours to decide; libpq's are accepted, so that a URL serves both. */
 export const OURS = [
   'options',
@@ -29,16 +37,15 @@ export const OURS = [
   'idle_in_transaction_session_timeout',
   'query_timeout',
   'connectionTimeoutMillis',
-  'connect_timeout',
   'keepAlive',
   'keepalives',
   'keepalives_idle',
   'keepalives_interval',
   'keepalives_count',
   'tcp_user_timeout',
-  'target_session_attrs',
   'gssencmode',
   'stream',
+  ...REACHING,
 ];
 
 /** What is made into the driver's `ssl`. */
@@ -46,6 +53,19 @@ export const SECURED = ['sslmode', ...FILE_PARAMETERS, 'channel_binding', 'sslne
 
 /** All that DATABASE_URL may have, as libpq spells it. */
 export const KNOWN_PARAMETERS: readonly string[] = [...TAKEN, ...OURS, ...SECURED];
+
+/** How long one host may take until it has let in. */
+export function connectTimeoutMs(parameters: URLSearchParams): number {
+  return Number(parameters.get('connect_timeout')) * 1000 || CONNECT_TIMEOUT_MS;
+}
+
+/**
+ * Whether a standby is passed over: where several hosts are named, unless any is asked for. Every session here may write, whatever the
+ * server's default is, so that `read-write` is `primary`.
+ */
+export function wantsPrimary(parameters: URLSearchParams, hosts: number): boolean {
+  return (parameters.get('target_session_attrs') ?? (hosts > 1 ? 'primary' : 'any')) !== 'any';
+}
 
 export interface Security {
   /** For the driver; false without TLS. */
@@ -61,7 +81,9 @@ export interface Security {
  */
 export function securityOf(parameters: URLSearchParams): Security {
   const root = parameters.get('sslrootcert');
-  const mode = parameters.get('sslmode') ?? (root === null ? 'disable' : 'verify-full');
+  // no weaker mode goes with the authorities of all the world
+  const given = root === SYSTEM ? undefined : parameters.get('sslmode');
+  const mode = given ?? (root === null ? 'disable' : 'verify-full');
   if (mode === 'disable') return { ssl: false, isVerified: false };
   const read = (name: string): string | undefined => {
     const path = parameters.get(name);
@@ -71,7 +93,7 @@ export function securityOf(parameters: URLSearchParams): Security {
   const files = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
   // with a root certificate `require` is `verify-ca`, as in libpq
   const isChecked = mode === 'verify-full' || mode === 'verify-ca' || (mode === 'require' && root !== null);
-  const isNamed = mode === 'verify-full' || root === SYSTEM;
+  const isNamed = mode === 'verify-full';
   return {
     ssl: {
       ...files,

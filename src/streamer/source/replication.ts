@@ -84,9 +84,10 @@ export class Replication {
   /** Connects and asks the server who it is. Throws OutboxErrors OUTBOX_PG_*. */
   static async connect(options: ReplicationOptions): Promise<Replication> {
     let failed: ((error: OutboxError) => void) | undefined;
-    const reader = new ReadSocket();
+    let reader!: ReadSocket;
+    const socket = (): Socket => (reader = new ReadSocket()).socket;
     const parameters = { wal_sender_timeout: `${SILENCE_MS}ms` };
-    const client = await connectClient(options.url, { replication: true, parameters, socket: reader.socket }, (error) =>
+    const client = await connectClient(options.url, { replication: true, parameters, socket }, (error) =>
       failed?.(error),
     );
     try {

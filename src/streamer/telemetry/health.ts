@@ -6,6 +6,7 @@ import { OutboxError } from '../../errors.ts';
 import type { Config } from '../config.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkTarget } from '../clickhouse/target.ts';
+import { isLoopback } from '../loopback.ts';
 import { PeriodicCheck } from '../observe/periodic-check.ts';
 import type { Readiness, ReadinessReport } from '../observe/readiness.ts';
 import { reasonOf } from '../observe/reason.ts';
@@ -34,12 +35,13 @@ export async function serveHealth(
   const rendered = atMostEvery(METRICS_EVERY_MS, async () => Buffer.from(await metrics()));
   const server = createServer(
     { headersTimeout: IDLE_TIMEOUT_MS, requestTimeout: IDLE_TIMEOUT_MS },
-    ({ url }, response) => {
+    ({ url, headers }, response) => {
       const answer = (code: number, body: unknown): void => {
         response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
       };
       const path = url?.split('?', 1)[0];
-      if (path === '/livez') answer(200, { live: true });
+      if (!isMeant(healthHost, headers.host)) answer(421, { host: 'not a name of this host' });
+      else if (path === '/livez') answer(200, { live: true });
       else if (path === '/readyz') answer(readiness.report.ready ? 200 : 503, readiness.report);
       else if (path === '/metrics') void serveMetrics(response, rendered);
       else answer(404, { paths: ['/livez', '/readyz', '/metrics'] });
@@ -75,6 +77,14 @@ export async function serveHealth(
       server.close();
     },
   };
+}
+
+/**
+ * Whether a request names this host, where only this host can reach the port: a web page that an operator looks at may have let its
+ * own name point here (DNS rebinding). Elsewhere probes and scrapers use whatever names there are.
+ */
+function isMeant(healthHost: string, name: string | undefined): boolean {
+  return !isLoopback(healthHost) || name === undefined || isLoopback(URL.parse(`http://${name}`)?.hostname ?? '');
 }
 
 /** The same answer for all who ask within a time; a failure is asked again. */

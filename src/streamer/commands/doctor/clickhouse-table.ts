@@ -4,6 +4,7 @@ import { sendNothing } from '../../delivery/send.ts';
 import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
 import { inspectTable } from '../../clickhouse/table.ts';
 import { checkTarget } from '../../clickhouse/target.ts';
+import { leftViews } from '../../clickhouse/left-views.ts';
 import type { Target } from '../../clickhouse/views.ts';
 import { definitionOf } from '../migrate.ts';
 import { quoted, type ClickHouseCheck, type ClickHouseSubject } from './subjects.ts';
@@ -37,6 +38,7 @@ const NO_SETTINGS =
 export const TABLE_CHECKS: readonly ClickHouseCheck[] = [
   { id: 'clickhouse.table', examine: table },
   { id: 'clickhouse.privileges', examine: privileges },
+  { id: 'clickhouse.left_views', examine: left },
   { id: 'clickhouse.typed_context', examine: typedContext },
   { id: 'clickhouse.parts', examine: parts },
 ];
@@ -142,6 +144,19 @@ async function views({ clickhouse }: ClickHouseSubject, target: Target): Promise
   const why =
     'An insert that has to be repeated counts twice there; the table itself is not affected. Let a view fill a table of yours (TO).';
   return [bad('warning', id, target.doubtful.join('; '), why, ...fixes)];
+}
+
+/** Views that name the table, and that RENAME has left on another one. */
+async function left({ clickhouse, config }: ClickHouseSubject): Promise<Finding[]> {
+  const id = 'clickhouse.left_views';
+  const found = await leftViews(clickhouse, config.clickhouseTable);
+  if (found.length === 0) return [ok(id, 'every view that reads the table hangs on it')];
+  const what = found.map(({ database, name, on }) => `${database}.${name} hangs on ${on}`).join('; ');
+  const why = `It reads ${config.clickhouseTable} by name and sees no new events: RENAME has left it on the former table. Fill what it has missed by hand.`;
+  const fixes = found.map(({ database, name, query: text }) =>
+    query(`ALTER TABLE ${quoted(database)}.${quoted(name)} MODIFY QUERY ${text}`),
+  );
+  return [bad('warning', id, what, why, ...fixes)];
 }
 
 /** An attempt may be sent so long after a proof, and live so long: the token must be remembered for longer. */

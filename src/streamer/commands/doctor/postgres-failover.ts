@@ -18,7 +18,7 @@ async function slot({ db, config, version }: PostgresSubject): Promise<Finding[]
   if (rows[0] === undefined) return [];
   if (rows[0].failover) return [ok(id, 'standbys may copy the slot')];
   const why = 'OUTBOX_SLOT_FAILOVER is on, but standbys do not copy this slot. Stop the streamers first.';
-  const next = new URL(config.databaseUrl).search === '' ? '?' : '&';
+  const next = config.databaseUrl.includes('?') ? '&' : '?';
   const alter = `ALTER_REPLICATION_SLOT ${config.slot} (FAILOVER true)`;
   const fix = shell(`psql "$DATABASE_URL${next}replication=database" -c "${alter}"`);
   return [bad('error', id, 'the slot is not a failover slot', why, fix)];

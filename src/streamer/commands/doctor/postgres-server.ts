@@ -1,6 +1,7 @@
 import { unsafeSettings } from '../../source/server.ts';
 import { bad, ok, setting, shell, sql, type Finding } from './finding.ts';
 import { isLocal } from '../../source/database.ts';
+import { databaseUrlOf } from '../../source/hosts.ts';
 import { clockFinding } from './host.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
@@ -113,8 +114,8 @@ async function tls({ db, config }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.tls';
   const { rows } = await db.query<{ ssl: boolean }>('SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()');
   if (rows[0]?.ssl === true) return [ok(id, 'in use')];
-  const url = new URL(config.databaseUrl);
-  if (isLocal(url.searchParams.get('host') ?? url.hostname)) return [ok(id, 'not in use, on this host')];
+  const { hosts, url } = databaseUrlOf(config.databaseUrl);
+  if (hosts.every(({ name }) => isLocal(name))) return [ok(id, 'not in use, on this host')];
   const why = 'Events and the password’s proof cross the network in plain text.';
   const next = `export DATABASE_URL="$DATABASE_URL${url.search === '' ? '?' : '&'}sslmode=verify-full"`;
   return [bad('warning', id, 'not in use, to another host', why, shell(next))];

@@ -1,0 +1,101 @@
+import { expect, test } from 'vitest';
+import { onFreePort } from '../../src/embedded/ports.ts';
+import { apply, examine, findingOf } from '../support/doctor.ts';
+import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import { Scrape } from '../support/scrape.ts';
+import { eventually } from '../support/wait.ts';
+
+const RENAME = 'RENAME TABLE events TO events_old, events_new TO events';
+
+test.concurrent('the streamer and `doctor` name the views that RENAME leaves on the former table, and the fix brings them back', async () => {
+  await using outbox = await Outbox.create();
+  const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
+  const environment = {
+    DATABASE_URL: outbox.databaseUrl,
+    CLICKHOUSE_URL: outbox.clickhouseUrl,
+    OUTBOX_SLOT: outbox.slot,
+  };
+  await outbox.addView();
+  await sql(
+    'CREATE MATERIALIZED VIEW stored ENGINE = SummingMergeTree ORDER BY one SETTINGS non_replicated_deduplication_window = 1000 AS SELECT 1 AS one, count() AS n FROM events GROUP BY one',
+  );
+  // they read the table beside the one that they hang on
+  await sql('CREATE TABLE others (id UUID) ENGINE = MergeTree ORDER BY id');
+  await sql(
+    'CREATE MATERIALIZED VIEW beside ENGINE = MergeTree ORDER BY id AS SELECT id FROM others WHERE id IN (SELECT event_id FROM events)',
+  );
+  const streamer = outbox.stream();
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  expect(findingOf(await examine(environment), 'clickhouse.left_views')).toBeUndefined();
+
+  await sql('CREATE TABLE events_new AS events');
+  await sql(RENAME);
+  const { err } = await streamer.failure('OUTBOX_CH_TABLE_REPLACED');
+  expect(err?.problems).toEqual([
+    `${outbox.slot}.counter hangs on ${outbox.slot}.events_old`,
+    `${outbox.slot}.stored hangs on ${outbox.slot}.events_old`,
+  ]);
+  await outbox.fill(20);
+  await outbox.untilDelivered(20);
+  expect(await outbox.viewed()).toBe(10);
+  // whoever comes later is told as well
+  expect(await streamer.stop()).toBe(0);
+  const later = outbox.stream();
+  expect((await later.failure('OUTBOX_CH_TABLE_REPLACED')).err?.problems).toHaveLength(2);
+
+  const finding = findingOf(await examine(environment), 'clickhouse.left_views');
+  expect(finding).toMatchObject({ level: 'warning', fix: [{ in: 'clickhouse' }, { in: 'clickhouse' }] });
+  for (const fix of finding!.fix) await apply(fix, outbox);
+  expect(findingOf(await examine(environment), 'clickhouse.left_views')).toBeUndefined();
+  await outbox.fill(5);
+  await outbox.untilDelivered(25);
+  expect(await outbox.viewed()).toBe(15);
+  expect(await outbox.select('SELECT sum(n) AS n FROM stored')).toEqual([{ n: 15 }]);
+  expect(await later.stop()).toBe(0);
+});
+
+test.concurrent('the streamer says that EXCHANGE has replaced the table, and that no view was left', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.addView();
+  const port = await onFreePort(0, async (free) => free);
+  const streamer = outbox.stream({ OUTBOX_HEALTH_PORT: String(port) });
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  await eventually(
+    'the first sample',
+    async () => (await Scrape.of(port)).value('outbox_clickhouse_parts') !== undefined,
+  );
+  await outbox.clickhouse.command({ query: 'CREATE TABLE events_new AS events' });
+  await outbox.clickhouse.command({ query: 'EXCHANGE TABLES events AND events_new' });
+  const { err } = await streamer.failure('OUTBOX_CH_TABLE_REPLACED');
+  expect(err?.problems ?? []).toEqual([]);
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  expect(await outbox.viewed()).toBe(15);
+  expect(await streamer.stop()).toBe(0);
+});
+
+test.concurrent('an insert whose answer is lost counts once in a table that was filled from the former one (invariant 4)', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '10000' });
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  // only an insert sends so many bytes on one connection
+  proxy.holdAnswers(100_000);
+  await outbox.postgres.query(
+    `INSERT INTO outbox.event (event_type, event_context) SELECT 'large', json_build_object('text', (SELECT string_agg(md5(random()::text || n || m), '') FROM generate_series(1, 100) m)) FROM generate_series(1, 150) n`,
+  );
+  await outbox.untilDelivered(160);
+  for (const query of ['CREATE TABLE events_new AS events', 'INSERT INTO events_new SELECT * FROM events', RENAME])
+    await outbox.clickhouse.command({ query });
+  proxy.release();
+  proxy.cut();
+  await outbox.fill(1);
+  await outbox.untilDelivered(161);
+  expect(await outbox.delivered()).toEqual({ rows: 161, events: 161 });
+  expect(await streamer.stop()).toBe(0);
+  await proxy.close();
+});
