@@ -51,7 +51,7 @@ function attemptSteps(steps: Steps, attempt: Attempt, index: number): void {
   const isRefused = !touched && (s.tableBroken || (!s.healed && rows.some((event) => world.poison.includes(event))));
   for (const part of todo) {
     if (isRefused || (part === VIEW && (todo.length > 1 || s.viewBroken))) continue;
-    const isKnown = s.window === 'on' && s.remembered.some((r) => r.part === part && r.token === token);
+    const isKnown = remembers(s) && s.remembered.some((r) => r.part === part && r.token === token);
     const where = part === VIEW ? 'the view' : world.partitions > 1 ? `partition ${part}` : 'the table';
     steps.add(
       isKnown ? `${where} drops an insert by its token` : `${where} takes an insert`,
@@ -90,7 +90,7 @@ function apply({ world }: Steps, d: State, index: number, part: number, isKnown:
   attempt.touched = true;
   const known = d.remembered.find((r) => r.part === part && r.token === attempt.token);
   if (isKnown) return;
-  if (d.window === 'on' && !world.without('noWindow')) {
+  if (remembers(d) && !world.without('noWindow')) {
     if (known === undefined) d.remembered.push({ part, token: attempt.token, old: false });
     else known.old = false;
   }
@@ -178,12 +178,26 @@ function windowSteps(steps: Steps): void {
       d.remembered = [];
     });
   }
+  // an insert that is under way would go into the former table, and be answered
+  if (s.attempts.length === 0 && s.window === 'on') {
+    steps.fault('tableReplaced', 'A COPY TAKES THE NAME OF THE TABLE', (d) => {
+      d.window = 'replaced';
+      d.remembered = [];
+    });
+  }
+  if (s.window === 'replaced' && !isPending) {
+    steps.add('the ledger names the other table', (d) => {
+      d.window = 'on';
+    });
+  }
   if (s.window === 'seen off' || (s.window === 'off' && !isPending)) {
     steps.add("the table's window is switched on", (d) => {
       d.window = 'on';
     });
   }
 }
+
+const remembers = ({ window }: State): boolean => window === 'on' || window === 'replaced';
 
 function age(row: Row): Row {
   if (row.pending !== undefined) row.pending = { ...row.pending, old: true };

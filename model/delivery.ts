@@ -118,7 +118,7 @@ function insert(steps: Steps, i: number, batch: Batch): void {
   const me = s.streamers[i]!;
   const canProve = me.mine && canWrite(me);
   if (!canProve && !me.proven) return;
-  if (batch.mayBeThere && s.window !== 'on') {
+  if (batch.mayBeThere && s.window !== 'on' && !(s.window === 'replaced' && world.without('replacedUnseen'))) {
     doubt(steps, i, batch);
     return;
   }
@@ -147,19 +147,19 @@ function insert(steps: Steps, i: number, batch: Batch): void {
   );
 }
 
-/** A window that is off has forgotten its tokens: that is written before anything is waited for (TargetWatch.check). */
+/** A window that is off, or is another table's, has forgotten the tokens: that is written before anything is waited for (TargetWatch.check). */
 function doubt(steps: Steps, i: number, batch: Batch): void {
   const { s, world } = steps;
-  if (s.window !== 'off') return;
+  if (s.window !== 'off' && s.window !== 'replaced') return;
   const seen = (d: State): void => {
-    d.window = 'seen off';
+    d.window = s.window === 'off' ? 'seen off' : 'on';
     d.streamers[i]!.batch!.readBack = true;
   };
   const { delivered, acked, pending, readBackBelow } = s.streamers[i]!.row;
-  if (world.without('doubtInMemory')) steps.add(`${nameOf(i)} checkTarget: the window is off`, seen);
+  if (world.without('doubtInMemory')) steps.add(`${nameOf(i)} checkTarget: its tokens are forgotten`, seen);
   else {
     const below = Math.max(readBackBelow, lsnOf(batch.to) + 1);
-    write(steps, i, 'readBackUpTo: the window is off', { delivered, acked, pending, readBackBelow: below }, seen);
+    write(steps, i, 'checkTarget: its tokens are forgotten', { delivered, acked, pending, readBackBelow: below }, seen);
   }
 }
 

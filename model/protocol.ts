@@ -18,6 +18,7 @@ const NO_FAULTS: Faults = {
   restore: 0,
   time: 0,
   windowOff: 0,
+  tableReplaced: 0,
   memory: 0,
   viewBreaks: 0,
   tableBreaks: 0,

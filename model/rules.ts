@@ -30,6 +30,7 @@ export const BREAKS = {
   trustForEver: 'a token is trusted for ever',
   noWindow: 'the table remembers no tokens',
   doubtInMemory: 'a window that was off is remembered by the session alone',
+  replacedUnseen: 'does not look whether another table has the name',
   // reading back
   noReadBack: 'reads nothing back on a new timeline',
   readBackUnwaited: 'reads back while an older attempt may be under way',

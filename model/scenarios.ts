@@ -53,6 +53,7 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['trustForEver'], 'old token', 'twice', [4]],
   [['noWindow'], 'restart', 'twice', [4]],
   [['doubtInMemory'], 'window off', 'twice', [4]],
+  [['replacedUnseen'], 'table replaced', 'twice', [4]],
   [['noReadBack'], 'failover, refused row', 'twice', [4]],
   [['readBackUnwaited'], 'failover', 'twice', [4]],
   [['readBackOnceAttached'], 'old token', 'twice', [4]],

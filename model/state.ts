@@ -160,6 +160,8 @@ export type Fault =
   /** Time passes beyond the token trust. */
   | 'time'
   | 'windowOff'
+  /** Another table that was filled from the target takes its name. */
+  | 'tableReplaced'
   | 'memory'
   | 'viewBreaks'
   /** The table refuses every row until it is fixed. */
@@ -197,7 +199,8 @@ export interface State {
   healed: boolean;
   viewBroken: boolean;
   tableBroken: boolean;
-  window: 'on' | 'off' | 'seen off';
+  /** `replaced`: it is on, in another table than the ledger names. */
+  window: 'on' | 'off' | 'seen off' | 'replaced';
   /** The slot was made again by hand: 1 nothing was lost by it, 2 events were. */
   slotChanged: number;
   left: Faults;

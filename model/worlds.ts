@@ -47,6 +47,12 @@ export const WORLDS = {
     faults: { crash: 2, lostAnswer: 1, lostWrite: 1, windowOff: 1 },
     invariants: [4, 5],
   },
+  'table replaced': {
+    transactions: [2, 1],
+    committed: 1,
+    faults: { crash: 1, lostAnswer: 1, lostWrite: 1, tableReplaced: 1 },
+    invariants: [4, 5],
+  },
   'failing view': {
     transactions: [2],
     committed: 1,

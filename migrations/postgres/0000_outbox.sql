@@ -48,6 +48,7 @@ CREATE TABLE "outbox"."stream" (
 	"pending_token" text,
 	"pending_at" timestamp (6) with time zone,
 	"read_back_below" "pg_lsn",
+	"target" text,
 	CONSTRAINT "stream_pending_is_whole" CHECK (num_nulls(pending_lsn, pending_seq, pending_rows, pending_token, pending_at) IN (0, 5))
 ) WITH (fillfactor = 10);
 --> statement-breakpoint

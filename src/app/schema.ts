@@ -64,6 +64,8 @@ export const stream = outbox.table(
     pending_token: text(),
     pending_at: instant(),
     read_back_below: pgLsn(),
+    /** Which table of ClickHouse has the name: its UUID. Another one does not know the tokens of this one. */
+    target: text(),
     /** No flush LSN beyond it was ever reported to Postgres. A slot beyond it was made again, or advanced by hand. */
     acked_lsn: pgLsn(),
     /** The backend of the streamer that holds the ledger. Its activity shows that the streamer is alive. */

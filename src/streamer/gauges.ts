@@ -11,10 +11,11 @@ import { oldestTransaction } from './source/oldest-transaction.ts';
 const SAMPLE_EVERY_MS = 10_000;
 
 export interface GaugeSources {
-  readonly ledger: Pick<Ledger, 'glanceAtQuarantine'>;
+  readonly ledger: Pick<Ledger, 'glanceAtQuarantine' | 'state' | 'isQuarantined'>;
   readonly db: Database;
   readonly clickhouse: ClickHouse;
   readonly table: string;
+  readonly source: string;
   readonly measures: Measures;
   readonly log: Logger;
   /** The session is over. */
@@ -25,8 +26,17 @@ export interface GaugeSources {
  * Samples, now and at intervals, what only operators want to know. Where it may not ask, or nobody answers, the last sample
  * stays: delivery does not depend on it nor wait for it, and says by itself what is wrong.
  */
-export function sampleGauges({ ledger, db, clickhouse, table, measures, log, signal }: GaugeSources): PeriodicCheck {
-  const identity = new TableIdentity({ clickhouse, table, log, signal });
+export function sampleGauges({
+  ledger,
+  db,
+  clickhouse,
+  table,
+  source,
+  measures,
+  log,
+  signal,
+}: GaugeSources): PeriodicCheck {
+  const identity = new TableIdentity({ clickhouse, table, source, log, signal }, ledger);
   const sample = async (): Promise<void> => {
     const [quarantined, oldest, parts] = await Promise.allSettled([
       ledger.glanceAtQuarantine(),

@@ -106,7 +106,7 @@ export class Path {
       },
       onRelation: () => undefined,
     }));
-    const state = { delivered: START, pending: undefined, acked: 0, readBackBelow: 0 };
+    const state = { delivered: START, pending: undefined, acked: 0, readBackBelow: 0, target: undefined };
     const ledger = { state, allowAck: async () => undefined };
     const acks = new Acks({ intake, ledger, watch: { publishedLsn: Number.MAX_SAFE_INTEGER } });
     const decoder = new PgoutputDecoder(intake, wire.OUTBOX_OID);

@@ -3,7 +3,7 @@ import { Feed } from './batch/intake.fixture.ts';
 import { progressOf } from './progress.ts';
 import { UnreadWal } from './source/unread-wal.ts';
 
-const STATE = { delivered: { lsn: 500, seq: 1 }, pending: undefined, acked: 300, readBackBelow: 0 };
+const STATE = { delivered: { lsn: 500, seq: 1 }, pending: undefined, acked: 300, readBackBelow: 0, target: undefined };
 
 test('progressOf counts the lag from what is acknowledged, not from a transaction that is delivered in part', () => {
   const { intake } = new Feed();

@@ -259,7 +259,7 @@ export class Session {
     const proofs = new PeriodicCheck(PROVE_EVERY_MS, prove, fail);
     const checks = new PeriodicCheck(CHECK_EVERY_MS, check, fail);
     measures.attached(progress);
-    const gauges = sampleGauges({ ledger, db, clickhouse, table, measures, log, signal });
+    const gauges = sampleGauges({ ledger, db, clickhouse, table, source, measures, log, signal });
     const decoder = new PgoutputDecoder(intake, watch.rootOid);
     return { ...attachment, decoder, loop, walEnd: () => walEnd, proofs, checks, gauges };
   }

@@ -99,3 +99,47 @@ test.concurrent('an insert whose answer is lost counts once in a table that was 
   expect(await streamer.stop()).toBe(0);
   await proxy.close();
 });
+
+test.concurrent('a pending insert counts once in a table that was filled from the former one while no streamer ran (invariant 4)', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  proxy.holdAnswers(6000);
+  await outbox.fill(300);
+  await outbox.untilDelivered(310);
+  expect((await outbox.ledger())['pending_token']).not.toBeNull();
+  await streamer.kill();
+  for (const query of ['CREATE TABLE events_new AS events', 'INSERT INTO events_new SELECT * FROM events', RENAME])
+    await outbox.clickhouse.command({ query });
+  await proxy.close();
+  const successor = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  await outbox.fill(1);
+  await outbox.untilDelivered(311);
+  expect(await outbox.delivered()).toEqual({ rows: 311, events: 311 });
+  expect(await successor.stop()).toBe(0);
+});
+
+test.concurrent('the streamer says that a table which took the name lacks what was delivered, also after it took events', async () => {
+  await using outbox = await Outbox.create();
+  const port = await onFreePort(0, async (free) => free);
+  const streamer = outbox.stream({ OUTBOX_HEALTH_PORT: String(port) });
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  await eventually('it is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  const client = await outbox.postgres.connect();
+  await client.query("BEGIN; INSERT INTO outbox.event (event_type, event_context) VALUES ('open', '{}')");
+  await eventually('the table was looked at since', async () => {
+    const scrape = await Scrape.of(port);
+    return (scrape.value('outbox_transactions_oldest_seconds') ?? 0) > 0;
+  });
+  await client.query('ROLLBACK');
+  client.release();
+  await outbox.clickhouse.command({ query: 'CREATE TABLE events_new AS events' });
+  await outbox.clickhouse.command({ query: 'EXCHANGE TABLES events AND events_new' });
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  await streamer.failure('OUTBOX_LEDGER_AHEAD');
+  expect(await streamer.stop()).toBe(0);
+});

@@ -1,6 +1,5 @@
 import { OutboxError } from '../../errors.ts';
 import { formatPosition, type Position } from '../../position.ts';
-import type { ClickHouse } from '../clickhouse/client.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Attachment } from './attachment.ts';
 
@@ -8,13 +7,16 @@ import type { Attachment } from './attachment.ts';
  * Reports, once for an attachment, that the last event which the ledger has as delivered is neither in the table nor in quarantine:
  * the URL names another table, or this one lost rows. Delivery goes on; retention looks for itself (retention/sample.ts). Throws
  * OutboxErrors OUTBOX_CH_* and OUTBOX_PG_*.
+ *
+ * @param formerly an event that was delivered before another table took the name, to be looked for instead
  */
 export async function detectLedgerAhead(
   { clickhouse, table, source, log, signal }: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal'>,
   ledger: Pick<Ledger, 'state' | 'isQuarantined'>,
+  formerly?: Position,
 ): Promise<void> {
-  const { delivered } = ledger.state;
-  if (await isDelivered(clickhouse, table, source, delivered, signal)) return;
+  const delivered = formerly ?? ledger.state.delivered;
+  if (await isDelivered({ clickhouse, table, source, signal }, delivered, formerly !== undefined)) return;
   if (await ledger.isQuarantined(delivered.lsn)) return;
   log.error(
     { err: new OutboxError('OUTBOX_LEDGER_AHEAD'), table, delivered: formatPosition(delivered) },
@@ -24,17 +26,16 @@ export async function detectLedgerAhead(
 
 /** Whether the table holds the event at a position or a later one, as `repair` sends them, or there can be none: the ledger began there. */
 async function isDelivered(
-  clickhouse: ClickHouse,
-  table: string,
-  source: string,
+  { clickhouse, table, source, signal }: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'signal'>,
   { lsn, seq }: Position,
-  signal?: AbortSignal,
+  isThisOne: boolean,
 ): Promise<boolean> {
   if (seq === 0) return true;
   const found = await clickhouse.select(
     `SELECT 1 FROM {table:Identifier}
-      WHERE source = {source:String} AND lsn >= {lsn:UInt64} AND (lsn, seq) >= ({lsn:UInt64}, {seq:UInt32}) LIMIT 1`,
-    { table, source, lsn, seq },
+      WHERE source = {source:String} AND lsn >= {lsn:UInt64} AND (lsn, seq) >= ({lsn:UInt64}, {seq:UInt32})
+        AND ({isThisOne:Bool} = false OR (lsn, seq) = ({lsn:UInt64}, {seq:UInt32})) LIMIT 1`,
+    { table, source, lsn, seq, isThisOne },
     signal,
   );
   return found.length > 0;

@@ -1,26 +1,41 @@
 import { OutboxError } from '../../errors.ts';
+import type { Position } from '../../position.ts';
 import { identityNow, leftViews } from '../clickhouse/left-views.ts';
+import type { Ledger } from '../ledger/ledger.ts';
 import type { Attachment } from './attachment.ts';
+import { detectLedgerAhead } from './ledger-ahead.ts';
 
-/** Notices that another table has taken the name of the target, and which views do not see events because of that. */
+/** Notices that another table has taken the name of the target, which views do not see events because of that, and what it lacks. */
 export class TableIdentity {
-  readonly #scope: Pick<Attachment, 'clickhouse' | 'table' | 'log' | 'signal'>;
-  #known: string | undefined;
+  readonly #scope: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal'>;
+  readonly #ledger: Pick<Ledger, 'state' | 'isQuarantined'>;
+  /** As it was last seen, and what was delivered into it by then. */
+  #known: { readonly identity: string; readonly delivered: Position } | undefined;
 
-  constructor(scope: Pick<Attachment, 'clickhouse' | 'table' | 'log' | 'signal'>) {
+  constructor(
+    scope: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal'>,
+    ledger: Pick<Ledger, 'state' | 'isQuarantined'>,
+  ) {
     this.#scope = scope;
+    this.#ledger = ledger;
   }
 
   /** Throws what the questions run into. */
   async observe(): Promise<void> {
     const { clickhouse, table, log, signal } = this.#scope;
+    const { delivered } = this.#ledger.state;
     const identity = await identityNow(clickhouse, table, signal);
-    if (identity === undefined || identity === this.#known) return;
+    if (identity === undefined) return;
+    const known = this.#known;
+    if (identity === known?.identity) {
+      this.#known = { identity, delivered };
+      return;
+    }
     const left = await leftViews(clickhouse, table, signal);
-    const isFirst = this.#known === undefined;
-    this.#known = identity;
-    if (isFirst && left.length === 0) return;
+    this.#known = { identity, delivered };
+    if (known === undefined && left.length === 0) return;
     const problems = left.map(({ database, name, on }) => `${database}.${name} hangs on ${on}`);
     log.warn({ err: new OutboxError('OUTBOX_CH_TABLE_REPLACED', { problems }), table }, 'another table has the name');
+    if (known !== undefined) await detectLedgerAhead(this.#scope, this.#ledger, known.delivered);
   }
 }

@@ -26,26 +26,25 @@ export class TargetWatch {
 
   /** Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_UNSUITABLE, or what the question itself ran into. */
   async check(): Promise<void> {
-    const { clickhouse, table, signal } = this.#attachment;
-    const former = this.#target.identity;
+    const { clickhouse, ledger, table, signal } = this.#attachment;
     try {
       this.#target = await checkTarget(clickhouse, table, signal);
     } catch (error) {
-      // a window that was off has forgotten its tokens, also when it is on again
-      if (error instanceof OutboxError && error.code === 'OUTBOX_CH_TABLE_UNSUITABLE') await this.#doubt();
+      // a window that was off has forgotten its tokens, also when it is on again, and whoever comes next must know
+      if (error instanceof OutboxError && error.code === 'OUTBOX_CH_TABLE_UNSUITABLE') {
+        this.#doubts++;
+        const { pending } = ledger.state;
+        if (pending !== undefined) await ledger.readBackUpTo(pending.to.lsn + 1);
+      }
       throw error;
     }
     // a table that was filled from the former one has its rows, and not its tokens
-    if (former !== '' && former !== this.#target.identity) await this.#doubt();
+    const { identity } = this.#target;
+    if (ledger.state.target !== identity) {
+      if (ledger.state.target !== undefined) this.#doubts++;
+      await ledger.deliverInto(identity);
+    }
     this.#warn(this.#target.doubtful);
-  }
-
-  /** What is pending must be looked for, and whoever comes next must know. */
-  async #doubt(): Promise<void> {
-    const { ledger } = this.#attachment;
-    this.#doubts++;
-    const { pending } = ledger.state;
-    if (pending !== undefined) await ledger.readBackUpTo(pending.to.lsn + 1);
   }
 
   #warn(problems: readonly string[]): void {

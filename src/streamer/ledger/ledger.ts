@@ -178,6 +178,13 @@ export class Ledger {
     if (lsn > this.#state.readBackBelow) await this.#write({ ...this.#state, readBackBelow: lsn });
   }
 
+  /** Another table has the name, or the first: what is pending must be looked for in it, also by whoever comes next. */
+  async deliverInto(target: string): Promise<void> {
+    const { pending, readBackBelow } = this.#state;
+    const below = pending === undefined ? 0 : pending.to.lsn + 1;
+    await this.#write({ ...this.#state, target, readBackBelow: Math.max(readBackBelow, below) });
+  }
+
   /** What was sent before its turn was refused: less is to be read back. */
   async readBackDownTo(lsn: Lsn): Promise<void> {
     if (lsn < this.#state.readBackBelow) await this.#write({ ...this.#state, readBackBelow: lsn });
@@ -235,13 +242,14 @@ export class Ledger {
   }
 
   #settled(ackable: Lsn): LedgerState {
-    const { delivered, pending, acked, readBackBelow } = this.#state;
+    const { delivered, pending, acked, readBackBelow, target } = this.#state;
     const reached = pending?.to ?? delivered;
     return {
       delivered: reached,
       pending: undefined,
       acked: Math.max(acked, ackable),
       readBackBelow: reached.lsn >= readBackBelow ? 0 : readBackBelow,
+      target,
     };
   }
 
@@ -261,10 +269,10 @@ export class Ledger {
     const update = `UPDATE outbox.stream
           SET delivered_lsn = $3, delivered_seq = $4,
               pending_lsn = $5, pending_seq = $6, pending_rows = $7, pending_token = $8,
-              pending_at = $9, acked_lsn = $10, read_back_below = $11
+              pending_at = $9, acked_lsn = $10, read_back_below = $11, target = $12
         WHERE slot_name = $1 AND epoch = $2
-          AND delivered_lsn = $12 AND delivered_seq = $13
-          AND pending_lsn IS NOT DISTINCT FROM $14 AND pending_seq IS NOT DISTINCT FROM $15`;
+          AND delivered_lsn = $13 AND delivered_seq = $14
+          AND pending_lsn IS NOT DISTINCT FROM $15 AND pending_seq IS NOT DISTINCT FROM $16`;
     const { count } = await this.#db.query(
       rejected === undefined ? update : quarantining(`${update} RETURNING slot_name`, rejected, values),
       values,
@@ -288,6 +296,7 @@ export type DeliveryLedger = Pick<
   | 'quarantine'
   | 'quarantined'
   | 'readBackUpTo'
+  | 'deliverInto'
   | 'readBackDownTo'
   | 'tellRefusal'
 >;

@@ -20,6 +20,8 @@ export interface LedgerState {
   readonly acked: Lsn;
   /** Batches that begin below it may be in ClickHouse already, whatever the rest says: they are read back first. */
   readonly readBackBelow: Lsn;
+  /** The identity of the table that was delivered into. */
+  readonly target: string | undefined;
 }
 
 /** The row of outbox.stream as the driver gives it. */
@@ -35,12 +37,13 @@ export interface Row {
   pending_token: string | null;
   pending_at: Date | null;
   read_back_below: string | null;
+  target: string | null;
   acked_lsn: string;
   wal_end: string;
 }
 
 export const COLUMNS = `epoch, timeline, publication, delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows,
-                 pending_token, pending_at, read_back_below, acked_lsn,
+                 pending_token, pending_at, read_back_below, target, acked_lsn,
                  pg_current_wal_flush_lsn() AS wal_end`;
 
 export function ledgerStateOf(row: Row): LedgerState {
@@ -53,11 +56,12 @@ export function ledgerStateOf(row: Row): LedgerState {
         : { to: { lsn: parseLsn(lsn), seq: Number(seq) }, rows, token, atMs: at.getTime() },
     acked: parseLsn(row.acked_lsn),
     readBackBelow: row.read_back_below === null ? 0 : parseLsn(row.read_back_below),
+    target: row.target ?? undefined,
   };
 }
 
 /** The values of a state's columns, in the order of the table. */
-export function valuesOf({ delivered, pending, acked, readBackBelow }: LedgerState): unknown[] {
+export function valuesOf({ delivered, pending, acked, readBackBelow, target }: LedgerState): unknown[] {
   return [
     formatLsn(delivered.lsn),
     delivered.seq,
@@ -68,6 +72,7 @@ export function valuesOf({ delivered, pending, acked, readBackBelow }: LedgerSta
     pending === undefined ? null : new Date(pending.atMs),
     formatLsn(acked),
     readBackBelow === 0 ? null : formatLsn(readBackBelow),
+    target ?? null,
   ];
 }
 

@@ -30,7 +30,7 @@ export class RepairLedger implements DeliveryLedger {
   constructor(options: RepairLedgerOptions) {
     this.#options = options;
     this.timeline = options.timeline;
-    this.state = { delivered: options.from, pending: undefined, acked: 0, readBackBelow: 0 };
+    this.state = { delivered: options.from, pending: undefined, acked: 0, readBackBelow: 0, target: undefined };
   }
 
   async prove(): Promise<void> {
@@ -65,6 +65,13 @@ export class RepairLedger implements DeliveryLedger {
   async quarantined(): Promise<number> {
     const { db, slot } = this.#options;
     return countQuarantined(db, slot);
+  }
+
+  async deliverInto(target: string): Promise<void> {
+    const { pending, readBackBelow } = this.state;
+    const below = pending === undefined ? 0 : pending.to.lsn + 1;
+    this.state = { ...this.state, target, readBackBelow: Math.max(readBackBelow, below) };
+    return Promise.resolve();
   }
 
   async readBackDownTo(lsn: Lsn): Promise<void> {
