@@ -3,6 +3,7 @@ import { CLICKHOUSE } from './error-codes/clickhouse.ts';
 import { LIBRARY } from './error-codes/library.ts';
 import { POSTGRES } from './error-codes/postgres.ts';
 import { PROCESS } from './error-codes/process.ts';
+import { oneLine } from './one-line.ts';
 
 /**
  * Every error of this project: a stable code, what happened, and what to do next. docs/errors.md is generated from this
@@ -45,7 +46,7 @@ export class OutboxError extends Error {
 
   constructor(code: ErrorCode, details: ErrorDetails = {}) {
     const { detail, problems = [], sqlState, clickhouseCode, cause } = details;
-    const lines = [detail ?? ERRORS[code].happened, ...problems.map((problem) => `  - ${problem}`)];
+    const lines = [oneLine(detail ?? ERRORS[code].happened), ...problems.map((problem) => `  - ${oneLine(problem)}`)];
     super(lines.join('\n'), cause === undefined ? undefined : { cause });
     this.code = code;
     this.problems = problems;

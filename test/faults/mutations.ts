@@ -126,10 +126,10 @@ export const MUTATIONS: readonly Mutation[] = [
       {
         file: 'ledger/ledger.ts',
         find: `        WHERE slot_name = $1 AND epoch = $2
-          AND delivered_lsn = $12 AND delivered_seq = $13
-          AND pending_lsn IS NOT DISTINCT FROM $14 AND pending_seq IS NOT DISTINCT FROM $15\``,
+          AND delivered_lsn = $13 AND delivered_seq = $14
+          AND pending_lsn IS NOT DISTINCT FROM $15 AND pending_seq IS NOT DISTINCT FROM $16\``,
         replace:
-          '        WHERE slot_name = $1 AND ($2::bigint, $12::pg_lsn, $13::bigint, $14::pg_lsn, $15::bigint) IS NOT NULL OR slot_name = $1`',
+          '        WHERE slot_name = $1 AND ($2::bigint, $13::pg_lsn, $14::bigint, $15::pg_lsn, $16::bigint) IS NOT NULL OR slot_name = $1`',
       },
     ],
   },

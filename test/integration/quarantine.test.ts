@@ -73,7 +73,13 @@ test('the streamer quarantines rejected rows with their exact text and delivers 
   const discarded = await command(outbox, ['quarantine', 'discard', rows[4]!.id]).done;
   expect(discarded).toMatchObject({ code: 0, stdout: 'discarded:1\n' });
   const retried = await command(outbox, ['quarantine', 'retry', '--all', '--json']).done;
-  expect(JSON.parse(retried.stdout)).toEqual({ delivered: 4, 'there already': 0, refused: 0, gone: 0 });
+  expect(JSON.parse(retried.stdout)).toEqual({
+    delivered: 4,
+    'there already': 0,
+    'views unproven': 0,
+    refused: 0,
+    gone: 0,
+  });
   expect(await streamer.stop()).toBe(0);
   await expectEach(outbox, 509, 0);
   expect(streamer.output).not.toContain('ünï');
@@ -177,4 +183,60 @@ test('`quarantine` rejects wrong usage with exit code 2 and prints its usage', a
     expect(code).toBe(2);
     expect(stderr).toContain('Usage: pg-outbox-clickhouse quarantine');
   }
+});
+
+test('`quarantine retry` completes a view at which an earlier call failed, and says so where that is too long ago', async () => {
+  await using outbox = await Outbox.create();
+  const run = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
+  await constrain(outbox);
+  const streamer = outbox.stream();
+  await fillMixed(outbox, 1, 4);
+  await streamer.failure('OUTBOX_QUARANTINED');
+  expect(await streamer.stop()).toBe(0);
+  await fix(outbox);
+  await run(
+    'CREATE TABLE counted (n UInt64) ENGINE = MergeTree ORDER BY n SETTINGS non_replicated_deduplication_window = 1000',
+  );
+  await run('CREATE MATERIALIZED VIEW counting TO counted AS SELECT throwIf(1) AS n FROM events');
+  const failed = await command(outbox, ['quarantine', 'retry', '--all']).done;
+  expect(failed).toMatchObject({ code: 1, stderr: expect.stringContaining('OUTBOX_CH_VIEW_FAILED') });
+  await outbox.postgres.query(
+    `INSERT INTO outbox.quarantine (slot_name, source, lsn, seq, event_id, event_type, event_date_time, environment, event_context,
+                                    metadata_version, committed_at, trace_id, span_id, recorded_by, reason, retried_at)
+     SELECT slot_name, source, lsn, seq, event_id, event_type, event_date_time, environment, event_context,
+            metadata_version, committed_at, trace_id, span_id, recorded_by, reason, now() - interval '1 hour' FROM outbox.quarantine`,
+  );
+  await run('ALTER TABLE counting MODIFY QUERY SELECT 1 AS n FROM events');
+  expect(await command(outbox, ['quarantine', 'retry', '2']).done).toMatchObject({
+    code: 1,
+    stdout: expect.stringContaining('views unproven:1'),
+  });
+  expect(await command(outbox, ['quarantine', 'retry', '--all']).done).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('there already:1'),
+  });
+  expect(await outbox.select('SELECT toUInt32(count()) AS n FROM counted')).toEqual([{ n: 1 }]);
+});
+
+test('`quarantine retry` delivers the same times into columns of another time zone', async () => {
+  await using outbox = await Outbox.create();
+  const run = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
+  for (const column of ['committed_at', 'delivered_at'])
+    await run(`ALTER TABLE events MODIFY COLUMN ${column} DateTime64(6, 'Europe/Berlin')`);
+  await constrain(outbox);
+  const streamer = outbox.stream();
+  const time = '1931-02-03 04:05:06.789012+00';
+  await outbox.postgres.query(
+    "INSERT INTO outbox.event (event_type, event_context, event_date_time) VALUES ('good', '{}', now()), ('poison', '{}', $1)",
+    [time],
+  );
+  await streamer.failure('OUTBOX_QUARANTINED');
+  expect(await streamer.stop()).toBe(0);
+  await fix(outbox);
+  expect(await command(outbox, ['quarantine', 'retry', '--all']).done).toMatchObject({ code: 0 });
+  const rows = await outbox.select<{ at: string; late: number }>(
+    `SELECT toString(event_date_time, 'UTC') AS at, toInt32(abs(dateDiff('second', committed_at, now())) > 600) AS late
+       FROM events WHERE event_type = 'poison'`,
+  );
+  expect(rows).toEqual([{ at: '1931-02-03 04:05:06.789012', late: 0 }]);
 });

@@ -152,3 +152,48 @@ test.concurrent('the streamer names a way to replace a partition that is a forei
   const { err } = await outbox.stream().failure('OUTBOX_PG_TABLE_UNSUITABLE');
   expect(err?.problems).toEqual([expect.stringContaining('DETACH PARTITION outbox.elsewhere')]);
 });
+
+test.concurrent('`migrate` and the streamer refuse a publication that holds the table with its schema alone', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query('ALTER PUBLICATION outbox SET TABLES IN SCHEMA outbox');
+  const { err } = await outbox.stream().failure('OUTBOX_PUBLICATION_MISSING');
+  expect(err?.problems).toEqual([expect.stringContaining('with its schema alone')]);
+  await migratePostgres(outbox.databaseUrl, outbox.slot, () => undefined);
+  await repaired(outbox);
+  outbox.stream();
+  await outbox.fill(3);
+  await outbox.untilDelivered(3);
+});
+
+test.concurrent('a publication of all tables may get another owner', async () => {
+  await using outbox = await Outbox.create();
+  const role = `owner_${outbox.slot}`;
+  await outbox.postgres.query(
+    "DROP PUBLICATION outbox; CREATE PUBLICATION outbox FOR ALL TABLES WITH (publish = 'insert', publish_via_partition_root = true)",
+  );
+  await repaired(outbox);
+  const streamer = outbox.stream();
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+  await outbox.postgres.query(`CREATE ROLE ${role} SUPERUSER; ALTER PUBLICATION outbox OWNER TO ${role}`);
+  await outbox.fill(1);
+  await outbox.untilDelivered(2);
+  expect(streamer.logs.filter(({ err }) => err?.code === 'OUTBOX_PUBLICATION_CHANGED')).toEqual([]);
+  expect(await streamer.stop()).toBe(0);
+  await outbox.postgres.query(`ALTER PUBLICATION outbox OWNER TO postgres; DROP ROLE ${role}`);
+});
+
+test.concurrent('the streamer and `doctor` name tables that inherit from an outbox that is one table: they are not published', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query(`
+    CREATE TABLE outbox.plain (LIKE outbox.event INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+    DROP TABLE outbox.event; ALTER TABLE outbox.plain RENAME TO event;
+    CREATE TABLE outbox.child () INHERITS (outbox.event)`);
+  await expect(migratePostgres(outbox.databaseUrl, outbox.slot, () => undefined)).rejects.toMatchObject({
+    code: 'OUTBOX_PG_TABLE_UNSUITABLE',
+    problems: ['ALTER TABLE outbox.child NO INHERIT outbox.event: its rows are not published'],
+  });
+  const { stdout } = await command(outbox, ['doctor', '--json']).done;
+  expect(stdout).toContain('ALTER TABLE outbox.child NO INHERIT outbox.event');
+  expect(stdout).toContain('outbox.event is one table');
+});

@@ -23,7 +23,7 @@ interface Meaning {
 const MEANINGS: readonly (Meaning & { readonly numbers: readonly number[] })[] = [
   {
     code: 'OUTBOX_CH_UNAVAILABLE',
-    numbers: [160, 173, 198, 202, 203, 216, 225, 236, 242, 243, 244, 254, 279, 285, 286, 364, 439, 499, 735, 745],
+    numbers: [160, 173, 198, 201, 202, 203, 216, 225, 236, 242, 243, 244, 254, 279, 285, 286, 364, 439, 499, 735, 745],
   },
   // CANNOT_READ_ALL_DATA: the body was cut short on its way
   { code: 'OUTBOX_CH_UNAVAILABLE', quotesRows: true, numbers: [33] },

@@ -14,6 +14,8 @@ export const INSERT_SETTINGS: Settings = {
   min_insert_block_size_bytes: '268402944',
   input_format_try_infer_dates: 0,
   input_format_try_infer_datetimes: 0,
+  // times as texts name their zone; a column may have another
+  date_time_input_format: 'best_effort',
   // the status line waits for the end, so an exception is an HTTP error and not a body behind a 200
   wait_end_of_query: 1,
   timeout_overflow_mode: 'throw',

@@ -3,6 +3,7 @@ import { readConfig, type Config } from '../config.ts';
 import { INSERT_COLUMNS } from '../batch/native.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkTarget } from '../clickhouse/target.ts';
+import { TOKEN_TRUST_MS } from '../delivery/retry.ts';
 import { Database } from '../source/database.ts';
 import { parseUsage } from './usage.ts';
 import type { Report } from './migrate.ts';
@@ -20,7 +21,7 @@ Options
   --json            one JSON document on stdout
 
 Exit codes
-  0 done   1 some were refused again, or failed   2 wrong usage or configuration
+  0 done   1 some were refused again or failed, or views may lack them   2 wrong usage or configuration
 `;
 
 const ACTIONS = ['list', 'retry', 'discard'];
@@ -65,7 +66,7 @@ export async function quarantineCommand(args: string[], env: NodeJS.ProcessEnv):
         : await discard(db, config.slot, chosen);
     const document = JSON.stringify(outcome);
     say(json ? document : document.replaceAll(/["{}]/g, '').replaceAll(',', ', '));
-    return outcome['refused'] === undefined || outcome['refused'] === 0 ? 0 : 1;
+    return (outcome['refused'] ?? 0) + (outcome['views unproven'] ?? 0) === 0 ? 0 : 1;
   } finally {
     await db.close();
   }
@@ -116,12 +117,14 @@ async function retryAll(
   say: Report,
 ): Promise<Record<string, number>> {
   const clickhouse = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs);
-  const outcome = { delivered: 0, 'there already': 0, refused: 0, gone: 0 };
+  const outcome = { delivered: 0, 'there already': 0, 'views unproven': 0, refused: 0, gone: 0 };
   try {
-    await checkTarget(clickhouse, config.clickhouseTable);
+    const { views } = await checkTarget(clickhouse, config.clickhouseTable);
     for (const id of ids) {
       try {
-        outcome[await retry(db, clickhouse, config, id)]++;
+        const became = await retry(db, clickhouse, config, id, views > 0);
+        outcome[became]++;
+        if (became === 'views unproven') say(`${id}  ${new OutboxError('OUTBOX_CH_VIEWS_UNPROVEN').message}`);
       } catch (error) {
         // what concerns one event alone; anything else would be the same for the next
         if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_CH_ROW_REFUSED') throw error;
@@ -138,14 +141,22 @@ async function retryAll(
 /**
  * Inserts one event and takes it out of quarantine. Killed anywhere between, it is found in ClickHouse by the next call, or
  * recognised by its token; of two calls at once, one passes it by. An insert without an answer is not repeated here: the next
- * call looks first.
+ * call looks first. What an earlier call has left in the table, its views may lack.
  */
 async function retry(
   db: Database,
   clickhouse: ClickHouse,
   { slot, clickhouseTable: table }: Config,
   id: string,
-): Promise<'delivered' | 'there already' | 'gone'> {
+  hasViews: boolean,
+): Promise<'delivered' | 'there already' | 'views unproven' | 'gone'> {
+  const { rows: earlier } = await db.query<{ isTrusted: boolean }>(
+    `SELECT clock_timestamp() - retried_at < make_interval(secs => $3) AS "isTrusted"
+       FROM outbox.quarantine WHERE slot_name = $1 AND id = $2 AND retried_at IS NOT NULL`,
+    [slot, id, TOKEN_TRUST_MS / 1000],
+  );
+  // an earlier call may have failed at a view: the same insert completes it, as long as its token is remembered
+  const completes = hasViews && earlier[0]?.isTrusted === true;
   // a repeated insert must carry the same time
   await db.query(
     `UPDATE outbox.quarantine SET retried_at = coalesce(retried_at, date_trunc('milliseconds', now()))
@@ -167,7 +178,7 @@ async function retry(
       return 'gone';
     }
     const isThere = await find(clickhouse, table, row);
-    if (!isThere) {
+    if (!isThere || completes) {
       await insert(clickhouse, table, row);
       // an insert that ClickHouse takes for a repetition is dropped without a word
       if (!(await find(clickhouse, table, row)))
@@ -177,7 +188,8 @@ async function retry(
     }
     await db.query('DELETE FROM outbox.quarantine WHERE slot_name = $1 AND id = $2', [slot, id]);
     await db.query('COMMIT');
-    return isThere ? 'there already' : 'delivered';
+    if (!isThere) return 'delivered';
+    return hasViews && earlier.length > 0 && !completes ? 'views unproven' : 'there already';
   } catch (error) {
     await db.query('ROLLBACK').catch(() => undefined);
     // under another time it has another token
@@ -188,7 +200,7 @@ async function retry(
 }
 
 function instant(column: string, name = column): string {
-  return `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') AS ${name}`;
+  return `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS ${name}`;
 }
 
 async function find(clickhouse: ClickHouse, table: string, { source, lsn, seq, event_id: id }: Row): Promise<boolean> {

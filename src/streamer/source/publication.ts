@@ -9,10 +9,12 @@ interface PublicationRow {
   identity: string;
   pubinsert: boolean;
   pubviaroot: boolean;
+  /** It names the table, or publishes all there are: both for as long as the publication is not touched. */
+  named: boolean;
   columns: string[] | null;
   rowfilter: string | null;
   root: number | null;
-  /** Partitions whose rows are not in WAL, each with its kind. */
+  /** Tables below the root whose rows are not in WAL or not published, each with its kind; `inherits` is no partition. */
   unlogged: { name: string; kind: string }[];
 }
 
@@ -32,7 +34,7 @@ export interface PublicationCheck {
  */
 export function isSamePublication(before: string, now: string): boolean {
   if (before === now) return true;
-  const [was, is] = [before, now].map((identity) => /^(\d+)\.\d+\.(\d+)\/(.+)$/.exec(identity)?.slice(1));
+  const [was, is] = [before, now].map((identity) => /^(\d+)\.\d+\.(\d+)(?:\/(.+))?$/.exec(identity)?.slice(1));
   if (was === undefined || is === undefined) return false;
   return was[0] === is[0] && was[2] === is[2] && was[1] !== is[1];
 }
@@ -47,10 +49,14 @@ export async function checkPublication(db: Database): Promise<PublicationCheck> 
   const wal = await db.query<{ lsn: string }>('SELECT pg_current_wal_flush_lsn() AS lsn');
   const { rows } = await db.query<PublicationRow>(
     `SELECT concat_ws('/', p.oid || '.' || p.xmin || '.' || p.pubowner, r.oid || '.' || r.xmin) AS identity,
-            p.pubinsert, p.pubviaroot, t.attnames::text[] AS columns, t.rowfilter, to_regclass('outbox.event')::oid AS root,
+            p.pubinsert, p.pubviaroot, p.puballtables OR r.oid IS NOT NULL AS named, t.attnames::text[] AS columns, t.rowfilter, to_regclass('outbox.event')::oid AS root,
             ARRAY(SELECT jsonb_build_object('name', c.oid::regclass::text, 'kind', c.relkind) FROM pg_class c
                    WHERE (c.oid = to_regclass('outbox.event') OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass('outbox.event'))))
-                     AND c.relkind <> 'p' AND (c.relpersistence <> 'p' OR c.relkind <> 'r') ORDER BY c.oid) AS unlogged
+                     AND c.relkind <> 'p' AND (c.relpersistence <> 'p' OR c.relkind <> 'r')
+                   UNION ALL
+                  SELECT jsonb_build_object('name', inhrelid::regclass::text, 'kind', 'inherits') FROM pg_inherits i
+                    JOIN pg_class parent ON parent.oid = inhparent AND parent.relkind = 'r'
+                   WHERE inhparent = to_regclass('outbox.event')) AS unlogged
        FROM pg_publication p
        LEFT JOIN pg_publication_tables t ON t.pubname = p.pubname AND t.schemaname = 'outbox' AND t.tablename = 'event'
        LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = to_regclass('outbox.event')
@@ -66,6 +72,10 @@ export async function checkPublication(db: Database): Promise<PublicationCheck> 
     if (found.rowfilter !== null) problems.push('it has a row filter');
     const { columns } = found;
     if (columns === null) problems.push('outbox.event is not in it');
+    else if (!found.named)
+      problems.push(
+        'outbox.event is in it with its schema alone, which leaves no trace where it is taken out for a while',
+      );
     else
       for (const { name } of EVENT_COLUMNS)
         if (!columns.includes(name)) problems.push(`the column ${name} is not in it`);
@@ -82,7 +92,9 @@ export async function checkPublication(db: Database): Promise<PublicationCheck> 
       problems: unlogged.map(({ name, kind }) =>
         kind === 'r'
           ? `ALTER TABLE ${name} SET LOGGED, then \`pg-outbox-clickhouse repair\``
-          : `${name} is no table of this server: ALTER TABLE outbox.event DETACH PARTITION ${name}, and attach a table`,
+          : kind === 'inherits'
+            ? `ALTER TABLE ${name} NO INHERIT outbox.event: its rows are not published`
+            : `${name} is no table of this server: ALTER TABLE outbox.event DETACH PARTITION ${name}, and attach a table`,
       ),
     });
   return { identity, rootOid: root!, flushedLsn: parseLsn(wal.rows[0]!.lsn) };

@@ -1,4 +1,5 @@
 import { isPrivilege, OutboxError } from '../../../errors.ts';
+import { oneLine } from '../../../one-line.ts';
 
 /** `error`: events do not flow, or may be lost or doubled. `warning`: they flow, but not as they should, or not for long. */
 export type Level = 'ok' | 'warning' | 'error';
@@ -29,18 +30,24 @@ export interface Check<Context> {
 }
 
 export function ok(id: string, found: string): Finding {
-  return { id, level: 'ok', found, fix: [] };
+  return { id, level: 'ok', found: oneLine(found), fix: [] };
 }
 
 export function bad(level: 'warning' | 'error', id: string, found: string, why: string, ...fix: Fix[]): Finding {
-  return { id, level, found, why, fix };
+  return { id, level, found: oneLine(found), why: oneLine(why), fix };
 }
 
 /** A statement for Postgres. */
-export const sql = (run: string): Fix => ({ in: 'postgres', run });
+export const sql = (run: string): Fix => fixIn('postgres', run);
 /** A statement for ClickHouse. */
-export const query = (run: string): Fix => ({ in: 'clickhouse', run });
-export const shell = (run: string): Fix => ({ in: 'shell', run });
+export const query = (run: string): Fix => fixIn('clickhouse', run);
+export const shell = (run: string): Fix => fixIn('shell', run);
+
+/** A name with a line break in it would look like the next statement. */
+function fixIn(place: Fix['in'], run: string): Fix {
+  const comment = place === 'shell' ? '#' : '--';
+  return { in: place, run: run === oneLine(run) ? run : `${comment} by hand, because of the name: ${oneLine(run)}` };
+}
 /** A command of this program. */
 export const command = (args: string): Fix => shell(`pg-outbox-clickhouse ${args}`);
 
@@ -52,7 +59,19 @@ export function setting(name: string, value: string): Fix[] {
 /** An error as a finding. Throws what is not an OutboxError. */
 export function findingOf(id: string, error: unknown, ...fix: Fix[]): Finding {
   if (!(error instanceof OutboxError)) throw error;
-  return bad('error', id, `${error.code}: ${error.message}`, error.next, ...fix);
+  // its problems stand on lines of their own
+  return { ...bad('error', id, '', error.next, ...fix), found: `${error.code}: ${error.message}` };
+}
+
+/** A check that meets what it does not expect ends alone. */
+function failed(id: string, error: unknown): Finding {
+  if (error instanceof OutboxError) return findingOf(id, error);
+  return bad(
+    'error',
+    id,
+    `the check failed: ${String(error)}`,
+    'What it looks at is not known. Please report it, with --json.',
+  );
 }
 
 /** What this role may not see is said, and not guessed. */
@@ -68,7 +87,7 @@ export async function runChecks<Context>(checks: readonly Check<Context>[], cont
     try {
       findings.push(...(await examine(context)));
     } catch (error) {
-      findings.push(unseen(id, error) ?? findingOf(id, error));
+      findings.push(unseen(id, error) ?? failed(id, error));
     }
   }
   return findings;
