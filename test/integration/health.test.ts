@@ -213,3 +213,21 @@ test.concurrent('health is served on OUTBOX_HEALTH_HOST alone, and `healthcheck`
   const [error] = (await once(elsewhere, 'error')) as [NodeJS.ErrnoException];
   expect(error.code).toBe('ECONNREFUSED');
 });
+
+test.concurrent('probes are answered while others hold hundreds of connections and ask again and again on them', async () => {
+  await using outbox = await Outbox.create();
+  const { says, port } = await serve(outbox);
+  await says('ready');
+  const sockets = Array.from({ length: 300 }, () =>
+    connect(port, '127.0.0.1')
+      .on('error', () => undefined)
+      .resume(),
+  );
+  const request = 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n';
+  await eventually('they are connected', async () => sockets.every(({ connecting }) => !connecting));
+  // the first halves say nothing, the others would have thousands of answers
+  for (const socket of sockets.slice(150)) socket.write(request.repeat(1000));
+  for (let asked = 0; asked < 20; asked++) expect((await fetch(`http://127.0.0.1:${port}/livez`)).status).toBe(200);
+  await eventually('all are closed', async () => sockets.every(({ destroyed, closed }) => destroyed || closed));
+  for (const socket of sockets) expect(socket.bytesRead).toBeLessThan(1000);
+});

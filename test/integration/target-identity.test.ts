@@ -131,6 +131,21 @@ test.concurrent('the streamer reports an emptied table, goes on, and retention k
   expect(await again.stop()).toBe(0);
 });
 
+test.concurrent('retention keeps a partition of which ClickHouse has only the first and the last rows', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream(OFF);
+  await fillDaysAgo(outbox, 10, 20_000);
+  await outbox.untilDelivered(20_000);
+  await outbox.clickhouse.command({
+    query: `DELETE FROM events WHERE seq BETWEEN 101 AND 19900`,
+    clickhouse_settings: { lightweight_deletes_sync: '2' },
+  });
+  const { removed, kept: stays } = await retain(outbox);
+  expect(removed).toEqual([]);
+  expect(stays?.reason).toContain('events of it that were looked for are in ClickHouse');
+  expect(await streamer.stop()).toBe(0);
+});
+
 test.concurrent('the streamer and `doctor` refuse an account that may not send the settings of an insert', async () => {
   await using outbox = await Outbox.create();
   const { server, url } = await changing(new URL(outbox.clickhouseUrl), (parameters) => {

@@ -1,10 +1,11 @@
+import { randomInt } from 'node:crypto';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import type { Database } from '../source/database.ts';
 import type { Leaf } from './leaves.ts';
 
-/** So many of the oldest and of the youngest rows of a partition are looked for. */
-const ROWS = 50;
-const BLOCKS = 16;
+/** About so many rows of a partition are looked for, from blocks that are chosen at random. */
+const ROWS = 200;
+const BLOCKS = 40;
 
 interface Sampled {
   id: string;
@@ -22,11 +23,17 @@ export async function lackOf(
   { name, blocks }: Leaf,
   { db, clickhouse, table }: { readonly db: Database; readonly clickhouse: ClickHouse; readonly table: string },
 ): Promise<string | undefined> {
-  const sample = (ctid: string): string =>
-    `(SELECT event_id AS id, event_type AS type, (extract(epoch FROM event_date_time) * 1000000)::int8::text AS us
-        FROM ONLY ${name} WHERE ctid ${ctid} AND event_date_time BETWEEN '1900-01-02Z' AND '2262-01-01Z' LIMIT ${ROWS})`;
-  const front = sample(`< '(${BLOCKS},0)'`);
-  const { rows } = await db.query<Sampled>(`${front} UNION ${sample(`>= '(${Math.max(0, blocks - BLOCKS)},0)'`)}`);
+  // which they are is not to be known before
+  const chosen = blocks <= BLOCKS ? range(blocks) : [...new Set(range(BLOCKS).map(() => randomInt(blocks)))];
+  const limit = Math.ceil(ROWS / chosen.length);
+  const samples = chosen.map(
+    (block) =>
+      `(SELECT event_id AS id, event_type AS type, (extract(epoch FROM event_date_time) * 1000000)::int8::text AS us
+          FROM ONLY ${name} WHERE ctid >= '(${block},0)' AND ctid < '(${block + 1},0)'
+           AND event_date_time BETWEEN '1900-01-02Z' AND '2262-01-01Z' LIMIT ${limit})`,
+  );
+  if (samples.length === 0) return undefined;
+  const { rows } = await db.query<Sampled>(samples.join(' UNION '));
   if (rows.length === 0) return undefined;
   const ids = [...new Set(rows.map(({ id }) => id))];
   const times = rows.map(({ us }) => BigInt(us)).toSorted((a, b) => (a < b ? -1 : 1));
@@ -44,3 +51,5 @@ export async function lackOf(
   if (there >= ids.length / 2) return undefined;
   return `${there} of ${ids.length} events of it that were looked for are in ClickHouse’s table "${table}": run \`verify\`, then \`repair\``;
 }
+
+const range = (length: number): number[] => Array.from({ length }, (_, n) => n);

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, get, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { OutboxError } from '../../errors.ts';
 import type { Config } from '../config.ts';
@@ -12,9 +12,10 @@ import type { Readiness, ReadinessReport } from '../observe/readiness.ts';
 import { reasonOf } from '../observe/reason.ts';
 
 const CHECK_TIMEOUT_MS = 3000;
-/** Probes and scrapers need a few; whoever opens more, or says nothing on them, is cut off. */
+/** Probes and scrapers need a few. Where more are open, the oldest gives way to the next. */
 const MAX_CONNECTIONS = 256;
-const IDLE_TIMEOUT_MS = 10_000;
+/** A connection serves one request, within this time. */
+const CONNECTION_MS = 10_000;
 /** Rendering takes some ms of the thread that delivers: who asks more often gets the same text. */
 const METRICS_EVERY_MS = 1000;
 /** An insert may wait a minute for a server that hangs, and an idle streamer asks ClickHouse nothing: the probe does. */
@@ -33,22 +34,21 @@ export async function serveHealth(
   metrics: () => Promise<string>,
 ): Promise<{ port: number; stop: () => void }> {
   const rendered = atMostEvery(METRICS_EVERY_MS, async () => Buffer.from(await metrics()));
-  const server = createServer(
-    { headersTimeout: IDLE_TIMEOUT_MS, requestTimeout: IDLE_TIMEOUT_MS },
-    ({ url, headers }, response) => {
-      const answer = (code: number, body: unknown): void => {
-        response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
-      };
-      const path = url?.split('?', 1)[0];
-      if (!isMeant(healthHost, headers.host)) answer(421, { host: 'not a name of this host' });
-      else if (path === '/livez') answer(200, { live: true });
-      else if (path === '/readyz') answer(readiness.report.ready ? 200 : 503, readiness.report);
-      else if (path === '/metrics') void serveMetrics(response, rendered);
-      else answer(404, { paths: ['/livez', '/readyz', '/metrics'] });
-    },
-  );
-  server.maxConnections = MAX_CONNECTIONS;
-  server.setTimeout(IDLE_TIMEOUT_MS);
+  const connections = new BriefConnections();
+  const server = createServer(({ url, headers, socket }, response) => {
+    if (!connections.mayAsk(socket)) return;
+    response.shouldKeepAlive = false;
+    const answer = (code: number, body: unknown): void => {
+      response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
+    };
+    const path = url?.split('?', 1)[0];
+    if (!isMeant(healthHost, headers.host)) answer(421, { host: 'not a name of this host' });
+    else if (path === '/livez') answer(200, { live: true });
+    else if (path === '/readyz') answer(readiness.report.ready ? 200 : 503, readiness.report);
+    else if (path === '/metrics') void serveMetrics(response, rendered);
+    else answer(404, { paths: ['/livez', '/readyz', '/metrics'] });
+  });
+  server.on('connection', (socket) => connections.opened(socket));
   server.listen(port, ...(healthHost === '*' ? [] : [healthHost]));
   try {
     await once(server, 'listening');
@@ -85,6 +85,33 @@ export async function serveHealth(
  */
 function isMeant(healthHost: string, name: string | undefined): boolean {
   return !isLoopback(healthHost) || name === undefined || isLoopback(URL.parse(`http://${name}`)?.hostname ?? '');
+}
+
+/** Nobody holds the port for long, and no number of those who try keeps others out. */
+class BriefConnections {
+  /** In the order in which they were opened, and whether each has asked. */
+  readonly #open = new Map<Socket, boolean>();
+
+  opened(socket: Socket): void {
+    const [oldest] = this.#open.keys();
+    if (this.#open.size >= MAX_CONNECTIONS) oldest?.destroy();
+    this.#open.set(socket, false);
+    const timer = setTimeout(() => socket.destroy(), CONNECTION_MS).unref();
+    socket.once('close', () => {
+      clearTimeout(timer);
+      this.#open.delete(socket);
+    });
+  }
+
+  /** Requests that follow the first on a connection would be answered faster than anybody reads. */
+  mayAsk(socket: Socket): boolean {
+    if (this.#open.get(socket) !== false) {
+      socket.destroy();
+      return false;
+    }
+    this.#open.set(socket, true);
+    return true;
+  }
 }
 
 /** The same answer for all who ask within a time; a failure is asked again. */
