@@ -7,6 +7,7 @@ import type { Outbox } from './outbox.ts';
 const CLI = new URL('../../src/streamer/commands/cli.ts', import.meta.url).pathname;
 
 export interface Running {
+  readonly pid: number;
   readonly done: Promise<{ code: number | null; stdout: string; stderr: string }>;
   /** Ends it with SIGKILL. */
   readonly kill: () => void;
@@ -34,6 +35,7 @@ export function command(
     ([[code], stdout, stderr]) => ({ code: code as number | null, stdout, stderr }),
   );
   return {
+    pid: child.pid!,
     done,
     kill: () => void child.kill('SIGKILL'),
     signal: (signal) => void child.kill(signal),

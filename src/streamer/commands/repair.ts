@@ -1,6 +1,7 @@
 import { readWindow } from '../compare/window.ts';
 import { readConfig } from '../config.ts';
 import { repair, type RepairReport } from '../repair/repair.ts';
+import { keepHeapSmall } from './small-heap.ts';
 import { parseUsage, refusePositionals } from './usage.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse repair [options]
@@ -42,6 +43,7 @@ export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Pro
   if (typeof usage === 'number') return usage;
   const { 'dry-run': dryRun, 'new-slot': newSlot, json } = usage.values;
   const { window } = readWindow(usage.values, nowMs);
+  keepHeapSmall();
   let step = '';
   const report = await repair(readConfig(env), { dryRun, newSlot, window }, (progress) => {
     if (progress.step !== step && !json) process.stderr.write(`${progress.step}\n`);

@@ -6,6 +6,7 @@ import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { sourceOf } from '../ledger/row.ts';
 import { Database } from '../source/database.ts';
 import { checkMigrated } from '../source/server.ts';
+import { keepHeapSmall } from './small-heap.ts';
 import { parseUsage, refusePositionals } from './usage.ts';
 import { Findings, printReport, ProgressLine, type VerifyReport } from './verify-report.ts';
 
@@ -64,6 +65,7 @@ export async function verifyCommand(
   });
   if (typeof usage === 'number') return usage;
   const { json } = usage.values;
+  keepHeapSmall();
   const line = new ProgressLine(process.stderr);
   let latest: Progress = { step: 'waiting' };
   // the seconds go on while a server works

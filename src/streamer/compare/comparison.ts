@@ -3,6 +3,7 @@ import { LAST_US } from '../batch/time.ts';
 import type { Database } from '../source/database.ts';
 import { classify, type Difference, type Rejected } from './classify.ts';
 import { untilDelivered } from '../ledger/delivered.ts';
+import { IdList } from './id-list.ts';
 import { unequal } from './merge.ts';
 import { OutboxSnapshot, type Bucket } from './outbox.ts';
 import { TableView, type TableOptions } from './table.ts';
@@ -83,18 +84,19 @@ export class Comparison {
       done += rows.length;
       this.#progress({ step: 'comparing', done, of: events });
     };
+    const suspects = new IdList(MAX_SUSPECTS);
     let after: string | undefined;
     let isMore = ranges.length > 0;
     while (isMore) {
-      const suspects: string[] = [];
+      suspects.clear();
       const left = seen(this.#snapshot.keys(window, ranges, after), watch);
       for await (const { id } of unequal(left, table.keys(window, oldest, ranges, after))) {
-        suspects.push(id);
-        if (suspects.length === MAX_SUSPECTS) break;
+        suspects.add(id);
+        if (suspects.isFull) break;
       }
-      if (suspects.length > 0) yield* this.#again(suspects, expiredBefore);
-      isMore = suspects.length === MAX_SUSPECTS;
-      after = suspects.at(-1);
+      if (suspects.size > 0) yield* this.#again(suspects, expiredBefore);
+      isMore = suspects.isFull;
+      after = suspects.last;
     }
   }
 
@@ -118,7 +120,7 @@ export class Comparison {
   }
 
   /** The same for a number of ids, with a snapshot of now: what was committed while we looked is there on both sides. */
-  async *#again(ids: readonly string[], expiredBefore: bigint): AsyncGenerator<Difference, void, undefined> {
+  async *#again(ids: IdList, expiredBefore: bigint): AsyncGenerator<Difference, void, undefined> {
     const { second, ask, slot, waitMs } = this.#options;
     this.#progress({ step: 'comparing again' });
     const snapshot = second === undefined ? this.#snapshot : await OutboxSnapshot.take(second);
@@ -132,7 +134,7 @@ export class Comparison {
         unlike++;
         yield* classify(rows, rejected.get(rows.id) ?? NONE, expiredBefore);
       }
-      this.totals.cleared += ids.length - unlike;
+      this.totals.cleared += ids.size - unlike;
     } finally {
       if (second !== undefined) await snapshot.close();
     }
@@ -156,14 +158,14 @@ async function* seen<Row>(
 const NONE: Rejected = { quarantined: 0, discarded: 0 };
 
 /** What of these ids this slot has in quarantine, or discarded; older schemas have no quarantine. */
-async function rejectedOf(db: Database, slot: string, ids: readonly string[]): Promise<Map<string, Rejected>> {
+async function rejectedOf(db: Database, slot: string, ids: IdList): Promise<Map<string, Rejected>> {
   const known = await db.query<{ yes: boolean }>("SELECT to_regclass('outbox.quarantine') IS NOT NULL AS yes");
   if (known.rows[0]?.yes !== true) return new Map();
   const { rows } = await db.query<{ id: string; quarantined: number; discarded: number }>(
     `SELECT event_id::text AS id, count(*) FILTER (WHERE discarded_at IS NULL)::int AS quarantined,
             count(*) FILTER (WHERE discarded_at IS NOT NULL)::int AS discarded
        FROM outbox.quarantine WHERE slot_name = $1 AND event_id = ANY($2::uuid[]) GROUP BY event_id`,
-    [slot, ids],
+    [slot, `{${ids.text}}`],
   );
   return new Map(rows.map((row) => [row.id, row]));
 }
