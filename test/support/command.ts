@@ -12,6 +12,8 @@ export interface Running {
   /** Ends it with SIGKILL. */
   readonly kill: () => void;
   readonly signal: (signal: NodeJS.Signals) => void;
+  /** The first line of stderr that begins so; rejects when the command ends before. */
+  readonly told: (beginning: string) => Promise<string>;
   /** Each line of stdout, as it comes. */
   readonly lines: (onLine: (line: string) => void) => void;
 }
@@ -37,6 +39,14 @@ export function command(
   return {
     pid: child.pid!,
     done,
+    told: async (beginning) =>
+      new Promise((resolve, reject) => {
+        createInterface(child.stderr)
+          .on('line', (line) => {
+            if (line.startsWith(beginning)) resolve(line);
+          })
+          .on('close', () => reject(new Error(`the command did not tell "${beginning}"`)));
+      }),
     kill: () => void child.kill('SIGKILL'),
     signal: (signal) => void child.kill(signal),
     lines: (onLine) => void createInterface(child.stdout).on('line', onLine),

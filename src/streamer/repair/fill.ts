@@ -28,6 +28,8 @@ export interface FillOptions {
   readonly prove: () => Promise<void>;
   /** Counts, and sends nothing. */
   readonly isDry: boolean;
+  /** Is called before events are sent. */
+  readonly onSend: () => void;
 }
 
 /** What was found, and what was done about it, in events. */
@@ -42,7 +44,7 @@ export interface Filled {
 }
 
 /** Compares a snapshot with ClickHouse, sends what is missing, and closes the snapshot. */
-export async function fill({ comparing, snapshot, isDry, ...options }: FillOptions): Promise<Filled> {
+export async function fill({ comparing, snapshot, isDry, onSend, ...options }: FillOptions): Promise<Filled> {
   const sender = senderOf(options, comparing);
   const counts = Object.fromEntries(KINDS.map((kind) => [kind, 0])) as Record<Kind, number>;
   /** How many are missing of each event, by id and digest. */
@@ -50,6 +52,7 @@ export async function fill({ comparing, snapshot, isDry, ...options }: FillOptio
   const ids = new IdList(MAX_WANTED);
   const send = async (): Promise<void> => {
     if (wanted.size === 0) return;
+    onSend();
     for await (const events of snapshot.events(ids)) {
       for (const event of events) {
         const key = `${event.id} ${event.digest}`;
@@ -79,7 +82,7 @@ export async function fill({ comparing, snapshot, isDry, ...options }: FillOptio
 }
 
 function senderOf(
-  { config, inserting, lsn, timeline, prove }: Omit<FillOptions, 'comparing' | 'snapshot' | 'isDry'>,
+  { config, inserting, lsn, timeline, prove }: Omit<FillOptions, 'comparing' | 'snapshot' | 'isDry' | 'onSend'>,
   { ask, source }: ComparisonOptions,
 ): Sender {
   const ledger = new RepairLedger({
