@@ -21,6 +21,9 @@ function environment(outbox: Outbox): Record<string, string> {
   return { DATABASE_URL: outbox.databaseUrl, CLICKHOUSE_URL: outbox.clickhouseUrl, OUTBOX_SLOT: outbox.slot };
 }
 
+/** Nothing but what it does. */
+const ONLY_PROGRESS = /^(.* so far\n)*$/;
+
 const PATIENT = { waitMs: 60_000 };
 
 /** Compares, and says which steps that took. It does not wait unless asked to: the test knows that all is delivered. */
@@ -111,7 +114,7 @@ test('`verify` computes the same digests on both servers for odd contexts, dates
   const report = await compare(outbox, PATIENT);
   expect(report).toMatchObject({ ...NOTHING, postgres: count, clickhouse: count, cleared: 0, isDelivered: true });
   // no event had to be compared by itself
-  expect(report.steps).toEqual(['waiting', 'counting']);
+  expect(report.steps).not.toContain('comparing');
   // a copy of each event makes every hour differ: now `verify` compares the digest of every single event
   await change(outbox, copyOf('true', "toUUID('ffffffff-0000-0000-0000-000000000000') AS event_id"));
   expect(await compare(outbox)).toMatchObject({ ...KINDS, identical: false, extra: count });
@@ -376,6 +379,9 @@ test('`verify` reports that no streamer runs or that it is behind, and compares 
   await outbox.fill(5);
   const none = await cli(outbox, ['--wait', '1s', '--json']);
   expect(none.code).toBe(1);
+  expect(none.stderr).toMatch(
+    /^waiting until the streamer has delivered what the snapshot shows, at most 1 s, 0 s so far\n/,
+  );
   expect(JSON.parse(none.stdout)).toMatchObject({ error: { code: 'OUTBOX_VERIFY_NO_STREAMER' } });
   expect(none.stderr).toContain('OUTBOX_VERIFY_NO_STREAMER');
 
@@ -425,10 +431,20 @@ test('the role outbox_streamer may run `verify`', async () => {
   await outbox.postgres.query("ALTER ROLE outbox_streamer PASSWORD 'verify'");
   const url = Object.assign(new URL(outbox.databaseUrl), { username: 'outbox_streamer', password: 'verify' });
   const { code, stdout, stderr } = await cli(outbox, [], { DATABASE_URL: url.href });
-  expect(stderr).toBe('');
+  expect(stderr).toMatch(ONLY_PROGRESS);
   expect(stdout).toContain('Postgres and ClickHouse hold the same events.');
   expect(code).toBe(0);
   expect(await streamer.stop()).toBe(0);
+});
+
+test('`verify` tells its progress in lines on stderr when no terminal reads it, and nothing of it on stdout', async () => {
+  await using outbox = await delivered(50_000);
+  await change(outbox, 'TRUNCATE TABLE events');
+  const { stdout, stderr } = await cli(outbox, ['--json', '--wait', '0', '--progress', '1ms']);
+  expect(JSON.parse(stdout)).toMatchObject({ missing: 50_000 });
+  expect(stderr).toMatch(/^comparing hours, \d+ s so far$/m);
+  expect(stderr).toMatch(/^comparing again what differs, \d+ % of 50,000, [\d,]+ a second, \d+ s left, \d+ s so far$/m);
+  expect(stderr).not.toContain('\u001B');
 });
 
 test('`verify` counts more differences than it holds in memory, the first and the last id included', async () => {

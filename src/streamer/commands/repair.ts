@@ -1,6 +1,8 @@
 import { readWindow } from '../compare/window.ts';
 import { readConfig } from '../config.ts';
 import { repair, type RepairReport } from '../repair/repair.ts';
+import { ProgressDisplay, PROGRESS_HELP, PROGRESS_OPTION, readProgress } from './progress.ts';
+import { keepHeapSmall } from './small-heap.ts';
 import { parseUsage, refusePositionals } from './usage.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse repair [options]
@@ -17,7 +19,10 @@ Options
   --from <time>, --to <time>
               events of these dates only (event_date_time), as verify takes them; where the stream has no gap
   --new-slot  make a new slot although the stream seems to have no gap: for a streamer that stops all the same
-  --dry-run   say what would be done, and what is missing where the stream has no gap; change nothing
+  --dry-run   say what would be done, and what is missing where the stream has no gap; change nothing. What an interrupted
+              repair is still inserting may be counted as missing
+  --progress <time>
+              ${PROGRESS_HELP}
   --json      one JSON document on stdout
 
 Exit codes
@@ -33,20 +38,23 @@ export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Pro
       'new-slot': { type: 'boolean', default: false },
       from: { type: 'string' },
       to: { type: 'string' },
+      progress: PROGRESS_OPTION,
       json: { type: 'boolean', default: false },
     },
     help: HELP,
     check: ({ positionals, values }) =>
-      refusePositionals({ positionals }) ?? (readWindow(values, nowMs).problems.join('\n') || undefined),
+      refusePositionals({ positionals }) ??
+      ([...readWindow(values, nowMs).problems, ...readProgress(values.progress).problems].join('\n') || undefined),
   });
   if (typeof usage === 'number') return usage;
   const { 'dry-run': dryRun, 'new-slot': newSlot, json } = usage.values;
   const { window } = readWindow(usage.values, nowMs);
-  let step = '';
-  const report = await repair(readConfig(env), { dryRun, newSlot, window }, (progress) => {
-    if (progress.step !== step && !json) process.stderr.write(`${progress.step}\n`);
-    step = progress.step;
-  });
+  const config = readConfig(env);
+  keepHeapSmall();
+  const display = new ProgressDisplay(process.stderr, readProgress(usage.values.progress).everyMs);
+  const report = await repair(config, { dryRun, newSlot, window }, (progress) => display.show(progress)).finally(() =>
+    display.close(),
+  );
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : print(report, dryRun));
   return report.quarantined === 0 ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 import { ERRORS, type ErrorCode } from '../../errors.ts';
 import { formatLsn, type Lsn } from '../../lsn.ts';
 import { FAULTS, KINDS, type Difference, type Kind } from '../compare/classify.ts';
-import type { Progress, Totals } from '../compare/comparison.ts';
+import type { Totals } from '../compare/comparison.ts';
 import { formatTime, type Window } from '../compare/window.ts';
 import { formatPosition } from '../../position.ts';
 
@@ -154,42 +154,4 @@ function verdict(report: VerifyReport): string {
   return rejected > 0
     ? `ClickHouse holds the same events, but for ${rejected.toLocaleString('en-US')} in quarantine or discarded.`
     : 'Postgres and ClickHouse hold the same events. Positions and times of commit are not in Postgres, and were not compared.';
-}
-
-const WIDTH = 24;
-const STEPS = {
-  waiting: 'waiting for the streamer',
-  counting: 'comparing hours',
-  'comparing again': 'comparing again what differs',
-} as const;
-
-/** One line that is written over and over, on a terminal only. */
-export class ProgressLine {
-  readonly #stream: NodeJS.WriteStream;
-  readonly #began = performance.now();
-  #shown = '';
-
-  constructor(stream: NodeJS.WriteStream) {
-    this.#stream = stream;
-  }
-
-  show(progress: Progress): void {
-    if (!this.#stream.isTTY) return;
-    const text = `${textOf(progress)}  ${Math.round((performance.now() - this.#began) / 1000)} s`;
-    if (text === this.#shown) return;
-    this.#shown = text;
-    this.#stream.write(`\r\u001B[2K${text}`);
-  }
-
-  clear(): void {
-    if (this.#shown !== '') this.#stream.write('\r\u001B[2K');
-    this.#shown = '';
-  }
-}
-
-function textOf(progress: Progress): string {
-  if (progress.step !== 'comparing') return STEPS[progress.step];
-  const share = Math.min(1, progress.done / Math.max(1, progress.of));
-  const filled = Math.round(share * WIDTH);
-  return `comparing events ${'█'.repeat(filled)}${'░'.repeat(WIDTH - filled)} ${Math.floor(share * 100)} %`;
 }

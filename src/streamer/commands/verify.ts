@@ -6,8 +6,10 @@ import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { sourceOf } from '../ledger/row.ts';
 import { Database } from '../source/database.ts';
 import { checkMigrated } from '../source/server.ts';
+import { ProgressDisplay, PROGRESS_HELP, PROGRESS_OPTION, readProgress } from './progress.ts';
+import { keepHeapSmall } from './small-heap.ts';
 import { parseUsage, refusePositionals } from './usage.ts';
-import { Findings, printReport, ProgressLine, type VerifyReport } from './verify-report.ts';
+import { Findings, printReport, type VerifyReport } from './verify-report.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse verify [options]
 
@@ -20,6 +22,8 @@ Options
                   24h, 7d. Without both: all that outbox.event still has
   --wait <time>   how long the streamer may take to deliver (60s). 0 does not wait: what is not delivered counts as missing
   --limit <n>     how many events of each kind are named (20)
+  --progress <time>
+                  ${PROGRESS_HELP}
   --json          one JSON document on stdout
 
 What it finds
@@ -34,7 +38,6 @@ Exit codes
   0 nothing missing, double, altered or extra   1 differences, or nothing to compare   2 wrong usage or configuration
 `;
 
-const TICK_MS = 1000;
 const MAX_LIMIT = 100_000;
 const MAX_WAIT_MS = 86_400_000;
 
@@ -56,6 +59,7 @@ export async function verifyCommand(
       to: { type: 'string' },
       wait: { type: 'string', default: '60s' },
       limit: { type: 'string', default: '20' },
+      progress: PROGRESS_OPTION,
       json: { type: 'boolean', default: false },
     },
     help: HELP,
@@ -64,34 +68,27 @@ export async function verifyCommand(
   });
   if (typeof usage === 'number') return usage;
   const { json } = usage.values;
-  const line = new ProgressLine(process.stderr);
-  let latest: Progress = { step: 'waiting' };
-  // the seconds go on while a server works
-  const ticker = setInterval(() => line.show(latest), TICK_MS);
-  try {
-    const report = await verify(readConfig(env), readOptions(usage.values, nowMs), (progress) => {
-      latest = progress;
-    });
-    line.clear();
-    process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report));
-    return report.identical ? 0 : 1;
-  } finally {
-    line.clear();
-    clearInterval(ticker);
-  }
+  const options = readOptions(usage.values, nowMs);
+  const config = readConfig(env);
+  keepHeapSmall();
+  const display = new ProgressDisplay(process.stderr, options.progressMs);
+  const report = await verify(config, options, (progress) => display.show(progress)).finally(() => display.close());
+  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report));
+  return report.identical ? 0 : 1;
 }
 
 /** The options, and every problem with them. */
 function readOptions(
-  values: { from?: string | undefined; to?: string | undefined; wait: string; limit: string },
+  values: { from?: string | undefined; to?: string | undefined; wait: string; limit: string; progress: string },
   nowMs: number,
-): VerifyOptions & { problems: string[] } {
+): VerifyOptions & { progressMs: number; problems: string[] } {
   const { window, problems } = readWindow(values, nowMs);
   const waitMs = parseDuration(values.wait) ?? Infinity;
   if (waitMs > MAX_WAIT_MS) problems.push('--wait must be a duration such as 60s, of a day at most');
   const limit = /^\d{1,6}$/.test(values.limit) ? Number(values.limit) : Infinity;
   if (limit > MAX_LIMIT) problems.push(`--limit must be a whole number up to ${MAX_LIMIT}`);
-  return { window, waitMs, limit, problems };
+  const progress = readProgress(values.progress);
+  return { window, waitMs, limit, progressMs: progress.everyMs, problems: [...problems, ...progress.problems] };
 }
 
 /** Compares outbox.event with ClickHouse. Throws OUTBOX_PG_*, OUTBOX_CH_*, OUTBOX_SYSTEM_CHANGED, OUTBOX_VERIFY_*. */

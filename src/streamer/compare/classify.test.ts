@@ -7,7 +7,7 @@ import type { TableRow } from './table.ts';
 
 const OLDEST = 1000n;
 const NONE: Rejected = { quarantined: 0, discarded: 0 };
-const FIELDS_OF = (digest: string): string[] => FIELDS.map((_, i) => (i === 0 ? digest : ''));
+const FIELDS_OF = (digest: string): string => FIELDS.map((_, i) => (i === 0 ? digest : '-')).join(' ');
 
 const outbox = (digest: string): OutboxRow => ({ id: 'x', digest, us: '0', recorded: '0', fields: FIELDS_OF(digest) });
 const table = (digest: string, committed = 2000): TableRow => ({

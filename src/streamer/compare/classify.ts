@@ -45,7 +45,7 @@ export function classify(
   const differences: Difference[] = [];
   const tell = (kind: Kind, count: number, outbox?: OutboxRow, table?: TableRow): void => {
     if (count <= 0) return;
-    const fields = kind === 'altered' ? FIELDS.filter((_, i) => outbox?.fields[i] !== table?.fields[i]) : [];
+    const fields = kind === 'altered' ? otherFields(outbox!.fields, table!.fields) : [];
     differences.push({ kind, id, count, outbox, table, fields });
   };
   for (const { row, count } of copies) tell('double', count, undefined, row);
@@ -73,6 +73,11 @@ export function classify(
     tell(kind, count, undefined, row);
   }
   return differences;
+}
+
+function otherFields(outbox: string, table: string): string[] {
+  const values = table.split(' ');
+  return outbox.split(' ').flatMap((value, field) => (value === values[field] ? [] : FIELDS[field]!));
 }
 
 class Counter<Row> {

@@ -3,6 +3,7 @@ import { LAST_US } from '../batch/time.ts';
 import type { Database } from '../source/database.ts';
 import { classify, type Difference, type Rejected } from './classify.ts';
 import { untilDelivered } from '../ledger/delivered.ts';
+import { IdList } from './id-list.ts';
 import { unequal } from './merge.ts';
 import { OutboxSnapshot, type Bucket } from './outbox.ts';
 import { TableView, type TableOptions } from './table.ts';
@@ -30,8 +31,10 @@ export interface ComparisonOptions extends TableOptions {
 }
 
 export type Progress =
-  | { readonly step: 'waiting' | 'counting' | 'comparing again' }
-  | { readonly step: 'comparing'; readonly done: number; readonly of: number };
+  | { readonly step: 'waiting for delivery'; readonly atMostMs: number }
+  | { readonly step: 'counting' }
+  /** Of the events of hours that differ, those of which it is known whether they do. */
+  | { readonly step: 'comparing' | 'comparing again'; readonly done: number; readonly of: number };
 
 /** What is known once all differences have been told. */
 export interface Totals {
@@ -78,23 +81,28 @@ export class Comparison {
 
     const expiredBefore = gone.any ? oldest + LONG_TRANSACTION_US : oldest;
     const { ranges, events } = await this.#unequalHours(table, oldest);
-    let done = 0;
+    let read = 0;
     const watch = (rows: readonly unknown[]): void => {
-      done += rows.length;
-      this.#progress({ step: 'comparing', done, of: events });
+      read += rows.length;
+      this.#progress({ step: 'comparing', done: known(suspects.size), of: events });
     };
+    // what ClickHouse alone has is a suspect too, and was not read; hours between those that differ may be read as well
+    const known = (doubtful: number): number => Math.min(events, Math.max(0, read - doubtful));
+    const suspects = new IdList(MAX_SUSPECTS);
     let after: string | undefined;
     let isMore = ranges.length > 0;
     while (isMore) {
-      const suspects: string[] = [];
+      suspects.clear();
       const left = seen(this.#snapshot.keys(window, ranges, after), watch);
       for await (const { id } of unequal(left, table.keys(window, oldest, ranges, after))) {
-        suspects.push(id);
-        if (suspects.length === MAX_SUSPECTS) break;
+        suspects.add(id);
+        if (suspects.isFull) break;
       }
-      if (suspects.length > 0) yield* this.#again(suspects, expiredBefore);
-      isMore = suspects.length === MAX_SUSPECTS;
-      after = suspects.at(-1);
+      const tell = (compared: number): void =>
+        this.#progress({ step: 'comparing again', done: known(suspects.size - compared), of: events });
+      if (suspects.size > 0) yield* this.#again(suspects, expiredBefore, tell);
+      isMore = suspects.isFull;
+      after = suspects.last;
     }
   }
 
@@ -118,21 +126,25 @@ export class Comparison {
   }
 
   /** The same for a number of ids, with a snapshot of now: what was committed while we looked is there on both sides. */
-  async *#again(ids: readonly string[], expiredBefore: bigint): AsyncGenerator<Difference, void, undefined> {
-    const { second, ask, slot, waitMs } = this.#options;
-    this.#progress({ step: 'comparing again' });
+  async *#again(
+    ids: IdList,
+    expiredBefore: bigint,
+    tell: (compared: number) => void,
+  ): AsyncGenerator<Difference, void, undefined> {
+    const { second, ask, slot } = this.#options;
+    tell(0);
     const snapshot = second === undefined ? this.#snapshot : await OutboxSnapshot.take(second);
     try {
-      if (second !== undefined) await untilDelivered(ask, slot, snapshot.horizon.lsn, waitMs);
+      if (second !== undefined) await delivered(this.#options, snapshot);
       // after the wait: all that was rejected is in quarantine by now; before ClickHouse is read: what is taken up again is found there
       const rejected = await rejectedOf(ask, slot, ids);
       const table = new TableView(this.#options, snapshot.horizon);
       let unlike = 0;
       for await (const rows of unequal(snapshot.rows(ids), table.rows(ids))) {
-        unlike++;
+        tell(++unlike);
         yield* classify(rows, rejected.get(rows.id) ?? NONE, expiredBefore);
       }
-      this.totals.cleared += ids.length - unlike;
+      this.totals.cleared += ids.size - unlike;
     } finally {
       if (second !== undefined) await snapshot.close();
     }
@@ -156,25 +168,29 @@ async function* seen<Row>(
 const NONE: Rejected = { quarantined: 0, discarded: 0 };
 
 /** What of these ids this slot has in quarantine, or discarded; older schemas have no quarantine. */
-async function rejectedOf(db: Database, slot: string, ids: readonly string[]): Promise<Map<string, Rejected>> {
+async function rejectedOf(db: Database, slot: string, ids: IdList): Promise<Map<string, Rejected>> {
   const known = await db.query<{ yes: boolean }>("SELECT to_regclass('outbox.quarantine') IS NOT NULL AS yes");
   if (known.rows[0]?.yes !== true) return new Map();
   const { rows } = await db.query<{ id: string; quarantined: number; discarded: number }>(
     `SELECT event_id::text AS id, count(*) FILTER (WHERE discarded_at IS NULL)::int AS quarantined,
             count(*) FILTER (WHERE discarded_at IS NOT NULL)::int AS discarded
        FROM outbox.quarantine WHERE slot_name = $1 AND event_id = ANY($2::uuid[]) GROUP BY event_id`,
-    [slot, ids],
+    [slot, `{${ids.text}}`],
   );
   return new Map(rows.map((row) => [row.id, row]));
 }
 
 /** Takes a snapshot, and waits until the streamer has delivered all that it shows. */
 export async function deliveredSnapshot(
-  options: Pick<ComparisonOptions, 'first' | 'ask' | 'slot' | 'waitMs' | 'onProgress'>,
+  options: Waiting & Pick<ComparisonOptions, 'first'>,
 ): Promise<{ snapshot: OutboxSnapshot; reached: Lsn }> {
-  const { first, ask, slot, waitMs, onProgress } = options;
-  onProgress?.({ step: 'waiting' });
-  const snapshot = await OutboxSnapshot.take(first);
-  const reached = await untilDelivered(ask, slot, snapshot.horizon.lsn, waitMs);
-  return { snapshot, reached };
+  const snapshot = await OutboxSnapshot.take(options.first);
+  return { snapshot, reached: await delivered(options, snapshot) };
+}
+
+type Waiting = Pick<ComparisonOptions, 'ask' | 'slot' | 'waitMs' | 'onProgress'>;
+
+async function delivered({ ask, slot, waitMs, onProgress }: Waiting, { horizon }: OutboxSnapshot): Promise<Lsn> {
+  const onWait = (): void => onProgress?.({ step: 'waiting for delivery', atMostMs: waitMs });
+  return untilDelivered(ask, slot, horizon.lsn, waitMs, onWait);
 }

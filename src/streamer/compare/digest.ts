@@ -47,10 +47,10 @@ export const TABLE_DIGEST = `MD5(concat(
   toString(length(environment)), ' ', toString(length(trace_id) + length(span_id)), ' ', toString(length(recorded_by)), ' ',
   event_type, environment, trace_id, span_id, recorded_by, event_context_text))`;
 
-/** Each of FIELDS as a short text, in their order. */
+/** Each of FIELDS as a short text, in their order, with blanks between them. */
 export const OUTBOX_FIELDS =
-  'ARRAY[us::text, metadata_version::text, md5(type), md5(environment), md5(trace), md5(writer), md5(context)]';
-export const TABLE_FIELDS = `[toString(${TABLE_US}), toString(metadata_version), ${[
+  "concat_ws(' ', us, metadata_version, md5(type), md5(environment), md5(trace), md5(writer), md5(context))";
+export const TABLE_FIELDS = `concatWithSeparator(' ', toString(${TABLE_US}), toString(metadata_version), ${[
   'event_type',
   'environment',
   'concat(trace_id, span_id)',
@@ -58,7 +58,7 @@ export const TABLE_FIELDS = `[toString(${TABLE_US}), toString(metadata_version),
   'event_context_text',
 ]
   .map((text) => `lower(hex(MD5(${text})))`)
-  .join(', ')}]`;
+  .join(', ')})`;
 
 /** Hours since 1900, of which none is negative: both servers round towards zero. */
 export const OUTBOX_BUCKET = `(us - (${FIRST_US})) / ${BUCKET_US}`;

@@ -3,10 +3,11 @@ import type { Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { writtenTo } from '../source/wal-end.ts';
 import { OUTBOX_BUCKET, OUTBOX_FIELDS, OUTBOX_ROWS, OUTBOX_SUM } from './digest.ts';
+import type { IdList } from './id-list.ts';
 import type { Keyed } from './merge.ts';
 import type { Range, Window } from './window.ts';
 
-const FETCH_ROWS = 5000;
+const FETCH_ROWS = 500;
 /** Whole events are fetched by the dozen, and large ones one by one. */
 const FETCH_EVENTS = 50;
 const LARGE_BYTES = 65_536;
@@ -35,7 +36,7 @@ export interface Bucket extends Keyed {
 export interface OutboxRow extends Keyed {
   readonly us: string;
   readonly recorded: string;
-  readonly fields: readonly string[];
+  readonly fields: string;
 }
 
 /** An event as Postgres would send it: the values of its columns in binary, or null. */
@@ -116,28 +117,28 @@ export class OutboxSnapshot {
   }
 
   /** All rows of these ids, of whatever date. */
-  rows(ids: readonly string[]): AsyncGenerator<OutboxRow[], void, undefined> {
+  rows(ids: IdList): AsyncGenerator<OutboxRow[], void, undefined> {
     return this.#read<OutboxRow>(
       `SELECT event_id::text AS id, digest, us::text AS us, ${OUTBOX_FIELDS} AS fields,
               CASE WHEN isfinite(recorded_at) THEN (extract(epoch FROM recorded_at) * 1000000)::bigint ELSE 0 END::text AS recorded
          FROM (${OUTBOX_ROWS}) AS e WHERE event_id = ANY($1::uuid[]) ORDER BY event_id, digest, recorded_at`,
-      [ids],
+      [`{${ids.text}}`],
     );
   }
 
   /** All events of these ids, whole. */
-  async *events(ids: readonly string[]): AsyncGenerator<OutboxEvent[], void, undefined> {
+  async *events(ids: IdList): AsyncGenerator<OutboxEvent[], void, undefined> {
     yield* this.#events(ids, `<= ${LARGE_BYTES}`, FETCH_EVENTS);
     yield* this.#events(ids, `> ${LARGE_BYTES}`, 1);
   }
 
-  #events(ids: readonly string[], size: string, atOnce: number): AsyncGenerator<OutboxEvent[], void, undefined> {
+  #events(ids: IdList, size: string, atOnce: number): AsyncGenerator<OutboxEvent[], void, undefined> {
     return this.#read<OutboxEvent>(
       `SELECT event_id::text AS id, digest, uuid_send(event_id) AS event_id, type, timestamptz_send(event_date_time) AS date,
               environment, context, int4send(metadata_version) AS version, tp AS traceparent, writer
          FROM (${OUTBOX_ROWS}) AS e WHERE event_id = ANY($1::uuid[]) AND length(context) + length(type) + length(environment) ${size}
         ORDER BY event_id, digest`,
-      [ids],
+      [`{${ids.text}}`],
       atOnce,
     );
   }

@@ -1,6 +1,7 @@
 import { LAST_US } from '../batch/time.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { TABLE_BUCKET, TABLE_DIGEST, TABLE_FIELDS, TABLE_SUM, TABLE_US } from './digest.ts';
+import type { IdList } from './id-list.ts';
 import type { Keyed } from './merge.ts';
 import type { Bucket, Horizon } from './outbox.ts';
 import type { Range, Window } from './window.ts';
@@ -15,7 +16,7 @@ export interface TableRow extends Keyed {
   readonly atLsn: string;
   readonly atSeq: number;
   readonly committed: string;
-  readonly fields: readonly string[];
+  readonly fields: string;
 }
 
 export interface TableOptions {
@@ -65,12 +66,12 @@ export class TableView {
   }
 
   /** All rows of these ids, of whatever date. */
-  rows(ids: readonly string[]): AsyncGenerator<TableRow[], void, undefined> {
+  rows(ids: IdList): AsyncGenerator<TableRow[], void, undefined> {
     return this.#stream<TableRow>(
       `SELECT toString(event_id) AS id, lower(hex(${TABLE_DIGEST})) AS digest, toString(${TABLE_US}) AS us, toString(lsn) AS atLsn, seq AS atSeq,
               toString(toUnixTimestamp64Micro(committed_at)) AS committed, ${TABLE_FIELDS} AS fields
          FROM {table:Identifier}
-        WHERE ${this.#inView} AND event_id IN (${ids.map((id) => `'${id}'`).join(',')})
+        WHERE ${this.#inView} AND event_id IN (SELECT toUUID(arrayJoin(splitByChar(',', '${ids.text}'))))
         ORDER BY id, digest, lsn, seq`,
     );
   }

@@ -9,9 +9,18 @@ const POLL_MS = 200;
 /**
  * Waits until everything before a position is delivered, and returns how far that is. Throws OUTBOX_VERIFY_NO_STREAMER or
  * OUTBOX_VERIFY_BEHIND when it is not within `waitMs`. With 0 it asks, and waits for nothing.
+ *
+ * @param onWait is called before it waits, if it has to
  */
-export async function untilDelivered(db: Database, slot: string, lsn: Lsn, waitMs: number): Promise<Lsn> {
+export async function untilDelivered(
+  db: Database,
+  slot: string,
+  lsn: Lsn,
+  waitMs: number,
+  onWait?: () => void,
+): Promise<Lsn> {
   const end = performance.now() + waitMs;
+  let isTold = false;
   for (;;) {
     const { reached, walsender } = await holderOf(db, slot);
     if (waitMs === 0 || reached >= lsn) return reached;
@@ -21,6 +30,8 @@ export async function untilDelivered(db: Database, slot: string, lsn: Lsn, waitM
         ? new OutboxError('OUTBOX_VERIFY_BEHIND', { detail })
         : new OutboxError('OUTBOX_VERIFY_NO_STREAMER', { detail: `${detail}: no streamer holds it` });
     }
+    if (!isTold) onWait?.();
+    isTold = true;
     await sleep(POLL_MS);
   }
 }

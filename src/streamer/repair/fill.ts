@@ -1,6 +1,7 @@
 import type { Lsn } from '../../lsn.ts';
 import { KINDS, type Kind } from '../compare/classify.ts';
 import { Comparison, type ComparisonOptions } from '../compare/comparison.ts';
+import { IdList } from '../compare/id-list.ts';
 import type { OutboxSnapshot } from '../compare/outbox.ts';
 import type { Config } from '../config.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
@@ -27,6 +28,8 @@ export interface FillOptions {
   readonly prove: () => Promise<void>;
   /** Counts, and sends nothing. */
   readonly isDry: boolean;
+  /** Is called before events are sent. */
+  readonly onSend: () => void;
 }
 
 /** What was found, and what was done about it, in events. */
@@ -41,14 +44,15 @@ export interface Filled {
 }
 
 /** Compares a snapshot with ClickHouse, sends what is missing, and closes the snapshot. */
-export async function fill({ comparing, snapshot, isDry, ...options }: FillOptions): Promise<Filled> {
+export async function fill({ comparing, snapshot, isDry, onSend, ...options }: FillOptions): Promise<Filled> {
   const sender = senderOf(options, comparing);
   const counts = Object.fromEntries(KINDS.map((kind) => [kind, 0])) as Record<Kind, number>;
   /** How many are missing of each event, by id and digest. */
   const wanted = new Map<string, number>();
+  const ids = new IdList(MAX_WANTED);
   const send = async (): Promise<void> => {
     if (wanted.size === 0) return;
-    const ids = [...new Set([...wanted.keys()].map((key) => key.slice(0, 36)))];
+    onSend();
     for await (const events of snapshot.events(ids)) {
       for (const event of events) {
         const key = `${event.id} ${event.digest}`;
@@ -59,10 +63,13 @@ export async function fill({ comparing, snapshot, isDry, ...options }: FillOptio
       }
     }
     wanted.clear();
+    ids.clear();
   };
   for await (const { kind, id, count, outbox } of new Comparison(comparing, snapshot).differences()) {
     counts[kind] += count;
     if (kind !== 'missing' || isDry) continue;
+    // an id that two missing events share is told twice in a row
+    if (id !== ids.last) ids.add(id);
     wanted.set(`${id} ${outbox!.digest}`, count);
     if (wanted.size >= MAX_WANTED) await send();
   }
@@ -75,7 +82,7 @@ export async function fill({ comparing, snapshot, isDry, ...options }: FillOptio
 }
 
 function senderOf(
-  { config, inserting, lsn, timeline, prove }: Omit<FillOptions, 'comparing' | 'snapshot' | 'isDry'>,
+  { config, inserting, lsn, timeline, prove }: Omit<FillOptions, 'comparing' | 'snapshot' | 'isDry' | 'onSend'>,
   { ask, source }: ComparisonOptions,
 ): Sender {
   const ledger = new RepairLedger({

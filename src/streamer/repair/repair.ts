@@ -36,7 +36,9 @@ export interface RepairReport extends Omit<Filled, 'missing'> {
 
 export type RepairProgress =
   | Progress
-  | { readonly step: 'waiting for inserts under way' | 'making the slot' | `waiting for ${string}` };
+  | { readonly step: 'waiting for inserts'; readonly atLeastMs: number }
+  | { readonly step: 'waiting for transactions'; readonly of: string }
+  | { readonly step: 'making the slot' | 'sending what is missing' };
 
 interface Work {
   readonly config: Config;
@@ -93,12 +95,13 @@ async function outlastInserts(
   kind: 'repair' | 'any',
   sentLaterMs: number,
 ): Promise<void> {
-  onProgress({ step: 'waiting for inserts under way' });
+  const waitMs = sentLaterMs + config.insertTimeoutMs + INSERT_MARGIN_MS;
+  onProgress({ step: 'waiting for inserts', atLeastMs: waitMs });
   const { source } = examined;
   const log = createLogger({ level: 'silent' }, { write: () => undefined });
   const scope = { clickhouse, table: config.clickhouseTable, source, log, signal: NEVER, stop: NEVER };
   const readBack = new ReadBack(scope, kind);
-  await readBack.quiet(performance.now() + sentLaterMs + config.insertTimeoutMs + INSERT_MARGIN_MS, 'it was quiet');
+  await readBack.quiet(performance.now() + waitMs, 'it was quiet');
 }
 
 async function lock(db: Database, slot: string): Promise<void> {
@@ -112,14 +115,16 @@ async function lock(db: Database, slot: string): Promise<void> {
 /** What a snapshot shows, and the streamer has delivered, and ClickHouse lacks all the same, the stream will never bring. */
 async function fillBeside(work: Work, window: Window, isDry: boolean): Promise<RepairReport> {
   const { ask, connect } = work;
-  // a repair that was killed may have an insert under way, of other events than this one will send together
-  await outlastInserts(work, 'repair', 0);
+  // a repair that was killed may have an insert under way, of other events than this one will send together; what sends nothing
+  // need not care: it counts as missing what that insert brings later
+  if (!isDry) await outlastInserts(work, 'repair', 0);
   const comparing = await comparison(work, await connect(true), window, true);
   const { snapshot } = await deliveredSnapshot(comparing);
   const prove = async (): Promise<void> => void (await ask.query('SELECT 1'));
   const { lsn } = snapshot.horizon;
   const { config, inserting } = work;
-  const filled = await fill({ config, comparing, snapshot, inserting, lsn, timeline: 0, prove, isDry });
+  const onSend = sending(work);
+  const filled = await fill({ config, comparing, snapshot, inserting, lsn, timeline: 0, prove, isDry, onSend });
   return { gap: null, ...filled };
 }
 
@@ -133,7 +138,7 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
   const epoch = await beginRepair(ask, slot);
   await outlastInserts(work, 'any', PROOF_MAX_AGE_MS);
   onProgress({ step: 'making the slot' });
-  const onWait = (line: string): void => onProgress({ step: `waiting for ${line}` });
+  const onWait = (line: string): void => onProgress({ step: 'waiting for transactions', of: line });
   // a repair that was killed leaves the server at making one
   await untilMade(ask, slot, onWait);
   if (examined.slotExists) await dropSlot(ask, slot);
@@ -149,12 +154,17 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
     const comparing = await comparison(work, first, ALL, false);
     const { consistentLsn, timeline } = made;
     const lsn = consistentLsn;
-    const filled = await fill({ config, comparing, snapshot, inserting, lsn, timeline, prove, isDry: false });
+    const onSend = sending(work);
+    const filled = await fill({ config, comparing, snapshot, inserting, lsn, timeline, prove, isDry: false, onSend });
     await endRepair(ask, slot, { epoch, publication: examined.publication, timeline, consistentLsn });
     return { gap, ...filled };
   } finally {
     await made.close();
   }
+}
+
+function sending({ onProgress }: Work): () => void {
+  return () => onProgress({ step: 'sending what is missing' });
 }
 
 async function comparison(

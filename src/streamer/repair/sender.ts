@@ -11,6 +11,12 @@ import { Delivery } from '../delivery/deliver.ts';
 import { EVENT_COLUMNS, type Tuple } from '../source/pgoutput.ts';
 import type { RepairLedger } from './repair-ledger.ts';
 
+/** Smaller than the stream's: the rows of a comparison are in memory beside it. */
+const MAX_BATCH_BYTES = 8 * 1024 * 1024;
+const ID_BYTES = 16;
+const DIGEST_BYTES = 16;
+const KEY_BYTES = ID_BYTES + DIGEST_BYTES + 4;
+
 export interface RepairAttachment extends Attachment {
   readonly config: Config;
   readonly ledger: RepairLedger;
@@ -20,6 +26,7 @@ export interface RepairAttachment extends Attachment {
 export class Sender {
   readonly #config: Config;
   readonly #delivery: Delivery;
+  readonly #batchMaxBytes: number;
   readonly #pool: ChunkPool;
   readonly #stamp: TransactionStamp;
   readonly #extraRowBytes: number;
@@ -28,8 +35,8 @@ export class Sender {
     end: new Int32Array(EVENT_COLUMNS.length),
   };
   #batch: Batch;
-  /** What each row of the batch is, beyond its position. */
-  #keys: string[] = [];
+  /** What each row of the batch is, beyond its position: id, digest, and which copy. */
+  readonly #keys: Buffer;
   #seq = 0;
   #quarantined = 0;
 
@@ -43,8 +50,10 @@ export class Sender {
         this.#quarantined++;
       },
     });
-    this.#pool = new ChunkPool(config.batchMaxBytes + BEGUN_CHUNKS_BYTES);
+    this.#batchMaxBytes = Math.min(config.batchMaxBytes, MAX_BATCH_BYTES);
+    this.#pool = new ChunkPool(this.#batchMaxBytes + BEGUN_CHUNKS_BYTES);
     this.#batch = new Batch(this.#pool);
+    this.#keys = Buffer.alloc(config.batchMaxRows * KEY_BYTES);
     this.#stamp = { commitLsn: ledger.state.delivered.lsn, committedAt: fromMilliseconds(Date.now()) };
     this.#extraRowBytes = constantBytes({ source, origin });
   }
@@ -77,9 +86,15 @@ export class Sender {
       this.#tuple.end[field] = at;
     });
     const bytes = rowBytes(this.#tuple) + this.#extraRowBytes;
-    const { batchMaxRows, batchMaxBytes } = this.#config;
-    if (this.#batch.rows >= batchMaxRows || (this.#batch.rows > 0 && this.#batch.bytes + bytes > batchMaxBytes))
+    if (
+      this.#batch.rows >= this.#config.batchMaxRows ||
+      (this.#batch.rows > 0 && this.#batch.bytes + bytes > this.#batchMaxBytes)
+    )
       await this.flush();
+    const key = this.#batch.rows * KEY_BYTES;
+    this.#keys.set(event.event_id, key);
+    this.#keys.write(event.digest, key + ID_BYTES, 'hex');
+    this.#keys.writeUInt32LE(copy, key + ID_BYTES + DIGEST_BYTES);
     this.#batch.append(
       Buffer.concat(values.filter((value) => value !== null)),
       this.#tuple,
@@ -87,7 +102,6 @@ export class Sender {
       ++this.#seq,
       bytes,
     );
-    this.#keys.push(`${event.id} ${event.digest} ${copy}`);
   }
 
   /** Returns when ClickHouse has all that was added. Throws OutboxErrors OUTBOX_PG_* and, when a stop is asked for, OUTBOX_CH_*. */
@@ -98,12 +112,11 @@ export class Sender {
     await this.#delivery.deliver(batch, pending, false);
     batch.close();
     this.#batch = new Batch(this.#pool);
-    this.#keys = [];
   }
 
   #digest({ from, to }: Rows): string {
-    const hash = createHash('sha256');
-    for (const key of this.#keys.slice(from, to)) hash.update(`${key}\n`);
-    return hash.digest('hex');
+    return createHash('sha256')
+      .update(this.#keys.subarray(from * KEY_BYTES, to * KEY_BYTES))
+      .digest('hex');
   }
 }
