@@ -1,7 +1,8 @@
 -- One row an event. The first five columns are what analysts ask for; the others make the row trustworthy.
 -- event_context_text is the evidence, byte for byte; event_context is its index: typed by the table, and {} for what JSON refuses.
--- Arrays nested more than 100 deep are not typed either: inserts of them, and merges, would fail for ever. What has no more
--- than 100 brackets is not looked through, which would cost almost half as much as the typing.
+-- Arrays nested more than 100 deep are not typed either: inserts of them, and merges, would fail for ever. Nor are long keys above
+-- many others: each path holds all keys above it, and 80 kB could become 200 MB. What has no more than 100 brackets, or is short, flat
+-- or of few keys, is not looked through, which would cost almost half as much as the typing.
 CREATE TABLE IF NOT EXISTS {table:Identifier}
 (
     event_type LowCardinality(String),
@@ -13,7 +14,16 @@ CREATE TABLE IF NOT EXISTS {table:Identifier}
                 bracket -> multiIf(bracket = '[', 1, bracket = ']', -1, 0),
                 extractAll(
                     if(countSubstrings(event_context_text, '[') <= 100, '', event_context_text),
-                    '"(?:[^"\\\\]|\\\\.)*"|[\\[\\]]')))) <= 100,
+                    '"(?:[^"\\\\]|\\\\.)*"|[\\[\\]]')))) <= 100
+            AND arrayMap(
+                tokens -> arrayCount(token -> endsWith(token, ':'), tokens)
+                    * arrayMax(token -> if(endsWith(token, ':'), length(token), 0), tokens)
+                    * arrayMax(arrayCumSum(token -> multiIf(token = '{', 1, token = '}', -1, 0), tokens)),
+                [extractAll(
+                    if(length(event_context_text) <= 8192
+                        OR countSubstrings(event_context_text, ':') <= 64
+                        OR countSubstrings(event_context_text, '{') = 1, '', event_context_text),
+                    '"(?:[^"\\\\]|\\\\.)*"(?:\\s*:)?|[{}]')])[1] <= 64 * length(event_context_text),
             event_context_text,
             '{}'),
         'JSON(max_dynamic_paths = 128)') CODEC(ZSTD(1)),

@@ -31,3 +31,24 @@ test('ClickHouse can merge arrays nested 200 deep with others of the same path (
   expect(await streamer.stop()).toBe(0);
   await outbox.clickhouse.command({ query: 'OPTIMIZE TABLE events FINAL SETTINGS optimize_throw_if_noop = 1' });
 });
+
+test('the streamer delivers long keys above many others, whose paths would be thousands of times as long, beside other events', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  const many = Object.fromEntries(Array.from({ length: 4000 }, (_, n) => [String(n), 1]));
+  const expanding = JSON.stringify({ ['k'.repeat(50_000)]: many });
+  const rows = Array.from({ length: 300 }, (_, n) => [`key ${n} of many that are not short`, { value: `${n}` }]);
+  const large = JSON.stringify({ nested: { deeper: Object.fromEntries(rows) } });
+  for (const context of [expanding, large])
+    await outbox.postgres.query("INSERT INTO outbox.event (event_type, event_context) VALUES ('t', $1)", [context]);
+  await outbox.untilDelivered(2);
+  expect(await streamer.stop()).toBe(0);
+  expect(
+    await outbox.select<{ bytes: number; typed: number }>(
+      'SELECT toUInt32(length(event_context_text)) AS bytes, toUInt32(length(toString(event_context)) > 2) AS typed FROM events ORDER BY lsn',
+    ),
+  ).toEqual([
+    { bytes: expanding.length, typed: 0 },
+    { bytes: large.length, typed: 1 },
+  ]);
+});
