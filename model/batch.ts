@@ -20,6 +20,7 @@ export function newBatch(
     old: false,
     readBack,
     heavy: false,
+    heavyTimes: 0,
     part,
     viewFailed: false,
   };

@@ -1,6 +1,7 @@
 import { outlast, type Steps } from './plan.ts';
 import {
   ANSWERED,
+  LASTING,
   NOBODY,
   REFUSED,
   RETRY,
@@ -49,8 +50,9 @@ function attemptSteps(steps: Steps, attempt: Attempt, index: number): void {
   const { owner, rows, todo, token, touched } = attempt;
   const what = (): string => `[${String(rows)}] token ${formatToken(token)}${owner === NOBODY ? ', late' : ''}`;
   const isRefused = !touched && (s.tableBroken || (!s.healed && rows.some((event) => world.poison.includes(event))));
+  const isTooLarge = !touched && rows.some((event) => world.large.includes(event));
   for (const part of todo) {
-    if (isRefused || (part === VIEW && (todo.length > 1 || s.viewBroken))) continue;
+    if (isRefused || isTooLarge || (part === VIEW && (todo.length > 1 || s.viewBroken))) continue;
     const isKnown = remembers(s) && s.remembered.some((r) => r.part === part && r.token === token);
     const where = part === VIEW ? 'the view' : world.partitions > 1 ? `partition ${part}` : 'the table';
     steps.add(
@@ -62,7 +64,9 @@ function attemptSteps(steps: Steps, attempt: Attempt, index: number): void {
   if (isRefused) steps.add('an insert is refused: a row', (d) => refuse(d, index, false), what);
   if (s.viewBroken && todo.length === 1 && todo[0] === VIEW)
     steps.add('an insert is refused: the view', (d) => failView(d, index), what);
-  if (todo.length > 0 && !isRefused)
+  if (isTooLarge && !isRefused)
+    steps.add('an insert is refused: too large', (d) => refuse(d, index, true), what);
+  if (todo.length > 0 && !isRefused && !isTooLarge)
     steps.fault('memory', 'an insert is refused: no memory', (d) => refuse(d, index, true), what);
   if (owner === NOBODY) {
     steps.add('a late insert fails', (d) => void d.attempts.splice(index, 1), what);
@@ -107,7 +111,9 @@ function refuse(d: State, index: number, heavy: boolean): void {
   const { owner, ahead } = d.attempts[index]!;
   finish(d, index, 'refused');
   const batch = d.streamers[owner]?.batch;
-  if (batch !== undefined && !ahead) batch.heavy = heavy;
+  if (batch === undefined || ahead) return;
+  batch.heavy = heavy;
+  if (heavy && batch.rows.length === 1) batch.heavyTimes = Math.min(LASTING, batch.heavyTimes + 1);
 }
 
 /** A view's fault is no row's: the same insert again. */

@@ -18,6 +18,8 @@ export interface Plan {
   readonly retry?: boolean;
   /** Rows that are refused until what refuses them is fixed. */
   readonly poison?: readonly EventId[];
+  /** Rows that alone take more memory or time than there ever is. */
+  readonly large?: readonly EventId[];
   readonly faults?: Partial<Faults>;
   /** The standby never lacks what was streamed (synchronized_standby_slots). */
   readonly slotsWaitForStandby?: boolean;
@@ -36,6 +38,7 @@ export class World {
   readonly view: boolean;
   readonly retry: boolean;
   readonly poison: readonly EventId[];
+  readonly large: readonly EventId[];
   readonly faults: Partial<Faults>;
   readonly slotsWaitForStandby: boolean;
   readonly noLostEvents: boolean;
@@ -52,6 +55,7 @@ export class World {
     this.view = plan.view ?? false;
     this.retry = plan.retry ?? false;
     this.poison = plan.poison ?? [];
+    this.large = plan.large ?? [];
     this.faults = plan.faults ?? {};
     this.slotsWaitForStandby = plan.slotsWaitForStandby ?? false;
     this.noLostEvents = plan.noLostEvents ?? false;

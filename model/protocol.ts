@@ -134,7 +134,7 @@ export class Protocol implements Model<State> {
         if (rows > 0 && world.noLostEvents) return `undone: event ${event} is in the table, its transaction is lost`;
         continue;
       }
-      if (s.quarantine.includes(event) && !world.poison.includes(event))
+      if (s.quarantine.includes(event) && !world.poison.includes(event) && !world.large.includes(event))
         return `needless: event ${event} is in quarantine, and nothing was wrong with it`;
       const position = world.positionOf(s, event);
       const isThere = world.isThere(s, event);
@@ -186,7 +186,7 @@ export class Protocol implements Model<State> {
           vouchedFor === 0 &&
           batch?.state === REFUSED &&
           batch.rows.length === 1 &&
-          world.poison.includes(batch.rows[0]!) &&
+          (world.poison.includes(batch.rows[0]!) || world.large.includes(batch.rows[0]!)) &&
           world.range(s, batch.to, Infinity).every((event) => s.table[event]! > 0),
       )
     );

@@ -2,7 +2,18 @@ import { mustReadBack, newBatch, tokenOf } from './batch.ts';
 import { attemptOf } from './clickhouse.ts';
 import { canWrite, settled, write } from './ledger.ts';
 import { freshToken, outlast, type Steps } from './plan.ts';
-import { ANSWERED, lsnOf, nameOf, REFUSED, startOf, UNSENT, type Batch, type State, type Streamer } from './state.ts';
+import {
+  ANSWERED,
+  LASTING,
+  lsnOf,
+  nameOf,
+  REFUSED,
+  startOf,
+  UNSENT,
+  type Batch,
+  type State,
+  type Streamer,
+} from './state.ts';
 
 /** A refused batch: is it a row's fault, and may it be split? */
 export function isolate(steps: Steps, i: number, batch: Batch): void {
@@ -19,7 +30,8 @@ export function isolate(steps: Steps, i: number, batch: Batch): void {
   }
   const looked = world.without('splitOnlyIfRangeAbsent') ? batch.rows : batch.send;
   const isThere = looked.some((event) => s.table[event]! > 0) && !world.without('splitAlthoughThere');
-  if (isThere || (batch.rows.length === 1 && batch.heavy && !world.without('quarantineHeavy'))) {
+  const isPassing = batch.heavyTimes < LASTING || world.without('repeatHeavyForEver');
+  if (isThere || (batch.rows.length === 1 && batch.heavy && isPassing && !world.without('quarantineHeavy'))) {
     steps.add(`${nameOf(i)} repeats the refused insert`, (d) => {
       const mine = d.streamers[i]!.batch!;
       mine.state = UNSENT;

@@ -70,6 +70,7 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['splitForgetsReadBack'], 'out of memory, old token', 'twice', [4]],
   [['quarantineInTwo'], 'refused row', 'twice', [7]],
   [['quarantineHeavy'], 'out of memory', 'needless', [7]],
+  [['repeatHeavyForEver'], 'row too large', 'stuck', [7]],
   [['quarantineUnwitnessed'], 'broken table', 'needless', [7]],
   [['aheadUnsaid'], 'refused row, first', 'twice', [4]],
   [['aheadForgotten'], 'refused row, first', 'twice', [4]],

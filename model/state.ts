@@ -35,6 +35,9 @@ export interface LateWrite {
   readonly set: Written | undefined;
 }
 
+/** So often a row alone is refused for want of memory before it may be the row's fault. */
+export const LASTING = 4;
+
 export const UNSENT = 0;
 export const SENT = 1;
 export const REFUSED = 2;
@@ -57,6 +60,8 @@ export interface Batch {
   readBack: boolean;
   /** Refused for want of memory or time, not for a row. */
   heavy: boolean;
+  /** How often that was so of a row alone: up to LASTING. */
+  heavyTimes: number;
   /** Split from a refused insert, or refused and alone. */
   part: boolean;
   /** Refused by the view in this session, which counts the blocks that the table got since. */

@@ -93,6 +93,20 @@ export const WORLDS = {
     faults: { crash: 1, memory: 2, time: 1 },
     invariants: [4, 7],
   },
+  'row too large': {
+    transactions: [2, 1],
+    committed: 2,
+    large: [1],
+    faults: { crash: 1, lostAnswer: 1, memory: 1 },
+    invariants: [4, 7],
+  },
+  'row too large, first': {
+    transactions: [1, 1],
+    committed: 2,
+    large: [0],
+    faults: { crash: 1, lostAnswer: 1, memory: 2 },
+    invariants: [4, 7],
+  },
   failover: { transactions: [1, 1], faults: { crash: 1, lostAnswer: 1, failover: 1 }, invariants: [4, 8] },
   'failover, two streamers': {
     transactions: [1, 1],

@@ -16,7 +16,13 @@ export const CLICKHOUSE = {
   OUTBOX_CH_NOT_MIGRATED: {
     policy: 'repeat',
     happened: 'The target table or its database does not exist in ClickHouse.',
-    next: 'Create the database that CLICKHOUSE_URL names, then run `pg-outbox-clickhouse migrate`; or point CLICKHOUSE_URL and OUTBOX_CLICKHOUSE_TABLE at the right table.',
+    next: 'Create the database that CLICKHOUSE_URL names, then run `pg-outbox-clickhouse migrate`; or point CLICKHOUSE_URL and OUTBOX_CLICKHOUSE_TABLE at the right table. If somebody has detached the table, run `ATTACH TABLE <table>` in ClickHouse instead.',
+  },
+  OUTBOX_CH_TABLE_DETACHED: {
+    policy: 'repeat',
+    happened:
+      'Somebody has detached the target table in ClickHouse (DETACH TABLE). Its events are still there, but nobody can read or write them.',
+    next: 'Run `ATTACH TABLE <table>` in ClickHouse. `migrate` does not help: a detached table keeps its name.',
   },
   OUTBOX_CH_TABLE_UNSUITABLE: {
     policy: 'repeat',
@@ -79,8 +85,8 @@ export const CLICKHOUSE = {
   OUTBOX_CH_VIEW_FAILED: {
     policy: 'repeat',
     happened:
-      'A materialized view on the table threw. The rows may already be in the table; only the same insert with the same token completes the view.',
-    next: 'Fix or drop the view. The insert is repeated until it succeeds, and counts once.',
+      'A materialized view on the table threw, or the table that it fills is not there. The rows may already be in the table; only the same insert with the same token completes the view.',
+    next: 'Fix or drop the view, or create (or attach) the table that it fills. The insert is repeated until it succeeds, and counts once.',
   },
   OUTBOX_CH_VIEW_FORGETS: {
     policy: 'report',

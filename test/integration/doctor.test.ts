@@ -142,8 +142,12 @@ test.for<readonly [id: string, statement: string]>([
   ['clickhouse.table', "ALTER TABLE events MODIFY COLUMN delivered_at DateTime('UTC')"],
   ['clickhouse.table', 'ALTER TABLE events MODIFY COLUMN metadata_version UInt16'],
   ['clickhouse.table', 'ALTER TABLE events MODIFY COLUMN seq UInt8'],
-  ['clickhouse.table', "ALTER TABLE events MODIFY COLUMN seq Enum8('x: ALTER TABLE … DROP COLUMN lsn; --' = 1)"],
+  ['clickhouse.ttl', 'ALTER TABLE events MODIFY TTL toDateTime(committed_at) + INTERVAL 7 DAY'],
+  ['clickhouse.table', 'DETACH TABLE events'],
+  ['clickhouse.table', 'DETACH TABLE events PERMANENTLY'],
   ['clickhouse.table', 'DROP TABLE events SYNC'],
+  // of an empty table: other numbers would not fit
+  ['clickhouse.table', "ALTER TABLE events MODIFY COLUMN seq Enum8('x: ALTER TABLE … DROP COLUMN lsn; --' = 1)"],
 ])('`doctor` reports %s after %s, until its fix is applied', async ([id, statement]) => {
   await outbox.clickhouse.command({ query: statement });
   // an administrator, because the least privileges do not cover a view's target
@@ -178,6 +182,13 @@ test('`doctor` names views that may count twice, too many parts and missing gran
   await apply(inner!.fix[0]!, outbox);
   expect(findingOf(await look(environment), 'clickhouse.views')).toBeUndefined();
   await run('DROP VIEW inner_view SYNC');
+  await outbox.addView();
+  await run('DROP TABLE counts SYNC');
+  expect(findingOf(await look(), 'clickhouse.views')).toMatchObject({
+    level: 'error',
+    found: expect.stringMatching(/^OUTBOX_CH_VIEW_FAILED: .*examined\.counts/),
+  });
+  await run('DROP VIEW counter SYNC');
 
   await run('ALTER TABLE events MODIFY SETTING parts_to_throw_insert = 4');
   await run('SYSTEM STOP MERGES events');

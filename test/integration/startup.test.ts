@@ -1,6 +1,7 @@
 import { Client } from 'pg';
 import { expect, test } from 'vitest';
 import { ERRORS, type ErrorCode } from '../../src/errors.ts';
+import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import { Streamer } from '../support/streamer.ts';
@@ -31,6 +32,25 @@ test('the streamer reports that ClickHouse’s table is missing, and streams onc
   await using outbox = await Outbox.create();
   await outbox.clickhouse.command({ query: 'DROP TABLE events' });
   await expectRecovery(outbox, outbox.stream(), 'OUTBOX_CH_NOT_MIGRATED', async () => outbox.migrate());
+});
+
+test('the streamer, `status` and `migrate` report that ClickHouse’s table is detached, and events flow once it is attached', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.clickhouse.command({ query: 'DETACH TABLE events' });
+  const streamer = outbox.stream();
+  const { err } = await streamer.failure('OUTBOX_CH_TABLE_DETACHED');
+  expect(err?.next).toContain('ATTACH TABLE');
+  for (const args of [['migrate'], ['status']]) {
+    const { code, stdout, stderr } = await command(outbox, args).done;
+    expect({ code, said: stdout + stderr }).toMatchObject({
+      code: 1,
+      said: expect.stringContaining('OUTBOX_CH_TABLE_DETACHED'),
+    });
+    expect(stdout + stderr).not.toContain('OUTBOX_CH_NOT_MIGRATED');
+  }
+  await expectRecovery(outbox, streamer, 'OUTBOX_CH_TABLE_DETACHED', async () =>
+    outbox.clickhouse.command({ query: 'ATTACH TABLE events' }),
+  );
 });
 
 test('the streamer reports every unsuitable setting of ClickHouse’s table, and streams once they are fixed', async () => {

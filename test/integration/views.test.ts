@@ -1,4 +1,7 @@
 import { expect, test } from 'vitest';
+import { startClickHouse } from '../../src/embedded/clickhouse.ts';
+import { command } from '../support/command.ts';
+import { examine } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
@@ -28,4 +31,58 @@ test('the streamer reports a view that throws, and waits; after the fix the view
   expect(await streamer.stop()).toBe(0);
   expect(await outbox.delivered()).toEqual({ rows: 307, events: 307 });
   expect(await outbox.select('SELECT sum(total) AS total FROM totals')).toEqual([{ total: 307 }]);
+});
+
+test.for<readonly [gone: string, back: string, found: string, fix: string]>([
+  ['DROP TABLE totals SYNC', 'CREATE TABLE totals', 'does not exist', 'DROP VIEW `$`.`summer`'],
+  ['DETACH TABLE totals', 'ATTACH TABLE totals', 'is detached', 'ATTACH TABLE `$`.`totals`'],
+])(
+  'after %s, `status` and `doctor` name the view without a table to fill, and after %s the view counts each event once',
+  async ([gone, back, found, fix]) => {
+    await using outbox = await Outbox.create();
+    const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
+    const totals =
+      'CREATE TABLE totals (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple() SETTINGS non_replicated_deduplication_window = 1000';
+    await sql(totals);
+    await sql('CREATE MATERIALIZED VIEW summer TO totals AS SELECT count() AS n FROM events');
+    await sql(gone);
+    const streamer = outbox.stream();
+    await outbox.fill(20);
+    const { err } = await streamer.failure('OUTBOX_CH_VIEW_FAILED');
+    expect(err?.message).toContain(`the view ${outbox.slot}.summer fills ${outbox.slot}.totals, which ${found}`);
+    expect(err?.next).toContain('attach');
+    const status = await eventually('the refusal is in the ledger', async () => {
+      const { code, stdout } = await command(outbox, ['status']).done;
+      return code === 1 && stdout.includes('OUTBOX_CH_VIEW_FAILED') && stdout;
+    });
+    expect(status).not.toContain('OUTBOX_CH_NOT_MIGRATED');
+    const environment = { DATABASE_URL: outbox.databaseUrl, CLICKHOUSE_URL: outbox.clickhouseUrl };
+    const findings = await examine({ ...environment, OUTBOX_SLOT: outbox.slot });
+    expect(findings.filter(({ id }) => id.startsWith('clickhouse.'))).toEqual([
+      expect.objectContaining({
+        id: 'clickhouse.views',
+        level: 'error',
+        found: expect.stringContaining(`summer fills ${outbox.slot}.totals, which ${found}`),
+        fix: [{ in: 'clickhouse', run: fix.replace('$', outbox.slot) }],
+      }),
+    ]);
+    await sql(back === 'CREATE TABLE totals' ? totals : back);
+    await outbox.untilDelivered(20);
+    expect(await streamer.stop()).toBe(0);
+    expect(await outbox.delivered()).toEqual({ rows: 20, events: 20 });
+    expect(await outbox.select('SELECT sum(n) AS n FROM totals')).toEqual([{ n: 20 }]);
+  },
+);
+
+test('events are delivered past a view without a table to fill, where the account is set to pass it over', async () => {
+  await using clickhouse = await startClickHouse({
+    settings: { ignore_materialized_views_with_dropped_target_table: 1 },
+  });
+  await using outbox = await Outbox.create({ clickhouseUrl: clickhouse.url });
+  await outbox.addView();
+  await outbox.clickhouse.command({ query: 'DROP TABLE counts SYNC' });
+  const streamer = outbox.stream();
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  expect(await streamer.stop()).toBe(0);
 });

@@ -49,6 +49,11 @@ describe('refusal', () => {
   });
 });
 
+test('refusal takes a table that a view cannot fill for a fault of the view, and repeats ClickHouse’s words', () => {
+  const error = refusal(60, 'UNKNOWN_TABLE', "Target table 'a.totals' of view 'a.events' doesn't exists.");
+  expect(error).toMatchObject({ code: 'OUTBOX_CH_VIEW_FAILED', message: expect.stringContaining('a.totals') });
+});
+
 describe('refusal and the words of the server (invariant 10)', () => {
   // 36, for one: `Invalid argument of function parseTimeDelta, str: "…"` out of a materialized view
   const quoting = CLASSES.OUTBOX_CH_ROW_REFUSED!;

@@ -38,6 +38,8 @@ const MEANINGS: readonly (Meaning & { readonly numbers: readonly number[] })[] =
 const UNAVAILABLE: Meaning = { code: 'OUTBOX_CH_UNAVAILABLE' };
 const TOO_MANY_PARTITIONS: Meaning = { code: 'OUTBOX_CH_REFUSED', fault: 'size' };
 const VIEW_FAILED: Meaning = { code: 'OUTBOX_CH_VIEW_FAILED', quotesRows: true };
+/** It is said before any row is looked at. */
+const VIEW_WITHOUT_TARGET: Meaning = { code: 'OUTBOX_CH_VIEW_FAILED' };
 const ROW_REFUSED: Meaning = { code: 'OUTBOX_CH_ROW_REFUSED', fault: 'row', quotesRows: true };
 const QUESTION_FAILED: Meaning = { code: 'OUTBOX_CH_FAILED', quotesRows: true };
 
@@ -90,6 +92,8 @@ export function foreignRefusal(status: number, server: string): ClickHouseRefusa
 function meaningOf({ number, message, request }: Refused): Meaning {
   // one number for two faults: too many parts passes, too many partitions in one insert does not
   if (number === 252) return message.includes('Too many partitions') ? TOO_MANY_PARTITIONS : UNAVAILABLE;
+  // UNKNOWN_TABLE is also what ClickHouse says of a table that a view fills, before it comes to any view
+  if (number === 60 && /^Target table .+ of view /.test(message)) return VIEW_WITHOUT_TARGET;
   const known = MEANINGS.find(({ numbers }) => numbers.includes(number));
   // a view fails under whatever number its query ran into
   if (known?.code !== 'OUTBOX_CH_UNAVAILABLE' && message.includes('while pushing to view')) return VIEW_FAILED;

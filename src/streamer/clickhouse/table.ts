@@ -1,5 +1,5 @@
-import { OutboxError } from '../../errors.ts';
 import { INSERT_COLUMNS } from '../batch/native.ts';
+import { absentTable } from './absence.ts';
 import type { ClickHouse } from './client.ts';
 import { literal } from './literal.ts';
 import { MIN_WINDOW_BLOCKS, type SettingOf } from './views.ts';
@@ -53,7 +53,10 @@ export interface InspectedTable {
   readonly problems: readonly TableProblem[];
 }
 
-/** Looks at a table of the current database. Throws OUTBOX_CH_NOT_MIGRATED, or what the question itself ran into. */
+/**
+ * Looks at a table of the current database. Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_DETACHED, or what the question itself
+ * ran into.
+ */
 export async function inspectTable(
   clickhouse: ClickHouse,
   name: string,
@@ -65,8 +68,7 @@ export async function inspectTable(
     { name },
     signal,
   );
-  if (table === undefined)
-    throw new OutboxError('OUTBOX_CH_NOT_MIGRATED', { detail: `the table "${name}" does not exist in ClickHouse` });
+  if (table === undefined) throw await absentTable(clickhouse, name, signal);
   const columns = await clickhouse.select<ColumnRow>(
     'SELECT name, type, default_kind FROM system.columns WHERE database = currentDatabase() AND table = {name:String}',
     { name },

@@ -1,7 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import type { ClickHouse } from './client.ts';
 import { inspectTable, type TableProblem, type TableRow } from './table.ts';
-import { viewsOn, type Target } from './views.ts';
+import { viewsOn, type BrokenView, type Target } from './views.ts';
 
 /** How often rows may seem hidden before they are: a part that is dropped between two questions is not. */
 const LOOKS = 3;
@@ -11,9 +11,27 @@ const LOOKS = 3;
  * through to the disk, and has the columns that are sent. Returns what hangs on it: materialized views, and which of
  * them may count a repeated insert again.
  *
- * Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_UNSUITABLE with all problems, OUTBOX_CH_ROWS_HIDDEN, or what the question itself ran into.
+ * Throws what inspectTarget throws, and OUTBOX_CH_VIEW_FAILED where a view would fail every insert.
  */
 export async function checkTarget(clickhouse: ClickHouse, name: string, signal?: AbortSignal): Promise<Target> {
+  const target = await inspectTarget(clickhouse, name, signal);
+  if (target.broken.length === 0) return target;
+  throw new OutboxError('OUTBOX_CH_VIEW_FAILED', {
+    detail: 'a view on the table fills a table that is not there',
+    problems: target.broken.map(describeBroken),
+  });
+}
+
+export function describeBroken({ view, target, isDetached }: BrokenView): string {
+  const [from, to] = [view, target].map(({ database, name }) => `${database}.${name}`);
+  return `the view ${from} fills ${to}, which ${isDetached ? 'is detached' : 'does not exist'}`;
+}
+
+/**
+ * The same, and views that fail are told, not thrown. Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_DETACHED,
+ * OUTBOX_CH_TABLE_UNSUITABLE with all problems, OUTBOX_CH_ROWS_HIDDEN, or what the question itself ran into.
+ */
+export async function inspectTarget(clickhouse: ClickHouse, name: string, signal?: AbortSignal): Promise<Target> {
   const { table, setting, problems } = await inspectTable(clickhouse, name, signal);
   if (problems.length > 0) throw unsuitable(name, problems);
   await checkVisible(clickhouse, table, signal);

@@ -1,5 +1,6 @@
 import type { ClickHouse } from './client.ts';
-import { MIN_WINDOW_BLOCKS, type TableName, type Target } from './views.ts';
+import type { TableName } from './absence.ts';
+import { MIN_WINDOW_BLOCKS, type Target } from './views.ts';
 
 /**
  * Proves that ClickHouse still remembers a token, in the table and in every table that a view fills: windows count blocks, and

@@ -1,3 +1,4 @@
+import { absenceOf, type TableName } from './absence.ts';
 import type { ClickHouse } from './client.ts';
 
 /** Blocks of all who write to the table; with fewer, the token of a repeated insert might be forgotten too soon. */
@@ -6,9 +7,11 @@ export const MIN_WINDOW_BLOCKS = 1000;
 /** A setting's value in a table's definition, or the server's default. */
 export type SettingOf = (definition: string, name: string) => number;
 
-export interface TableName {
-  readonly database: string;
-  readonly name: string;
+/** A view that fails every insert, because there is no table that it could fill. */
+export interface BrokenView {
+  readonly view: TableName;
+  readonly target: TableName;
+  readonly isDetached: boolean;
 }
 
 /** The table, and the materialized views that an insert feeds. */
@@ -16,6 +19,7 @@ export interface Target {
   /** Which table has the name, see `identityOf`. */
   readonly identity: string;
   readonly views: number;
+  readonly broken: readonly BrokenView[];
   /** Views whose target forgets tokens, or cannot be looked at; each with what is wrong. */
   readonly doubtful: readonly string[];
   /** All that an insert writes to and that remembers tokens. */
@@ -41,6 +45,7 @@ export async function viewsOn(
   signal: AbortSignal | undefined,
 ): Promise<Target> {
   const doubtful: string[] = [];
+  const broken: BrokenView[] = [];
   const tables: TableName[] = [];
   let seconds = forgetsAfter(table.engine_full, setting);
   const seen = new Set<string>();
@@ -55,12 +60,20 @@ export async function viewsOn(
       const definition = target === undefined ? '' : await definitionOf(clickhouse, target, signal);
       // blocks of what cannot be seen cannot be counted
       seconds = definition === '' ? 0 : Math.min(seconds, forgetsAfter(definition, setting));
+      const absence =
+        target === undefined || definition !== '' ? undefined : await absenceOf(clickhouse, target, signal);
+      if (target !== undefined && (absence === 'missing' || absence === 'detached')) {
+        if (await isBlocking(clickhouse, signal)) broken.push({ view, target, isDetached: absence === 'detached' });
+        else doubtful.push(`${name} fills a table that is ${absence}, and is passed over`);
+        continue;
+      }
       if (definition === '') doubtful.push(`${name} cannot be checked: GRANT SHOW TABLES on it and on its target`);
       else if (!remembers(definition, setting))
         doubtful.push(`${name} fills a table that does not remember ${MIN_WINDOW_BLOCKS} tokens`);
       if (target !== undefined) fed.push(target);
     }
   }
+<<<<<<< HEAD
   const identity = identityOf(table);
   return { identity, views: seen.size, doubtful: doubtful.toSorted(), tables, remembersMs: seconds * 1000 };
 }
@@ -69,6 +82,9 @@ export async function viewsOn(
 export function identityOf(table: { readonly uuid: string; readonly engine_full: string }): string {
   // replicas that were made one by one share their path in Keeper, and not the UUID
   return /^ReplicatedMergeTree\('([^'{]+)'/.exec(table.engine_full)?.[1] ?? table.uuid;
+=======
+  return { views: seen.size, broken, doubtful: doubtful.toSorted(), tables, remembersMs: seconds * 1000 };
+>>>>>>> 5f9da73f804f9d44b6fafa65f2b3263f304b2b28
 }
 
 async function dependents(
@@ -84,6 +100,16 @@ async function dependents(
     { database, name },
     signal,
   );
+}
+
+/** Whether a view without a table to fill fails the insert: an account may be set to pass it over. */
+async function isBlocking(clickhouse: ClickHouse, signal: AbortSignal | undefined): Promise<boolean> {
+  const [row] = await clickhouse.select<{ value: string }>(
+    "SELECT value FROM system.settings WHERE name = 'ignore_materialized_views_with_dropped_target_table'",
+    {},
+    signal,
+  );
+  return row?.value !== '1';
 }
 
 /** The engine with its clauses and settings, without what columns and comments say. Empty when it may not be seen. */

@@ -160,7 +160,12 @@ export async function migrateClickHouse(url: string, table: string, report: Repo
 
 /** What the streamer asks. Of a column that is missing it names the ALTER, too. */
 async function checkTable(clickhouse: ClickHouse, name: string): Promise<void> {
-  const { problems } = await inspectTable(clickhouse, name);
+  const { problems } = await inspectTable(clickhouse, name).catch((error: unknown) => {
+    // CREATE TABLE IF NOT EXISTS was answered well, and there is none: the name is taken by one that is detached
+    throw error instanceof OutboxError && error.code === 'OUTBOX_CH_NOT_MIGRATED'
+      ? new OutboxError('OUTBOX_CH_TABLE_DETACHED', { detail: `the table "${name}" is detached in ClickHouse` })
+      : error;
+  });
   if (problems.length === 0) return void (await checkTarget(clickhouse, name));
   throw unsuitable(
     name,

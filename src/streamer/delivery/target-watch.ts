@@ -6,7 +6,7 @@ import type { Attachment } from './attachment.ts';
 /** Checks the table and its views again and again: they may change at any time, and what they forget must be looked for. */
 export class TargetWatch {
   readonly #attachment: Pick<Attachment, 'clickhouse' | 'ledger' | 'table' | 'log' | 'signal'>;
-  #target: Target = { identity: '', views: 0, doubtful: [], tables: [], remembersMs: Infinity };
+  #target: Target = { identity: '', views: 0, broken: [], doubtful: [], tables: [], remembersMs: Infinity };
   #warnedOf: readonly string[] = [];
   #doubts = 0;
 
@@ -24,7 +24,7 @@ export class TargetWatch {
     return this.#doubts;
   }
 
-  /** Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_UNSUITABLE, or what the question itself ran into. */
+  /** Throws what checkTarget throws. */
   async check(): Promise<void> {
     const { clickhouse, ledger, table, signal } = this.#attachment;
     try {

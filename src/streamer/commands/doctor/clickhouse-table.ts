@@ -1,10 +1,16 @@
-import { OutboxError } from '../../../errors.ts';
+import { OutboxError, type ErrorCode } from '../../../errors.ts';
 import { INSERT_COLUMNS } from '../../batch/native.ts';
 import { sendNothing } from '../../delivery/send.ts';
 import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
+import type { TableName } from '../../clickhouse/absence.ts';
 import { inspectTable } from '../../clickhouse/table.ts';
+<<<<<<< HEAD
 import { checkTarget } from '../../clickhouse/target.ts';
 import { leftViews } from '../../clickhouse/left-views.ts';
+=======
+import { expiryOf } from '../../clickhouse/ttl.ts';
+import { describeBroken, inspectTarget } from '../../clickhouse/target.ts';
+>>>>>>> 5f9da73f804f9d44b6fafa65f2b3263f304b2b28
 import type { Target } from '../../clickhouse/views.ts';
 import { definitionOf } from '../migrate.ts';
 import { quoted, type ClickHouseCheck, type ClickHouseSubject } from './subjects.ts';
@@ -29,10 +35,19 @@ const COST: Readonly<Record<string, string>> = {
   origin: 'which rows came by repair or from quarantine',
 };
 
+const DAY_S = 86_400;
+
 /** READONLY, SETTING_CONSTRAINT_VIOLATION */
 const SETTING_REFUSED: ReadonlySet<number | undefined> = new Set([164, 452]);
 const NO_SETTINGS =
   'Nothing is delivered: the account must be allowed to write, and to send the settings that make a repeated insert count once. Give it a profile with readonly = 0 and without constraints on them.';
+
+/** What keeps an insert out, and has findings of its own. */
+const FOUND_ELSEWHERE: ReadonlySet<ErrorCode> = new Set([
+  'OUTBOX_CH_NOT_MIGRATED',
+  'OUTBOX_CH_REFUSED',
+  'OUTBOX_CH_VIEW_FAILED',
+]);
 
 /** What the table must be like, and what hangs on it. */
 export const TABLE_CHECKS: readonly ClickHouseCheck[] = [
@@ -40,6 +55,7 @@ export const TABLE_CHECKS: readonly ClickHouseCheck[] = [
   { id: 'clickhouse.privileges', examine: privileges },
   { id: 'clickhouse.left_views', examine: left },
   { id: 'clickhouse.typed_context', examine: typedContext },
+  { id: 'clickhouse.ttl', examine: ttl },
   { id: 'clickhouse.parts', examine: parts },
 ];
 
@@ -47,10 +63,12 @@ async function table(subject: ClickHouseSubject): Promise<Finding[]> {
   const { clickhouse, config } = subject;
   let target: Target;
   try {
-    target = await checkTarget(clickhouse, config.clickhouseTable);
+    target = await inspectTarget(clickhouse, config.clickhouseTable);
   } catch (error) {
     if (!(error instanceof OutboxError)) throw error;
     if (error.code === 'OUTBOX_CH_TABLE_UNSUITABLE') return unsuitable(subject);
+    if (error.code === 'OUTBOX_CH_TABLE_DETACHED')
+      return [findingOf('clickhouse.table', error, query(`ATTACH TABLE ${subject.table}`))];
     // what the streamer asks as well, and cannot do without
     if (error.code !== 'OUTBOX_CH_NOT_MIGRATED') return [findingOf('clickhouse.table', error)];
     const database = subject.table.slice(0, subject.table.indexOf('.`'));
@@ -101,8 +119,7 @@ async function privileges({ clickhouse, config, table: name, user }: ClickHouseS
     } catch (error) {
       if (!(error instanceof OutboxError)) throw error;
       if (SETTING_REFUSED.has(error.clickhouseCode)) return [bad('error', id, error.message, NO_SETTINGS)];
-      // the table has findings of its own
-      if (error.code === 'OUTBOX_CH_NOT_MIGRATED' || error.code === 'OUTBOX_CH_REFUSED') return [];
+      if (FOUND_ELSEWHERE.has(error.code)) return [];
       if (error.code !== 'OUTBOX_CH_AUTH') throw error;
       const fix = query(`GRANT ${privilege} ON ${name} TO ${user}`);
       return [bad('error', id, `no ${privilege} on the table`, 'Nothing is delivered without it.', fix)];
@@ -124,9 +141,20 @@ async function typedContext({ clickhouse, config, table: name }: ClickHouseSubje
   return [bad('warning', id, 'the column event_context is missing', why, fix)];
 }
 
-/** Views whose target forgets tokens count a repeated insert again. */
-async function views({ clickhouse }: ClickHouseSubject, target: Target): Promise<Finding[]> {
+/** Views without a table to fill fail every insert; views whose target forgets tokens count a repeated insert again. */
+async function views(subject: ClickHouseSubject, target: Target): Promise<Finding[]> {
   const id = 'clickhouse.views';
+  const { clickhouse } = subject;
+  if (target.broken.length > 0) {
+    const why =
+      'Nothing is delivered until you create that table again (ATTACH TABLE where it is detached), or drop the view.';
+    return target.broken.map((broken) => {
+      const fix = broken.isDetached ? `ATTACH TABLE ${full(broken.target)}` : `DROP VIEW ${full(broken.view)}`;
+      return bad('error', id, describeBroken(broken), why, query(fix));
+    });
+  }
+  const failing = await failingView(subject);
+  if (failing !== undefined) return [findingOf(id, failing)];
   if (target.doubtful.length === 0) return [ok(id, `${target.views} materialized views, each counts once`)];
   const [, ...fed] = target.tables;
   const forgetful = await clickhouse.select<{ database: string; name: string; engine: string }>(
@@ -139,13 +167,14 @@ async function views({ clickhouse }: ClickHouseSubject, target: Target): Promise
     const setting = /^(Replicated|Shared)/.test(engine)
       ? 'replicated_deduplication_window'
       : 'non_replicated_deduplication_window';
-    return query(`ALTER TABLE ${quoted(database)}.${quoted(name)} MODIFY SETTING ${setting} = 10000`);
+    return query(`ALTER TABLE ${full({ database, name })} MODIFY SETTING ${setting} = 10000`);
   });
   const why =
     'An insert that has to be repeated counts twice there; the table itself is not affected. Let a view fill a table of yours (TO).';
   return [bad('warning', id, target.doubtful.join('; '), why, ...fixes)];
 }
 
+<<<<<<< HEAD
 /** Views that name the table, and that RENAME has left on another one. */
 async function left({ clickhouse, config }: ClickHouseSubject): Promise<Finding[]> {
   const id = 'clickhouse.left_views';
@@ -157,6 +186,22 @@ async function left({ clickhouse, config }: ClickHouseSubject): Promise<Finding[
     query(`ALTER TABLE ${quoted(database)}.${quoted(name)} MODIFY QUERY ${text}`),
   );
   return [bad('warning', id, what, why, ...fixes)];
+=======
+/** Of a view that this account may not look at, ClickHouse says at an insert that there is no table that it could fill. */
+async function failingView({ clickhouse, config }: ClickHouseSubject): Promise<OutboxError | undefined> {
+  try {
+    await sendNothing(clickhouse, config.clickhouseTable);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof OutboxError)) throw error;
+    // whatever else keeps an insert out is told as a privilege
+    return error.code === 'OUTBOX_CH_VIEW_FAILED' ? error : undefined;
+  }
+}
+
+function full({ database, name }: TableName): string {
+  return `${quoted(database)}.${quoted(name)}`;
+>>>>>>> 5f9da73f804f9d44b6fafa65f2b3263f304b2b28
 }
 
 /** An attempt may be sent so long after a proof, and live so long: the token must be remembered for longer. */
@@ -170,6 +215,32 @@ function deadline({ config, table: name }: ClickHouseSubject, { remembersMs }: T
   const why = 'An insert could be repeated after its token was forgotten, and count twice.';
   const setting = 'replicated_deduplication_window_seconds';
   return bad('error', id, found, why, query(`ALTER TABLE ${name} MODIFY SETTING ${setting} = 604800`));
+}
+
+/** Retention removes an event a day late at most. Until then Postgres has it, and `repair` would send it again and again. */
+async function ttl({ clickhouse, config, table: name }: ClickHouseSubject): Promise<Finding[]> {
+  const id = 'clickhouse.ttl';
+  const [row] = await clickhouse.select<{ engine_full: string }>(
+    'SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = {table:String}',
+    { table: config.clickhouseTable },
+  );
+  if (row === undefined) return [];
+  const expiry = expiryOf(row.engine_full);
+  if (expiry === undefined) return [ok(id, 'no TTL removes events')];
+  const days = config.retentionDays + 1;
+  const { seconds, column } = expiry;
+  const found =
+    seconds === undefined
+      ? 'the table has a TTL that removes events, and after what time cannot be read here'
+      : `the table’s TTL removes events after ${seconds < DAY_S ? `${seconds} s` : `${Math.floor(seconds / DAY_S)} days`}`;
+  // without retention, nobody here knows for how long Postgres keeps them
+  if (config.retentionDays === 0 || (seconds !== undefined && seconds >= days * DAY_S)) return [ok(id, found)];
+  const why = `Postgres keeps them for OUTBOX_RETENTION_DAYS (${config.retentionDays}) and a day: until then \`verify\` calls them missing, and each \`repair\` sends them again. Let the TTL be longer.`;
+  const fixes =
+    column === undefined
+      ? []
+      : [query(`ALTER TABLE ${name} MODIFY TTL toDateTime(${column}) + INTERVAL ${days} DAY DELETE`)];
+  return [bad('warning', id, found, why, ...fixes)];
 }
 
 async function parts({ clickhouse, config, table: name }: ClickHouseSubject): Promise<Finding[]> {

@@ -1,5 +1,6 @@
 import { OutboxError } from '../../../errors.ts';
 import type { Lsn } from '../../../lsn.ts';
+import { absentTable } from '../../clickhouse/absence.ts';
 import type { ClickHouse } from '../../clickhouse/client.ts';
 import type { Config } from '../../config.ts';
 import { holderOf, type Holder } from '../../ledger/holder.ts';
@@ -88,7 +89,9 @@ export async function askClickHouse(
       deliveredMs: last?.deliveredMs,
     };
   } catch (error) {
-    if (!signal.aborted) throw error;
+    // only the table's own look tells that it is detached
+    const isAbsent = error instanceof OutboxError && error.code === 'OUTBOX_CH_NOT_MIGRATED';
+    if (!signal.aborted) throw isAbsent ? await absentTable(clickhouse, table, signal) : error;
     const detail = `no answer from ClickHouse within ${CLICKHOUSE_DEADLINE_MS} ms`;
     throw new OutboxError('OUTBOX_CH_UNREACHABLE', { detail });
   }

@@ -1,0 +1,30 @@
+import { expect, test } from 'vitest';
+import { expiryOf } from './ttl.ts';
+
+const DAY = 86_400;
+const engine = (clause: string): string =>
+  `MergeTree PARTITION BY toYYYYMM(committed_at) ORDER BY (event_date_time, event_type)${clause} SETTINGS fsync_after_insert = 1`;
+
+test.for<readonly [clause: string, expected: unknown]>([
+  ['', undefined],
+  [' TTL toDateTime(committed_at) + toIntervalSecond(2)', { seconds: 2, column: 'committed_at' }],
+  [' TTL event_date_time + toIntervalWeek(2)', { seconds: 14 * DAY, column: 'event_date_time' }],
+  [
+    " TTL toDateTime(committed_at) + toIntervalDay(1) TO DISK 'cold', delivered_at + toIntervalDay(2) RECOMPRESS CODEC(ZSTD(9))",
+    undefined,
+  ],
+  [
+    " TTL committed_at + toIntervalDay(1) TO VOLUME 'cold', (committed_at + toIntervalDay(30)) + toIntervalHour(2)",
+    { seconds: 30 * DAY + 7200 },
+  ],
+  [
+    " TTL committed_at + toIntervalMonth(3), committed_at + toIntervalDay(4) WHERE event_type = 'x, TTL + toIntervalDay(1)'",
+    { seconds: 4 * DAY },
+  ],
+  [' TTL committed_at + toIntervalMonth(1) GROUP BY event_date_time SET seq = max(seq)', { seconds: 28 * DAY }],
+  [" TTL if(event_type = '', committed_at, delivered_at) + toIntervalYear(1)", { seconds: 365 * DAY }],
+  [' TTL addDays(toDateTime(event_date_time), 4)', {}],
+  [' TTL toDate(committed_at) + 7', {}],
+])('expiryOf of the clause%s tells what removes rows soonest', ([clause, expected]) => {
+  expect(expiryOf(engine(clause))).toEqual(expected);
+});

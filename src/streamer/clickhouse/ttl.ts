@@ -1,0 +1,59 @@
+/** In seconds; months and years are as short as they can be. */
+const SECONDS: Readonly<Record<string, number>> = {
+  Second: 1,
+  Minute: 60,
+  Hour: 3600,
+  Day: 86_400,
+  Week: 7 * 86_400,
+  Month: 28 * 86_400,
+  Quarter: 90 * 86_400,
+  Year: 365 * 86_400,
+};
+/** What moves rows or packs them, and removes none. */
+const KEEPS = / (?:TO DISK|TO VOLUME|RECOMPRESS)\b/;
+
+/** What removes rows of a table by their age. */
+export interface Expiry {
+  /** Undefined where it cannot be read. */
+  readonly seconds: number | undefined;
+  /** It is all that the clause says, and counts from this time of the event. */
+  readonly column: string | undefined;
+}
+
+/** What removes rows soonest, by the clause TTL of a table's `engine_full`; undefined when nothing does. */
+export function expiryOf(definition: string): Expiry | undefined {
+  // a text may hold any words
+  const text = definition.replaceAll(/'(?:[^'\\]|\\.)*'/gs, "''");
+  const clause = / TTL (.*?)(?: SETTINGS .*)?$/s.exec(text)?.[1];
+  if (clause === undefined) return undefined;
+  const ages = outerParts(clause)
+    .filter((part) => !KEEPS.test(part))
+    .map((part) => ageOf(part.replace(/ (?:WHERE|GROUP BY) .*$/s, '')));
+  if (ages.length === 0) return undefined;
+  const seconds = ages.includes(undefined) ? undefined : Math.min(...ages.map((age) => age!));
+  const plain = /^(?:toDateTime\()?(event_date_time|committed_at|delivered_at)\)? \+ toInterval\w+\(\d+\)$/.exec(
+    clause,
+  );
+  return { seconds, column: plain?.[1] };
+}
+
+/** Undefined for what is no date and intervals, such as addDays(…). */
+function ageOf(part: string): number | undefined {
+  const intervals = [...part.matchAll(/\+ toInterval(\w+)\((\d+)\)/g)];
+  return intervals.length === 0
+    ? undefined
+    : intervals.reduce((sum, [, unit, count]) => sum + (SECONDS[unit!] ?? 0) * Number(count), 0);
+}
+
+/** Splits at the commas outside brackets. */
+function outerParts(clause: string): string[] {
+  const parts: string[] = [''];
+  let depth = 0;
+  for (const character of clause) {
+    if (character === '(') depth++;
+    else if (character === ')') depth--;
+    if (character === ',' && depth === 0) parts.push('');
+    else parts[parts.length - 1] += character;
+  }
+  return parts;
+}
