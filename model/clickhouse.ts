@@ -64,8 +64,7 @@ function attemptSteps(steps: Steps, attempt: Attempt, index: number): void {
   if (isRefused) steps.add('an insert is refused: a row', (d) => refuse(d, index, false), what);
   if (s.viewBroken && todo.length === 1 && todo[0] === VIEW)
     steps.add('an insert is refused: the view', (d) => failView(d, index), what);
-  if (isTooLarge && !isRefused)
-    steps.add('an insert is refused: too large', (d) => refuse(d, index, true), what);
+  if (isTooLarge && !isRefused) steps.add('an insert is refused: too large', (d) => refuse(d, index, true), what);
   if (todo.length > 0 && !isRefused && !isTooLarge)
     steps.fault('memory', 'an insert is refused: no memory', (d) => refuse(d, index, true), what);
   if (owner === NOBODY) {

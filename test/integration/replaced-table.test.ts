@@ -121,6 +121,33 @@ test.concurrent('a pending insert counts once in a table that was filled from th
   expect(await successor.stop()).toBe(0);
 });
 
+test.concurrent('a pending insert counts once in a view whose table was replaced by a copy meanwhile (invariant 4)', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.addView();
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '10000' });
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  proxy.holdAnswers(6000);
+  await outbox.fill(300);
+  await eventually('the view has counted them', async () => (await outbox.viewed()) === 310);
+  for (const query of [
+    'CREATE TABLE copy AS counts',
+    'INSERT INTO copy SELECT * FROM counts',
+    'EXCHANGE TABLES counts AND copy',
+  ])
+    await outbox.clickhouse.command({ query });
+  proxy.cut();
+  proxy.release();
+  await outbox.fill(1);
+  await outbox.untilDelivered(311);
+  await eventually('the view has counted the last', async () => (await outbox.viewed()) >= 311);
+  expect(await outbox.delivered()).toEqual({ rows: 311, events: 311 });
+  expect(await outbox.viewed()).toBe(311);
+  expect(await streamer.stop()).toBe(0);
+  await proxy.close();
+});
+
 test.concurrent('the streamer says that a table which took the name lacks what was delivered, also after it took events', async () => {
   await using outbox = await Outbox.create();
   const port = await onFreePort(0, async (free) => free);

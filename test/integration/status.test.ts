@@ -199,7 +199,8 @@ test('`status` reports late events that Postgres withholds from the streamer for
 test('`status` says what ClickHouse refuses and since when, by the ledger, until it takes it again', async () => {
   await using outbox = await Outbox.create();
   await outbox.clickhouse.command({ query: 'ALTER TABLE events ADD CONSTRAINT never CHECK false' });
-  const streamer = outbox.stream();
+  // a successor waits until no attempt of a streamer that was killed can be under way
+  const streamer = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
   await outbox.fill(3);
   const refused = await eventually('it says so', async () => {
     const { report } = await status(outbox);
@@ -211,7 +212,7 @@ test('`status` says what ClickHouse refuses and since when, by the ledger, until
   await streamer.kill();
   expect((await status(outbox)).report.refusal).toEqual(refused.refusal);
   await outbox.clickhouse.command({ query: 'ALTER TABLE events DROP CONSTRAINT never' });
-  const successor = outbox.stream();
+  const successor = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
   await outbox.untilDelivered(3);
   await eventually('it is forgotten', async () => (await status(outbox)).report.refusal === null);
   expect(await successor.stop()).toBe(0);

@@ -61,3 +61,25 @@ test('the streamer splits an insert that takes longer than its time limit, and d
   expect(await outbox.viewed()).toBe(1000);
   expect(await streamer.stop()).toBe(0);
 }, 120_000);
+
+test('the streamer sets aside an event that alone exceeds ClickHouse’s memory limit while others are taken, and delivers those (invariant 7)', async () => {
+  await using outbox = await Outbox.create();
+  await using server = await startClickHouse({ settings: { max_memory_usage: 100_000_000 } });
+  const clickhouse = new ClickHouse(server.url, 30_000);
+  await migrateClickHouse(server.url, 'events', () => undefined);
+  for (const query of COUNTING_VIEW) await clickhouse.command(query);
+  await clickhouse.command(
+    "ALTER TABLE events ADD COLUMN large UInt64 DEFAULT length(repeat(event_type, if(event_type = 'large', 40000000, 0)))",
+  );
+  const streamer = outbox.stream({ CLICKHOUSE_URL: server.url, OUTBOX_RETRY_MAX_MS: '100' });
+  await outbox.fill(20);
+  await outbox.fill(1, 'large');
+  await outbox.fill(20);
+  await eventually('the others are delivered', async () => (await counts(clickhouse))['events'] === '40', 60_000);
+  await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  expect(await counts(clickhouse)).toEqual({ rows: '40', events: '40', viewed: '40' });
+  const { rows } = await outbox.postgres.query('SELECT event_type, clickhouse_code FROM outbox.quarantine');
+  expect(rows).toEqual([{ event_type: 'large', clickhouse_code: 241 }]);
+  expect(await streamer.stop()).toBe(0);
+  await clickhouse.close();
+}, 120_000);

@@ -5,7 +5,7 @@ interface Meaning {
   readonly code: ErrorCode;
   /**
    * What fewer rows may be free of: `row`, a row or the table is at fault; `size`, so many rows are never taken; `load`, memory or
-   * time is short now.
+   * time is short now, or a row takes more of it than there is.
    */
   readonly fault?: 'row' | 'size' | 'load';
   /** The insert may be committed all the same, now or later. */

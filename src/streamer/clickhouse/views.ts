@@ -16,7 +16,7 @@ export interface BrokenView {
 
 /** The table, and the materialized views that an insert feeds. */
 export interface Target {
-  /** Which table has the name, see `identityOf`. */
+  /** Which tables have the names of the table and of what its views fill, see `identityOf`. */
   readonly identity: string;
   readonly views: number;
   readonly broken: readonly BrokenView[];
@@ -40,7 +40,7 @@ const NO_UUID = '00000000-0000-0000-0000-000000000000';
 /** All views that an insert feeds, also those on what other views fill. */
 export async function viewsOn(
   clickhouse: ClickHouse,
-  table: TableName & { readonly engine_full: string; readonly uuid: string },
+  table: TableName & Identified,
   setting: SettingOf,
   signal: AbortSignal | undefined,
 ): Promise<Target> {
@@ -49,6 +49,7 @@ export async function viewsOn(
   const tables: TableName[] = [];
   let seconds = forgetsAfter(table.engine_full, setting);
   const seen = new Set<string>();
+  const identities = new Set<string>();
   const fed: TableName[] = [{ database: table.database, name: table.name }];
   for (let next = fed.pop(); next !== undefined; next = fed.pop()) {
     tables.push(next);
@@ -57,7 +58,9 @@ export async function viewsOn(
       if (seen.has(name)) continue;
       seen.add(name);
       const target = await filledBy(clickhouse, view, signal);
-      const definition = target === undefined ? '' : await definitionOf(clickhouse, target, signal);
+      const found = target && (await identifiedBy(clickhouse, target, signal));
+      const definition = found?.engine_full ?? '';
+      if (found !== undefined) identities.add(identityOf(found));
       // blocks of what cannot be seen cannot be counted
       seconds = definition === '' ? 0 : Math.min(seconds, forgetsAfter(definition, setting));
       const absence =
@@ -73,18 +76,21 @@ export async function viewsOn(
       if (target !== undefined) fed.push(target);
     }
   }
-<<<<<<< HEAD
-  const identity = identityOf(table);
-  return { identity, views: seen.size, doubtful: doubtful.toSorted(), tables, remembersMs: seconds * 1000 };
+  const identity = [identityOf(table), ...[...identities].toSorted()].join(' ');
+  return { identity, views: seen.size, broken, doubtful: doubtful.toSorted(), tables, remembersMs: seconds * 1000 };
+}
+
+interface Identified {
+  /** Zeros in databases whose engine is not Atomic. */
+  readonly uuid: string;
+  /** The engine with its clauses and settings, without what columns and comments say. Empty when it may not be seen. */
+  readonly engine_full: string;
 }
 
 /** The same of all replicas, and another after another table has taken the name. */
-export function identityOf(table: { readonly uuid: string; readonly engine_full: string }): string {
+export function identityOf(table: Identified): string {
   // replicas that were made one by one share their path in Keeper, and not the UUID
   return /^ReplicatedMergeTree\('([^'{]+)'/.exec(table.engine_full)?.[1] ?? table.uuid;
-=======
-  return { views: seen.size, broken, doubtful: doubtful.toSorted(), tables, remembersMs: seconds * 1000 };
->>>>>>> 5f9da73f804f9d44b6fafa65f2b3263f304b2b28
 }
 
 async function dependents(
@@ -112,18 +118,17 @@ async function isBlocking(clickhouse: ClickHouse, signal: AbortSignal | undefine
   return row?.value !== '1';
 }
 
-/** The engine with its clauses and settings, without what columns and comments say. Empty when it may not be seen. */
-async function definitionOf(
+async function identifiedBy(
   clickhouse: ClickHouse,
   { database, name }: TableName,
   signal: AbortSignal | undefined,
-): Promise<string> {
-  const [found] = await clickhouse.select<{ definition: string }>(
-    'SELECT engine_full AS definition FROM system.tables WHERE database = {database:String} AND name = {name:String}',
+): Promise<Identified | undefined> {
+  const [found] = await clickhouse.select<Identified>(
+    'SELECT toString(uuid) AS uuid, engine_full FROM system.tables WHERE database = {database:String} AND name = {name:String}',
     { database, name },
     signal,
   );
-  return found?.definition ?? '';
+  return found;
 }
 
 /** The table that a view names, or the one that it stores into by itself; undefined when the view may not be seen. */

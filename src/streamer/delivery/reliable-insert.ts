@@ -12,8 +12,10 @@ import { proveEpoch, TOKEN_TRUST_MS, untilDone } from './retry.ts';
 import { send } from './send.ts';
 import type { TargetWatch } from './target-watch.ts';
 
-/** So often in a row a refusal must come back before it counts as lasting. Memory and time may be short for a moment. */
+/** So often a refusal must come, with no other between, before it counts as lasting. Memory and time may be short for a moment. */
 const LASTING_AFTER = { row: 2, size: 2, load: 3 };
+/** One row is seldom too much for memory and time: it is repeated with growing pauses before it is taken for that. */
+const TOO_MUCH_ALONE_AFTER = 10;
 
 /** What all inserts of an attachment share. */
 export interface SessionScope {
@@ -66,8 +68,8 @@ export class ReliableInsert {
   #absent: readonly Rows[] | undefined;
   /** Since a view has failed: only the same token, while it is remembered, completes it. */
   #proof: TokenProof | undefined;
-  /** The last refusal, and how often in a row it has come back. */
-  #refused: { code: number | undefined; times: number } = { code: undefined, times: 0 };
+  /** The last refusal that may be lasting, and how often it has come. */
+  #refused: { reason: number | string | undefined; times: number } = { reason: undefined, times: 0 };
 
   constructor(attachment: Attachment, scope: SessionScope, pending: PendingRows) {
     const { batch, rows, atMs, isRecorded, isAbsent } = pending;
@@ -168,9 +170,8 @@ export class ReliableInsert {
     const { batch, rows } = this.#pending;
     const isDefinite = error instanceof ClickHouseRefusal && !error.isOutcomeUnknown;
     if (!isDefinite) this.#quietAt = performance.now() + attemptLifetimeMs;
-    if (!(error instanceof ClickHouseRefusal) || error.fault === undefined) this.#refused.times = 0;
     if (!(error instanceof ClickHouseRefusal)) throw error;
-    const { code, clickhouseCode, fault } = error;
+    const { code, clickhouseCode } = error;
     if (code === 'OUTBOX_CH_VIEW_FAILED') await this.#beginProof();
     if (!this.#isLasting(error)) throw error;
     // an older attempt may still succeed, and then the larger range must not be split
@@ -187,19 +188,19 @@ export class ReliableInsert {
         detail: `rows of a rejected insert are in the table: ${error.message}`,
       });
     }
-    if (fault !== 'load') await this.#checkQuarantine();
+    if (error.fault !== 'load' || rows.to - rows.from === 1) await this.#checkQuarantine();
     return { error, isPartlyThere: expected > 0 };
   }
 
-  /** Whether a refusal has come back often enough to be believed. One row is never too many for memory and time. */
+  /** Whether a refusal has come often enough to be believed. */
   #isLasting({ fault, clickhouseCode }: ClickHouseRefusal): boolean {
     if (fault === undefined) return false;
     const { rows, isSplit } = this.#pending;
-    const refused = this.#refused;
-    refused.times = refused.code === clickhouseCode ? refused.times + 1 : 1;
-    refused.code = clickhouseCode;
-    if (fault === 'load' && rows.to - rows.from === 1) return false;
-    return isSplit || refused.times >= LASTING_AFTER[fault];
+    const reason = fault === 'load' ? fault : clickhouseCode;
+    this.#refused = { reason, times: this.#refused.reason === reason ? this.#refused.times + 1 : 1 };
+    const { times } = this.#refused;
+    if (fault === 'load' && rows.to - rows.from === 1) return times >= TOO_MUCH_ALONE_AFTER;
+    return isSplit || times >= LASTING_AFTER[fault];
   }
 
   async #beginProof(): Promise<void> {

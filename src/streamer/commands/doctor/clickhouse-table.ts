@@ -4,13 +4,9 @@ import { sendNothing } from '../../delivery/send.ts';
 import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
 import type { TableName } from '../../clickhouse/absence.ts';
 import { inspectTable } from '../../clickhouse/table.ts';
-<<<<<<< HEAD
-import { checkTarget } from '../../clickhouse/target.ts';
 import { leftViews } from '../../clickhouse/left-views.ts';
-=======
-import { expiryOf } from '../../clickhouse/ttl.ts';
 import { describeBroken, inspectTarget } from '../../clickhouse/target.ts';
->>>>>>> 5f9da73f804f9d44b6fafa65f2b3263f304b2b28
+import { expiryOf } from '../../clickhouse/ttl.ts';
 import type { Target } from '../../clickhouse/views.ts';
 import { definitionOf } from '../migrate.ts';
 import { quoted, type ClickHouseCheck, type ClickHouseSubject } from './subjects.ts';
@@ -174,7 +170,6 @@ async function views(subject: ClickHouseSubject, target: Target): Promise<Findin
   return [bad('warning', id, target.doubtful.join('; '), why, ...fixes)];
 }
 
-<<<<<<< HEAD
 /** Views that name the table, and that RENAME has left on another one. */
 async function left({ clickhouse, config }: ClickHouseSubject): Promise<Finding[]> {
   const id = 'clickhouse.left_views';
@@ -186,7 +181,8 @@ async function left({ clickhouse, config }: ClickHouseSubject): Promise<Finding[
     query(`ALTER TABLE ${quoted(database)}.${quoted(name)} MODIFY QUERY ${text}`),
   );
   return [bad('warning', id, what, why, ...fixes)];
-=======
+}
+
 /** Of a view that this account may not look at, ClickHouse says at an insert that there is no table that it could fill. */
 async function failingView({ clickhouse, config }: ClickHouseSubject): Promise<OutboxError | undefined> {
   try {
@@ -201,7 +197,6 @@ async function failingView({ clickhouse, config }: ClickHouseSubject): Promise<O
 
 function full({ database, name }: TableName): string {
   return `${quoted(database)}.${quoted(name)}`;
->>>>>>> 5f9da73f804f9d44b6fafa65f2b3263f304b2b28
 }
 
 /** An attempt may be sent so long after a proof, and live so long: the token must be remembered for longer. */
