@@ -16,6 +16,7 @@ export function newBatch(
     send: rows,
     state: UNSENT,
     mayBeThere: isRecorded,
+    counts: false,
     lone: !isRecorded,
     old: false,
     readBack,

@@ -14,6 +14,7 @@ import {
   type Row,
   type State,
   type Token,
+  UNCOUNTED,
 } from './state.ts';
 
 /** More would show nothing new. */
@@ -42,6 +43,11 @@ export function clickhouseSteps(steps: Steps): void {
       d.tableBroken = false;
     });
   }
+  if (s.unfetched.length > 0) {
+    steps.add('the other replica fetches', (d) => {
+      d.unfetched = [];
+    });
+  }
   windowSteps(steps);
 }
 
@@ -60,6 +66,13 @@ function attemptSteps(steps: Steps, attempt: Attempt, index: number): void {
       (d) => apply(steps, d, index, part, isKnown),
       what,
     );
+    if (part !== VIEW && !isKnown)
+      steps.fault(
+        'partDropped',
+        'a part is dropped, its token is known, there is no answer',
+        (d) => drop(d, index, part),
+        what,
+      );
   }
   if (isRefused) steps.add('an insert is refused: a row', (d) => refuse(d, index, false), what);
   if (s.viewBroken && todo.length === 1 && todo[0] === VIEW)
@@ -75,7 +88,7 @@ function attemptSteps(steps: Steps, attempt: Attempt, index: number): void {
     steps.add(
       'ClickHouse answers',
       (d) => {
-        finish(d, index, 'answered');
+        finish(d, index, 'answered', world.replicas && !world.without('retryUncounted'));
       },
       what,
     );
@@ -101,9 +114,17 @@ function apply({ world }: Steps, d: State, index: number, part: number, isKnown:
     if (part === VIEW) d.view[event]!++;
     else if (partitionOf(event, world.partitions) === part) {
       d.table[event]!++;
+      if (world.replicas) d.unfetched.push(event);
       d.stamps[event] = attempt.token;
     }
   }
+}
+
+/** The replica's fault, and nobody hears of it. */
+function drop(d: State, index: number, part: number): void {
+  const [attempt] = d.attempts.splice(index, 1);
+  if (remembers(d)) d.remembered.push({ part, token: attempt!.token, old: false });
+  forget(d, attempt!.owner);
 }
 
 function refuse(d: State, index: number, heavy: boolean): void {
@@ -125,11 +146,11 @@ function failView(d: State, index: number): void {
   batch.viewFailed = true;
 }
 
-function finish(d: State, index: number, outcome: 'answered' | 'refused'): void {
+function finish(d: State, index: number, outcome: 'answered' | 'refused', counts = false): void {
   const [attempt] = d.attempts.splice(index, 1);
   const { owner, ahead } = attempt!;
   if (owner === RETRY) {
-    if (outcome === 'answered') d.retry!.state = 'there';
+    if (outcome === 'answered') d.retry!.state = counts ? 'answered' : 'there';
     else d.retry = undefined;
     return;
   }
@@ -143,7 +164,8 @@ function finish(d: State, index: number, outcome: 'answered' | 'refused'): void 
     streamer.ahead = undefined;
     if (outcome === 'answered') streamer.readBackBefore = undefined;
     batch.state = UNSENT;
-  } else batch.state = outcome === 'answered' ? ANSWERED : REFUSED;
+  } else if (outcome === 'answered') batch.state = batch.counts ? UNCOUNTED : ANSWERED;
+  else batch.state = REFUSED;
 }
 
 /** Whoever waited does not know what became of it. */
@@ -231,6 +253,14 @@ export function sent(batch: Batch): void {
   batch.state = SENT;
   batch.mayBeThere = true;
 }
+
+/** A look-up waits until the replica that answers has fetched what the others took. */
+export function isBehind({ s, world }: Steps): boolean {
+  return s.unfetched.length > 0 && !world.without('lookUpBehind');
+}
+
+/** Whether a look-up finds an event. */
+export const isFound = (s: State, event: EventId): boolean => s.table[event]! > 0 && !s.unfetched.includes(event);
 
 const partitionOf = (event: EventId, partitions: number): number => event % partitions;
 const formatToken = (token: Token): string => (token >= 100 && token < 200 ? `of row ${token - 100}` : String(token));

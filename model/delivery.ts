@@ -1,5 +1,5 @@
 import { mustReadBack, newBatch, tokenOf } from './batch.ts';
-import { attemptOf, isRemembered, sent } from './clickhouse.ts';
+import { attemptOf, isBehind, isFound, isRemembered, sent } from './clickhouse.ts';
 import { canWrite, settled, write } from './ledger.ts';
 import { freshToken, outlast, type Steps } from './plan.ts';
 import { isolate, nothingWentAhead } from './refusal.ts';
@@ -11,6 +11,7 @@ import {
   REFUSED,
   startOf,
   STREAM,
+  UNCOUNTED,
   UNSENT,
   type Batch,
   type State,
@@ -25,6 +26,7 @@ export function deliverySteps(steps: Steps, i: number): void {
     absent(steps, i, batch);
     insert(steps, i, batch);
   }
+  if (batch?.state === UNCOUNTED) count(steps, i, batch);
   if (batch?.state === REFUSED) isolate(steps, i, batch);
   nothingWentAhead(steps, i);
   intend(steps, i);
@@ -82,30 +84,45 @@ function intend(steps: Steps, i: number): void {
   }
 }
 
-/** ReadBack.quiet, ReadBack.absent: once no attempt can be under way, finds which rows are not there. */
+/** An answer that follows an unknown outcome: on a replicated table a known token does not prove its rows. */
+function count(steps: Steps, i: number, batch: Batch): void {
+  if (isBehind(steps)) return;
+  const isWhole = batch.send.every((event) => isFound(steps.s, event));
+  steps.add(`${nameOf(i)} counts`, (d) => {
+    const mine = d.streamers[i]!.batch!;
+    mine.state = isWhole ? ANSWERED : UNSENT;
+    mine.readBack = !isWhole;
+  });
+}
+
+/**
+ * ReadBack.quiet, ReadBack.absent: once no attempt can be under way, finds which rows are not there. They are sent under a new token:
+ * ClickHouse may know the former one, and no attempt under it can be under way.
+ */
 function absent(steps: Steps, i: number, batch: Batch): void {
   const { s, world } = steps;
   const me = s.streamers[i]!;
   if (!isReadBackNeeded(steps, batch) || !me.mine || !canWrite(me) || s.window !== 'on') return;
   const isQuiet = !world.without('readBackUnwaited');
-  if (isQuiet && s.attempts.length > 0) return;
-  const send = batch.rows.filter((event) => s.table[event] === 0);
-  const there = batch.rows.filter((event) => s.table[event]! > 0);
-  steps.add(
-    `${nameOf(i)} absent`,
-    (d) => {
-      if (isQuiet && !world.without('noDeadline')) outlast(d);
-      if (world.view && !world.without('viewsUnsaid'))
-        d.unproven = [...new Set([...d.unproven, ...there])].toSorted((a, b) => a - b);
-      const mine = d.streamers[i]!.batch!;
-      mine.send = send;
-      mine.readBack = false;
-      mine.old = false;
-      mine.lone = isQuiet;
-      if (send.length === 0) mine.state = ANSWERED;
-    },
-    () => `[${String(send)}]`,
-  );
+  if ((isQuiet && s.attempts.length > 0) || isBehind(steps)) return;
+  const send = batch.rows.filter((event) => !isFound(s, event));
+  const there = batch.rows.filter((event) => isFound(s, event));
+  const then = (d: State): void => {
+    if (isQuiet && !world.without('noDeadline')) outlast(d);
+    if (world.view && !world.without('viewsUnsaid'))
+      d.unproven = [...new Set([...d.unproven, ...there])].toSorted((a, b) => a - b);
+    const mine = d.streamers[i]!.batch!;
+    mine.send = send;
+    mine.readBack = false;
+    mine.old = false;
+    mine.lone = isQuiet;
+    if (send.length === 0) mine.state = ANSWERED;
+    else if (batch.mayBeThere && !world.without('sameTokenAgain')) {
+      mine.token = freshToken(d);
+      mine.mayBeThere = false;
+    }
+  };
+  steps.add(`${nameOf(i)} absent`, then, () => `[${String(send)}]`);
 }
 
 function isReadBackNeeded({ world }: Steps, batch: Batch): boolean {
@@ -136,6 +153,7 @@ function insert(steps: Steps, i: number, batch: Batch): void {
       const token = world.without('newTokenOnRetry') ? freshToken(d) : batch.token;
       const mine = d.streamers[i]!;
       if (canProve) mine.proven = true;
+      mine.batch!.counts = world.replicas && batch.mayBeThere && !world.without('settleUncounted');
       sent(mine.batch!);
       if (isProven) {
         mine.batch!.old = false;

@@ -14,6 +14,8 @@ export interface Plan {
   readonly maxRows?: number;
   readonly partitions?: 1 | 2;
   readonly view?: boolean;
+  /** The table is replicated: look-ups and inserts may reach another replica each time. */
+  readonly replicas?: boolean;
   /** The operator calls `quarantine retry` until the quarantine is empty. */
   readonly retry?: boolean;
   /** Rows that are refused until what refuses them is fixed. */
@@ -36,6 +38,7 @@ export class World {
   readonly maxRows: number;
   readonly partitions: number;
   readonly view: boolean;
+  readonly replicas: boolean;
   readonly retry: boolean;
   readonly poison: readonly EventId[];
   readonly large: readonly EventId[];
@@ -53,6 +56,7 @@ export class World {
     this.maxRows = plan.maxRows ?? 9;
     this.partitions = plan.partitions ?? 1;
     this.view = plan.view ?? false;
+    this.replicas = plan.replicas ?? false;
     this.retry = plan.retry ?? false;
     this.poison = plan.poison ?? [];
     this.large = plan.large ?? [];
@@ -189,8 +193,8 @@ export function tokensInUse(s: State): Set<Token> {
   }
   s.attempts.forEach(add);
   // the operator calls retry again as long as the row is there
-  for (const event of s.quarantine) used.add(tokenOfQuarantined(event));
-  if (s.retry !== undefined) used.add(tokenOfQuarantined(s.retry.event));
+  const retried = s.retry === undefined ? s.quarantine : [...s.quarantine, s.retry.event];
+  for (const event of retried) for (const dropped of [0, 1]) used.add(tokenOfQuarantined(event, dropped));
   return used;
 }
 
@@ -202,8 +206,8 @@ export function freshToken(s: State): Token {
   return token;
 }
 
-/** The token of `quarantine retry` for a row: always the same. */
-export const tokenOfQuarantined = (event: EventId): Token => 100 + event;
+/** The token of `quarantine retry` for a row: always the same, until ClickHouse knows it and has no row. */
+export const tokenOfQuarantined = (event: EventId, dropped = 0): Token => 100 + event + dropped * 50;
 
 export const isBelow = (position: Position | undefined, lsn: Lsn): boolean =>
   position !== undefined && lsnOf(position) < lsn;

@@ -22,6 +22,7 @@ const NO_FAULTS: Faults = {
   memory: 0,
   viewBreaks: 0,
   tableBreaks: 0,
+  partDropped: 0,
   slotRecreated: 0,
   killRetry: 0,
 };
@@ -52,6 +53,7 @@ export class Protocol implements Model<State> {
       remembered: [],
       table: events.map(() => 0),
       view: view ? events.map(() => 0) : [],
+      unfetched: [],
       stamps: events.map(() => 0),
       unproven: [],
       retried: [],

@@ -1,5 +1,5 @@
 import { mustReadBack, newBatch, tokenOf } from './batch.ts';
-import { attemptOf } from './clickhouse.ts';
+import { attemptOf, isBehind, isFound } from './clickhouse.ts';
 import { canWrite, settled, write } from './ledger.ts';
 import { freshToken, outlast, type Steps } from './plan.ts';
 import {
@@ -28,8 +28,9 @@ export function isolate(steps: Steps, i: number, batch: Batch): void {
     });
     return;
   }
+  if (isBehind(steps)) return;
   const looked = world.without('splitOnlyIfRangeAbsent') ? batch.rows : batch.send;
-  const isThere = looked.some((event) => s.table[event]! > 0) && !world.without('splitAlthoughThere');
+  const isThere = looked.some((event) => isFound(s, event)) && !world.without('splitAlthoughThere');
   const isPassing = batch.heavyTimes < LASTING || world.without('repeatHeavyForEver');
   if (isThere || (batch.rows.length === 1 && batch.heavy && isPassing && !world.without('quarantineHeavy'))) {
     steps.add(`${nameOf(i)} repeats the refused insert`, (d) => {
@@ -80,8 +81,7 @@ function sendAhead(steps: Steps, i: number, batch: Batch): void {
   });
   // an event that was sent ahead before may be there, or still on its way
   if (s.attempts.length > 0 && !world.without('aheadUnwaited')) return;
-  const isThere = (event: number): boolean => s.table[event]! > 0;
-  const event = world.range(s, batch.to, startOf(world.visible(s))).find((other) => !isThere(other));
+  const event = world.range(s, batch.to, startOf(world.visible(s))).find((other) => !isFound(s, other));
   if (event === undefined) return;
   const then = (d: State, mine: Streamer): void => {
     if (!world.without('noDeadline')) outlast(d);

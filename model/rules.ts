@@ -38,6 +38,11 @@ export const BREAKS = {
   noDistrust: 'does not look for rows that the ledger does not know of',
   distrustByReach: 'rows inside the range of the pending insert are never strange',
   quickRestore: 'a snapshot is restored while old inserts are under way',
+  sameTokenAgain: 'sends what is not there under the token that ClickHouse may know',
+  // replicas
+  lookUpBehind: 'asks a replica that has not fetched what the others took',
+  settleUncounted: 'takes a token that is known already for the rows, after an unknown outcome',
+  retryUncounted: '`quarantine retry` deletes a row whose insert is answered, without looking',
   // views
   viewsTrusted: 'a failed view gets the same insert again, without a proof that its token is still remembered',
   viewsUnsaid: 'does not say that a view is not proven',

@@ -1,3 +1,4 @@
+import { isBehind, isFound } from './clickhouse.ts';
 import { deliverySteps } from './delivery.ts';
 import { executeTake, formatRow, write } from './ledger.ts';
 import { end, type Steps } from './plan.ts';
@@ -136,8 +137,9 @@ function detectLedgerBehind(steps: Steps, i: number): void {
   const { s, world } = steps;
   const me = s.streamers[i]!;
   const { delivered, pending, readBackBelow, acked } = me.row;
+  if (isBehind(steps)) return;
   const isStrange = (event: number): boolean => {
-    if (s.table[event] === 0) return false;
+    if (!isFound(s, event)) return false;
     const position = world.positionOf(s, event);
     if (lsnOf(position) < readBackBelow) return false;
     if (world.without('distrustByReach')) return position > (pending?.to ?? delivered);

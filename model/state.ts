@@ -42,16 +42,21 @@ export const UNSENT = 0;
 export const SENT = 1;
 export const REFUSED = 2;
 export const ANSWERED = 3;
+/** Answered after an attempt whose outcome is unknown: "known already" is not "there" on a replicated table. */
+export const UNCOUNTED = 4;
 
 export interface Batch {
   readonly to: Position;
-  readonly token: Token;
+  /** The ledger's, until a read-back has found rows missing. */
+  token: Token;
   readonly rows: readonly EventId[];
   /** What is sent: all rows, or those that the read-back did not find. */
   send: readonly EventId[];
-  state: typeof UNSENT | typeof SENT | typeof REFUSED | typeof ANSWERED;
+  state: typeof UNSENT | typeof SENT | typeof REFUSED | typeof ANSWERED | typeof UNCOUNTED;
   /** An attempt was made, by us or before us. */
   mayBeThere: boolean;
+  /** Its answer is to be counted, see UNCOUNTED. */
+  counts: boolean;
   /** No older attempt of the range can be under way. */
   lone: boolean;
   /** The token may be forgotten. */
@@ -141,7 +146,9 @@ export interface Replica {
 /** `quarantine retry`, holding the lock of the row. */
 export interface Retry {
   readonly event: EventId;
-  state: 'locked' | 'absent' | 'sent' | 'there';
+  state: 'locked' | 'absent' | 'sent' | 'answered' | 'there';
+  /** How often it was answered and not there: each time another token. */
+  dropped: number;
   proven: boolean;
   /** The Postgres that gave the lock is still there. */
   locked: boolean;
@@ -171,6 +178,8 @@ export type Fault =
   | 'viewBreaks'
   /** The table refuses every row until it is fixed. */
   | 'tableBreaks'
+  /** The commit of a part has no answer, and the replica removes the part although the token is known (ClickHouse#112149). */
+  | 'partDropped'
   | 'slotRecreated'
   | 'killRetry';
 
@@ -195,6 +204,8 @@ export interface State {
   /** How often each event is in the table, and was counted by the view. */
   table: number[];
   view: number[];
+  /** Events that only the replica has which took them; look-ups may be answered by another. */
+  unfetched: EventId[];
   /** Whose delivered_at each row of the table has, as far as anybody may still ask: the token of its insert, or 0. */
   stamps: Token[];
   /** OUTBOX_CH_VIEWS_UNPROVEN was said of them. */
@@ -239,6 +250,7 @@ export function copy(s: State): State {
     attempts: s.attempts.map((attempt) => ({ ...attempt })),
     remembered: s.remembered.map((token) => ({ ...token })),
     table: s.table.slice(),
+    unfetched: s.unfetched.slice(),
     view: s.view.slice(),
     stamps: s.stamps.slice(),
     left: { ...s.left },
