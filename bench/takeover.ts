@@ -13,7 +13,8 @@ import { createClient } from '@clickhouse/client';
 import { Client } from 'pg';
 import { startClickHouse } from '../src/embedded/clickhouse.ts';
 import { startPostgres } from '../src/embedded/postgres.ts';
-import { migrateClickHouse, migratePostgres } from '../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../src/streamer/commands/migrate.ts';
+import { migrateClickHouse } from '../src/streamer/commands/migrate-clickhouse.ts';
 import { Proxy } from '../test/support/proxy.ts';
 import { logged } from './processes.ts';
 
@@ -28,7 +29,7 @@ const repeat = Number(values.repeat);
 await using postgres = await startPostgres();
 await using clickhouse = await startClickHouse();
 await migratePostgres(postgres.url, 'outbox', () => undefined);
-await migrateClickHouse(clickhouse.url, 'events', () => undefined);
+await migrateClickHouse(clickhouse.url, { table: 'events' }, () => undefined);
 const db = new Client(postgres.url);
 await db.connect();
 const table = createClient({ url: clickhouse.url });

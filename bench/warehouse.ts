@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickhouse/client';
 import { startClickHouse, type EmbeddedClickHouse } from '../src/embedded/clickhouse.ts';
-import { migrateClickHouse } from '../src/streamer/commands/migrate.ts';
+import { migrateClickHouse } from '../src/streamer/commands/migrate-clickhouse.ts';
 import type { Worker } from './worker.ts';
 
 /** A count costs ClickHouse about a millisecond of CPU, so it is frequent only near the end. */
@@ -28,7 +28,7 @@ export class Warehouse implements AsyncDisposable {
   /** @param typed whether the table types the JSON, or has only the text */
   static async start(typed = true): Promise<Warehouse> {
     const warehouse = new Warehouse(await startClickHouse());
-    await migrateClickHouse(warehouse.server.url, 'events', () => undefined);
+    await migrateClickHouse(warehouse.server.url, { table: 'events' }, () => undefined);
     if (!typed) await warehouse.command('ALTER TABLE events DROP COLUMN event_context');
     return warehouse;
   }

@@ -47,6 +47,30 @@ export const CLICKHOUSE = {
     happened: 'ClickHouse cannot take the insert now (overloaded, read-only, out of memory, too many parts, 5xx).',
     next: 'Look at ClickHouse. The same insert is repeated until it succeeds; events wait in Postgres.',
   },
+  OUTBOX_CH_CLUSTER: {
+    policy: 'stop',
+    happened:
+      'The table cannot be made on the cluster that OUTBOX_CLICKHOUSE_CLUSTER names: ClickHouse does not know it, or a host is down or lacks something.',
+    next: 'Mend what `problems` names, then run `pg-outbox-clickhouse migrate` again; it changes nothing that is right already. docs/clusters.md has a configuration that works.',
+  },
+  OUTBOX_CH_KEEPER_AWAY: {
+    policy: 'repeat',
+    happened:
+      'The replica has no session with ClickHouse Keeper (or ZooKeeper), so that its table is read-only: it takes no insert, and cannot know what other replicas took.',
+    next: 'Look at Keeper, and at `SELECT * FROM system.zookeeper_connection` on the replica. The same insert is repeated until it is answered; events wait in Postgres. If Keeper has lost the table’s metadata: SYSTEM RESTORE REPLICA <table>.',
+  },
+  OUTBOX_CH_REPLICA_BEHIND: {
+    policy: 'repeat',
+    happened:
+      'A look-up has to see all rows, and the replica that answers has not fetched what other replicas took. Until it has, rows would seem to be missing, and be sent twice.',
+    next: 'Mostly nothing: it is asked again. If it stays: look at `SELECT * FROM system.replication_queue` there. Start the replica that has the missing part; if it will never come back, SYSTEM DROP REPLICA on another one, and what it alone had is sent again as far as it is pending.',
+  },
+  OUTBOX_CH_ROWS_DROPPED: {
+    policy: 'repeat',
+    happened:
+      'ClickHouse knows the token of an insert, and does not have its rows: a replica has removed the part whose commit had no answer (ClickHouse#112149).',
+    next: 'Nothing now: the rows are looked for, and those that are missing are sent under a new token. Update ClickHouse to a version with the fix (26.3.33.61, 26.6.5.114, 26.7.7.87, 26.8.3.98 or later).',
+  },
   OUTBOX_CH_PROXY: {
     policy: 'repeat',
     happened:
@@ -105,12 +129,6 @@ export const CLICKHOUSE = {
     happened:
       'Rows of a pending insert that was looked for are in the table, so they count as delivered. Whether the materialized views have them is not known.',
     next: 'Compare the views with the table for the time of the last rows of this source, and fill what is missing by hand.',
-  },
-  OUTBOX_CH_RANGE_PARTIAL: {
-    policy: 'repeat',
-    happened:
-      'A part of a pending insert was in the table, the rest was sent, and ClickHouse took it for a repetition and dropped it.',
-    next: 'Somebody has removed rows while the insert was pending. Stop the streamer, delete the range (from the ledger’s delivered position to its pending one) of this source from the table, make the table forget its tokens (MODIFY SETTING non_replicated_deduplication_window = 0, then back), and start: the range is then sent whole.',
   },
   OUTBOX_CH_ANSWER: {
     policy: 'repeat',

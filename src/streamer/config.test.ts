@@ -31,6 +31,7 @@ describe('readConfig with a good environment', () => {
       slot: 'outbox',
       slotFailover: 'off',
       clickhouseTable: 'events',
+      clickhouseCluster: '',
       batchMaxRows: 200_000,
       batchMaxBytes: 67_108_864,
       flushIntervalMs: 1000,

@@ -21,7 +21,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 type Outcome = { value: string | number } | { fault: string };
 
 /** Belongs to the tests, not to the service, but is often in the same environment. */
-const KNOWN_ELSEWHERE = ['OUTBOX_TEST_SERVICES'];
+const KNOWN_ELSEWHERE = ['OUTBOX_TEST_SERVICES', 'OUTBOX_TEST_CLUSTER'];
 
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   sslmode: SSL_MODES,

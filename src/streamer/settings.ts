@@ -93,6 +93,16 @@ export const SETTINGS = {
     form: '1 to 128 of A-Z, a-z, 0-9 and _, not beginning with a digit',
     meaning: 'The table that receives the events, in the database of CLICKHOUSE_URL.',
   },
+  OUTBOX_CLICKHOUSE_CLUSTER: {
+    key: 'clickhouseCluster',
+    readBy: 'streamer',
+    kind: 'text',
+    default: '',
+    pattern: /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/,
+    form: 'the name of a cluster: 1 to 128 of A-Z, a-z, 0-9, _, . and -',
+    meaning:
+      'The ClickHouse cluster on which `migrate` makes the table, replicated. Empty: on the one server of CLICKHOUSE_URL. docs/clusters.md tells the way.',
+  },
   OUTBOX_BATCH_MAX_ROWS: {
     key: 'batchMaxRows',
     readBy: 'streamer',

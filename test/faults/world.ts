@@ -3,7 +3,8 @@ import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickh
 import { Client, Pool } from 'pg';
 import { startClickHouse, type EmbeddedClickHouse } from '../../src/embedded/clickhouse.ts';
 import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgres.ts';
-import { migrateClickHouse, migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
 import { COUNTING_VIEW } from '../support/view.ts';
 import { Gate } from './gate.ts';
 import { Host } from './host.ts';
@@ -80,7 +81,7 @@ export class World implements AsyncDisposable {
     await db.connect();
     await db.query(HISTORY);
     await db.end();
-    await migrateClickHouse(clickhouse.url, 'events', quiet);
+    await migrateClickHouse(clickhouse.url, { table: 'events' }, quiet);
     const client = createClient({ url: clickhouse.url });
     for (const query of COUNTING_VIEW) await client.command({ query });
     await client.close();

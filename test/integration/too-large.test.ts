@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
 import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
-import { migrateClickHouse } from '../../src/streamer/commands/migrate.ts';
+import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
 import { Outbox } from '../support/outbox.ts';
 import { COUNTING_VIEW } from '../support/view.ts';
 import { eventually } from '../support/wait.ts';
@@ -19,7 +19,7 @@ test('the streamer splits batches that exceed ClickHouse’s memory limit, shrin
   await using outbox = await Outbox.create();
   await using server = await startClickHouse({ settings: { max_memory_usage: 50_000_000 } });
   const clickhouse = new ClickHouse(server.url, 30_000);
-  await migrateClickHouse(server.url, 'events', () => undefined);
+  await migrateClickHouse(server.url, { table: 'events' }, () => undefined);
   for (const query of COUNTING_VIEW) await clickhouse.command(query);
   const rows = 120_000;
   await outbox.postgres.query(
@@ -66,7 +66,7 @@ test('the streamer sets aside an event that alone exceeds ClickHouse’s memory 
   await using outbox = await Outbox.create();
   await using server = await startClickHouse({ settings: { max_memory_usage: 100_000_000 } });
   const clickhouse = new ClickHouse(server.url, 30_000);
-  await migrateClickHouse(server.url, 'events', () => undefined);
+  await migrateClickHouse(server.url, { table: 'events' }, () => undefined);
   for (const query of COUNTING_VIEW) await clickhouse.command(query);
   await clickhouse.command(
     "ALTER TABLE events ADD COLUMN large UInt64 DEFAULT length(repeat(event_type, if(event_type = 'large', 40000000, 0)))",

@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { createClient, type ClickHouseClient } from '@clickhouse/client';
 import { Client, escapeIdentifier, Pool, type ClientConfig } from 'pg';
 import { inject } from 'vitest';
-import { migrateClickHouse, migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
 import { Streamer } from './streamer.ts';
 import { COUNTING_VIEW } from './view.ts';
 import { eventually } from './wait.ts';
@@ -18,6 +19,8 @@ export interface OutboxOptions {
   readonly database?: string;
   /** What follows CREATE DATABASE in Postgres. */
   readonly createOptions?: string;
+  /** On which the tables are made. */
+  readonly cluster?: string;
   /** Makes a slot that standbys synchronise. */
   readonly failover?: boolean;
 }
@@ -55,7 +58,8 @@ export class Outbox implements AsyncDisposable {
       client.query(`CREATE DATABASE ${escapeIdentifier(name)} ${createOptions}`),
     );
     const admin = createClient({ url: clickhouseUrl });
-    await admin.command({ query: `CREATE DATABASE ${quoted(name)}` });
+    const onCluster = options.cluster === undefined ? '' : ` ON CLUSTER ${options.cluster}`;
+    await admin.command({ query: `CREATE DATABASE ${quoted(name)}${onCluster}` });
     await admin.close();
     const outbox = new Outbox(slot, name, options);
     if (migrated) await outbox.migrate();
@@ -64,7 +68,7 @@ export class Outbox implements AsyncDisposable {
 
   async migrate(): Promise<void> {
     await migratePostgres(this.databaseUrl, this.slot, quiet, this.#options.failover);
-    await migrateClickHouse(this.clickhouseUrl, 'events', quiet);
+    await migrateClickHouse(this.clickhouseUrl, { table: 'events', cluster: this.#options.cluster ?? '' }, quiet);
   }
 
   async eventOid(): Promise<number> {
@@ -173,7 +177,8 @@ export class Outbox implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#streamers.map((streamer) => streamer.kill()));
     await this.postgres.end();
-    await this.clickhouse.command({ query: `DROP DATABASE ${quoted(this.#database)}` });
+    const onCluster = this.#options.cluster === undefined ? '' : ` ON CLUSTER ${this.#options.cluster} SYNC`;
+    await this.clickhouse.command({ query: `DROP DATABASE ${quoted(this.#database)}${onCluster}` });
     await this.clickhouse.close();
     if (this.#options.postgresUrl !== undefined) return;
     await asAdministrator(inject('postgresUrl'), async (client) => {

@@ -1,5 +1,6 @@
 import type { ClickHouse } from './client.ts';
-import { IDENTIFIER, identityOf, unquoted } from './views.ts';
+import { identityOf, type Identified } from './identity.ts';
+import { IDENTIFIER, unquoted } from './views.ts';
 
 /** A materialized view that reads the table by its name, but hangs on another one: it sees nothing of what is inserted. */
 export interface LeftView {
@@ -19,13 +20,13 @@ export async function identityNow(
   table: string,
   signal?: AbortSignal,
 ): Promise<string | undefined> {
-  const [found] = await clickhouse.select<{ uuid: string; engine_full: string }>(
-    `SELECT toString(uuid) AS uuid, engine_full FROM system.tables
+  const [found] = await clickhouse.select<Identified>(
+    `SELECT database, name, toString(uuid) AS uuid, engine_full FROM system.tables
       WHERE database = currentDatabase() AND name = {table:String}`,
     { table },
     signal,
   );
-  return found && identityOf(found);
+  return found && identityOf(clickhouse, found, signal);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { ErrorCode } from '../../errors.ts';
-import { foreignRefusal, refusal as refusalOf, type ClickHouseRefusal } from './refusal.ts';
+import { foreignRefusal, OTHER_REPLICA, refusal as refusalOf, type ClickHouseRefusal } from './refusal.ts';
 
 const refusal = (
   number: number,
@@ -11,9 +11,10 @@ const refusal = (
 
 const CLASSES: Partial<Record<ErrorCode, number[]>> = {
   OUTBOX_CH_UNAVAILABLE: [
-    33, 159, 160, 173, 198, 201, 202, 203, 209, 210, 216, 225, 236, 241, 242, 243, 244, 254, 279, 285, 286, 319, 364,
-    394, 425, 439, 499, 735, 745, 999, 1000,
+    33, 159, 160, 173, 198, 201, 202, 203, 209, 210, 216, 236, 241, 243, 244, 254, 279, 285, 286, 364, 394, 425, 439,
+    499, 735, 745, 1000,
   ],
+  OUTBOX_CH_KEEPER_AWAY: [225, 242, 319, 999],
   OUTBOX_CH_NOT_MIGRATED: [60, 81],
   OUTBOX_CH_AUTH: [192, 193, 194, 497, 516],
   OUTBOX_CH_REFUSED: [16, 47, 62, 115, 164, 452],
@@ -47,6 +48,12 @@ describe('refusal', () => {
   ])('tells the two faults of 252 apart by the message: %s', (message, expected) => {
     expect(refusal(252, 'TOO_MANY_PARTS', message).code).toBe(expected);
   });
+});
+
+test('refusal tells a look-up that another replica answered from one that failed', () => {
+  const said = `${OTHER_REPLICA}: while executing 'FUNCTION throwIf'`;
+  expect(refusal(395, 'X', said, 'question')).toMatchObject({ code: 'OUTBOX_CH_REPLICA_BEHIND' });
+  expect(refusal(395, 'X', said, 'insert')).toMatchObject({ code: 'OUTBOX_CH_ROW_REFUSED' });
 });
 
 test('refusal takes a table that a view cannot fill for a fault of the view, and repeats ClickHouse’s words', () => {

@@ -23,24 +23,32 @@ interface Meaning {
 const MEANINGS: readonly (Meaning & { readonly numbers: readonly number[] })[] = [
   {
     code: 'OUTBOX_CH_UNAVAILABLE',
-    numbers: [160, 173, 198, 201, 202, 203, 216, 225, 236, 242, 243, 244, 254, 279, 285, 286, 364, 439, 499, 735, 745],
+    numbers: [160, 173, 198, 201, 202, 203, 216, 236, 243, 244, 254, 279, 285, 286, 364, 439, 499, 735, 745],
   },
   // CANNOT_READ_ALL_DATA: the body was cut short on its way
   { code: 'OUTBOX_CH_UNAVAILABLE', quotesRows: true, numbers: [33] },
-  // NETWORK_ERROR, SOCKET_TIMEOUT, UNKNOWN_STATUS_OF_INSERT, QUERY_WAS_CANCELLED, and Keeper's
-  { code: 'OUTBOX_CH_UNAVAILABLE', outcome: 'unknown', numbers: [209, 210, 319, 394, 425, 999, 1000] },
+  // NETWORK_ERROR, SOCKET_TIMEOUT, QUERY_WAS_CANCELLED, SYSTEM_ERROR, POCO_EXCEPTION
+  { code: 'OUTBOX_CH_UNAVAILABLE', outcome: 'unknown', numbers: [209, 210, 394, 425, 1000] },
+  // NO_ZOOKEEPER, TABLE_IS_READ_ONLY
+  { code: 'OUTBOX_CH_KEEPER_AWAY', numbers: [225, 242] },
+  // UNKNOWN_STATUS_OF_INSERT, KEEPER_EXCEPTION
+  { code: 'OUTBOX_CH_KEEPER_AWAY', outcome: 'unknown', numbers: [319, 999] },
   // MEMORY_LIMIT_EXCEEDED, TIMEOUT_EXCEEDED
   { code: 'OUTBOX_CH_UNAVAILABLE', fault: 'load', numbers: [241, 159] },
   { code: 'OUTBOX_CH_NOT_MIGRATED', numbers: [60, 81] },
   { code: 'OUTBOX_CH_AUTH', numbers: [192, 193, 194, 497, 516] },
   { code: 'OUTBOX_CH_REFUSED', numbers: [16, 47, 62, 115, 164, 452] },
 ];
+/** What ClickHouse says where a replica answers that was not seen to be up to date (current.ts). */
+export const OTHER_REPLICA = 'outbox: another replica';
+const PASSING: ReadonlySet<ErrorCode> = new Set(['OUTBOX_CH_UNAVAILABLE', 'OUTBOX_CH_KEEPER_AWAY']);
 const UNAVAILABLE: Meaning = { code: 'OUTBOX_CH_UNAVAILABLE' };
 const TOO_MANY_PARTITIONS: Meaning = { code: 'OUTBOX_CH_REFUSED', fault: 'size' };
 const VIEW_FAILED: Meaning = { code: 'OUTBOX_CH_VIEW_FAILED', quotesRows: true };
 /** It is said before any row is looked at. */
 const VIEW_WITHOUT_TARGET: Meaning = { code: 'OUTBOX_CH_VIEW_FAILED' };
 const ROW_REFUSED: Meaning = { code: 'OUTBOX_CH_ROW_REFUSED', fault: 'row', quotesRows: true };
+const ASKED_ANOTHER: Meaning = { code: 'OUTBOX_CH_REPLICA_BEHIND' };
 const QUESTION_FAILED: Meaning = { code: 'OUTBOX_CH_FAILED', quotesRows: true };
 
 const PAYLOAD_TOO_LARGE = 413;
@@ -94,8 +102,9 @@ function meaningOf({ number, message, request }: Refused): Meaning {
   if (number === 252) return message.includes('Too many partitions') ? TOO_MANY_PARTITIONS : UNAVAILABLE;
   // UNKNOWN_TABLE is also what ClickHouse says of a table that a view fills, before it comes to any view
   if (number === 60 && /^Target table .+ of view /.test(message)) return VIEW_WITHOUT_TARGET;
+  if (number === 395 && request === 'question' && message.includes(OTHER_REPLICA)) return ASKED_ANOTHER;
   const known = MEANINGS.find(({ numbers }) => numbers.includes(number));
   // a view fails under whatever number its query ran into
-  if (known?.code !== 'OUTBOX_CH_UNAVAILABLE' && message.includes('while pushing to view')) return VIEW_FAILED;
+  if (!(known && PASSING.has(known.code)) && message.includes('while pushing to view')) return VIEW_FAILED;
   return known ?? (request === 'insert' ? ROW_REFUSED : QUESTION_FAILED);
 }

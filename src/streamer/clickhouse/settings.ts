@@ -9,6 +9,8 @@ export const INSERT_SETTINGS: Settings = {
   insert_deduplicate: 1,
   deduplicate_blocks_in_dependent_materialized_views: 1,
   materialized_views_ignore_errors: 0,
+  // a replica that loses Keeper in the middle of a commit says so, and keeps the part (ClickHouse#112149)
+  insert_keeper_max_retries: 0,
   max_insert_block_size: '1048449',
   min_insert_block_size_rows: '1048449',
   min_insert_block_size_bytes: '268402944',

@@ -1,5 +1,6 @@
 import { absenceOf, type TableName } from './absence.ts';
 import type { ClickHouse } from './client.ts';
+import { identityOf, isReplicated, type Identified } from './identity.ts';
 
 /** Blocks of all who write to the table; with fewer, the token of a repeated insert might be forgotten too soon. */
 export const MIN_WINDOW_BLOCKS = 1000;
@@ -18,6 +19,8 @@ export interface BrokenView {
 export interface Target {
   /** Which tables have the names of the table and of what its views fill, see `identityOf`. */
   readonly identity: string;
+  /** Its replicas share what they take, and each may lag behind. */
+  readonly isReplicated: boolean;
   readonly views: number;
   readonly broken: readonly BrokenView[];
   /** Views whose target forgets tokens, or cannot be looked at; each with what is wrong. */
@@ -40,7 +43,7 @@ const NO_UUID = '00000000-0000-0000-0000-000000000000';
 /** All views that an insert feeds, also those on what other views fill. */
 export async function viewsOn(
   clickhouse: ClickHouse,
-  table: TableName & Identified,
+  table: Identified,
   setting: SettingOf,
   signal: AbortSignal | undefined,
 ): Promise<Target> {
@@ -49,6 +52,7 @@ export async function viewsOn(
   const tables: TableName[] = [];
   let seconds = forgetsAfter(table.engine_full, setting);
   const seen = new Set<string>();
+  const isShared = isReplicated(table.engine_full);
   const identities = new Set<string>();
   const fed: TableName[] = [{ database: table.database, name: table.name }];
   for (let next = fed.pop(); next !== undefined; next = fed.pop()) {
@@ -60,7 +64,6 @@ export async function viewsOn(
       const target = await filledBy(clickhouse, view, signal);
       const found = target && (await identifiedBy(clickhouse, target, signal));
       const definition = found?.engine_full ?? '';
-      if (found !== undefined) identities.add(identityOf(found));
       // blocks of what cannot be seen cannot be counted
       seconds = definition === '' ? 0 : Math.min(seconds, forgetsAfter(definition, setting));
       const absence =
@@ -71,26 +74,28 @@ export async function viewsOn(
         continue;
       }
       if (definition === '') doubtful.push(`${name} cannot be checked: GRANT SHOW TABLES on it and on its target`);
+      else if (isShared && !isReplicated(definition) && !definition.startsWith('Null'))
+        doubtful.push(
+          `${name} fills a table that each replica has for itself, while a repeated insert may reach another replica`,
+        );
       else if (!remembers(definition, setting))
         doubtful.push(`${name} fills a table that does not remember ${MIN_WINDOW_BLOCKS} tokens`);
+      // replicas that have a table each would seem to be replaced in turn
+      if (found !== undefined && (!isShared || isReplicated(definition)))
+        identities.add(await identityOf(clickhouse, found, signal));
       if (target !== undefined) fed.push(target);
     }
   }
-  const identity = [identityOf(table), ...[...identities].toSorted()].join(' ');
-  return { identity, views: seen.size, broken, doubtful: doubtful.toSorted(), tables, remembersMs: seconds * 1000 };
-}
-
-interface Identified {
-  /** Zeros in databases whose engine is not Atomic. */
-  readonly uuid: string;
-  /** The engine with its clauses and settings, without what columns and comments say. Empty when it may not be seen. */
-  readonly engine_full: string;
-}
-
-/** The same of all replicas, and another after another table has taken the name. */
-export function identityOf(table: Identified): string {
-  // replicas that were made one by one share their path in Keeper, and not the UUID
-  return /^ReplicatedMergeTree\('([^'{]+)'/.exec(table.engine_full)?.[1] ?? table.uuid;
+  const identity = [await identityOf(clickhouse, table, signal), ...[...identities].toSorted()].join(' ');
+  return {
+    identity,
+    isReplicated: isShared,
+    views: seen.size,
+    broken,
+    doubtful: doubtful.toSorted(),
+    tables,
+    remembersMs: seconds * 1000,
+  };
 }
 
 async function dependents(
@@ -124,7 +129,7 @@ async function identifiedBy(
   signal: AbortSignal | undefined,
 ): Promise<Identified | undefined> {
   const [found] = await clickhouse.select<Identified>(
-    'SELECT toString(uuid) AS uuid, engine_full FROM system.tables WHERE database = {database:String} AND name = {name:String}',
+    'SELECT database, name, toString(uuid) AS uuid, engine_full FROM system.tables WHERE database = {database:String} AND name = {name:String}',
     { database, name },
     signal,
   );
@@ -159,16 +164,15 @@ function remembers(definition: string, setting: SettingOf): boolean {
   const engine = /^\w+/.exec(definition)?.[0] ?? '';
   if (engine === 'Null') return true;
   if (!engine.endsWith('MergeTree')) return false;
-  const isReplicated = /^(Replicated|Shared)/.test(engine);
   return (
-    setting(definition, isReplicated ? 'replicated_deduplication_window' : 'non_replicated_deduplication_window') >=
-    MIN_WINDOW_BLOCKS
+    setting(
+      definition,
+      isReplicated(engine) ? 'replicated_deduplication_window' : 'non_replicated_deduplication_window',
+    ) >= MIN_WINDOW_BLOCKS
   );
 }
 
 /** Seconds after which an engine forgets tokens whatever their number. */
 function forgetsAfter(definition: string, setting: SettingOf): number {
-  return /^(Replicated|Shared)\w*MergeTree/.test(definition)
-    ? setting(definition, 'replicated_deduplication_window_seconds')
-    : Infinity;
+  return isReplicated(definition) ? setting(definition, 'replicated_deduplication_window_seconds') : Infinity;
 }

@@ -1,12 +1,8 @@
-import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator';
 import { OutboxError } from '../../errors.ts';
 import { readConfig } from '../config.ts';
-import { ClickHouse } from '../clickhouse/client.ts';
-import { inspectTable } from '../clickhouse/table.ts';
-import { checkTarget, unsuitable } from '../clickhouse/target.ts';
 import { createLedger } from '../ledger/lifecycle.ts';
 import { overviewOf } from '../ledger/overview.ts';
 import { lock } from '../source/advisory-lock.ts';
@@ -17,13 +13,12 @@ import { checkOwners } from '../source/owners.ts';
 import { checkPublication, PUBLICATION } from '../source/publication.ts';
 import { checkFailover, checkServer } from '../source/server.ts';
 import { checkSlot } from '../source/slot.ts';
+import { migrateClickHouse, MIGRATIONS, type Report } from './migrate-clickhouse.ts';
 import { parseUsage } from './usage.ts';
 
-export const MIGRATIONS = new URL('../../../migrations/', import.meta.url);
 /** Any number will do, as long as every version of this program takes the same. */
 const ADVISORY_LOCK = 0x6f7574626f78;
 const LOCK_WAIT_MS = 10 * 60_000;
-const CLICKHOUSE_TIMEOUT_MS = 60_000;
 
 const HELP = `Usage: pg-outbox-clickhouse migrate [--json]
 
@@ -37,21 +32,18 @@ Exit codes
   0 up to date   1 failed   2 wrong usage or configuration
 `;
 
-/** Says what was done, a line at a time. */
-export type Report = (line: string) => void;
-
 /** `pg-outbox-clickhouse migrate`: returns the exit code. Throws what the two migrations throw, and OUTBOX_CONFIG_INVALID. */
 export async function migrateCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const usage = parseUsage(args, { options: { json: { type: 'boolean', default: false } }, help: HELP });
   if (typeof usage === 'number') return usage;
-  const { databaseUrl, clickhouseUrl, clickhouseTable, slot, slotFailover } = readConfig(env);
+  const { databaseUrl, clickhouseUrl, clickhouseTable, clickhouseCluster, slot, slotFailover } = readConfig(env);
   const done: string[] = [];
   const report: Report = (line) => {
     done.push(line);
     if (!usage.values.json) process.stdout.write(`${line}\n`);
   };
   await migratePostgres(databaseUrl, slot, report, slotFailover === 'on');
-  await migrateClickHouse(clickhouseUrl, clickhouseTable, report);
+  await migrateClickHouse(clickhouseUrl, { table: clickhouseTable, cluster: clickhouseCluster }, report);
   if (usage.values.json) process.stdout.write(`${JSON.stringify({ done }, null, 2)}\n`);
   return 0;
 }
@@ -142,47 +134,4 @@ async function beginStream(
     );
   await createLedger(db, slot, (await checkPublication(db)).identity);
   report(`Postgres: created the ledger row of "${slot}"`);
-}
-
-/** Brings ClickHouse to the newest schema. Idempotent. Throws OutboxErrors OUTBOX_CH_*. */
-export async function migrateClickHouse(url: string, table: string, report: Report): Promise<void> {
-  const clickhouse = new ClickHouse(url, CLICKHOUSE_TIMEOUT_MS);
-  try {
-    const folder = new URL('clickhouse/', MIGRATIONS);
-    const files = (await readdir(folder)).filter((name) => name.endsWith('.sql')).toSorted();
-    for (const name of files) await clickhouse.command(await readFile(new URL(name, folder), 'utf8'), { table });
-    await checkTable(clickhouse, table);
-    report(`ClickHouse: the table "${table}" is up to date`);
-  } finally {
-    await clickhouse.close();
-  }
-}
-
-/** What the streamer asks. Of a column that is missing it names the ALTER, too. */
-async function checkTable(clickhouse: ClickHouse, name: string): Promise<void> {
-  const { problems } = await inspectTable(clickhouse, name).catch((error: unknown) => {
-    // CREATE TABLE IF NOT EXISTS was answered well, and there is none: the name is taken by one that is detached
-    throw error instanceof OutboxError && error.code === 'OUTBOX_CH_NOT_MIGRATED'
-      ? new OutboxError('OUTBOX_CH_TABLE_DETACHED', { detail: `the table "${name}" is detached in ClickHouse` })
-      : error;
-  });
-  if (problems.length === 0) return void (await checkTarget(clickhouse, name));
-  throw unsuitable(
-    name,
-    await Promise.all(
-      problems.map(async (problem) =>
-        problem.missing === undefined
-          ? problem
-          : { ...problem, alter: `ADD COLUMN ${await definitionOf(problem.missing)}` },
-      ),
-    ),
-  );
-}
-
-/** A column as the migration makes it. */
-export async function definitionOf(column: string): Promise<string> {
-  const text = await readFile(new URL('clickhouse/0000_events.sql', MIGRATIONS), 'utf8');
-  // it ends where the next line that is indented as much, or the list, begins
-  const lines = new RegExp(`^    (${column} [^]*?),?\\n(?:    \\S|\\))`, 'm').exec(text)?.[1] ?? column;
-  return lines.replaceAll(/\s+/g, ' ');
 }

@@ -6,7 +6,7 @@ import { checkTarget } from '../clickhouse/target.ts';
 import { TOKEN_TRUST_MS } from '../delivery/retry.ts';
 import { Database } from '../source/database.ts';
 import { parseUsage } from './usage.ts';
-import type { Report } from './migrate.ts';
+import type { Report } from './migrate-clickhouse.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse quarantine <list | retry | discard> [id …] [options]
 

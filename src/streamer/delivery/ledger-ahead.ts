@@ -1,5 +1,6 @@
 import { OutboxError } from '../../errors.ts';
 import { formatPosition, type Position } from '../../position.ts';
+import { whereCurrent } from '../clickhouse/current.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Attachment } from './attachment.ts';
 
@@ -31,10 +32,11 @@ async function isDelivered(
   isThisOne: boolean,
 ): Promise<boolean> {
   if (seq === 0) return true;
+  const current = await whereCurrent(clickhouse, table, signal);
   const found = await clickhouse.select(
     `SELECT 1 FROM {table:Identifier}
       WHERE source = {source:String} AND lsn >= {lsn:UInt64} AND (lsn, seq) >= ({lsn:UInt64}, {seq:UInt32})
-        AND ({isThisOne:Bool} = false OR (lsn, seq) = ({lsn:UInt64}, {seq:UInt32})) LIMIT 1`,
+        AND ({isThisOne:Bool} = false OR (lsn, seq) = ({lsn:UInt64}, {seq:UInt32})) AND ${current} LIMIT 1`,
     { table, source, lsn, seq, isThisOne },
     signal,
   );

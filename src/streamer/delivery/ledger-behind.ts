@@ -1,6 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
 import { formatPosition } from '../../position.ts';
+import { whereCurrent } from '../clickhouse/current.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { LedgerState } from '../ledger/row.ts';
 import type { Attachment } from './attachment.ts';
@@ -34,10 +35,12 @@ async function unknownRows(
   { clickhouse, table, source, signal }: Scope,
   { delivered: { lsn, seq }, pending }: LedgerState,
 ): Promise<{ rows: number; lastLsn: Lsn }> {
+  const current = await whereCurrent(clickhouse, table, signal);
   const [found] = await clickhouse.select<{ rows: string; last: string }>(
     `SELECT toString(count()) AS rows, toString(max(lsn)) AS last FROM {table:Identifier}
       WHERE source = {source:String} AND ${OF_THE_STREAM} AND lsn >= {lsn:UInt64} AND (lsn, seq) > ({lsn:UInt64}, {seq:UInt64})
-        AND NOT ((lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64}) AND delivered_at = fromUnixTimestamp64Milli({atMs:Int64}, 'UTC'))`,
+        AND NOT ((lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64}) AND delivered_at = fromUnixTimestamp64Milli({atMs:Int64}, 'UTC'))
+        AND ${current}`,
     { table, source, lsn, seq, toLsn: pending?.to.lsn ?? 0, toSeq: pending?.to.seq ?? 0, atMs: pending?.atMs ?? 0 },
     signal,
   );

@@ -3,6 +3,7 @@ import { OutboxError } from '../../errors.ts';
 import type { Batch } from '../batch/batch.ts';
 import { eventIdOf, positionOf } from '../batch/event.ts';
 import { countRows, runsOf, type Rows } from '../batch/rows.ts';
+import { whereCurrent } from '../clickhouse/current.ts';
 import { comparePositions } from '../../position.ts';
 import { LogThrottle } from '../observe/log-throttle.ts';
 import type { Attachment } from './attachment.ts';
@@ -70,9 +71,10 @@ export class ReadBack {
     const first = positionOf(batch, rows.from);
     const last = positionOf(batch, rows.to - 1);
     const range = { table, source, fromLsn: first.lsn, fromSeq: first.seq, toLsn: last.lsn, toSeq: last.seq };
+    const current = await whereCurrent(clickhouse, table, signal);
     // rows that an answer which was cut short does not have must not seem to be absent
     const [counted] = await clickhouse.select<{ n: number }>(
-      `SELECT toUInt32(count()) AS n FROM {table:Identifier} WHERE ${RANGE}`,
+      `SELECT toUInt32(count()) AS n FROM {table:Identifier} WHERE ${RANGE} AND ${current}`,
       range,
       signal,
     );
@@ -83,7 +85,7 @@ export class ReadBack {
     // both are in the order of positions, so that neither is ever held as a whole beside the other
     const found = clickhouse.stream<{ id: string; at_lsn: string; at_seq: number }>(
       `SELECT toString(event_id) AS id, toString(lsn) AS at_lsn, seq AS at_seq FROM {table:Identifier}
-        WHERE ${RANGE} ORDER BY lsn, seq`,
+        WHERE ${RANGE} AND ${current} ORDER BY lsn, seq`,
       range,
       AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
     );

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { OutboxError } from '../../errors.ts';
 import type { Batch } from '../batch/batch.ts';
 import { positionOf } from '../batch/event.ts';
@@ -16,6 +17,7 @@ import type { TargetWatch } from './target-watch.ts';
 const LASTING_AFTER = { row: 2, size: 2, load: 3 };
 /** One row is seldom too much for memory and time: it is repeated with growing pauses before it is taken for that. */
 const TOO_MUCH_ALONE_AFTER = 10;
+const TIMEOUT_EXCEEDED = 159;
 
 /** What all inserts of an attachment share. */
 export interface SessionScope {
@@ -66,6 +68,7 @@ export class ReliableInsert {
   /** Of the doubts about the target's memory, how many do not concern these rows any more. */
   #knownDoubts: number;
   #absent: readonly Rows[] | undefined;
+  #token: string;
   /** Since a view has failed: only the same token, while it is remembered, completes it. */
   #proof: TokenProof | undefined;
   /** The last refusal that may be lasting, and how often it has come. */
@@ -81,6 +84,7 @@ export class ReliableInsert {
     this.#mayBeThere = isRecorded;
     this.#mustReadBack = !isAbsent && positionOf(batch, rows.from).lsn < ledger.state.readBackBelow;
     this.#trustedFrom = atMs;
+    this.#token = pending.token;
     this.#knownDoubts = isRecorded ? 0 : scope.watch.doubts;
   }
 
@@ -116,6 +120,7 @@ export class ReliableInsert {
       if (this.#absent?.length === 0) return 'there';
     }
     await proveEpoch(ledger);
+    const isRepeated = this.#mayBeThere;
     this.#mayBeThere = true;
     const sentAt = performance.now();
     let outcome: InsertOutcome = 'failed';
@@ -129,14 +134,15 @@ export class ReliableInsert {
     } finally {
       readiness.measures.inserted(outcome, performance.now() - sentAt);
     }
-    if (this.#absent !== undefined) await this.#checkWhole();
+    if (isRepeated && watch.target.isReplicated) await this.#checkWhole();
     return 'taken';
   }
 
   async #send(): Promise<void> {
-    const { batch, rows, token, atMs } = this.#pending;
+    const { batch, rows, atMs } = this.#pending;
     const isWhole = rows.from === 0 && rows.to === batch.rows;
-    await send(this.#attachment, { batch, runs: this.#absent ?? (isWhole ? undefined : [rows]), token, atMs });
+    const runs = this.#absent ?? (isWhole ? undefined : [rows]);
+    await send(this.#attachment, { batch, runs, token: this.#token, atMs });
   }
 
   /** Can the token not tell any more whether the rows are there? */
@@ -159,6 +165,7 @@ export class ReliableInsert {
     await readBack.quiet(quietAt, 'the pending insert was looked for');
     this.#absent = await readBack.absent(batch, rows);
     this.#report(this.#absent);
+    if (this.#mayBeThere) this.#renewToken();
     this.#mustReadBack = false;
     this.#knownDoubts = doubts;
     this.#trustedFrom = Date.now();
@@ -168,8 +175,7 @@ export class ReliableInsert {
   async #judge(error: unknown, sentAt: number): Promise<Rejection> {
     const { readBack, attemptLifetimeMs } = this.#scope;
     const { batch, rows } = this.#pending;
-    const isDefinite = error instanceof ClickHouseRefusal && !error.isOutcomeUnknown;
-    if (!isDefinite) this.#quietAt = performance.now() + attemptLifetimeMs;
+    if (!this.#isDefinite(error)) this.#quietAt = performance.now() + attemptLifetimeMs;
     if (!(error instanceof ClickHouseRefusal)) throw error;
     const { code, clickhouseCode } = error;
     if (code === 'OUTBOX_CH_VIEW_FAILED') await this.#beginProof();
@@ -192,6 +198,12 @@ export class ReliableInsert {
     return { error, isPartlyThere: expected > 0 };
   }
 
+  /** On a replicated table, time may be up after Keeper has the commit. */
+  #isDefinite(error: unknown): boolean {
+    if (!(error instanceof ClickHouseRefusal) || error.isOutcomeUnknown) return false;
+    return error.clickhouseCode !== TIMEOUT_EXCEEDED || !this.#scope.watch.target.isReplicated;
+  }
+
   /** Whether a refusal has come often enough to be believed. */
   #isLasting({ fault, clickhouseCode }: ClickHouseRefusal): boolean {
     if (fault === undefined) return false;
@@ -208,13 +220,21 @@ export class ReliableInsert {
     this.#proof ??= await TokenProof.begin(clickhouse, this.#scope.watch.target, this.#pending.atMs, signal);
   }
 
-  /** Rows sent under a token that ClickHouse knows from others are dropped without a word. */
+  /** ClickHouse may know the former one, and would drop what is not there without a word; no attempt under it can be under way. */
+  #renewToken(): void {
+    this.#token = `${this.#pending.token}/${randomUUID()}`;
+    this.#mayBeThere = false;
+    this.#proof = undefined;
+  }
+
+  /** A replica may have removed a part whose token is known. */
   async #checkWhole(): Promise<void> {
     const { batch, rows } = this.#pending;
     const there = await this.#scope.readBack.count(batch, rows);
     const want = rows.to - rows.from;
     if (there >= want) return;
-    throw new OutboxError('OUTBOX_CH_RANGE_PARTIAL', {
+    this.#mustReadBack = true;
+    throw new OutboxError('OUTBOX_CH_ROWS_DROPPED', {
       detail: `${there} of the ${want} rows of the pending insert are in ClickHouse`,
     });
   }

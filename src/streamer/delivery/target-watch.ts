@@ -6,7 +6,15 @@ import type { Attachment } from './attachment.ts';
 /** Checks the table and its views again and again: they may change at any time, and what they forget must be looked for. */
 export class TargetWatch {
   readonly #attachment: Pick<Attachment, 'clickhouse' | 'ledger' | 'table' | 'log' | 'signal'>;
-  #target: Target = { identity: '', views: 0, broken: [], doubtful: [], tables: [], remembersMs: Infinity };
+  #target: Target = {
+    identity: '',
+    isReplicated: false,
+    views: 0,
+    broken: [],
+    doubtful: [],
+    tables: [],
+    remembersMs: Infinity,
+  };
   #warnedOf: readonly string[] = [];
   #doubts = 0;
 

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import type { ClickHouse } from '../clickhouse/client.ts';
+import { whereCurrent } from '../clickhouse/current.ts';
 import type { Database } from '../source/database.ts';
 import type { Leaf } from './leaves.ts';
 
@@ -37,10 +38,12 @@ export async function lackOf(
   if (rows.length === 0) return undefined;
   const ids = [...new Set(rows.map(({ id }) => id))];
   const times = rows.map(({ us }) => BigInt(us)).toSorted((a, b) => (a < b ? -1 : 1));
+  const current = await whereCurrent(clickhouse, table);
   const [found] = await clickhouse.select<{ n: number }>(
     `SELECT toUInt32(uniqExact(event_id)) AS n FROM {table:Identifier}
       WHERE event_type IN {types:Array(String)} AND event_id IN {ids:Array(UUID)}
-        AND event_date_time BETWEEN fromUnixTimestamp64Micro(${times[0]}, 'UTC') AND fromUnixTimestamp64Micro(${times.at(-1)}, 'UTC')`,
+        AND event_date_time BETWEEN fromUnixTimestamp64Micro(${times[0]}, 'UTC') AND fromUnixTimestamp64Micro(${times.at(-1)}, 'UTC')
+        AND ${current}`,
     { table, ids, types: [...new Set(rows.map(({ type }) => type))] },
   );
   const aside = await db.query<{ n: number }>(

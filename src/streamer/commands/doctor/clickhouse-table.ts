@@ -8,7 +8,7 @@ import { leftViews } from '../../clickhouse/left-views.ts';
 import { describeBroken, inspectTarget } from '../../clickhouse/target.ts';
 import { expiryOf } from '../../clickhouse/ttl.ts';
 import type { Target } from '../../clickhouse/views.ts';
-import { definitionOf } from '../migrate.ts';
+import { definitionOf } from '../migrate-clickhouse.ts';
 import { quoted, type ClickHouseCheck, type ClickHouseSubject } from './subjects.ts';
 import { bad, command, findingOf, ok, query, type Finding, type Fix } from './finding.ts';
 

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { OutboxError } from '../../../errors.ts';
 import { foreignOwners } from '../../source/owners.ts';
 import { checkPublication } from '../../source/publication.ts';
-import { MIGRATIONS } from '../migrate.ts';
+import { MIGRATIONS } from '../migrate-clickhouse.ts';
 import { bad, command, findingOf, ok, sql, type Finding } from './finding.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 

@@ -1,0 +1,136 @@
+import type { ClickHouseClient } from '@clickhouse/client';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { CLUSTER, Cluster, untilWhole, type Node } from '../support/cluster.ts';
+import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import { eventually } from '../support/wait.ts';
+
+const REPLICATED_VIEW = [
+  `CREATE TABLE counts ON CLUSTER ${CLUSTER} (event_type String, n UInt64)
+     ENGINE = ReplicatedSummingMergeTree('/clickhouse/tables/{shard}/{database}/counts', '{replica}') ORDER BY event_type`,
+  `CREATE MATERIALIZED VIEW counter ON CLUSTER ${CLUSTER} TO counts AS SELECT event_type, count() AS n FROM events GROUP BY event_type`,
+];
+
+let cluster: Cluster;
+let outbox: Outbox;
+let nodes: readonly [Node, Node];
+let clients: ClickHouseClient[];
+
+beforeEach(async () => {
+  cluster = await Cluster.reach();
+  const [a, b] = cluster.nodes;
+  nodes = [a!, b!];
+  outbox = await Outbox.create({ cluster: CLUSTER });
+  clients = nodes.map((node) => cluster.clientOf(node, outbox.slot));
+  for (const query of REPLICATED_VIEW) await outbox.clickhouse.command({ query });
+});
+
+afterEach(async () => {
+  await Promise.all(clients.map((client) => client.close()));
+  await outbox[Symbol.asyncDispose]();
+});
+
+/** Every replica holds so many events, each once, and the view has counted each once. */
+async function expectExactly(events: number): Promise<void> {
+  await untilWhole(clients);
+  await untilWhole(clients, 'counts');
+  for (const client of clients) {
+    const result = await client.query({
+      query: `SELECT toUInt32(count()) AS rows, toUInt32(uniqExact(event_id)) AS events,
+                     (SELECT toUInt32(sum(n)) FROM counts) AS viewed FROM events`,
+      format: 'JSONEachRow',
+    });
+    expect(await result.json()).toEqual([{ rows: events, events, viewed: events }]);
+  }
+}
+
+async function untilSettled(): Promise<void> {
+  const end = await outbox.walEnd();
+  const isSettled = async (): Promise<boolean> =>
+    (await outbox.confirmed(end)) && (await outbox.ledger())['pending_token'] === null;
+  await eventually('all is settled', isSettled, 150_000);
+}
+
+const urls = (): [string, string] => [cluster.urlOf(nodes[0], outbox.slot), cluster.urlOf(nodes[1], outbox.slot)];
+
+test('no event is lost when Keeper has a commit and its answer never comes', async () => {
+  // otherwise the part is fetched before it can be removed
+  await clients[1]!.command({ query: 'SYSTEM STOP FETCHES events' });
+  const streamer = outbox.stream({ CLICKHOUSE_URL: urls()[0], OUTBOX_INSERT_TIMEOUT_MS: '8000' });
+  await outbox.fill(100);
+  await outbox.untilDelivered(100);
+  await cluster.swallow(nodes[0], outbox.slot, 12_000);
+  await outbox.fill(60);
+  await eventually('the answer is lost', async () => (await cluster.swallowed(nodes[0])) > 0, 60_000);
+  await sleep(14_000);
+  await clients[1]!.command({ query: 'SYSTEM START FETCHES events' });
+  await outbox.fill(1);
+  await untilSettled();
+  await expectExactly(161);
+  expect(await streamer.stop()).toBe(0);
+});
+
+test('an insert whose answer is lost counts once when it is repeated at a replica that lags', async () => {
+  const [a, b] = urls();
+  const { proxy, url } = await Proxy.to(new URL(a));
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '2000' });
+  await outbox.fill(100);
+  await outbox.untilDelivered(100);
+  await untilWhole(clients);
+  await clients[1]!.command({ query: 'SYSTEM STOP FETCHES events' });
+  proxy.holdAnswers(20_000);
+  await outbox.fill(500);
+  await outbox.untilDelivered(600);
+  proxy.retarget(new URL(b));
+  proxy.cut();
+  proxy.release();
+  await streamer.failure('OUTBOX_CH_REPLICA_BEHIND');
+  expect((await outbox.ledger())['pending_token']).not.toBeNull();
+  await clients[1]!.command({ query: 'SYSTEM START FETCHES events' });
+  await outbox.fill(1);
+  await untilSettled();
+  await expectExactly(601);
+  expect(await streamer.stop()).toBe(0);
+  await proxy.close();
+});
+
+test('a successor that is led to a replica that lags finds what its predecessor sent', async () => {
+  const [a, b] = urls();
+  const { proxy, url } = await Proxy.to(new URL(a));
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '2000' });
+  await outbox.fill(100);
+  await outbox.untilDelivered(100);
+  await untilWhole(clients);
+  await clients[1]!.command({ query: 'SYSTEM STOP FETCHES events' });
+  proxy.holdAnswers(20_000);
+  await outbox.fill(500);
+  await outbox.untilDelivered(600);
+  await streamer.kill();
+  await proxy.close();
+  // as if a standby had been promoted: what may be there is looked for
+  await outbox.postgres.query(`UPDATE outbox.stream SET read_back_below = pg_current_wal_lsn() WHERE slot_name = $1`, [
+    outbox.slot,
+  ]);
+  const successor = outbox.stream({ CLICKHOUSE_URL: b, OUTBOX_INSERT_TIMEOUT_MS: '2000' });
+  await successor.failure('OUTBOX_CH_REPLICA_BEHIND');
+  await clients[1]!.command({ query: 'SYSTEM START FETCHES events' });
+  await outbox.fill(1);
+  await untilSettled();
+  await expectExactly(601);
+  expect(await successor.stop()).toBe(0);
+});
+
+test('events wait while Keeper is away, and are delivered once when it is back', async () => {
+  const streamer = outbox.stream({ CLICKHOUSE_URL: urls()[0], OUTBOX_INSERT_TIMEOUT_MS: '5000' });
+  await outbox.fill(100);
+  await outbox.untilDelivered(100);
+  await cluster.keeper('kill');
+  await outbox.fill(100);
+  await streamer.failure('OUTBOX_CH_KEEPER_AWAY');
+  await cluster.keeper('start');
+  await outbox.fill(1);
+  await untilSettled();
+  await expectExactly(201);
+  expect(await streamer.stop()).toBe(0);
+});

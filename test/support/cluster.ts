@@ -1,0 +1,106 @@
+import { createClient, type ClickHouseClient } from '@clickhouse/client';
+import { inject } from 'vitest';
+import { eventually } from './wait.ts';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** The address that controls the cluster under test: what it is told is in test/cluster/README.md. */
+    clusterUrl: string;
+  }
+}
+
+export interface Node {
+  readonly name: string;
+  readonly shard: number;
+  readonly replica: number;
+  /** Its HTTP port, without login. */
+  readonly url: string;
+  /** How many answers of commits it has lost. */
+  readonly swallowed?: number;
+}
+
+export const LOGIN = { username: 'outbox', password: 'outbox' };
+export const CLUSTER = 'c';
+
+/** What ends, starts and freezes the parts of a real cluster. */
+export class Cluster {
+  readonly nodes: readonly Node[];
+  readonly #control: string;
+
+  private constructor(control: string, nodes: readonly Node[]) {
+    this.#control = control;
+    this.nodes = nodes;
+  }
+
+  /** The cluster of all tests. */
+  static async reach(): Promise<Cluster> {
+    const control = inject('clusterUrl');
+    return new Cluster(control, (await (await fetch(control)).json()) as Node[]);
+  }
+
+  /** With login and database. */
+  urlOf(node: Node, database: string): string {
+    const url = new URL(node.url);
+    Object.assign(url, LOGIN);
+    url.pathname = `/${database}`;
+    return url.href;
+  }
+
+  clientOf(node: Node, database: string): ClickHouseClient {
+    return createClient({ url: node.url, ...LOGIN, database });
+  }
+
+  async kill(node: Node): Promise<void> {
+    await this.#tell(`node/${node.name}/kill`);
+  }
+
+  async start(node: Node): Promise<void> {
+    await this.#tell(`node/${node.name}/start`);
+  }
+
+  async pause(node: Node): Promise<void> {
+    await this.#tell(`node/${node.name}/pause`);
+  }
+
+  async resume(node: Node): Promise<void> {
+    await this.#tell(`node/${node.name}/resume`);
+  }
+
+  async keeper(what: 'kill' | 'start' | 'pause' | 'resume'): Promise<void> {
+    await this.#tell(`keeper/${what}`);
+  }
+
+  /** Keeper has the next commit into a table whose path has `marker`, its answer never comes, and the node has no Keeper for so long. */
+  async swallow(node: Node, marker: string, ms: number): Promise<void> {
+    await this.#tell(`keeper/swallow?node=${node.name}&marker=${marker}&ms=${ms}`);
+  }
+
+  async swallowed(node: Node): Promise<number> {
+    const nodes = (await (await fetch(this.#control)).json()) as Node[];
+    return nodes.find(({ name }) => name === node.name)?.swallowed ?? 0;
+  }
+
+  async #tell(what: string): Promise<void> {
+    const response = await fetch(`${this.#control}/${what}`, { method: 'POST' });
+    if (!response.ok) throw new Error(`the cluster did not do ${what}: ${await response.text()}`);
+  }
+}
+
+/** Waits until a table is writable, and has what the others took, on every client. */
+export async function untilWhole(clients: readonly ClickHouseClient[], table = 'events'): Promise<void> {
+  for (const client of clients)
+    await eventually(
+      'the replica is whole',
+      async () => {
+        const result = await client
+          .query({
+            query: `SELECT toUInt8(NOT is_readonly AND inserts_in_queue = 0 AND log_pointer > log_max_index) AS yes
+                      FROM system.replicas WHERE database = currentDatabase() AND table = '${table}'`,
+            format: 'JSONEachRow',
+          })
+          .catch(() => undefined);
+        return (await result?.json<{ yes: 0 | 1 }>())?.[0]?.yes === 1;
+      },
+      120_000,
+    );
+}
