@@ -118,6 +118,12 @@ export const POSTGRES = {
     happened: 'Another process holds the replication slot.',
     next: 'Nothing, if it is another streamer: this one waits and takes over when the other ends.',
   },
+  OUTBOX_SLOT_FOREIGN: {
+    policy: 'reconnect patiently',
+    happened:
+      'Another program holds the replication slot, and not a streamer. Nothing is delivered, and events that it acknowledges are not in the stream any more.',
+    next: 'Stop the program that the message names, where it runs: it would connect again after SELECT pg_terminate_backend(<process>) alone. The streamer attaches when the slot is free. If it then reports OUTBOX_SLOT_CHANGED, run `pg-outbox-clickhouse repair`.',
+  },
   OUTBOX_SYSTEM_CHANGED: {
     policy: 'reconnect patiently',
     happened: 'This is another database cluster than the one the ledger was written for (system identifier differs).',

@@ -15,21 +15,16 @@ const CONNECT_TIMEOUT_MS = 10_000;
 export const SYSTEM = 'system';
 
 /** The driver takes these as they are. */
-export const TAKEN = [
-  'host',
-  'port',
-  'user',
-  'password',
-  'application_name',
-  'fallback_application_name',
-  'client_encoding',
-];
+export const TAKEN = ['host', 'port', 'user', 'password', 'client_encoding'];
 
 /** How a host is reached, and which one is wanted. */
 const REACHING = ['connect_timeout', 'target_session_attrs'];
 
 /** These say how a session is held, which is ours to decide; libpq's are accepted, so that a URL serves both. */
 export const OURS = [
+  // a streamer is known by it
+  'application_name',
+  'fallback_application_name',
   'options',
   'replication',
   'statement_timeout',
