@@ -11,6 +11,7 @@ import { createLedger } from '../ledger/lifecycle.ts';
 import { overviewOf } from '../ledger/overview.ts';
 import { lock } from '../source/advisory-lock.ts';
 import { Database, postgresError } from '../source/database.ts';
+import { MIGRATIONS } from '../source/event-table.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
 import { adoptSlot, createSlot, untilMade } from '../source/new-slot.ts';
 import { checkOwners } from '../source/owners.ts';
@@ -19,7 +20,6 @@ import { checkFailover, checkServer } from '../source/server.ts';
 import { checkSlot } from '../source/slot.ts';
 import { parseUsage } from './usage.ts';
 
-export const MIGRATIONS = new URL('../../../migrations/', import.meta.url);
 /** Any number will do, as long as every version of this program takes the same. */
 const ADVISORY_LOCK = 0x6f7574626f78;
 const LOCK_WAIT_MS = 10 * 60_000;
