@@ -79,27 +79,31 @@ async function connectTo(
   target.searchParams.set('host', host.name);
   if (host.port === '') target.searchParams.delete('port');
   else target.searchParams.set('port', host.port);
-  const config: pg.ClientConfig & { replication?: string; enableChannelBinding?: boolean; sslnegotiation?: 'direct' } =
-    {
-      connectionString: target.href,
-      application_name: PACKAGE_NAME,
-      connectionTimeoutMillis,
-      keepAlive: true,
-      options: [
-        ownOptions,
-        ...Object.entries({ ...PINNED, ...parameters }).map(
-          ([name, value]) => `-c ${name}=${value.replaceAll(' ', '\\ ')}`,
-        ),
-      ]
-        .join(' ')
-        .trim(),
-      ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
-      stream: () => socket?.() ?? new Socket(),
-      ssl: security.ssl,
-      ...(isDirect ? { sslnegotiation: 'direct' as const } : {}),
-      enableChannelBinding: channelBinding === 'require' || channelBinding === 'prefer',
-      ...(replication ? { replication: 'database' } : {}),
-    };
+  const config: pg.ClientConfig & {
+    replication?: string;
+    enableChannelBinding?: boolean;
+    sslnegotiation?: 'direct' | 'postgres';
+  } = {
+    connectionString: target.href,
+    application_name: PACKAGE_NAME,
+    connectionTimeoutMillis,
+    keepAlive: true,
+    options: [
+      ownOptions,
+      ...Object.entries({ ...PINNED, ...parameters }).map(
+        ([name, value]) => `-c ${name}=${value.replaceAll(' ', '\\ ')}`,
+      ),
+    ]
+      .join(' ')
+      .trim(),
+    ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
+    stream: () => socket?.() ?? new Socket(),
+    ssl: security.ssl,
+    // the driver would take PGSSLNEGOTIATION
+    sslnegotiation: isDirect ? 'direct' : 'postgres',
+    enableChannelBinding: channelBinding === 'require' || channelBinding === 'prefer',
+    ...(replication ? { replication: 'database' } : {}),
+  };
   const client = createClient(config, decodeURIComponent(target.pathname.slice(1)));
   let lost = false;
   const lose = (error?: Error): void => {

@@ -62,6 +62,24 @@ export function wantsPrimary(parameters: URLSearchParams, hosts: number): boolea
   return (parameters.get('target_session_attrs') ?? (hosts > 1 ? 'primary' : 'any')) !== 'any';
 }
 
+/**
+ * What is wrong with libpq's variables that say how a connection is secured. They are not read; who sets one would believe in TLS that
+ * is not there. A parameter of DATABASE_URL goes before its variable in libpq, too.
+ */
+export function unreadSecurity(env: Readonly<Record<string, string | undefined>>, url: URL): string[] {
+  const variableOf = (parameter: string): string => `PG${parameter.replaceAll('_', '').toUpperCase()}`;
+  const given = [...url.searchParams.keys()].map(variableOf);
+  return Object.keys(env)
+    .filter((name) => /^PG(SSL|REQUIRE|CHANNELBINDING$)/.test(name) && env[name] && !given.includes(name))
+    .toSorted()
+    .map((name) => {
+      const parameter = SECURED.find((one) => variableOf(one) === name);
+      return parameter === undefined
+        ? `${name} is not read, and has no equal here: unset it`
+        : `${name} is not read: give ${parameter} as a parameter of DATABASE_URL, or unset it`;
+    });
+}
+
 export interface Security {
   /** For the driver; false without TLS. */
   readonly ssl: ConnectionOptions | false;
