@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import pg from 'pg';
 import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
-import { isTellable, type ServerError } from '../../server-message.ts';
+import { isTellable, shortened, type ServerError } from '../../server-message.ts';
 import { isLoopback } from '../loopback.ts';
 import { connectToFirst, databaseUrlOf, type Host } from './hosts.ts';
 import { guardLogin } from './login.ts';
@@ -223,6 +223,7 @@ export class Database {
   }
 }
 
+const SQLSTATE_LENGTH = 5;
 const BY_SQLSTATE: Readonly<Record<string, ErrorCode>> = {
   '28P01': 'OUTBOX_PG_AUTH',
   '28000': 'OUTBOX_PG_AUTH',
@@ -244,9 +245,10 @@ export function postgresError(error: unknown): OutboxError {
   if (error instanceof TypeError || error instanceof ReferenceError) throw error;
   const { code, message, severity } = error as { code?: unknown; message?: unknown; severity?: unknown };
   // the driver's own: a password is asked for and none, or a wrong kind, is given
-  if (String(message).startsWith('SASL')) return new OutboxError('OUTBOX_PG_AUTH', { detail: String(message) });
+  if (String(message).startsWith('SASL'))
+    return new OutboxError('OUTBOX_PG_AUTH', { detail: shortened(String(message)) });
   if (severity === undefined || typeof code !== 'string') {
-    return unreachable(`no connection to Postgres: ${typeof code === 'string' ? code : String(message)}`);
+    return unreachable(`no connection to Postgres: ${shortened(String(typeof code === 'string' ? code : message))}`);
   }
   return sqlStateError(code, String(message), error as ServerError);
 }
@@ -258,13 +260,10 @@ export function pooled(error: OutboxError, sqlState: string): OutboxError {
 }
 
 /** @param error as the server sent it; without it, the walsender's, which runs nobody's code */
-export function sqlStateError(
-  sqlState: string,
-  message: string,
-  error: ServerError = { severity: 'FATAL' },
-): OutboxError {
+export function sqlStateError(code: string, message: string, error: ServerError = { severity: 'FATAL' }): OutboxError {
+  const sqlState = code.slice(0, SQLSTATE_LENGTH);
   const kind = BY_SQLSTATE[sqlState] ?? 'OUTBOX_PG_FAILED';
-  const said = isTellable(sqlState, error) ? `: ${message}` : '';
+  const said = isTellable(sqlState, error) ? `: ${shortened(message)}` : '';
   return new OutboxError(kind, { detail: `Postgres answered ${sqlState}${said}`, sqlState });
 }
 
