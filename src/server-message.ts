@@ -29,6 +29,14 @@ const MESSAGE_CLASSES: ReadonlySet<string> = new Set([
   'XX',
 ]);
 
+/** The log drops a line that is too long, so a server's message is never repeated whole. */
+const MAX_MESSAGE = 300;
+
+/** A message of a server as it may be repeated: cut where it is long. */
+export function shortened(message: string): string {
+  return message.length <= MAX_MESSAGE ? message : `${message.slice(0, MAX_MESSAGE)}…`;
+}
+
 /** What drivers put into the error that a server answers with. */
 export interface ServerError {
   readonly routine?: unknown;

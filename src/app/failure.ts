@@ -1,6 +1,6 @@
 import { isNativeError } from 'node:util/types';
 import { ERRORS, OutboxError } from '../errors.ts';
-import { isOfTheServer, isTellable } from '../server-message.ts';
+import { isOfTheServer, isTellable, shortened } from '../server-message.ts';
 
 /** The fields of whatever a driver threw. Any of them may be missing or of another type. */
 type Fields = Readonly<Record<string, unknown>>;
@@ -116,7 +116,7 @@ function tellable(error: Fields, sqlState: string | undefined): string | undefin
   const { message } = error;
   if (sqlState === undefined) return ofTheConnection(error);
   if (typeof message !== 'string' || quotesStatement(error, message)) return undefined;
-  return isTellable(sqlState, error) ? message : undefined;
+  return isTellable(sqlState, error) ? shortened(message) : undefined;
 }
 
 /** node-postgres' own messages of a connection that failed: all constants. */

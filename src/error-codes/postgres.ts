@@ -64,8 +64,8 @@ export const POSTGRES = {
   OUTBOX_PG_TABLE_UNSUITABLE: {
     policy: 'reconnect patiently',
     happened:
-      'outbox.event is not as the migration makes it: a column is missing from the stream or of another type, events of a partition are not in WAL, or it is another table.',
-    next: 'Apply what the message names. Columns of your own may be added beside those of the migration.',
+      'outbox.event is not as the migration makes it: a column is missing, of another type or may be NULL, or events of a partition are not in WAL.',
+    next: 'Apply what `problems` names, in its order. Then run `pg-outbox-clickhouse migrate`, which restores the publication, and `repair`, which delivers what was not in the stream meanwhile. Columns of your own may be added beside those of the migration.',
   },
   OUTBOX_PG_FAILED: {
     policy: 'reconnect soon',
@@ -117,6 +117,12 @@ export const POSTGRES = {
     policy: 'stand by',
     happened: 'Another process holds the replication slot.',
     next: 'Nothing, if it is another streamer: this one waits and takes over when the other ends.',
+  },
+  OUTBOX_SLOT_FOREIGN: {
+    policy: 'reconnect patiently',
+    happened:
+      'Another program holds the replication slot, and not a streamer. Nothing is delivered, and events that it acknowledges are not in the stream any more.',
+    next: 'Stop the program that the message names, where it runs: it would connect again after SELECT pg_terminate_backend(<process>) alone. The streamer attaches when the slot is free. If it then reports OUTBOX_SLOT_CHANGED, run `pg-outbox-clickhouse repair`.',
   },
   OUTBOX_SYSTEM_CHANGED: {
     policy: 'reconnect patiently',

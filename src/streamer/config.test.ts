@@ -221,6 +221,16 @@ test.for<[string, string]>([
   expect(more).toEqual([]);
 });
 
+test('readConfig refuses variables of libpq that ask for TLS, which it does not read, all at once', () => {
+  const DATABASE_URL = 'postgres://u:p@db.internal/app?channel_binding=require';
+  const env = { PGSSLMODE: 'canary', PGSSLCRL: '/canary', PGCHANNELBINDING: 'disable', PGPASSWORD: 'p', PGSSLKEY: '' };
+  expect(problems({ ...env, DATABASE_URL, LOG_LEVEL: 'loud' })).toEqual([
+    expect.stringContaining('LOG_LEVEL'),
+    'PGSSLCRL is not read, and has no equal here: unset it',
+    'PGSSLMODE is not read: give sslmode as a parameter of DATABASE_URL, or unset it',
+  ]);
+});
+
 test('readConfig takes the parameters of libpq', () => {
   const DATABASE_URL =
     'postgres://u:p@db.internal/app?sslmode=verify-full&channel_binding=require&target_session_attrs=read-write&connect_timeout=5&keepalives=1&sslrootcert=system';

@@ -11,6 +11,7 @@ import {
   SSL_MODES,
   STANDBY_ATTRS,
   SYSTEM,
+  unreadSecurity,
 } from './source/parameters.ts';
 
 export type { Config };
@@ -58,6 +59,8 @@ export function readConfig(env: Env, readFile: (path: string) => string = readTe
     problems.push('OUTBOX_BATCH_MAX_BYTES must not be below OUTBOX_MAX_EVENT_BYTES');
 
   problems.push(...unknownNames(env));
+  const databaseUrl = values[SETTINGS.DATABASE_URL.key];
+  if (typeof databaseUrl === 'string') problems.push(...unreadSecurity(env, databaseUrlOf(databaseUrl).url));
   if (problems.length > 0 || !isComplete(values)) throw new OutboxError('OUTBOX_CONFIG_INVALID', { problems });
   return Object.freeze(values);
 }

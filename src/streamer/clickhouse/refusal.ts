@@ -1,4 +1,5 @@
 import { OutboxError, type ErrorCode } from '../../errors.ts';
+import { shortened } from '../../server-message.ts';
 
 /** What an answer of ClickHouse says of an insert, beside its code. */
 interface Meaning {
@@ -80,7 +81,7 @@ export function refusal(refused: Refused): ClickHouseRefusal {
   const { number, name, message } = refused;
   const meaning = meaningOf(refused);
   const mayQuote = meaning.quotesRows === true || message.includes('while executing');
-  const said = mayQuote || message === '' ? '' : `: ${message.slice(0, 300)}`;
+  const said = mayQuote || message === '' ? '' : `: ${shortened(message)}`;
   return new ClickHouseRefusal(meaning, `ClickHouse answered ${number} ${name}${said}`, number);
 }
 

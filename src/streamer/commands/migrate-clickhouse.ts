@@ -5,12 +5,12 @@ import { checkCluster, clustersOf } from '../clickhouse/cluster.ts';
 import { literal } from '../clickhouse/literal.ts';
 import { inspectTable } from '../clickhouse/table.ts';
 import { checkTarget, unsuitable } from '../clickhouse/target.ts';
+import { MIGRATIONS } from '../source/event-table.ts';
 import { quoted } from './doctor/subjects.ts';
 
 /** Says what was done, a line at a time. */
 export type Report = (line: string) => void;
 
-export const MIGRATIONS = new URL('../../../migrations/', import.meta.url);
 const EVENTS = new URL('clickhouse/0000_events.sql', MIGRATIONS);
 const TIMEOUT_MS = 60_000;
 

@@ -7,13 +7,14 @@ import { createLedger } from '../ledger/lifecycle.ts';
 import { overviewOf } from '../ledger/overview.ts';
 import { lock } from '../source/advisory-lock.ts';
 import { Database, postgresError } from '../source/database.ts';
+import { MIGRATIONS } from '../source/event-table.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
 import { adoptSlot, createSlot, untilMade } from '../source/new-slot.ts';
 import { checkOwners } from '../source/owners.ts';
 import { checkPublication, PUBLICATION } from '../source/publication.ts';
 import { checkFailover, checkServer } from '../source/server.ts';
 import { checkSlot } from '../source/slot.ts';
-import { migrateClickHouse, MIGRATIONS, type Report } from './migrate-clickhouse.ts';
+import { migrateClickHouse, type Report } from './migrate-clickhouse.ts';
 import { parseUsage } from './usage.ts';
 
 /** Any number will do, as long as every version of this program takes the same. */

@@ -5,6 +5,7 @@ import { readConfig, type Config } from '../config.ts';
 import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { sourceOf } from '../ledger/row.ts';
 import { Database } from '../source/database.ts';
+import { checkEventTable } from '../source/event-table.ts';
 import { checkMigrated } from '../source/server.ts';
 import { ProgressDisplay, PROGRESS_HELP, PROGRESS_OPTION, readProgress } from './progress.ts';
 import { keepHeapSmall } from './small-heap.ts';
@@ -110,6 +111,7 @@ export async function verify(
   try {
     const [first, second, ask] = [await connect(true), await connect(true), await connect(false)];
     await checkMigrated(ask);
+    await checkEventTable(ask);
     const source = await sourceOf(ask, slot);
     const comparing: ComparisonOptions = {
       first,

@@ -3,7 +3,7 @@ import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { checkPublication, isSamePublication } from '../source/publication.ts';
 import { serverOf } from '../source/server.ts';
-import { checkSlot } from '../source/slot.ts';
+import { checkSlot, slotForeign } from '../source/slot.ts';
 import { overviewOf, type LedgerOverview } from './overview.ts';
 import { noLedger } from './row.ts';
 
@@ -25,11 +25,12 @@ interface HeldSlot {
 /**
  * Examines slot, ledger and publication, in this order: beside a streamer that goes on, the slot is never ahead of what the
  * ledger allows a moment later. Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_PUBLICATION_MISSING, and
- * OUTBOX_SLOT_INVALID where the slot is somebody else's.
+ * OUTBOX_SLOT_INVALID where the slot is somebody else's, OUTBOX_SLOT_FOREIGN where another program holds it.
  */
 export async function examine(db: Database, slot: string): Promise<Examined> {
   const held = await heldSlot(db, slot);
-  if (held?.isLost === false) await checkSlot(db, slot);
+  const usable = held?.isLost === false ? await checkSlot(db, slot) : undefined;
+  if (usable?.foreignHolder !== undefined) throw slotForeign(slot, usable.foreignHolder);
   const ledger = await overviewOf(db, slot);
   if (ledger === undefined) throw noLedger(slot);
   if (!ledger.isOfThisSystem) throw new OutboxError('OUTBOX_SYSTEM_CHANGED');

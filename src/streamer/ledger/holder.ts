@@ -1,6 +1,7 @@
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import { PACKAGE_NAME } from '../../package.ts';
 import type { Database } from '../source/database.ts';
+import { isStreamerConnection } from '../source/streamer-connection.ts';
 import { PUBLISHED_LSN, PUBLISHED_OLDEST_MS } from './published.ts';
 import { noLedger } from './row.ts';
 
@@ -8,11 +9,9 @@ import { noLedger } from './row.ts';
 export interface Holder {
   /** Counts the takeovers; 0 when no streamer was ever started. */
   readonly epoch: number;
-  /** Process ids of its two connections in Postgres; undefined when they are not there. */
+  /** Process ids of its two connections in Postgres; undefined when they are not there, and where another program holds the slot. */
   readonly walsender: number | undefined;
   readonly backend: number | undefined;
-  /** The walsender calls itself a streamer. */
-  readonly isStreamer: boolean;
   /**
    * Since its last statement, of which there is one a second; undefined where this role may not see it, and while a statement
    * runs: what hangs then is Postgres.
@@ -30,7 +29,6 @@ interface Row {
   epoch: string;
   walsender: number | null;
   backend: number | null;
-  streamer: boolean | null;
   silent: number | null;
   oldest: number | null;
   standbys: number;
@@ -44,17 +42,17 @@ interface Row {
  */
 export async function holderOf(db: Database, slot: string): Promise<Holder> {
   const { rows } = await db.query<Row>(
-    `SELECT l.epoch, s.active_pid AS walsender, a.pid AS backend, starts_with(w.application_name, $2) AS streamer,
+    `SELECT l.epoch, w.pid AS walsender, a.pid AS backend,
             CASE WHEN a.state <> 'active' THEN extract(epoch FROM clock_timestamp() - a.state_change)::int END AS silent, ${PUBLISHED_OLDEST_MS} AS oldest,
             (SELECT count(*)::int FROM pg_stat_activity o
-              WHERE o.datname = current_database() AND o.application_name = $2 AND o.pid <> pg_backend_pid()
+              WHERE o.datname = current_database() AND o.application_name = $2 AND ${isStreamerConnection('o')} AND o.pid <> pg_backend_pid()
                 AND o.pid IS DISTINCT FROM l.holder_pid AND o.pid IS DISTINCT FROM s.active_pid) AS standbys,
             greatest(l.delivered_lsn, s.confirmed_flush_lsn, r.replay_lsn, ${PUBLISHED_LSN}) AS reached
        FROM outbox.stream l
        LEFT JOIN pg_replication_slots s ON s.slot_name = l.slot_name
        LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid
-       LEFT JOIN pg_stat_activity w ON w.pid = s.active_pid
-       LEFT JOIN pg_stat_activity a ON a.pid = l.holder_pid AND s.active AND starts_with(a.application_name, $2)
+       LEFT JOIN pg_stat_activity w ON w.pid = s.active_pid AND ${isStreamerConnection('w')}
+       LEFT JOIN pg_stat_activity a ON a.pid = l.holder_pid AND s.active AND ${isStreamerConnection('a')}
       WHERE l.slot_name = $1`,
     [slot, PACKAGE_NAME],
   );
@@ -64,7 +62,6 @@ export async function holderOf(db: Database, slot: string): Promise<Holder> {
     epoch: Number(row.epoch),
     walsender: row.walsender ?? undefined,
     backend: row.backend ?? undefined,
-    isStreamer: row.streamer === true,
     silentSeconds: row.silent ?? undefined,
     oldestMs: row.oldest ?? undefined,
     standbys: row.standbys,

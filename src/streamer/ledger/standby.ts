@@ -5,7 +5,7 @@ import type { Logger } from '../observe/log.ts';
 import type { Readiness } from '../observe/readiness.ts';
 import { SILENT_AFTER_MS } from '../observe/silence.ts';
 import type { Database } from '../source/database.ts';
-import { checkSlot, slotMissing, type Slot } from '../source/slot.ts';
+import { checkSlot, slotForeign, slotMissing, type Slot } from '../source/slot.ts';
 
 const POLL_MS = 500;
 
@@ -36,7 +36,8 @@ interface Signs {
  *
  * Signs are compared with each other only, never with a clock: the holder's may be wrong.
  *
- * Throws OUTBOX_SLOT_BUSY when a stop is asked for, OUTBOX_SLOT_MISSING, OUTBOX_SLOT_INVALID and OutboxErrors OUTBOX_PG_*.
+ * Throws OUTBOX_SLOT_BUSY when a stop is asked for, OUTBOX_SLOT_FOREIGN when the holder is no streamer, OUTBOX_SLOT_MISSING,
+ * OUTBOX_SLOT_INVALID and OutboxErrors OUTBOX_PG_*.
  */
 export async function untilFree(options: StandbyOptions): Promise<void> {
   const { db, slot, log, readiness, onSlot, signal, stop } = options;
@@ -47,6 +48,8 @@ export async function untilFree(options: StandbyOptions): Promise<void> {
     if (found === undefined) throw slotMissing(slot);
     onSlot(found);
     if (found.activePid === undefined) return;
+    // it would never hand the slot over
+    if (found.foreignHolder !== undefined) throw slotForeign(slot, found.foreignHolder);
     readiness.standingBy();
     if (!waits) {
       log.info({ err: new OutboxError('OUTBOX_SLOT_BUSY'), walsender: found.activePid }, 'standing by');

@@ -1,6 +1,13 @@
 import { expect, test } from 'vitest';
 import { LogThrottle } from './log-throttle.ts';
 
+test('LogThrottle counts failures beyond the fiftieth kind as one, so that a server cannot flood the log', () => {
+  const throttle = new LogThrottle(() => 0);
+  const levels = Array.from({ length: 10_000 }, (_, kind) => throttle.level(`kind ${kind}`));
+  expect(levels.filter((level) => level !== 'debug')).toHaveLength(51);
+  expect(throttle.level('kind 0')).toBe('debug');
+});
+
 test('LogThrottle makes a failure an error once, then a warning each minute, and an error again after a success', () => {
   let now = 0;
   const throttle = new LogThrottle(() => now);

@@ -1,6 +1,10 @@
 /** A failure that lasts is logged again this often. */
 const REMIND_MS = 60_000;
 
+/** More kinds of failure than this are one: a server that is hostile can make up any number of them. */
+const MAX_KINDS = 50;
+const OTHERS = '';
+
 /**
  * How loudly a failure is logged: as an error when it is new, as a warning once a minute while it lasts, at debug level
  * otherwise.
@@ -16,9 +20,11 @@ export class LogThrottle {
   }
 
   level(failure: string): 'error' | 'warn' | 'debug' {
-    const loggedAt = this.#loggedAt.get(failure);
+    const isKnown = this.#loggedAt.has(failure) || this.#loggedAt.size < MAX_KINDS;
+    const kind = isKnown ? failure : OTHERS;
+    const loggedAt = this.#loggedAt.get(kind);
     if (loggedAt !== undefined && this.#now() - loggedAt < REMIND_MS) return 'debug';
-    this.#loggedAt.set(failure, this.#now());
+    this.#loggedAt.set(kind, this.#now());
     return loggedAt === undefined ? 'error' : 'warn';
   }
 

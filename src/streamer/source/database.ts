@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import pg from 'pg';
 import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
-import { isTellable, type ServerError } from '../../server-message.ts';
+import { isTellable, shortened, type ServerError } from '../../server-message.ts';
 import { isLoopback } from '../loopback.ts';
 import { connectToFirst, databaseUrlOf, type Host } from './hosts.ts';
 import { guardLogin } from './login.ts';
@@ -79,27 +79,31 @@ async function connectTo(
   target.searchParams.set('host', host.name);
   if (host.port === '') target.searchParams.delete('port');
   else target.searchParams.set('port', host.port);
-  const config: pg.ClientConfig & { replication?: string; enableChannelBinding?: boolean; sslnegotiation?: 'direct' } =
-    {
-      connectionString: target.href,
-      application_name: PACKAGE_NAME,
-      connectionTimeoutMillis,
-      keepAlive: true,
-      options: [
-        ownOptions,
-        ...Object.entries({ ...PINNED, ...parameters }).map(
-          ([name, value]) => `-c ${name}=${value.replaceAll(' ', '\\ ')}`,
-        ),
-      ]
-        .join(' ')
-        .trim(),
-      ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
-      stream: () => socket?.() ?? new Socket(),
-      ssl: security.ssl,
-      ...(isDirect ? { sslnegotiation: 'direct' as const } : {}),
-      enableChannelBinding: channelBinding === 'require' || channelBinding === 'prefer',
-      ...(replication ? { replication: 'database' } : {}),
-    };
+  const config: pg.ClientConfig & {
+    replication?: string;
+    enableChannelBinding?: boolean;
+    sslnegotiation?: 'direct' | 'postgres';
+  } = {
+    connectionString: target.href,
+    application_name: PACKAGE_NAME,
+    connectionTimeoutMillis,
+    keepAlive: true,
+    options: [
+      ownOptions,
+      ...Object.entries({ ...PINNED, ...parameters }).map(
+        ([name, value]) => `-c ${name}=${value.replaceAll(' ', '\\ ')}`,
+      ),
+    ]
+      .join(' ')
+      .trim(),
+    ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
+    stream: () => socket?.() ?? new Socket(),
+    ssl: security.ssl,
+    // the driver would take PGSSLNEGOTIATION
+    sslnegotiation: isDirect ? 'direct' : 'postgres',
+    enableChannelBinding: channelBinding === 'require' || channelBinding === 'prefer',
+    ...(replication ? { replication: 'database' } : {}),
+  };
   const client = createClient(config, decodeURIComponent(target.pathname.slice(1)));
   let lost = false;
   const lose = (error?: Error): void => {
@@ -219,6 +223,7 @@ export class Database {
   }
 }
 
+const SQLSTATE_LENGTH = 5;
 const BY_SQLSTATE: Readonly<Record<string, ErrorCode>> = {
   '28P01': 'OUTBOX_PG_AUTH',
   '28000': 'OUTBOX_PG_AUTH',
@@ -240,9 +245,10 @@ export function postgresError(error: unknown): OutboxError {
   if (error instanceof TypeError || error instanceof ReferenceError) throw error;
   const { code, message, severity } = error as { code?: unknown; message?: unknown; severity?: unknown };
   // the driver's own: a password is asked for and none, or a wrong kind, is given
-  if (String(message).startsWith('SASL')) return new OutboxError('OUTBOX_PG_AUTH', { detail: String(message) });
+  if (String(message).startsWith('SASL'))
+    return new OutboxError('OUTBOX_PG_AUTH', { detail: shortened(String(message)) });
   if (severity === undefined || typeof code !== 'string') {
-    return unreachable(`no connection to Postgres: ${typeof code === 'string' ? code : String(message)}`);
+    return unreachable(`no connection to Postgres: ${shortened(String(typeof code === 'string' ? code : message))}`);
   }
   return sqlStateError(code, String(message), error as ServerError);
 }
@@ -254,13 +260,10 @@ export function pooled(error: OutboxError, sqlState: string): OutboxError {
 }
 
 /** @param error as the server sent it; without it, the walsender's, which runs nobody's code */
-export function sqlStateError(
-  sqlState: string,
-  message: string,
-  error: ServerError = { severity: 'FATAL' },
-): OutboxError {
+export function sqlStateError(code: string, message: string, error: ServerError = { severity: 'FATAL' }): OutboxError {
+  const sqlState = code.slice(0, SQLSTATE_LENGTH);
   const kind = BY_SQLSTATE[sqlState] ?? 'OUTBOX_PG_FAILED';
-  const said = isTellable(sqlState, error) ? `: ${message}` : '';
+  const said = isTellable(sqlState, error) ? `: ${shortened(message)}` : '';
   return new OutboxError(kind, { detail: `Postgres answered ${sqlState}${said}`, sqlState });
 }
 

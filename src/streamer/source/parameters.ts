@@ -15,21 +15,16 @@ const CONNECT_TIMEOUT_MS = 10_000;
 export const SYSTEM = 'system';
 
 /** The driver takes these as they are. */
-export const TAKEN = [
-  'host',
-  'port',
-  'user',
-  'password',
-  'application_name',
-  'fallback_application_name',
-  'client_encoding',
-];
+export const TAKEN = ['host', 'port', 'user', 'password', 'client_encoding'];
 
 /** How a host is reached, and which one is wanted. */
 const REACHING = ['connect_timeout', 'target_session_attrs'];
 
 /** These say how a session is held, which is ours to decide; libpq's are accepted, so that a URL serves both. */
 export const OURS = [
+  // a streamer is known by it
+  'application_name',
+  'fallback_application_name',
   'options',
   'replication',
   'statement_timeout',
@@ -65,6 +60,24 @@ export function connectTimeoutMs(parameters: URLSearchParams): number {
  */
 export function wantsPrimary(parameters: URLSearchParams, hosts: number): boolean {
   return (parameters.get('target_session_attrs') ?? (hosts > 1 ? 'primary' : 'any')) !== 'any';
+}
+
+/**
+ * What is wrong with libpq's variables that say how a connection is secured. They are not read; who sets one would believe in TLS that
+ * is not there. A parameter of DATABASE_URL goes before its variable in libpq, too.
+ */
+export function unreadSecurity(env: Readonly<Record<string, string | undefined>>, url: URL): string[] {
+  const variableOf = (parameter: string): string => `PG${parameter.replaceAll('_', '').toUpperCase()}`;
+  const given = [...url.searchParams.keys()].map(variableOf);
+  return Object.keys(env)
+    .filter((name) => /^PG(SSL|REQUIRE|CHANNELBINDING$)/.test(name) && env[name] && !given.includes(name))
+    .toSorted()
+    .map((name) => {
+      const parameter = SECURED.find((one) => variableOf(one) === name);
+      return parameter === undefined
+        ? `${name} is not read, and has no equal here: unset it`
+        : `${name} is not read: give ${parameter} as a parameter of DATABASE_URL, or unset it`;
+    });
 }
 
 export interface Security {

@@ -1,6 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from './database.ts';
+import { checkEventTable } from './event-table.ts';
 import { EVENT_COLUMNS } from './pgoutput.ts';
 
 export const PUBLICATION = 'outbox';
@@ -42,9 +43,12 @@ export function isSamePublication(before: string, now: string): boolean {
 /**
  * Makes sure that inserts of outbox.event are published, whole. Since Postgres 18 a walsender only warns of a missing publication,
  * and events pass by unseen. So this is checked again and again, and nothing beyond the last good check is acknowledged
- * (invariant 8). Throws OUTBOX_PUBLICATION_MISSING; OUTBOX_PG_TABLE_UNSUITABLE where events of a partition are not in WAL.
+ * (invariant 8). Throws OUTBOX_PUBLICATION_MISSING; OUTBOX_PG_TABLE_UNSUITABLE where the columns are not right, and where events of
+ * a partition are not in WAL.
  */
 export async function checkPublication(db: Database): Promise<PublicationCheck> {
+  // first: a column that is gone has left the publication, too, and only its table can bring it back
+  await checkEventTable(db);
   // a statement of its own: within one, the position might be read after the snapshot that sees the publication
   const wal = await db.query<{ lsn: string }>('SELECT pg_current_wal_flush_lsn() AS lsn');
   const { rows } = await db.query<PublicationRow>(

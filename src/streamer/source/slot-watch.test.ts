@@ -24,6 +24,7 @@ function watch(seen: readonly Seen[], everyMs = EVERY_MS, walBytesPerSecond = 0)
         confirmedLsn: 0,
         isSynced: false,
         activePid: undefined,
+        foreignHolder: undefined,
         walStatus,
         safeWalBytes: LIMIT - retained,
         retainedBytes: retained,

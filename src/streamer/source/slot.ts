@@ -3,6 +3,7 @@ import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { SlotWal } from '../observe/measures.ts';
 import { sqlStateError, type Database } from './database.ts';
+import { isStreamerConnection } from './streamer-connection.ts';
 
 interface SlotRow {
   plugin: string | null;
@@ -17,8 +18,15 @@ interface SlotRow {
   confirmed: string | null;
   synced: boolean | null;
   active_pid: number | null;
+  foreign_holder: string | null;
   here: string;
   wal_rate: number | null;
+}
+
+/** A program that is none of our streamers, and reads the slot. */
+export interface ForeignHolder {
+  readonly pid: number;
+  readonly what: string;
 }
 
 /** What Postgres says of a slot that can be streamed from. */
@@ -29,6 +37,8 @@ export interface Slot extends SlotWal {
   readonly isSynced: boolean;
   /** The walsender that holds it. */
   readonly activePid: number | undefined;
+  /** Who holds it, where that is none of our streamers. */
+  readonly foreignHolder: ForeignHolder | undefined;
   /** WAL of the whole server, on the average since its statistics were reset. */
   readonly walBytesPerSecond: number;
 }
@@ -43,6 +53,8 @@ export async function checkSlot(db: Database, slot: string): Promise<Slot | unde
     `SELECT plugin, database, temporary, two_phase, wal_status, to_jsonb(s) ->> 'invalidation_reason' AS reason, safe_wal_size,
             pg_current_wal_lsn() - restart_lsn AS retained, pg_current_wal_lsn() - confirmed_flush_lsn AS unconfirmed,
             confirmed_flush_lsn AS confirmed, (to_jsonb(s) ->> 'synced')::bool AS synced, active_pid,
+            (SELECT format('process %s (role "%s", application "%s")', a.pid, a.usename, a.application_name) FROM pg_stat_activity a
+              WHERE a.pid = s.active_pid AND NOT ${isStreamerConnection('a')}) AS foreign_holder,
             current_database() AS here,
             (SELECT wal_bytes / nullif(extract(epoch FROM clock_timestamp() - coalesce(stats_reset, pg_postmaster_start_time())), 0)
                FROM pg_stat_wal)::float8 AS wal_rate
@@ -69,12 +81,23 @@ export async function checkSlot(db: Database, slot: string): Promise<Slot | unde
     confirmedLsn: found.confirmed === null ? 0 : parseLsn(found.confirmed),
     isSynced: found.synced === true,
     activePid: found.active_pid ?? undefined,
+    foreignHolder:
+      found.active_pid === null || found.foreign_holder === null
+        ? undefined
+        : { pid: found.active_pid, what: found.foreign_holder },
     walStatus: found.wal_status ?? 'reserved',
     safeWalBytes: found.safe_wal_size === null ? undefined : Number(found.safe_wal_size),
     retainedBytes: Number(found.retained ?? 0),
     unconfirmedBytes: Number(found.unconfirmed ?? 0),
     walBytesPerSecond: found.wal_rate ?? 0,
   };
+}
+
+/** The error of a slot that another program reads. */
+export function slotForeign(slot: string, { what }: ForeignHolder): OutboxError {
+  return new OutboxError('OUTBOX_SLOT_FOREIGN', {
+    detail: `the slot "${slot}" is held by ${what}, which is no streamer`,
+  });
 }
 
 const WORK_LOOKS = 5;

@@ -1,4 +1,5 @@
 import { writeLsn, type Lsn } from '../../lsn.ts';
+import { shortened } from '../../server-message.ts';
 import { FRAME_HEADER_BYTES, LENGTH_BYTES, TYPE_BYTES } from './frames.ts';
 
 /**
@@ -37,15 +38,15 @@ export function standbyStatus(flushLsn: Lsn, applyLsn: Lsn, asksForReply: boolea
 }
 
 /**
- * The fields of an ErrorResponse or NoticeResponse by their letters. Its payload: for each field Byte1 letter · String, then a
- * zero byte.
+ * The fields of an ErrorResponse or NoticeResponse by their letters, each cut where it is long. Its payload: for each field Byte1
+ * letter · String, then a zero byte.
  *
  * https://www.postgresql.org/docs/current/protocol-error-fields.html
  */
 export function responseFields(buffer: Buffer, start: number, end: number): Record<string, string> {
   const fields: Record<string, string> = {};
   for (const field of buffer.toString('utf8', start, end).split('\0')) {
-    if (field !== '') fields[field[0]!] = field.slice(1);
+    if (field !== '') fields[field[0]!] = shortened(field.slice(1));
   }
   return fields;
 }

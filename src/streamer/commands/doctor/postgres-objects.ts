@@ -1,9 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { OutboxError } from '../../../errors.ts';
+import { MIGRATIONS } from '../../source/event-table.ts';
 import { foreignOwners } from '../../source/owners.ts';
-import { checkPublication } from '../../source/publication.ts';
-import { MIGRATIONS } from '../migrate-clickhouse.ts';
-import { bad, command, findingOf, ok, sql, type Finding } from './finding.ts';
+import { bad, command, ok, sql, type Finding } from './finding.ts';
+import { TABLE_CHECKS } from './postgres-table.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
 const BUCKETS = 32;
@@ -20,10 +19,9 @@ const NEEDED: readonly (readonly [table: string, privileges: readonly string[]])
 export const OBJECT_CHECKS: readonly PostgresCheck[] = [
   { id: 'postgres.replication', examine: replication },
   { id: 'postgres.privileges', examine: privileges },
-  { id: 'postgres.row_security', examine: rowSecurity },
   { id: 'postgres.owners', examine: owners },
   { id: 'postgres.migrations', examine: migrations },
-  { id: 'postgres.publication', examine: publication },
+  ...TABLE_CHECKS,
   { id: 'postgres.partitions', examine: partitions },
   { id: 'postgres.retention', examine: retention },
 ];
@@ -73,19 +71,6 @@ async function privileges({ db, role, missing }: PostgresSubject): Promise<Findi
   return lacking.map((what) => bad('error', id, `${role} lacks ${what}`, why, sql(`GRANT ${what} TO ${role}`)));
 }
 
-/** Its policies hide rows from whoever compares, repairs or removes, and refuse events of applications. */
-async function rowSecurity({ db }: PostgresSubject): Promise<Finding[]> {
-  const id = 'postgres.row_security';
-  const { rows } = await db.query<{ table: string }>(
-    `SELECT oid::regclass::text AS table FROM pg_class WHERE relnamespace = to_regnamespace('outbox') AND relrowsecurity ORDER BY 1`,
-  );
-  if (rows.length === 0) return [ok(id, 'off')];
-  const why = '`verify`, `repair` and retention refuse to work where rows may be hidden from them.';
-  return rows.map(({ table }) =>
-    bad('error', id, `on for ${table}`, why, sql(`ALTER TABLE ${table} DISABLE ROW LEVEL SECURITY`)),
-  );
-}
-
 /** Rows are removed from the tables that hold them, which have privileges of their own. */
 async function retention({ db, role, missing, config }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.retention';
@@ -127,20 +112,6 @@ async function migrations({ db, missing, role }: PostgresSubject): Promise<Findi
   if (unapplied.length === 0) return [ok(id, `${journal.entries.length} applied`)];
   const found = `not applied: ${unapplied.map(({ tag }) => tag).join(', ')}`;
   return [bad('error', id, found, 'The streamer asks for what they make.', command('migrate'))];
-}
-
-async function publication({ db, missing }: PostgresSubject): Promise<Finding[]> {
-  const id = 'postgres.publication';
-  if (missing.includes('event')) return [];
-  try {
-    await checkPublication(db);
-    return [ok(id, 'inserts of outbox.event, through the root')];
-  } catch (error) {
-    if (!(error instanceof OutboxError)) throw error;
-    if (error.code === 'OUTBOX_PG_TABLE_UNSUITABLE') return [findingOf(id, error, command('repair'))];
-    if (error.code !== 'OUTBOX_PUBLICATION_MISSING') throw error;
-    return [findingOf(id, error, command('migrate'), command('repair'))];
-  }
 }
 
 interface Partition {

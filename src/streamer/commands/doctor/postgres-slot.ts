@@ -2,7 +2,7 @@ import { OutboxError } from '../../../errors.ts';
 import { formatLsn } from '../../../lsn.ts';
 import { checkPublication, isSamePublication } from '../../source/publication.ts';
 import { oldestTransaction, unseenTransactions } from '../../source/oldest-transaction.ts';
-import { checkSlot, slotMissing } from '../../source/slot.ts';
+import { checkSlot, slotForeign, slotMissing } from '../../source/slot.ts';
 import { holderOf } from '../../ledger/holder.ts';
 import { overviewOf } from '../../ledger/overview.ts';
 import { SILENT_AFTER_MS } from '../../observe/silence.ts';
@@ -93,6 +93,10 @@ async function streamer({ db, config }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.streamer';
   // the ledger has a finding of its own
   if ((await overviewOf(db, config.slot)) === undefined) return [];
+  // a slot that cannot be used has a finding of its own
+  const foreign = (await checkSlot(db, config.slot).catch(() => undefined))?.foreignHolder;
+  if (foreign !== undefined)
+    return [findingOf(id, slotForeign(config.slot, foreign), sql(`SELECT pg_terminate_backend(${foreign.pid})`))];
   const holder = await holderOf(db, config.slot);
   const start = command('run');
   if (holder.walsender === undefined) {
@@ -100,12 +104,7 @@ async function streamer({ db, config }: PostgresSubject): Promise<Finding[]> {
     const why = isNew ? 'It was never started.' : 'Nothing is delivered; events wait in Postgres.';
     return [bad(isNew ? 'warning' : 'error', id, 'no streamer holds the slot', why, start)];
   }
-  const { walsender, isStreamer, backend, silentSeconds, standbys } = holder;
-  if (!isStreamer) {
-    const why = 'What it reads and confirms is not delivered: find out what it is, end it, then repair.';
-    const end = sql(`SELECT pg_terminate_backend(${walsender})`);
-    return [bad('error', id, `the slot is held by something else (backend ${walsender})`, why, end, command('repair'))];
-  }
+  const { walsender, backend, silentSeconds, standbys } = holder;
   const isGone = backend === undefined;
   if (isGone || 1000 * (silentSeconds ?? 0) > SILENT_AFTER_MS) {
     const found = isGone ? 'the holder has lost its ledger connection' : `no sign of life for ${silentSeconds} s`;

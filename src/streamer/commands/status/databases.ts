@@ -11,7 +11,7 @@ import { reasonOf, type Reason } from '../../observe/reason.ts';
 import type { Database } from '../../source/database.ts';
 import { oldestTransaction, type OpenTransaction } from '../../source/oldest-transaction.ts';
 import type { SlotWatch } from '../../source/slot-watch.ts';
-import { checkSlot, slotMissing, type Slot } from '../../source/slot.ts';
+import { checkSlot, slotForeign, slotMissing, type Slot } from '../../source/slot.ts';
 
 /** ClickHouse must answer within this time. */
 export const CLICKHOUSE_DEADLINE_MS = 1000;
@@ -59,7 +59,9 @@ export async function askPostgres(
 async function slotOf(db: Database, name: string): Promise<{ slot?: Slot; fault?: Reason }> {
   try {
     const slot = await checkSlot(db, name);
-    return slot === undefined ? { fault: reasonOf(slotMissing(name)) } : { slot };
+    if (slot === undefined) return { fault: reasonOf(slotMissing(name)) };
+    const { foreignHolder } = slot;
+    return foreignHolder === undefined ? { slot } : { slot, fault: reasonOf(slotForeign(name, foreignHolder)) };
   } catch (error) {
     if (error instanceof OutboxError && error.code === 'OUTBOX_SLOT_INVALID') return { fault: reasonOf(error) };
     throw error;

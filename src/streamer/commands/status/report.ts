@@ -219,8 +219,6 @@ function obstacles(
   if (ledger.isRepairing) say('OUTBOX_REPAIR_UNFINISHED', 'a repair is under way, or was interrupted');
   if (slotFault !== undefined) found.push(slotFault);
   else if (holder.walsender === undefined) say('OUTBOX_FLOW_NO_STREAMER', 'no streamer holds the slot');
-  else if (!holder.isStreamer)
-    say('OUTBOX_FLOW_NO_STREAMER', `the slot is held by something else (${holder.walsender})`);
   else if (1000 * (holder.silentSeconds ?? 0) > SILENT_AFTER_MS)
     say('OUTBOX_FLOW_STALLED', `the streamer has given no sign of life for ${holder.silentSeconds} s`);
   if (refusal !== undefined) {

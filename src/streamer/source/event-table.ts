@@ -1,0 +1,141 @@
+import { readFile } from 'node:fs/promises';
+import { OutboxError } from '../../errors.ts';
+import type { Database } from './database.ts';
+import { EVENT_COLUMNS } from './pgoutput.ts';
+
+/** The SQL files that `migrate` applies. */
+export const MIGRATIONS = new URL('../../../migrations/', import.meta.url);
+
+/** What a row gets that has no value of its own, where the column's default would say something untrue or there is none. */
+const FOR_ROWS: Readonly<Record<string, string>> = {
+  event_type: "'unknown'",
+  event_context: "'{}'",
+  recorded_by: "'unknown'",
+};
+
+export interface TableProblem {
+  readonly what: string;
+  /** Statements, in this order. */
+  readonly fix: readonly string[];
+}
+
+interface Column {
+  name: string;
+  oid: number;
+  type: string;
+  /** No row can hold NULL in it. */
+  filled: boolean;
+}
+
+/** What of the published columns of outbox.event is not as the migration makes it. A missing table is not told here. */
+export async function eventTableProblems(db: Database): Promise<TableProblem[]> {
+  const { rows } = await db.query<Column>(
+    // a constraint that is not validated (Postgres 18) says nothing of the rows that are there
+    `SELECT attname AS name, atttypid::int8::float8 AS oid, format_type(atttypid, atttypmod) AS type,
+            attnotnull AND NOT EXISTS (SELECT FROM pg_constraint
+              WHERE conrelid = attrelid AND contype = 'n' AND attnum = ANY (conkey) AND NOT convalidated) AS filled
+       FROM pg_attribute WHERE attrelid = to_regclass('outbox.event') AND attnum > 0 AND NOT attisdropped`,
+  );
+  if (rows.length === 0) return [];
+  const problems: TableProblem[] = [];
+  for (const { name, type, oid } of EVENT_COLUMNS) {
+    const column = rows.find((row) => row.name === name);
+    if (column === undefined) problems.push(await missing(db, name));
+    else if (column.oid !== oid) problems.push(retyped(column, type));
+    else if (!column.filled && name !== 'traceparent') problems.push(await nullable(name));
+  }
+  return problems;
+}
+
+/** Throws OUTBOX_PG_TABLE_UNSUITABLE with every problem and its fix. */
+export async function checkEventTable(db: Database): Promise<void> {
+  const problems = await eventTableProblems(db);
+  if (problems.length > 0)
+    throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', {
+      detail: 'outbox.event is not as the migration makes it',
+      problems: problems.map(({ what, fix }) => `${what}: ${fix.join('; ')}`),
+    });
+}
+
+/** Constraints and grants go with a column. */
+async function missing(db: Database, name: string): Promise<TableProblem> {
+  const { definition, base, value, isRequired, constraints } = await migrated(name);
+  const { rows } = await db.query<{ constraints: string[]; producer: boolean }>(
+    `SELECT ARRAY(SELECT conname::text FROM pg_constraint WHERE conrelid = to_regclass('outbox.event')) AS constraints,
+            EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_producer') AS producer`,
+  );
+  const found = rows[0]!;
+  const isGranted = found.producer && name !== 'recorded_by';
+  return {
+    what: `the column ${name} is missing`,
+    fix: [
+      `ALTER TABLE outbox.event ADD COLUMN ${isRequired ? `${name} ${base} DEFAULT ${value} NOT NULL` : definition}`,
+      ...(isRequired ? [defaultOf(name, definition)] : []),
+      ...constraints
+        .filter((constraint) => !found.constraints.includes(constraint.split(' ')[1]!))
+        .map((constraint) => `ALTER TABLE outbox.event ADD ${constraint}`),
+      ...(isGranted ? [`GRANT INSERT (${name}) ON outbox.event TO outbox_producer`] : []),
+    ],
+  };
+}
+
+function retyped({ name, type }: Column, wanted: string): TableProblem {
+  return {
+    what: `the column ${name} is of type ${type}, and not ${wanted}`,
+    fix: [
+      // Postgres alters the type of no column that is published; `migrate` makes the publication again
+      'DROP PUBLICATION IF EXISTS outbox',
+      `ALTER TABLE outbox.event ALTER COLUMN ${name} TYPE ${wanted} USING ${name}::${wanted}`,
+    ],
+  };
+}
+
+async function nullable(name: string): Promise<TableProblem> {
+  const { value } = await migrated(name);
+  return {
+    what: `the column ${name} may be NULL`,
+    fix: [
+      `UPDATE outbox.event SET ${name} = ${value} WHERE ${name} IS NULL`,
+      `ALTER TABLE outbox.event ALTER COLUMN ${name} SET NOT NULL`,
+    ],
+  };
+}
+
+interface Migrated {
+  /** As CREATE TABLE has it. */
+  readonly definition: string;
+  /** The type alone. */
+  readonly base: string;
+  /** What rows get that have none. */
+  readonly value: string;
+  readonly isRequired: boolean;
+  /** Those that name the column, each as `CONSTRAINT name CHECK (…)`. */
+  readonly constraints: readonly string[];
+}
+
+/** A column as the migration makes it. */
+async function migrated(name: string): Promise<Migrated> {
+  const text = await readFile(new URL('postgres/0000_outbox.sql', MIGRATIONS), 'utf8');
+  const [table = ''] = /CREATE TABLE "outbox"\."event" \([^]*?\n\)/.exec(text) ?? [];
+  const lines = [...table.matchAll(/^\t(.*?),?$/gm)].map(([, line]) => line!.replaceAll('"', ''));
+  const definition = lines.find((line) => line.startsWith(`${name} `)) ?? name;
+  const base = definition.slice(name.length + 1).replace(/ (DEFAULT|NOT NULL)\b.*$/, '');
+  return {
+    definition,
+    base,
+    value: FOR_ROWS[name] ?? defaultIn(definition) ?? 'NULL',
+    isRequired: definition.endsWith('NOT NULL'),
+    constraints: lines.filter(
+      (line) => line.startsWith('CONSTRAINT ') && new RegExp(`\\b${name}\\b`).test(line.slice(line.indexOf('CHECK'))),
+    ),
+  };
+}
+
+function defaultIn(definition: string): string | undefined {
+  return / DEFAULT (.*?)(?: NOT NULL)?$/.exec(definition)?.[1];
+}
+
+function defaultOf(name: string, definition: string): string {
+  const value = defaultIn(definition);
+  return `ALTER TABLE outbox.event ALTER COLUMN ${name} ${value === undefined ? 'DROP DEFAULT' : `SET DEFAULT ${value}`}`;
+}

@@ -1,0 +1,127 @@
+import { expect, test } from 'vitest';
+import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { Database } from '../../src/streamer/source/database.ts';
+import { eventTableProblems } from '../../src/streamer/source/event-table.ts';
+import { EVENT_COLUMNS } from '../../src/streamer/source/pgoutput.ts';
+import { command } from '../support/command.ts';
+import { apply, examine, findingOf } from '../support/doctor.ts';
+import { Outbox } from '../support/outbox.ts';
+
+function environmentOf(outbox: Outbox): Record<string, string> {
+  return { DATABASE_URL: outbox.databaseUrl, CLICKHOUSE_URL: outbox.clickhouseUrl, OUTBOX_SLOT: outbox.slot };
+}
+
+/** Applies what `doctor` says of the table, and expects that nothing is left of it. */
+async function mend(outbox: Outbox): Promise<void> {
+  const finding = findingOf(await examine(environmentOf(outbox)), 'postgres.table');
+  expect(finding).toMatchObject({ level: 'error' });
+  for (const fix of finding!.fix) await apply(fix, outbox);
+  const left = await examine(environmentOf(outbox));
+  expect(left.filter(({ id }) => ['postgres.table', 'postgres.publication'].includes(id))).toEqual([]);
+}
+
+test.concurrent('the streamer, `migrate` and `doctor` name the statement that brings a dropped column back', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.fill(3);
+  await outbox.postgres.query('ALTER TABLE outbox.event DROP COLUMN traceparent CASCADE');
+  await outbox.fill(3);
+  const problem = expect.stringContaining('ALTER TABLE outbox.event ADD COLUMN traceparent text; ');
+  const { err } = await outbox.stream().failure('OUTBOX_PG_TABLE_UNSUITABLE');
+  expect(err?.problems).toEqual([problem]);
+  const migrating = migratePostgres(outbox.databaseUrl, outbox.slot, () => undefined);
+  await expect(migrating).rejects.toMatchObject({ code: 'OUTBOX_PG_TABLE_UNSUITABLE', problems: [problem] });
+  await mend(outbox);
+  await outbox.fill(1);
+  await outbox.untilDelivered(7);
+  const long = `INSERT INTO outbox.event (event_type, event_context, traceparent) VALUES ('t', '{}', repeat('x', 513))`;
+  await expect(outbox.postgres.query(long)).rejects.toThrow('trace_fits');
+});
+
+test.concurrent('the statements for a dropped column bring each column back as the migration makes it', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.fill(1);
+  const db = await Database.connect(outbox.databaseUrl, {}, () => undefined);
+  const described = async (): Promise<unknown[]> => {
+    const { rows } = await db.query(
+      `SELECT attname, atttypid, atttypmod, attnotnull, pg_get_expr(adbin, adrelid) AS standard FROM pg_attribute
+         LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+        WHERE attrelid = 'outbox.event'::regclass AND attnum > 0 AND NOT attisdropped
+        UNION ALL
+       SELECT conname, 0, 0, convalidated, pg_get_constraintdef(oid) FROM pg_constraint
+        WHERE conrelid = 'outbox.event'::regclass ORDER BY 1`,
+    );
+    return rows;
+  };
+  const before = await described();
+  for (const { name } of EVENT_COLUMNS) {
+    await outbox.postgres.query(`ALTER TABLE outbox.event DROP COLUMN ${name} CASCADE`);
+    const problems = await eventTableProblems(db);
+    expect(problems.map(({ what }) => what)).toEqual([`the column ${name} is missing`]);
+    for (const statement of problems[0]!.fix) await outbox.postgres.query(statement);
+    expect(await described()).toEqual(before);
+  }
+  await db.close();
+});
+
+test.concurrent('the streamer, `verify` and `doctor` report a column that may be NULL, and the fix leads back', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.fill(1);
+  await outbox.postgres.query(`
+    ALTER TABLE outbox.event ALTER COLUMN event_date_time DROP NOT NULL, ALTER COLUMN event_id DROP NOT NULL;
+    INSERT INTO outbox.event (event_id, event_date_time, event_type, event_context) VALUES (NULL, NULL, 'test.null', '{}')`);
+  const streamer = outbox.stream();
+  const { err } = await streamer.failure('OUTBOX_PG_TABLE_UNSUITABLE');
+  expect(err?.problems).toEqual([
+    expect.stringContaining('event_id may be NULL'),
+    expect.stringContaining('ALTER TABLE outbox.event ALTER COLUMN event_date_time SET NOT NULL'),
+  ]);
+  expect(await streamer.stop()).toBe(0);
+  const { code, stderr } = await command(outbox, ['verify', '--wait', '0']).done;
+  expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining('OUTBOX_PG_TABLE_UNSUITABLE') });
+  const findings = (await examine(environmentOf(outbox))).filter(({ id }) => id === 'postgres.table');
+  for (const { fix } of findings) for (const one of fix) if (one.in === 'postgres') await apply(one, outbox);
+  await apply(findings[0]!.fix.at(-1)!, outbox);
+  const { stdout } = await command(outbox, ['verify', '--wait', '0', '--json']).done;
+  expect(JSON.parse(stdout)).toMatchObject({ identical: true });
+});
+
+test.concurrent('`doctor` brings a column of another type back', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.fill(2);
+  await outbox.postgres.query(`ALTER PUBLICATION outbox DROP TABLE outbox.event;
+    ALTER TABLE outbox.event ALTER COLUMN environment TYPE varchar(20)`);
+  const { err } = await outbox.stream().failure('OUTBOX_PG_TABLE_UNSUITABLE');
+  expect(err?.problems).toEqual([
+    expect.stringContaining('environment is of type character varying(20), and not text'),
+  ]);
+  await mend(outbox);
+  await outbox.untilDelivered(2);
+});
+
+test.concurrent('`doctor` warns of triggers and rules that can drop or change events, and their fix drops them', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query(`
+    CREATE FUNCTION public.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TRIGGER after AFTER INSERT ON outbox.event FOR EACH ROW EXECUTE FUNCTION public.swallow();
+    CREATE TRIGGER off BEFORE INSERT ON outbox.event FOR EACH ROW EXECUTE FUNCTION public.swallow();
+    ALTER TABLE outbox.event DISABLE TRIGGER off`);
+  const found = async (): Promise<Finding[]> =>
+    (await examine(environmentOf(outbox))).filter(({ id }) => id === 'postgres.triggers');
+  expect(await found()).toEqual([]);
+  await outbox.postgres.query(`
+    CREATE TRIGGER "Swallow" BEFORE INSERT ON outbox.event FOR EACH ROW EXECUTE FUNCTION public.swallow();
+    CREATE TRIGGER day BEFORE INSERT ON outbox.event_07 FOR EACH ROW EXECUTE FUNCTION public.swallow();
+    CREATE RULE nothing AS ON INSERT TO outbox.event DO INSTEAD NOTHING`);
+  const findings = await found();
+  expect(findings.map(({ level, fix }) => [level, ...fix.map(({ run }) => run)])).toEqual([
+    ['warning', 'DROP TRIGGER "Swallow" ON outbox.event'],
+    ['warning', 'DROP RULE nothing ON outbox.event'],
+    ['warning', 'DROP TRIGGER day ON outbox.event_07'],
+  ]);
+  for (const { fix } of findings) await apply(fix[0]!, outbox);
+  expect(await found()).toEqual([]);
+  await outbox.fill(1);
+  outbox.stream();
+  await outbox.untilDelivered(1);
+});
