@@ -49,6 +49,12 @@ export const PROCESS = {
       'Nothing can be proved now: the streamer runs, but did not deliver what the snapshot shows within the time of --wait.',
     next: 'Look at the streamer’s log for what holds it up, or give it more time with --wait. `--wait 0` compares what is there; what was not delivered yet then counts as missing.',
   },
+  OUTBOX_VERIFY_SAME_ID: {
+    policy: 'stop',
+    happened:
+      'More than 50,000 events that differ have the same event_id, which the message names. `verify` and `repair` would have to hold all of them in memory.',
+    next: 'Have the producer give each event an event_id of its own. If ClickHouse has none of these events and no stream will bring them, run UPDATE outbox.event SET event_id = gen_random_uuid() WHERE event_id = <id>, then run the command again. Otherwise compare shorter times with --from and --to.',
+  },
 
   // retention
   OUTBOX_RETENTION_HELD: {

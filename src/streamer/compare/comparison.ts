@@ -53,7 +53,7 @@ export interface Totals {
 /**
  * Compares outbox.event with what ClickHouse has of it: first the number and the sum of the digests of each hour; then,
  * in hours that differ, event by event; then, with a new snapshot, the events that differ once more. Memory does not grow
- * with the number of events or differences.
+ * with the number of events or differences, but with those of one id, which are bounded.
  *
  * The caller takes the snapshot, waits until all of it is delivered, and ends it afterwards.
  */
