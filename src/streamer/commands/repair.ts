@@ -19,6 +19,8 @@ Options
   --from <time>, --to <time>
               events of these dates only (event_date_time), as verify takes them; where the stream has no gap
   --new-slot  make a new slot although the stream seems to have no gap: for a streamer that stops all the same
+  --send-again
+              send events, too, that ClickHouse has under another source (OUTBOX_REPAIR_OTHER_SOURCE): they are there twice then
   --dry-run   say what would be done, and what is missing where the stream has no gap; change nothing. What an interrupted
               repair is still inserting may be counted as missing
   --progress <time>
@@ -36,6 +38,7 @@ export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Pro
     options: {
       'dry-run': { type: 'boolean', default: false },
       'new-slot': { type: 'boolean', default: false },
+      'send-again': { type: 'boolean', default: false },
       from: { type: 'string' },
       to: { type: 'string' },
       progress: PROGRESS_OPTION,
@@ -47,14 +50,14 @@ export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Pro
       ([...readWindow(values, nowMs).problems, ...readProgress(values.progress).problems].join('\n') || undefined),
   });
   if (typeof usage === 'number') return usage;
-  const { 'dry-run': dryRun, 'new-slot': newSlot, json } = usage.values;
+  const { 'dry-run': dryRun, 'new-slot': newSlot, 'send-again': sendAgain, json } = usage.values;
   const { window } = readWindow(usage.values, nowMs);
   const config = readConfig(env);
   keepHeapSmall();
   const display = new ProgressDisplay(process.stderr, readProgress(usage.values.progress).everyMs);
-  const report = await repair(config, { dryRun, newSlot, window }, (progress) => display.show(progress)).finally(() =>
-    display.close(),
-  );
+  const report = await repair(config, { dryRun, newSlot, sendAgain, window }, (progress) =>
+    display.show(progress),
+  ).finally(() => display.close());
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : print(report, dryRun));
   return report.quarantined === 0 ? 0 : 1;
 }

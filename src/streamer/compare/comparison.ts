@@ -4,10 +4,11 @@ import type { Database } from '../source/database.ts';
 import { classify, type Difference, type Rejected } from './classify.ts';
 import { untilDelivered } from '../ledger/delivered.ts';
 import { IdList } from './id-list.ts';
+import { mistypedRows } from './mistyped.ts';
 import { unequal } from './merge.ts';
 import { OutboxSnapshot, type Bucket } from './outbox.ts';
 import { TableView, type TableOptions, type TypedRow } from './table.ts';
-import { mistypedRows, typingOf } from './typing.ts';
+import { typingOf } from './typing.ts';
 import { Ranges, type Range, type Window } from './window.ts';
 
 /** Ids that are held in memory, and looked at once more together. */

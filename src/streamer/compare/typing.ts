@@ -1,8 +1,5 @@
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { literal } from '../clickhouse/literal.ts';
-import { IdList } from './id-list.ts';
-import type { TableView, TypedRow } from './table.ts';
-import type { Window } from './window.ts';
 
 /** What stores a value of the column that depends on the text. */
 const STORED: readonly string[] = ['DEFAULT', 'MATERIALIZED'];
@@ -49,39 +46,4 @@ function textOf(value: string): string {
 /** From the innermost arrays outwards. */
 function withoutArrays(text: string): string {
   return `arrayFold((rest, _) -> replaceRegexpAll(rest, ${literal(INNER_ARRAY)}, ''), range(countSubstrings(${text}, '[')), ${text})`;
-}
-
-/** Rows that are looked at once more together, so that none is held for longer. */
-const MAX_SUSPECTS = 50_000;
-
-/**
- * Rows of the window, committed since a time, whose typed column is neither what the streamer's inserts give nor what ClickHouse
- * itself fills in: after a mutation that restores it, or in a column added later, texts that look like times are times.
- */
-export async function* mistypedRows(
-  table: TableView,
-  typing: Typing,
-  window: Window,
-  since: bigint,
-): AsyncGenerator<TypedRow, void, undefined> {
-  const ids = new IdList(MAX_SUSPECTS);
-  const suspects = new Set<string>();
-  const again = async function* (): AsyncGenerator<TypedRow, void, undefined> {
-    if (suspects.size === 0) return;
-    for await (const rows of table.mistypedAnyhow(typing, ids)) yield* rows.filter((row) => suspects.has(keyOf(row)));
-    suspects.clear();
-    ids.clear();
-  };
-  for await (const rows of table.mistyped(typing, window, since))
-    for (const row of rows) {
-      suspects.add(keyOf(row));
-      ids.add(row.id);
-      if (ids.isFull) yield* again();
-    }
-  yield* again();
-}
-
-/** Events may share an id, and rows a position. */
-function keyOf({ id, atLsn, atSeq }: TypedRow): string {
-  return `${id} ${atLsn} ${atSeq}`;
 }

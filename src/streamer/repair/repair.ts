@@ -24,6 +24,8 @@ const ADVISORY_LOCK = 0x6f7574726570;
 export interface RepairOptions {
   readonly dryRun: boolean;
   readonly newSlot: boolean;
+  /** Events are sent, too, that ClickHouse has under another source. */
+  readonly sendAgain: boolean;
   readonly window: Window;
 }
 
@@ -42,6 +44,7 @@ export type RepairProgress =
 
 interface Work {
   readonly config: Config;
+  readonly sendsAgain: boolean;
   readonly examined: Examined;
   readonly ask: Database;
   readonly connect: (isLong: boolean) => Promise<Database>;
@@ -52,12 +55,12 @@ interface Work {
 }
 
 /**
- * Delivers what is missing. Throws OUTBOX_REPAIR_BUSY, OUTBOX_PG_*, OUTBOX_SLOT_*, OUTBOX_PUBLICATION_MISSING, OUTBOX_VERIFY_* and
+ * Delivers what is missing. Throws OUTBOX_REPAIR_BUSY, OUTBOX_REPAIR_OTHER_SOURCE, OUTBOX_PG_*, OUTBOX_SLOT_*, OUTBOX_PUBLICATION_MISSING, OUTBOX_VERIFY_* and
  * OUTBOX_CH_*.
  */
 export async function repair(
   config: Config,
-  { dryRun: isDry, newSlot, window }: RepairOptions,
+  { dryRun: isDry, newSlot, sendAgain: sendsAgain, window }: RepairOptions,
   onProgress: (progress: RepairProgress) => void = () => undefined,
 ): Promise<RepairReport> {
   const opened: Database[] = [];
@@ -77,7 +80,7 @@ export async function repair(
     await lock(ask, config.slot);
     await checkTarget(clickhouse, config.clickhouseTable);
     const examined = await examine(ask, config.slot);
-    const work: Work = { config, examined, ask, connect, clickhouse, inserting, onProgress };
+    const work: Work = { config, sendsAgain, examined, ask, connect, clickhouse, inserting, onProgress };
     const gap = examined.gap ?? (newSlot ? 'a new slot was asked for' : undefined);
     if (gap === undefined) return await fillBeside(work, window, isDry);
     if (window.from !== undefined || window.to !== undefined)
@@ -122,15 +125,26 @@ async function fillBeside(work: Work, window: Window, isDry: boolean): Promise<R
   const { snapshot } = await deliveredSnapshot(comparing);
   const prove = async (): Promise<void> => void (await ask.query('SELECT 1'));
   const { lsn } = snapshot.horizon;
-  const { config, inserting } = work;
+  const { config, sendsAgain, inserting } = work;
   const onSend = sending(work);
-  const filled = await fill({ config, comparing, snapshot, inserting, lsn, timeline: 0, prove, isDry, onSend });
+  const filled = await fill({
+    config,
+    comparing,
+    snapshot,
+    inserting,
+    lsn,
+    timeline: 0,
+    prove,
+    isDry,
+    sendsAgain,
+    onSend,
+  });
   return { gap: null, ...filled };
 }
 
 /** Takes the stream over, and hands it back behind a new slot's begin. */
 async function fillGap(work: Work, gap: string): Promise<RepairReport> {
-  const { config, examined, ask, connect, inserting, onProgress } = work;
+  const { config, sendsAgain, examined, ask, connect, inserting, onProgress } = work;
   const { slot } = config;
   const isFailover = config.slotFailover === 'on';
   // what refuses comes first: from then on no streamer delivers until a repair has ended
@@ -155,7 +169,18 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
     const { consistentLsn, timeline } = made;
     const lsn = consistentLsn;
     const onSend = sending(work);
-    const filled = await fill({ config, comparing, snapshot, inserting, lsn, timeline, prove, isDry: false, onSend });
+    const filled = await fill({
+      config,
+      comparing,
+      snapshot,
+      inserting,
+      lsn,
+      timeline,
+      prove,
+      isDry: false,
+      sendsAgain,
+      onSend,
+    });
     await endRepair(ask, slot, { epoch, publication: examined.publication, timeline, consistentLsn });
     return { gap, ...filled };
   } finally {
