@@ -23,7 +23,7 @@ async function rename(outbox: Outbox, from: string, to: string): Promise<void> {
   });
 }
 
-test('under another slot name, `repair` sends nothing twice, and after docs/failover.md only what was not delivered', async () => {
+test.concurrent('under another slot name, `repair` sends nothing twice, and after docs/failover.md only what was not delivered', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();
   await delivered(outbox, 20);
@@ -57,7 +57,7 @@ test('under another slot name, `repair` sends nothing twice, and after docs/fail
   await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [slot]);
 }, 120_000);
 
-test('`repair --send-again` sends what another source has delivered', async () => {
+test.concurrent('`repair --send-again` sends what another source has delivered', async () => {
   await using outbox = await Outbox.create();
   await delivered(outbox, 5);
   const slot = `${outbox.slot}_b`;
@@ -71,7 +71,7 @@ test('`repair --send-again` sends what another source has delivered', async () =
   await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [slot]);
 }, 120_000);
 
-test('in another cluster made from a dump, docs/failover.md leads to every event once', async () => {
+test.concurrent('in another cluster made from a dump, docs/failover.md leads to every event once', async () => {
   await using origin = await startPostgres();
   await using outbox = await Outbox.create({ postgresUrl: origin.url });
   await delivered(outbox, 20);

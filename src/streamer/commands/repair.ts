@@ -1,3 +1,4 @@
+import { ERRORS } from '../../errors.ts';
 import { readWindow } from '../compare/window.ts';
 import { readConfig } from '../config.ts';
 import { repair, type RepairReport } from '../repair/repair.ts';
@@ -28,7 +29,7 @@ Options
   --json      one JSON document on stdout
 
 Exit codes
-  0 nothing is missing any more   1 failed, or events were refused and are in quarantine   2 wrong usage or configuration
+  0 nothing is missing any more   1 failed, events are in quarantine, or views may lack some   2 wrong usage or configuration
 `;
 
 /** `pg-outbox-clickhouse repair`: returns the exit code. Throws OutboxErrors. */
@@ -59,7 +60,7 @@ export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Pro
     display.show(progress),
   ).finally(() => display.close());
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : print(report, dryRun));
-  return report.quarantined === 0 ? 0 : 1;
+  return report.quarantined + report.viewsUnproven === 0 ? 0 : 1;
 }
 
 function print(report: RepairReport, isDry: boolean): string {
@@ -71,7 +72,11 @@ function print(report: RepairReport, isDry: boolean): string {
       ? []
       : [`missing ${report.missing ?? 'unknown'}   sent ${report.sent}   quarantined ${report.quarantined}`]),
   ];
-  const { altered, double, extra } = report;
+  const { altered, double, extra, viewsUnproven } = report;
+  if (viewsUnproven > 0) {
+    const { happened, next } = ERRORS.OUTBOX_CH_VIEWS_UNPROVEN;
+    lines.push(`OUTBOX_CH_VIEWS_UNPROVEN: ${viewsUnproven} rows. ${happened}`, `Next: ${next}`);
+  }
   if (altered + double + extra > 0)
     lines.push(`left alone: altered ${altered}   double ${double}   extra ${extra} (see verify)`);
   return `${lines.join('\n')}\n`;

@@ -8,7 +8,7 @@ import type { ClickHouse } from '../clickhouse/client.ts';
 import { createLogger } from '../observe/log.ts';
 import { Readiness } from '../observe/readiness.ts';
 import { refuseOtherSource } from './other-source.ts';
-import { RepairLedger } from './repair-ledger.ts';
+import { RepairLedger, type RepairLedgerOptions } from './repair-ledger.ts';
 import { Sender } from './sender.ts';
 
 /** Events that are fetched together. */
@@ -27,6 +27,8 @@ export interface FillOptions {
   readonly timeline: number;
   /** Makes sure that no other repair can be under way. */
   readonly prove: () => Promise<void>;
+  /** Of the ledger, see there. */
+  readonly record: RepairLedgerOptions['record'];
   /** Counts, and sends nothing. */
   readonly isDry: boolean;
   /** Sends events, too, that ClickHouse has under another source. */
@@ -99,6 +101,7 @@ function senderOf(
     lsn,
     timeline,
     prove,
+    record,
   }: Omit<FillOptions, 'comparing' | 'snapshot' | 'isDry' | 'sendsAgain' | 'onSend'>,
   { ask, source }: ComparisonOptions,
 ): Sender {
@@ -109,6 +112,7 @@ function senderOf(
     // records begin at multiples of eight: no event of the stream stands there
     from: { lsn: lsn - 1, seq: 0 },
     prove,
+    record,
   });
   return new Sender({
     config,
