@@ -99,7 +99,7 @@ export const POSTGRES = {
     policy: 'reconnect patiently',
     happened:
       'The replication slot cannot be used: invalidated (wal_status lost), of another database, temporary, or not of the plugin pgoutput.',
-    next: 'Look at pg_replication_slots. Where it is invalidated, run `pg-outbox-clickhouse repair`: the events are in outbox.event. A slot of another plugin or database is somebody else’s: set another OUTBOX_SLOT.',
+    next: 'Look at pg_replication_slots. Where it is invalidated, run `pg-outbox-clickhouse repair`: the events are in outbox.event. A slot of another plugin or database is somebody else’s: set another OUTBOX_SLOT. If this slot has delivered events before, docs/failover.md says under "Another slot name, another cluster" how to rename it.',
   },
   OUTBOX_SLOT_CHANGED: {
     policy: 'reconnect patiently',
@@ -127,7 +127,7 @@ export const POSTGRES = {
   OUTBOX_SYSTEM_CHANGED: {
     policy: 'reconnect patiently',
     happened: 'This is another database cluster than the one the ledger was written for (system identifier differs).',
-    next: 'Check DATABASE_URL. A cluster made from a dump needs a slot and a ledger of its own: remove the row of outbox.stream and run `pg-outbox-clickhouse migrate`.',
+    next: 'Check DATABASE_URL. A cluster made from a dump needs a slot and a ledger of its own: docs/failover.md says under "Another slot name, another cluster" how to go on without sending events twice.',
   },
   OUTBOX_TIMELINE_CHANGED: {
     policy: 'report',

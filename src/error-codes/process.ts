@@ -31,6 +31,12 @@ export const PROCESS = {
     happened: 'Another repair of this slot is under way.',
     next: 'Let it end.',
   },
+  OUTBOX_REPAIR_OTHER_SOURCE: {
+    policy: 'stop',
+    happened:
+      'ClickHouse lacks events under the source of this slot, and has them under another source, which `problems` names: another slot, or another cluster, has delivered them. To send them would count them twice. None of them was sent.',
+    next: 'If the slot was renamed or the database was moved, give the rows in ClickHouse their new source, as docs/failover.md says under "Another slot name, another cluster", then run `pg-outbox-clickhouse repair` again. If both sources are to have these events, run it with --send-again.',
+  },
   OUTBOX_VERIFY_NO_STREAMER: {
     policy: 'stop',
     happened:
@@ -48,6 +54,12 @@ export const PROCESS = {
     happened:
       'Nothing can be proved now: the streamer runs, but did not deliver what the snapshot shows within the time of --wait.',
     next: 'Look at the streamer’s log for what holds it up, or give it more time with --wait. `--wait 0` compares what is there; what was not delivered yet then counts as missing.',
+  },
+  OUTBOX_VERIFY_SAME_ID: {
+    policy: 'stop',
+    happened:
+      'More than 50,000 events that differ have the same event_id, which the message names. `verify` and `repair` would have to hold all of them in memory.',
+    next: 'Have the producer give each event an event_id of its own. If ClickHouse has none of these events and no stream will bring them, run UPDATE outbox.event SET event_id = gen_random_uuid() WHERE event_id = <id>, then run the command again. Otherwise compare shorter times with --from and --to.',
   },
 
   // retention

@@ -209,6 +209,26 @@ test('`doctor` names views that may count twice, too many parts and missing gran
   });
 });
 
+test('`doctor` counts the events of the last day that are not typed, and its query names their type', async () => {
+  await using own = await Outbox.create();
+  const streamer = own.stream();
+  const sound = ['{}', '{"a":null}', '{"a":{"b":null}}', '{"a":[]}', '{"a": 1}', '{"a":"x:1"}'];
+  const untyped = ['{"a":1,"a":2}', '{"lone" : "\\ud800"}', `{"deep":${'['.repeat(150)}${']'.repeat(150)}}`];
+  for (const [type, texts] of Object.entries({ sound, untyped }))
+    for (const text of texts)
+      await own.postgres.query('INSERT INTO outbox.event (event_type, event_context) VALUES ($1, $2)', [type, text]);
+  await own.postgres.query(
+    `INSERT INTO outbox.event (event_type, event_context, event_date_time) VALUES ('old', '{"a":1,"a":2}', now() - interval '2 days')`,
+  );
+  await own.untilDelivered(10);
+  const environment = { DATABASE_URL: own.databaseUrl, CLICKHOUSE_URL: own.clickhouseUrl, OUTBOX_SLOT: own.slot };
+  const finding = findingOf(await examine(environment), 'clickhouse.typed_context');
+  expect(finding).toMatchObject({ level: 'warning', found: '3 of 9 events of the last day are not typed', fix: [] });
+  const [, query] = /Find the producers: (.*)\.$/.exec(finding?.why ?? '') ?? [];
+  expect(await own.select(query!)).toEqual([expect.objectContaining({ event_type: 'untyped', 'count()': 3 })]);
+  expect(await streamer.stop()).toBe(0);
+});
+
 test('`doctor` reports quarantined events, a missing streamer and an endangered slot, until each is fixed', async () => {
   const constraint = async (what: string): Promise<unknown> =>
     outbox.clickhouse.command({ query: `ALTER TABLE events ${what}` });

@@ -27,6 +27,27 @@ async function measured(outbox: Outbox, args: string[]): Promise<{ report: unkno
   return { report: JSON.parse((await done).stdout), peakMb };
 }
 
+test('`verify` stops with OUTBOX_VERIFY_SAME_ID at too many events of one id, and compares them once each has its own', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [outbox.slot]);
+  const many = 50_001;
+  await outbox.postgres.query(
+    `INSERT INTO outbox.event (event_id, event_type, event_context)
+     SELECT lpad('7', 32, '0')::uuid, 't', json_build_object('n', n) FROM generate_series(1, $1::int) n`,
+    [many],
+  );
+  const stopped = await command(outbox, ['verify', '--wait', '0', '--json']).done;
+  expect(stopped.code).toBe(1);
+  expect(stopped.stdout).toContain('OUTBOX_VERIFY_SAME_ID');
+  expect(stopped.stdout).toContain('00000000-0000-0000-0000-000000000007');
+  // as the code advises
+  await outbox.postgres.query(
+    "UPDATE outbox.event SET event_id = gen_random_uuid() WHERE event_id = '00000000-0000-0000-0000-000000000007'",
+  );
+  const { stdout } = await command(outbox, ['verify', '--wait', '0', '--json']).done;
+  expect(JSON.parse(stdout)).toMatchObject({ postgres: many, missing: many });
+});
+
 describe.skipIf(process.platform !== 'linux')('the memory of a comparison, by the figures of /proc', () => {
   test('`verify` and `repair` keep within what docs/operations.md promises with a million differences', async () => {
     await using outbox = await Outbox.create();

@@ -15,7 +15,7 @@ import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 
 const KINDS = { missing: 0, double: 0, altered: 0, extra: 0, quarantined: 0, discarded: 0, expired: 0 };
-const NOTHING = { ...KINDS, identical: true };
+const NOTHING = { ...KINDS, mistyped: 0, identical: true };
 
 function environment(outbox: Outbox): Record<string, string> {
   return { DATABASE_URL: outbox.databaseUrl, CLICKHOUSE_URL: outbox.clickhouseUrl, OUTBOX_SLOT: outbox.slot };
@@ -177,7 +177,7 @@ test('`verify` counts and names each kind of difference, and prints nothing of a
   expect(limited.code).toBe(1);
   expect(limited.stdout).toMatch(/missing +3\n/);
   expect(limited.stdout).toContain('missing, the first 1:');
-  expect(limited.stdout).toContain('Differences: 3 missing, 4 double, 3 altered, 1 extra.');
+  expect(limited.stdout).toContain('Differences: 3 missing, 4 double, 3 altered, 1 extra, 1 mistyped.');
   expect(limited.stdout).not.toContain(idOf(6));
   expect(limited.stdout + JSON.stringify(report)).not.toContain('canary');
   expect(limited.stderr).toBe('');

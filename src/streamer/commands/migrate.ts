@@ -131,7 +131,7 @@ async function beginStream(
   const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
   if (earlier.count > 0)
     report(
-      'Postgres: outbox.event already holds events; those committed before the slot begins will not be delivered by the stream: `pg-outbox-clickhouse repair` sends them',
+      'Postgres: outbox.event already holds events; those committed before the slot begins will not be delivered by the stream: `pg-outbox-clickhouse repair` sends them, once the streamer runs. If another slot or cluster has delivered them, follow docs/failover.md, "Another slot name, another cluster", first',
     );
   await createLedger(db, slot, (await checkPublication(db)).identity);
   report(`Postgres: created the ledger row of "${slot}"`);

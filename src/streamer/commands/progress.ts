@@ -84,6 +84,8 @@ function textOf(progress: RepairProgress): string {
       return 'comparing hours';
     case 'comparing':
       return 'comparing events';
+    case 'comparing types':
+      return 'comparing event_context with its text, in ClickHouse';
     case 'comparing again':
       return 'comparing again what differs';
     case 'waiting for delivery':

@@ -1,3 +1,4 @@
+import { ERRORS } from '../../errors.ts';
 import { readWindow } from '../compare/window.ts';
 import { readConfig } from '../config.ts';
 import { repair, type RepairReport } from '../repair/repair.ts';
@@ -19,6 +20,8 @@ Options
   --from <time>, --to <time>
               events of these dates only (event_date_time), as verify takes them; where the stream has no gap
   --new-slot  make a new slot although the stream seems to have no gap: for a streamer that stops all the same
+  --send-again
+              send events, too, that ClickHouse has under another source (OUTBOX_REPAIR_OTHER_SOURCE): they are there twice then
   --dry-run   say what would be done, and what is missing where the stream has no gap; change nothing. What an interrupted
               repair is still inserting may be counted as missing
   --progress <time>
@@ -26,7 +29,7 @@ Options
   --json      one JSON document on stdout
 
 Exit codes
-  0 nothing is missing any more   1 failed, or events were refused and are in quarantine   2 wrong usage or configuration
+  0 nothing is missing any more   1 failed, events are in quarantine, or views may lack some   2 wrong usage or configuration
 `;
 
 /** `pg-outbox-clickhouse repair`: returns the exit code. Throws OutboxErrors. */
@@ -36,6 +39,7 @@ export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Pro
     options: {
       'dry-run': { type: 'boolean', default: false },
       'new-slot': { type: 'boolean', default: false },
+      'send-again': { type: 'boolean', default: false },
       from: { type: 'string' },
       to: { type: 'string' },
       progress: PROGRESS_OPTION,
@@ -47,16 +51,16 @@ export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Pro
       ([...readWindow(values, nowMs).problems, ...readProgress(values.progress).problems].join('\n') || undefined),
   });
   if (typeof usage === 'number') return usage;
-  const { 'dry-run': dryRun, 'new-slot': newSlot, json } = usage.values;
+  const { 'dry-run': dryRun, 'new-slot': newSlot, 'send-again': sendAgain, json } = usage.values;
   const { window } = readWindow(usage.values, nowMs);
   const config = readConfig(env);
   keepHeapSmall();
   const display = new ProgressDisplay(process.stderr, readProgress(usage.values.progress).everyMs);
-  const report = await repair(config, { dryRun, newSlot, window }, (progress) => display.show(progress)).finally(() =>
-    display.close(),
-  );
+  const report = await repair(config, { dryRun, newSlot, sendAgain, window }, (progress) =>
+    display.show(progress),
+  ).finally(() => display.close());
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : print(report, dryRun));
-  return report.quarantined === 0 ? 0 : 1;
+  return report.quarantined + report.viewsUnproven === 0 ? 0 : 1;
 }
 
 function print(report: RepairReport, isDry: boolean): string {
@@ -68,7 +72,11 @@ function print(report: RepairReport, isDry: boolean): string {
       ? []
       : [`missing ${report.missing ?? 'unknown'}   sent ${report.sent}   quarantined ${report.quarantined}`]),
   ];
-  const { altered, double, extra } = report;
+  const { altered, double, extra, viewsUnproven } = report;
+  if (viewsUnproven > 0) {
+    const { happened, next } = ERRORS.OUTBOX_CH_VIEWS_UNPROVEN;
+    lines.push(`OUTBOX_CH_VIEWS_UNPROVEN: ${viewsUnproven} rows. ${happened}`, `Next: ${next}`);
+  }
   if (altered + double + extra > 0)
     lines.push(`left alone: altered ${altered}   double ${double}   extra ${extra} (see verify)`);
   return `${lines.join('\n')}\n`;

@@ -2,12 +2,13 @@ import { ERRORS, type ErrorCode } from '../../errors.ts';
 import { formatLsn, type Lsn } from '../../lsn.ts';
 import { FAULTS, KINDS, type Difference, type Kind } from '../compare/classify.ts';
 import type { Totals } from '../compare/comparison.ts';
+import type { TypedRow } from '../compare/table.ts';
 import { formatTime, type Window } from '../compare/window.ts';
 import { formatPosition } from '../../position.ts';
 
 /** An event that differs, without anything of its context. */
 export interface Example {
-  readonly kind: Kind;
+  readonly kind: Kind | 'mistyped';
   readonly eventId: string;
   readonly count: number;
   readonly eventDateTime: string;
@@ -36,6 +37,8 @@ export interface VerifyReport extends Readonly<Record<Kind, number>> {
   /** Rows in ClickHouse that were not compared: another source's, and what was delivered behind the snapshot. */
   readonly ofOthers: number;
   readonly behind: number;
+  /** Rows whose event_context is not what the table's DEFAULT gives; null where the table has no such column. They may be told as altered, too. */
+  readonly mistyped: number | null;
   /** Ids that seemed to differ, and at a second look did not. */
   readonly cleared: number;
   readonly examples: readonly Example[];
@@ -46,6 +49,8 @@ export class Findings {
   readonly counts: Record<Kind, number> = Object.fromEntries(KINDS.map((kind) => [kind, 0])) as Record<Kind, number>;
   readonly #limit: number;
   readonly #named = new Map<Kind, Example[]>(KINDS.map((kind) => [kind, []]));
+  readonly #mistyped: Example[] = [];
+  #mistypedRows = 0;
 
   constructor(limit: number) {
     this.#limit = limit;
@@ -57,10 +62,29 @@ export class Findings {
     if (named.length < this.#limit) named.push(exampleOf(difference));
   }
 
-  report(totals: Totals, of: { source: string; window: Window; snapshotLsn: Lsn; deliveredLsn: Lsn }): VerifyReport {
+  addMistyped(row: TypedRow): void {
+    this.#mistypedRows++;
+    if (this.#mistyped.length >= this.#limit) return;
+    this.#mistyped.push({
+      kind: 'mistyped',
+      eventId: row.id,
+      count: 1,
+      eventDateTime: formatTime(BigInt(row.us)),
+      recordedAt: null,
+      position: formatPosition({ lsn: Number(row.atLsn), seq: row.atSeq }),
+      committedAt: formatTime(BigInt(row.committed)),
+      why: 'another event_context than the table’s DEFAULT makes of its event_context_text',
+    });
+  }
+
+  /** @param of.isTyped the typed column was compared */
+  report(
+    totals: Totals,
+    of: { source: string; window: Window; snapshotLsn: Lsn; deliveredLsn: Lsn; isTyped: boolean },
+  ): VerifyReport {
     const time = (us: bigint | undefined): string | null => (us === undefined ? null : formatTime(us));
     const counts = { ...this.counts, expired: this.counts.expired + totals.expired };
-    const isSame = FAULTS.every((kind) => counts[kind] === 0);
+    const isSame = FAULTS.every((kind) => counts[kind] === 0) && this.#mistypedRows === 0;
     const { ofOthers, behind } = totals;
     return {
       identical: isSame && totals.postgres > 0,
@@ -75,8 +99,9 @@ export class Findings {
       ofOthers,
       behind,
       ...counts,
+      mistyped: of.isTyped ? this.#mistypedRows : null,
       cleared: totals.cleared,
-      examples: [...this.#named.values()].flat(),
+      examples: [...this.#named.values(), this.#mistyped].flat(),
     };
   }
 }
@@ -103,6 +128,8 @@ function exampleOf({ kind, id, count, outbox, table, fields }: Difference): Exam
   };
 }
 
+const NAMED = [...KINDS, 'mistyped'] as const;
+
 /** The report for people. */
 export function printReport(report: VerifyReport): string {
   const { window, examples } = report;
@@ -118,14 +145,15 @@ export function printReport(report: VerifyReport): string {
     row('events in Postgres', report.postgres),
     row('rows in ClickHouse', report.clickhouse),
     ...KINDS.map((kind) => row(`  ${kind}`, report[kind])),
+    row('  mistyped', report.mistyped ?? 'not compared'),
     row('rows not compared', report.ofOthers + report.behind),
     ...(report.ofOthers > 0 ? [row('  of other sources', report.ofOthers)] : []),
     ...(report.behind > 0 ? [row('  behind the snapshot', report.behind)] : []),
   ];
-  for (const kind of KINDS) {
+  for (const kind of NAMED) {
     const named = examples.filter((example) => example.kind === kind);
     if (named.length === 0) continue;
-    lines.push('', `${kind}${named.length < report[kind] ? `, the first ${named.length}` : ''}:`);
+    lines.push('', `${kind}${named.length < (report[kind] ?? 0) ? `, the first ${named.length}` : ''}:`);
     for (const example of named) {
       const { eventId, count, eventDateTime, recordedAt, position, committedAt, why } = example;
       const times = count > 1 ? ` ${count}×` : '';
@@ -147,11 +175,13 @@ function verdict(report: VerifyReport): string {
     return `${report.code}: ${happened}\n\nNext: ${next}`;
   }
   if (!report.identical)
-    return `Differences: ${FAULTS.filter((kind) => report[kind] > 0)
-      .map((kind) => `${report[kind].toLocaleString('en-US')} ${kind}`)
+    return `Differences: ${NAMED.filter((kind) => kind === 'mistyped' || FAULTS.includes(kind))
+      .map((kind) => [report[kind] ?? 0, kind] as const)
+      .filter(([count]) => count > 0)
+      .map(([count, kind]) => `${count.toLocaleString('en-US')} ${kind}`)
       .join(', ')}.`;
   const rejected = report.quarantined + report.discarded;
   return rejected > 0
     ? `ClickHouse holds the same events, but for ${rejected.toLocaleString('en-US')} in quarantine or discarded.`
-    : 'Postgres and ClickHouse hold the same events. Positions and times of commit are not in Postgres, and were not compared.';
+    : 'Postgres and ClickHouse hold the same events. What Postgres does not have was not compared: positions, times of commit and of delivery, origin.';
 }

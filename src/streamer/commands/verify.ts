@@ -34,9 +34,12 @@ What it finds
   extra           in ClickHouse alone, although the outbox still has the events of that time
   quarantined     refused by ClickHouse and in quarantine; discarded: given up by an operator
   expired         in ClickHouse alone, because the outbox was emptied up to there
+  mistyped        in ClickHouse with another event_context than the table’s DEFAULT makes of event_context_text
+
+It does not compare the columns source, lsn, seq, committed_at, delivered_at and origin: Postgres does not have them.
 
 Exit codes
-  0 nothing missing, double, altered or extra   1 differences, or nothing to compare   2 wrong usage or configuration
+  0 nothing missing, double, altered, extra or mistyped   1 differences, or nothing to compare   2 wrong usage or configuration
 `;
 
 const MAX_LIMIT = 100_000;
@@ -129,9 +132,12 @@ export async function verify(
     const comparison = new Comparison(comparing, snapshot);
     const findings = new Findings(options.limit);
     for await (const difference of comparison.differences()) findings.add(difference);
+    const mistyped = await comparison.mistyped();
+    for await (const row of mistyped ?? []) findings.addMistyped(row);
     await snapshot.close();
     const { lsn } = snapshot.horizon;
-    return findings.report(comparison.totals, { source, window, snapshotLsn: lsn, deliveredLsn: reached });
+    const isTyped = mistyped !== undefined;
+    return findings.report(comparison.totals, { source, window, snapshotLsn: lsn, deliveredLsn: reached, isTyped });
   } finally {
     await Promise.all([clickhouse.close(), ...opened.map(async (db) => db.close())]);
   }

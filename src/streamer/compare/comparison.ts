@@ -4,9 +4,11 @@ import type { Database } from '../source/database.ts';
 import { classify, type Difference, type Rejected } from './classify.ts';
 import { untilDelivered } from '../ledger/delivered.ts';
 import { IdList } from './id-list.ts';
+import { mistypedRows } from './mistyped.ts';
 import { unequal } from './merge.ts';
 import { OutboxSnapshot, type Bucket } from './outbox.ts';
-import { TableView, type TableOptions } from './table.ts';
+import { TableView, type TableOptions, type TypedRow } from './table.ts';
+import { typingOf } from './typing.ts';
 import { Ranges, type Range, type Window } from './window.ts';
 
 /** Ids that are held in memory, and looked at once more together. */
@@ -32,7 +34,7 @@ export interface ComparisonOptions extends TableOptions {
 
 export type Progress =
   | { readonly step: 'waiting for delivery'; readonly atMostMs: number }
-  | { readonly step: 'counting' }
+  | { readonly step: 'counting' | 'comparing types' }
   /** Of the events of hours that differ, those of which it is known whether they do. */
   | { readonly step: 'comparing' | 'comparing again'; readonly done: number; readonly of: number };
 
@@ -53,7 +55,7 @@ export interface Totals {
 /**
  * Compares outbox.event with what ClickHouse has of it: first the number and the sum of the digests of each hour; then,
  * in hours that differ, event by event; then, with a new snapshot, the events that differ once more. Memory does not grow
- * with the number of events or differences.
+ * with the number of events or differences, but with those of one id, which are bounded.
  *
  * The caller takes the snapshot, waits until all of it is delivered, and ends it afterwards.
  */
@@ -104,6 +106,19 @@ export class Comparison {
       isMore = suspects.isFull;
       after = suspects.last;
     }
+  }
+
+  /**
+   * Rows of the same events whose typed column is not what the table's DEFAULT gives; undefined where the table has none to compare.
+   * ClickHouse compares: only those rows come here. Throws OUTBOX_CH_*, OUTBOX_PG_*.
+   */
+  async mistyped(): Promise<AsyncGenerator<TypedRow, void, undefined> | undefined> {
+    const { clickhouse, table, window } = this.#options;
+    const typing = await typingOf(clickhouse, table);
+    const oldest = await this.#snapshot.oldest();
+    if (typing === undefined || oldest === undefined) return undefined;
+    this.#progress({ step: 'comparing types' });
+    return mistypedRows(new TableView(this.#options, this.#snapshot.horizon), typing, window, oldest);
   }
 
   async #unequalHours(table: TableView, oldest: bigint): Promise<{ ranges: Range[]; events: number }> {

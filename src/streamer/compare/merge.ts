@@ -1,3 +1,8 @@
+import { OutboxError } from '../../errors.ts';
+
+/** Unequal rows of one id that are held in memory, some 25 MB. Ids need not be unique, but only a mistake gives one to so many events. */
+const MAX_HELD = 50_000;
+
 /** A row by which two sides are compared. Both sides are ordered by (id, digest), as bytes. */
 export interface Keyed {
   readonly id: string;
@@ -26,7 +31,8 @@ export interface Unequal<Left, Right> {
 
 /**
  * Walks along two ordered streams of rows and tells the ids whose multisets of rows differ. Holds one chunk of each stream,
- * and what is left of one id. To stop iterating ends both streams. Throws RangeError when a stream is out of order.
+ * and what is left of one id. To stop iterating ends both streams. Throws OUTBOX_VERIFY_SAME_ID when too much is left of one id, and
+ * RangeError when a stream is out of order.
  */
 export async function* unequal<Left extends Keyed, Right extends Keyed>(
   leftRows: AsyncIterable<readonly Left[]>,
@@ -78,7 +84,11 @@ class Leftovers<Left, Right> implements Unequal<Left, Right> {
   }
 
   get differs(): boolean {
-    return this.left.length + this.copies.length + this.right.length > 0;
+    return this.#held > 0;
+  }
+
+  get #held(): number {
+    return this.left.length + this.copies.length + this.right.length;
   }
 
   add(a: Copies<Left> | undefined, b: Copies<Right> | undefined): void {
@@ -87,6 +97,10 @@ class Leftovers<Left, Right> implements Unequal<Left, Right> {
     this.rightRows += b?.count ?? 0;
     if (surplus > 0) this.left.push({ row: a!.row, count: surplus });
     else if (surplus < 0) (a === undefined ? this.right : this.copies).push({ row: b!.row, count: -surplus });
+    if (this.#held > MAX_HELD)
+      throw new OutboxError('OUTBOX_VERIFY_SAME_ID', {
+        detail: `more than ${MAX_HELD} events that differ have the id ${this.id}`,
+      });
   }
 }
 

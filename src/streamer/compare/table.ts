@@ -4,6 +4,7 @@ import { TABLE_BUCKET, TABLE_DIGEST, TABLE_FIELDS, TABLE_SUM, TABLE_US } from '.
 import type { IdList } from './id-list.ts';
 import type { Keyed } from './merge.ts';
 import type { Bucket, Horizon } from './outbox.ts';
+import type { Typing } from './typing.ts';
 import type { Range, Window } from './window.ts';
 
 /** What a row's position says is believed, unless its time of commit says otherwise by more than this. */
@@ -18,6 +19,12 @@ export interface TableRow extends Keyed {
   readonly committed: string;
   readonly fields: string;
 }
+
+/** A row whose typed column is looked at. */
+export type TypedRow = Pick<TableRow, 'id' | 'us' | 'atLsn' | 'atSeq' | 'committed'>;
+
+const PLACE = `toString(${TABLE_US}) AS us, toString(lsn) AS atLsn, seq AS atSeq, toString(toUnixTimestamp64Micro(committed_at)) AS committed`;
+const TYPED_ROW = `toString(event_id) AS id, ${PLACE}`;
 
 export interface TableOptions {
   readonly clickhouse: ClickHouse;
@@ -68,11 +75,26 @@ export class TableView {
   /** All rows of these ids, of whatever date. */
   rows(ids: IdList): AsyncGenerator<TableRow[], void, undefined> {
     return this.#stream<TableRow>(
-      `SELECT toString(event_id) AS id, lower(hex(${TABLE_DIGEST})) AS digest, toString(${TABLE_US}) AS us, toString(lsn) AS atLsn, seq AS atSeq,
-              toString(toUnixTimestamp64Micro(committed_at)) AS committed, ${TABLE_FIELDS} AS fields
+      `SELECT toString(event_id) AS id, lower(hex(${TABLE_DIGEST})) AS digest, ${PLACE}, ${TABLE_FIELDS} AS fields
          FROM {table:Identifier}
-        WHERE ${this.#inView} AND event_id IN (SELECT toUUID(arrayJoin(splitByChar(',', '${ids.text}'))))
+        WHERE ${this.#inView} AND ${among(ids)}
         ORDER BY id, digest, lsn, seq`,
+    );
+  }
+
+  /** Rows of the window, committed since a time, whose typed column differs. Without an order: as many as they are, none is held. */
+  mistyped({ differs }: Typing, window: Window, since: bigint): AsyncGenerator<TypedRow[], void, undefined> {
+    return this.#stream<TypedRow>(
+      `SELECT ${TYPED_ROW} FROM {table:Identifier}
+        WHERE ${this.#inView} AND ${between(window)} AND committed_at >= ${time(since)} AND ${differs}`,
+    );
+  }
+
+  /** Those of them that differ from what ClickHouse itself fills in, too. */
+  mistypedAnyhow({ differsFromFilled }: Typing, ids: IdList): AsyncGenerator<TypedRow[], void, undefined> {
+    return this.#stream<TypedRow>(
+      `SELECT ${TYPED_ROW} FROM {table:Identifier}
+        WHERE ${this.#inView} AND ${among(ids)} AND ${differsFromFilled}`,
     );
   }
 
@@ -113,6 +135,10 @@ export class TableView {
     const { clickhouse, table, source } = this.#options;
     return clickhouse.stream<Row>(query, { table, source, ...parameters });
   }
+}
+
+function among(ids: IdList): string {
+  return `event_id IN (SELECT toUUID(arrayJoin(splitByChar(',', '${ids.text}'))))`;
 }
 
 /** As conditions on the column itself, which the primary key can use. */

@@ -1,6 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import { formatLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
+import type { Pending } from './row.ts';
 
 /** Gives a slot that was just made, or was there, its ledger. */
 export async function createLedger(db: Database, slot: string, publication: string): Promise<void> {
@@ -14,19 +15,37 @@ export async function createLedger(db: Database, slot: string, publication: stri
 }
 
 /**
- * Takes the ledger away from any streamer, for as long as the repair lasts, and returns the new epoch. What was pending is
- * forgotten: a repair compares with ClickHouse.
+ * Takes the ledger away from any streamer, for as long as the repair lasts. Returns the new epoch, and when the insert was intended
+ * that is pending, a streamer's or an earlier repair's, in ms since 1970.
  */
-export async function beginRepair(db: Database, slot: string): Promise<string> {
-  const { rows } = await db.query<{ epoch: string }>(
+export async function beginRepair(
+  db: Database,
+  slot: string,
+): Promise<{ readonly epoch: string; readonly pendingAtMs: number | undefined }> {
+  const { rows } = await db.query<{ epoch: string; pending_at: Date | null }>(
     `UPDATE outbox.stream
-        SET epoch = epoch + 1, holder_pid = NULL, repair_began_at = coalesce(repair_began_at, now()),
-            pending_lsn = NULL, pending_seq = NULL, pending_rows = NULL, pending_token = NULL,
-            pending_at = NULL
-      WHERE slot_name = $1 RETURNING epoch`,
+        SET epoch = epoch + 1, holder_pid = NULL, repair_began_at = coalesce(repair_began_at, now())
+      WHERE slot_name = $1 RETURNING epoch, pending_at`,
     [slot],
   );
-  return rows[0]!.epoch;
+  const { epoch, pending_at: pendingAt } = rows[0]!;
+  return { epoch, pendingAtMs: pendingAt?.getTime() };
+}
+
+/** Records an insert of the repair, for the next one in case that this one is killed. Throws OUTBOX_EPOCH_LOST. */
+export async function recordRepair(
+  db: Database,
+  slot: string,
+  epoch: string,
+  { to, rows, token, atMs }: Pending,
+): Promise<void> {
+  const { count } = await db.query(
+    `UPDATE outbox.stream
+        SET pending_lsn = $3, pending_seq = $4, pending_rows = $5, pending_token = $6, pending_at = $7
+      WHERE slot_name = $1 AND epoch = $2`,
+    [slot, epoch, formatLsn(to.lsn), to.seq, rows, token, new Date(atMs)],
+  );
+  if (count !== 1) throw new OutboxError('OUTBOX_EPOCH_LOST');
 }
 
 /** Hands the ledger back: everything before the new slot's begin is delivered. Throws OUTBOX_EPOCH_LOST. */
@@ -38,6 +57,7 @@ export async function endRepair(
   const { count } = await db.query(
     `UPDATE outbox.stream
         SET epoch = epoch + 1, repair_began_at = NULL, read_back_below = NULL, timeline = $3, publication = $4,
+            pending_lsn = NULL, pending_seq = NULL, pending_rows = NULL, pending_token = NULL, pending_at = NULL,
             delivered_lsn = $5, delivered_seq = 0, acked_lsn = $6
       WHERE slot_name = $1 AND epoch = $2`,
     [

@@ -7,7 +7,8 @@ import type { Config } from '../config.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { createLogger } from '../observe/log.ts';
 import { Readiness } from '../observe/readiness.ts';
-import { RepairLedger } from './repair-ledger.ts';
+import { refuseOtherSource } from './other-source.ts';
+import { RepairLedger, type RepairLedgerOptions } from './repair-ledger.ts';
 import { Sender } from './sender.ts';
 
 /** Events that are fetched together. */
@@ -26,8 +27,12 @@ export interface FillOptions {
   readonly timeline: number;
   /** Makes sure that no other repair can be under way. */
   readonly prove: () => Promise<void>;
+  /** Of the ledger, see there. */
+  readonly record: RepairLedgerOptions['record'];
   /** Counts, and sends nothing. */
   readonly isDry: boolean;
+  /** Sends events, too, that ClickHouse has under another source. */
+  readonly sendsAgain: boolean;
   /** Is called before events are sent. */
   readonly onSend: () => void;
 }
@@ -43,8 +48,15 @@ export interface Filled {
   readonly extra: number;
 }
 
-/** Compares a snapshot with ClickHouse, sends what is missing, and closes the snapshot. */
-export async function fill({ comparing, snapshot, isDry, onSend, ...options }: FillOptions): Promise<Filled> {
+/** Compares a snapshot with ClickHouse, sends what is missing, and closes the snapshot. Throws OUTBOX_REPAIR_OTHER_SOURCE. */
+export async function fill({
+  comparing,
+  snapshot,
+  isDry,
+  sendsAgain,
+  onSend,
+  ...options
+}: FillOptions): Promise<Filled> {
   const sender = senderOf(options, comparing);
   const counts = Object.fromEntries(KINDS.map((kind) => [kind, 0])) as Record<Kind, number>;
   /** How many are missing of each event, by id and digest. */
@@ -52,8 +64,9 @@ export async function fill({ comparing, snapshot, isDry, onSend, ...options }: F
   const ids = new IdList(MAX_WANTED);
   const send = async (): Promise<void> => {
     if (wanted.size === 0) return;
-    onSend();
-    for await (const events of snapshot.events(ids)) {
+    if (!sendsAgain) await refuseOtherSource(comparing, ids);
+    if (!isDry) onSend();
+    for await (const events of isDry ? [] : snapshot.events(ids)) {
       for (const event of events) {
         const key = `${event.id} ${event.digest}`;
         const copies = wanted.get(key) ?? 0;
@@ -67,7 +80,7 @@ export async function fill({ comparing, snapshot, isDry, onSend, ...options }: F
   };
   for await (const { kind, id, count, outbox } of new Comparison(comparing, snapshot).differences()) {
     counts[kind] += count;
-    if (kind !== 'missing' || isDry) continue;
+    if (kind !== 'missing') continue;
     // an id that two missing events share is told twice in a row
     if (id !== ids.last) ids.add(id);
     wanted.set(`${id} ${outbox!.digest}`, count);
@@ -82,7 +95,14 @@ export async function fill({ comparing, snapshot, isDry, onSend, ...options }: F
 }
 
 function senderOf(
-  { config, inserting, lsn, timeline, prove }: Omit<FillOptions, 'comparing' | 'snapshot' | 'isDry' | 'onSend'>,
+  {
+    config,
+    inserting,
+    lsn,
+    timeline,
+    prove,
+    record,
+  }: Omit<FillOptions, 'comparing' | 'snapshot' | 'isDry' | 'sendsAgain' | 'onSend'>,
   { ask, source }: ComparisonOptions,
 ): Sender {
   const ledger = new RepairLedger({
@@ -92,6 +112,7 @@ function senderOf(
     // records begin at multiples of eight: no event of the stream stands there
     from: { lsn: lsn - 1, seq: 0 },
     prove,
+    record,
   });
   return new Sender({
     config,

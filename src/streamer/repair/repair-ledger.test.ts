@@ -15,6 +15,7 @@ test('RepairLedger keeps the highest readBackBelow of its splits for every later
     timeline: 1,
     from: { lsn: 99, seq: 0 },
     prove: async () => Promise.resolve(),
+    record: undefined,
   });
   await ledger.intend(pendingOf(8));
   await ledger.split(pendingOf(4), 100);

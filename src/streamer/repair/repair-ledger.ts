@@ -14,11 +14,13 @@ export interface RepairLedgerOptions {
   readonly from: Position;
   /** Makes sure that no other repair can be under way. */
   readonly prove: () => Promise<void>;
+  /** Makes an insert known to the next repair, before it is sent; undefined where the ledger is a streamer's. */
+  readonly record: ((pending: Pending) => Promise<void>) | undefined;
 }
 
 /**
  * The ledger of a repair, in memory: a repair that is repeated compares with ClickHouse anew, and its tokens come from the
- * events themselves, so that what was still under way is recognised.
+ * events themselves, so that what was still under way is recognised. What is recorded tells only that views may lack an insert.
  */
 export class RepairLedger implements DeliveryLedger {
   readonly #options: RepairLedgerOptions;
@@ -41,13 +43,13 @@ export class RepairLedger implements DeliveryLedger {
 
   async intend(next: Pending): Promise<void> {
     const { delivered, pending } = this.state;
+    await this.#options.record?.(next);
     this.state = { ...this.state, delivered: pending?.to ?? delivered, pending: next };
-    return Promise.resolve();
   }
 
   async split(part: Pending, readBackBelow: Lsn): Promise<void> {
+    await this.#options.record?.(part);
     this.state = { ...this.state, pending: part, readBackBelow: Math.max(this.state.readBackBelow, readBackBelow) };
-    return Promise.resolve();
   }
 
   async quarantine(event: RejectedEvent): Promise<Lsn> {

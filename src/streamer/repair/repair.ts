@@ -15,7 +15,7 @@ import { checkFailover, checkMigrated } from '../source/server.ts';
 import { dropSlot } from '../source/slot.ts';
 import { fill, NEVER, type Filled } from './fill.ts';
 import { examine, type Examined } from '../ledger/gap.ts';
-import { beginRepair, endRepair } from '../ledger/lifecycle.ts';
+import { beginRepair, endRepair, recordRepair } from '../ledger/lifecycle.ts';
 
 const DELIVERY_WAIT_MS = 60_000;
 /** Any number will do, as long as every version of this program takes the same. */
@@ -24,6 +24,8 @@ const ADVISORY_LOCK = 0x6f7574726570;
 export interface RepairOptions {
   readonly dryRun: boolean;
   readonly newSlot: boolean;
+  /** Events are sent, too, that ClickHouse has under another source. */
+  readonly sendAgain: boolean;
   readonly window: Window;
 }
 
@@ -32,6 +34,8 @@ export interface RepairReport extends Omit<Filled, 'missing'> {
   readonly gap: string | null;
   /** Null where only a new slot's snapshot could tell. */
   readonly missing: number | null;
+  /** Rows of an insert that was pending when the repair began, and is in the table: views may lack them (OUTBOX_CH_VIEWS_UNPROVEN). */
+  readonly viewsUnproven: number;
 }
 
 export type RepairProgress =
@@ -42,6 +46,8 @@ export type RepairProgress =
 
 interface Work {
   readonly config: Config;
+  readonly sendsAgain: boolean;
+  readonly hasViews: boolean;
   readonly examined: Examined;
   readonly ask: Database;
   readonly connect: (isLong: boolean) => Promise<Database>;
@@ -52,12 +58,12 @@ interface Work {
 }
 
 /**
- * Delivers what is missing. Throws OUTBOX_REPAIR_BUSY, OUTBOX_PG_*, OUTBOX_SLOT_*, OUTBOX_PUBLICATION_MISSING, OUTBOX_VERIFY_* and
+ * Delivers what is missing. Throws OUTBOX_REPAIR_BUSY, OUTBOX_REPAIR_OTHER_SOURCE, OUTBOX_PG_*, OUTBOX_SLOT_*, OUTBOX_PUBLICATION_MISSING, OUTBOX_VERIFY_* and
  * OUTBOX_CH_*.
  */
 export async function repair(
   config: Config,
-  { dryRun: isDry, newSlot, window }: RepairOptions,
+  { dryRun: isDry, newSlot, sendAgain: sendsAgain, window }: RepairOptions,
   onProgress: (progress: RepairProgress) => void = () => undefined,
 ): Promise<RepairReport> {
   const opened: Database[] = [];
@@ -75,14 +81,25 @@ export async function repair(
     const ask = await connect(false);
     await checkMigrated(ask);
     await lock(ask, config.slot);
-    await checkTarget(clickhouse, config.clickhouseTable);
+    const { views } = await checkTarget(clickhouse, config.clickhouseTable);
     const examined = await examine(ask, config.slot);
-    const work: Work = { config, examined, ask, connect, clickhouse, inserting, onProgress };
+    const work: Work = {
+      config,
+      hasViews: views > 0,
+      sendsAgain,
+      examined,
+      ask,
+      connect,
+      clickhouse,
+      inserting,
+      onProgress,
+    };
     const gap = examined.gap ?? (newSlot ? 'a new slot was asked for' : undefined);
     if (gap === undefined) return await fillBeside(work, window, isDry);
     if (window.from !== undefined || window.to !== undefined)
       throw new OutboxError('OUTBOX_REPAIR_WINDOW', { detail: `${gap}: everything must be compared` });
-    if (isDry) return { gap, missing: null, sent: 0, quarantined: 0, altered: 0, double: 0, extra: 0 };
+    if (isDry)
+      return { gap, missing: null, sent: 0, quarantined: 0, altered: 0, double: 0, extra: 0, viewsUnproven: 0 };
     return await fillGap(work, gap);
   } finally {
     await Promise.all([clickhouse.close(), inserting.close(), ...opened.map(async (db) => db.close())]);
@@ -122,21 +139,34 @@ async function fillBeside(work: Work, window: Window, isDry: boolean): Promise<R
   const { snapshot } = await deliveredSnapshot(comparing);
   const prove = async (): Promise<void> => void (await ask.query('SELECT 1'));
   const { lsn } = snapshot.horizon;
-  const { config, inserting } = work;
+  const { config, sendsAgain, inserting } = work;
   const onSend = sending(work);
-  const filled = await fill({ config, comparing, snapshot, inserting, lsn, timeline: 0, prove, isDry, onSend });
-  return { gap: null, ...filled };
+  const filled = await fill({
+    config,
+    comparing,
+    snapshot,
+    inserting,
+    lsn,
+    timeline: 0,
+    prove,
+    record: undefined,
+    isDry,
+    sendsAgain,
+    onSend,
+  });
+  return { gap: null, viewsUnproven: 0, ...filled };
 }
 
 /** Takes the stream over, and hands it back behind a new slot's begin. */
 async function fillGap(work: Work, gap: string): Promise<RepairReport> {
-  const { config, examined, ask, connect, inserting, onProgress } = work;
+  const { config, sendsAgain, examined, ask, connect, inserting, onProgress } = work;
   const { slot } = config;
   const isFailover = config.slotFailover === 'on';
   // what refuses comes first: from then on no streamer delivers until a repair has ended
   if (isFailover) await checkFailover(ask);
-  const epoch = await beginRepair(ask, slot);
+  const { epoch, pendingAtMs } = await beginRepair(ask, slot);
   await outlastInserts(work, 'any', PROOF_MAX_AGE_MS);
+  const viewsUnproven = await unproven(work, pendingAtMs);
   onProgress({ step: 'making the slot' });
   const onWait = (line: string): void => onProgress({ step: 'waiting for transactions', of: line });
   // a repair that was killed leaves the server at making one
@@ -155,12 +185,35 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
     const { consistentLsn, timeline } = made;
     const lsn = consistentLsn;
     const onSend = sending(work);
-    const filled = await fill({ config, comparing, snapshot, inserting, lsn, timeline, prove, isDry: false, onSend });
+    const filled = await fill({
+      config,
+      comparing,
+      snapshot,
+      inserting,
+      lsn,
+      timeline,
+      prove,
+      record: async (pending) => recordRepair(ask, slot, epoch, pending),
+      isDry: false,
+      sendsAgain,
+      onSend,
+    });
     await endRepair(ask, slot, { epoch, publication: examined.publication, timeline, consistentLsn });
-    return { gap, ...filled };
+    return { gap, viewsUnproven, ...filled };
   } finally {
     await made.close();
   }
+}
+
+/** How many rows of a pending insert are in the table. A view that failed has none of them, and no comparison sends them again. */
+async function unproven({ config, examined, clickhouse, hasViews }: Work, atMs: number | undefined): Promise<number> {
+  if (!hasViews || atMs === undefined) return 0;
+  const [found] = await clickhouse.select<{ rows: string }>(
+    `SELECT toString(count()) AS rows FROM {table:Identifier}
+      WHERE source = {source:String} AND delivered_at = fromUnixTimestamp64Milli({atMs:Int64}, 'UTC')`,
+    { table: config.clickhouseTable, source: examined.source, atMs },
+  );
+  return Number(found!.rows);
 }
 
 function sending({ onProgress }: Work): () => void {

@@ -9,6 +9,7 @@ import { describeBroken, inspectTarget } from '../../clickhouse/target.ts';
 import { expiryOf } from '../../clickhouse/ttl.ts';
 import type { Target } from '../../clickhouse/views.ts';
 import { definitionOf } from '../migrate-clickhouse.ts';
+import { typedContext } from './clickhouse-typing.ts';
 import { quoted, type ClickHouseCheck, type ClickHouseSubject } from './subjects.ts';
 import { bad, command, findingOf, ok, query, type Finding, type Fix } from './finding.ts';
 
@@ -122,19 +123,6 @@ async function privileges({ clickhouse, config, table: name, user }: ClickHouseS
     }
   }
   return [ok(id, 'INSERT and SELECT are granted')];
-}
-
-async function typedContext({ clickhouse, config, table: name }: ClickHouseSubject): Promise<Finding[]> {
-  const columns = await clickhouse.select<{ name: string }>(
-    'SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String}',
-    { table: config.clickhouseTable },
-  );
-  if (columns.length === 0) return [];
-  const id = 'clickhouse.typed_context';
-  if (columns.some((column) => column.name === 'event_context')) return [ok(id, 'event_context is there')];
-  const why = 'Events are delivered, but contexts cannot be queried by path, only as text.';
-  const fix = query(`ALTER TABLE ${name} ADD COLUMN ${await definitionOf('event_context')}`);
-  return [bad('warning', id, 'the column event_context is missing', why, fix)];
 }
 
 /** Views without a table to fill fail every insert; views whose target forgets tokens count a repeated insert again. */

@@ -1,0 +1,41 @@
+import { definitionOf } from '../migrate.ts';
+import { bad, ok, query, type Finding } from './finding.ts';
+import type { ClickHouseSubject } from './subjects.ts';
+
+const ID = 'clickhouse.typed_context';
+/** Of the last day; of larger texts fewer, as many as are read in that time. */
+const MAX_EVENTS = 100_000;
+const MAX_SECONDS = 2;
+/** There is a value other than null and {}, which have no path of their own: a text, an array, a truth value or a number. */
+const UNTYPED = String.raw`empty(JSONAllPaths(event_context)) AND match(event_context_text, ':\\s*["\[tf0-9-]')`;
+const LAST_DAY = 'event_date_time > now() - INTERVAL 1 DAY';
+
+/** Whether contexts can be queried by path. */
+export async function typedContext(subject: ClickHouseSubject): Promise<Finding[]> {
+  const { clickhouse, config, table: name } = subject;
+  const columns = await clickhouse.select<{ name: string; type: string }>(
+    'SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}',
+    { table: config.clickhouseTable },
+  );
+  if (columns.length === 0) return [];
+  const column = columns.find((one) => one.name === 'event_context');
+  if (column !== undefined) return column.type.startsWith('JSON') ? untyped(subject) : [ok(ID, `it is ${column.type}`)];
+  const why = 'Events are delivered, but contexts cannot be queried by path, only as text.';
+  const fix = query(`ALTER TABLE ${name} ADD COLUMN ${await definitionOf('event_context')}`);
+  return [bad('warning', ID, 'the column event_context is missing', why, fix)];
+}
+
+/** How many of the latest events have a text, and nothing typed of it. What ends in time is counted. */
+async function untyped({ clickhouse, config, table: name }: ClickHouseSubject): Promise<Finding[]> {
+  const [counted] = await clickhouse.select<{ untyped: string; events: string }>(
+    `SELECT toString(countIf(is_untyped)) AS untyped, toString(count()) AS events
+       FROM (SELECT ${UNTYPED} AS is_untyped FROM {table:Identifier} WHERE ${LAST_DAY} LIMIT ${MAX_EVENTS})
+     SETTINGS max_execution_time = ${MAX_SECONDS}, timeout_overflow_mode = 'break', max_block_size = 1024`,
+    { table: config.clickhouseTable },
+  );
+  const [count, events] = [Number(counted?.untyped ?? 0), Number(counted?.events ?? 0)];
+  const found = `${count.toLocaleString('en-US')} of ${events.toLocaleString('en-US')} events of the last day are not typed`;
+  if (count === 0) return [ok(ID, found)];
+  const why = `Their event_context is {}, and queries by path do not see them. The table's DEFAULT does not type JSON that ClickHouse rejects (such as a key given twice, or half a surrogate pair), arrays nested more than 100 deep, and long keys above many others. The exact text is in event_context_text. Find the producers: SELECT event_type, count(), any(event_context_text) FROM ${name} WHERE ${LAST_DAY} AND ${UNTYPED} GROUP BY event_type.`;
+  return [bad('warning', ID, found, why)];
+}
