@@ -8,6 +8,7 @@ import { startClickHouse } from '../../src/embedded/clickhouse.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { fillDaysAgo, kept, OFF, retain } from '../support/retention.ts';
+import { eventually } from '../support/wait.ts';
 
 const QUICK = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
 
@@ -32,8 +33,9 @@ async function changing(
   return { server, url: url.href };
 }
 
-test.concurrent('`verify` finds nothing missing, and `repair` sends nothing, under a profile that shortens every answer', async () => {
+test.concurrent('a view gets every event, `verify` finds nothing missing, and `repair` sends nothing, under a profile that shortens every answer', async () => {
   await using outbox = await Outbox.create();
+  await outbox.addView();
   const profile = {
     limit: '100',
     use_query_cache: '1',
@@ -48,6 +50,7 @@ test.concurrent('`verify` finds nothing missing, and `repair` sends nothing, und
   const streamer = outbox.stream(environment);
   await outbox.fill(1000);
   await outbox.untilDelivered(1000);
+  await eventually('the view has counted them', async () => (await outbox.viewed()) === 1000);
   expect(await command(outbox, ['verify', '--wait', '20s', '--json'], environment).done).toMatchObject({ code: 0 });
   const repaired = await command(outbox, ['repair', '--json'], environment).done;
   expect(repaired).toMatchObject({ code: 0 });
