@@ -8,6 +8,8 @@ export type Part = 'streamer' | 'inserts' | 'Postgres' | 'ClickHouse' | 'link to
 export interface Fault {
   readonly name: string;
   readonly touches: readonly Part[];
+  /** What streamers say because of it, and of no other fault. */
+  readonly codes?: readonly string[];
   /**
    * Does it and undoes it: afterwards one streamer runs, both databases run and everything passes. Returns false when the
    * moment that it waited for did not come.
@@ -15,8 +17,20 @@ export interface Fault {
   readonly inject: (world: World, dice: Dice) => Promise<boolean>;
 }
 
+/** No other fault is injected beside it. */
+export const ALONE: readonly Part[] = [
+  'streamer',
+  'inserts',
+  'Postgres',
+  'ClickHouse',
+  'link to Postgres',
+  'link to ClickHouse',
+];
+
 /** How long a moment is waited for. */
 export const MOMENT_MS = 8000;
+/** Longer than a streamer waits before it looks for what may be there. */
+const REPORT_MS = 20_000;
 
 /** Whether the moment came before it was given up. */
 export async function inTime(moment: Promise<unknown>): Promise<boolean> {
@@ -28,4 +42,12 @@ export async function inTime(moment: Promise<unknown>): Promise<boolean> {
   } finally {
     timer.abort();
   }
+}
+
+/** Waits until the streamer says one of these codes, from a line of its log on; that it never does is a violation. */
+export async function reported(world: World, codes: readonly string[], from: number): Promise<void> {
+  const says = (): boolean =>
+    world.main.streamer.logs.slice(from).some(({ err }) => err?.code !== undefined && codes.includes(err.code));
+  if (!(await world.within(REPORT_MS, says)))
+    world.journal.violate(`the streamer does not report ${codes.join(' or ')}`);
 }
