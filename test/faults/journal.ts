@@ -1,5 +1,5 @@
-/** What is told late: a look every ten seconds, after others have failed, and the wait before a read-back. */
-const GRACE_MS = 60_000;
+/** What is told late: by a successor of successors that were killed while they waited for inserts of their predecessors. */
+const GRACE_MS = 3 * 60_000;
 
 /** Codes that a fault explains, and when; ms since 1970. */
 interface Explanation {

@@ -1,6 +1,6 @@
 import { ANSWERS } from '../answers.ts';
 import { authorizationOf, type Account } from '../accounts.ts';
-import { ALONE, MOMENT_MS, reported, type Fault } from '../fault.ts';
+import { alone, MOMENT_MS, reported, type Fault } from '../fault.ts';
 import type { World } from '../world.ts';
 import { caughtInsert } from './crash-points.ts';
 import { exchange, OF_COPIES, whileAnswerIsLost } from './tables.ts';
@@ -20,24 +20,23 @@ function dropsSettings({ gate }: World, isDropped: (name: string) => boolean): v
   };
 }
 
-const mayNotSet = (account: Account, words: string): Fault => ({
-  name: `ClickHouse: ${words}`,
-  touches: ALONE,
-  inject: async (world, dice) => {
-    const from = world.main.streamer.logs.length;
-    becomes(world, account);
-    await reported(world, ['OUTBOX_CH_REFUSED'], from);
-    await dice.pause(0, 2500);
-    world.gate.alter = undefined;
-    return true;
-  },
-});
+const mayNotSet = (account: Account, words: string): Fault =>
+  alone({
+    name: `ClickHouse: ${words}`,
+    inject: async (world, dice) => {
+      const from = world.main.streamer.logs.length;
+      becomes(world, account);
+      await reported(world, ['OUTBOX_CH_REFUSED'], from);
+      await dice.pause(0, 2500);
+      world.gate.alter = undefined;
+      return true;
+    },
+  });
 
 /** What becomes of the streamer's account and of its settings, for a while. */
 export const ACCOUNT_FAULTS: readonly Fault[] = [
-  {
+  alone({
     name: 'ClickHouse: a row policy hides rows for a while',
-    touches: ALONE,
     codes: ['OUTBOX_CH_ROWS_HIDDEN', ...OF_COPIES],
     inject: async (world, dice) => {
       const from = world.main.streamer.logs.length;
@@ -51,12 +50,11 @@ export const ACCOUNT_FAULTS: readonly Fault[] = [
       world.gate.alter = undefined;
       return isPending;
     },
-  },
+  }),
   mayNotSet('read-only', 'the account becomes read-only for a while'),
   mayNotSet('constrained', 'the account may not change a setting for a while'),
-  {
+  alone({
     name: 'ClickHouse: the account’s profile says otherwise for a while',
-    touches: ALONE,
     codes: OF_COPIES,
     inject: async (world, dice) => {
       becomes(world, 'contrary');
@@ -68,10 +66,9 @@ export const ACCOUNT_FAULTS: readonly Fault[] = [
       world.gate.alter = undefined;
       return isPending;
     },
-  },
-  {
+  }),
+  alone({
     name: 'ClickHouse: a proxy drops settings for a while',
-    touches: ALONE,
     codes: ['OUTBOX_CH_SETTINGS_DROPPED', 'OUTBOX_CH_VIEWS_UNPROVEN'],
     inject: async (world, dice) => {
       const from = world.main.streamer.logs.length;
@@ -89,5 +86,5 @@ export const ACCOUNT_FAULTS: readonly Fault[] = [
       world.gate.alter = undefined;
       return isPending;
     },
-  },
+  }),
 ];

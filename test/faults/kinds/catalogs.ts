@@ -38,7 +38,7 @@ const partition = (words: string, ahead: number): Fault => {
 export const CATALOG_FAULTS: readonly Fault[] = [
   changed(
     'the table is renamed and back',
-    ['OUTBOX_PUBLICATION_MISSING'],
+    ['OUTBOX_PUBLICATION_MISSING', 'OUTBOX_PG_NOT_MIGRATED'],
     'ALTER TABLE outbox.event RENAME TO event_old',
     'ALTER TABLE outbox.event_old RENAME TO event',
   ),

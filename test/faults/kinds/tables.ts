@@ -1,6 +1,6 @@
 import { ANSWERS } from '../answers.ts';
 import type { Dice } from '../dice.ts';
-import { ALONE, reported, type Fault } from '../fault.ts';
+import { alone, reported, type Fault } from '../fault.ts';
 import type { World } from '../world.ts';
 import { caughtInsert } from './crash-points.ts';
 
@@ -8,6 +8,8 @@ type Table = 'events' | 'counts';
 
 /** What may be said once another table has taken the name of one that is filled. */
 export const OF_COPIES = ['OUTBOX_CH_TABLE_REPLACED', 'OUTBOX_CH_VIEWS_UNPROVEN'];
+/** The latter where a question was asked before the table was looked for. */
+const OF_ABSENCE = ['OUTBOX_CH_TABLE_DETACHED', 'OUTBOX_CH_NOT_MIGRATED'];
 /** Repetitions while something is done that no insert may come between. */
 const REPETITIONS = 200;
 
@@ -35,12 +37,12 @@ export async function whileAnswerIsLost(world: World, work: () => Promise<void>)
   return isPending;
 }
 
-const copied = (table: Table, words: string): Fault => ({
-  name: `ClickHouse: a filled copy takes the name of ${words}`,
-  touches: ALONE,
-  codes: OF_COPIES,
-  inject: async (world) => whileAnswerIsLost(world, async () => exchange(world, table)),
-});
+const copied = (table: Table, words: string): Fault =>
+  alone({
+    name: `ClickHouse: a filled copy takes the name of ${words}`,
+    codes: OF_COPIES,
+    inject: async (world) => whileAnswerIsLost(world, async () => exchange(world, table)),
+  });
 
 /** Something about a table fails every insert, until it is as it was. */
 async function forAWhile(world: World, dice: Dice, [off, on]: [string, string], codes: string[]): Promise<boolean> {
@@ -56,33 +58,28 @@ async function forAWhile(world: World, dice: Dice, [off, on]: [string, string], 
 export const TABLE_FAULTS: readonly Fault[] = [
   copied('events', 'the table'),
   copied('counts', 'the table of a view'),
-  {
+  alone({
     name: 'ClickHouse: the table is detached for a while',
-    touches: ALONE,
-    codes: ['OUTBOX_CH_TABLE_DETACHED', 'OUTBOX_CH_NOT_MIGRATED'],
-    inject: async (world, dice) =>
-      forAWhile(world, dice, ['DETACH TABLE events', 'ATTACH TABLE events'], ['OUTBOX_CH_TABLE_DETACHED']),
-  },
-  {
+    codes: OF_ABSENCE,
+    inject: async (world, dice) => forAWhile(world, dice, ['DETACH TABLE events', 'ATTACH TABLE events'], OF_ABSENCE),
+  }),
+  alone({
     name: 'ClickHouse: the table of a view is detached for a while',
-    touches: ALONE,
     inject: async (world, dice) =>
       forAWhile(world, dice, ['DETACH TABLE counts', 'ATTACH TABLE counts'], ['OUTBOX_CH_VIEW_FAILED']),
-  },
-  {
+  }),
+  alone({
     name: 'ClickHouse: the table of a view is renamed and back',
-    touches: ALONE,
     inject: async (world, dice) => {
       const [away, back] = ['RENAME TABLE counts TO counts_away', 'RENAME TABLE counts_away TO counts'];
       return forAWhile(world, dice, [away, back], ['OUTBOX_CH_VIEW_FAILED']);
     },
-  },
-  {
+  }),
+  alone({
     name: 'ClickHouse: the table refuses every row for a while',
-    touches: ALONE,
     inject: async (world, dice) => {
       const refuse = 'ALTER TABLE events ADD CONSTRAINT sound CHECK 0';
       return forAWhile(world, dice, [refuse, 'ALTER TABLE events DROP CONSTRAINT sound'], ['OUTBOX_CH_ROW_REFUSED']);
     },
-  },
+  }),
 ];
