@@ -16,7 +16,8 @@ function becomes({ gate }: World, account: Account): void {
 
 function dropsSettings({ gate }: World, isDropped: (name: string) => boolean): void {
   gate.alter = (parameters) => {
-    for (const name of [...parameters.keys()]) if (!NO_SETTING.test(name) && isDropped(name)) parameters.delete(name);
+    const dropped = parameters.keys().filter((name) => !NO_SETTING.test(name) && isDropped(name));
+    for (const name of dropped.toArray()) parameters.delete(name);
   };
 }
 
