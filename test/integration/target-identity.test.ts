@@ -7,6 +7,7 @@ import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
 import { fillDaysAgo, kept, OFF, retain } from '../support/retention.ts';
 import { eventually } from '../support/wait.ts';
 
@@ -102,6 +103,33 @@ test.concurrent('the streamer refuses to insert through a proxy that drops setti
   isDropping = false;
   await outbox.untilDelivered(10);
   expect(await streamer.stop()).toBe(0);
+  server.close();
+});
+
+test.concurrent('an insert whose answer is lost counts once, though a proxy had dropped its token (invariant 4)', async () => {
+  await using outbox = await Outbox.create();
+  let isDropping = false;
+  const { server, url: beyond } = await changing(new URL(outbox.clickhouseUrl), (parameters) => {
+    if (isDropping) parameters.delete('insert_deduplication_token');
+  });
+  const { proxy, url } = await Proxy.to(new URL(beyond));
+  const streamer = outbox.stream({ ...QUICK, CLICKHOUSE_URL: url });
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  isDropping = true;
+  // only an insert sends so many bytes on one connection
+  proxy.holdAnswers(6000);
+  await outbox.fill(300);
+  await outbox.untilDelivered(310);
+  proxy.release();
+  proxy.cut();
+  await streamer.failure('OUTBOX_CH_SETTINGS_DROPPED');
+  isDropping = false;
+  await outbox.fill(1);
+  await outbox.untilDelivered(311);
+  expect(await outbox.delivered()).toEqual({ rows: 311, events: 311 });
+  expect(await streamer.stop()).toBe(0);
+  await proxy.close();
   server.close();
 });
 
