@@ -6,6 +6,13 @@ const CLICKHOUSE_CLIENT = {
   name: '@clickhouse/client',
   message: 'Only src/streamer/clickhouse/client.ts speaks to ClickHouse.',
 };
+/** What its SELECTs are sent with, no request that somebody builds by himself would be: an answer could be short, or another's. */
+const OWN_REQUESTS =
+  'Only src/streamer/clickhouse/client.ts sends requests: each SELECT must be sent with every setting that could change its answer.';
+const HTTP_CLIENTS = ['http', 'https', 'http2'].flatMap((name) =>
+  [name, `node:${name}`].map((module) => ({ name: module, message: OWN_REQUESTS, allowTypeImports: true })),
+);
+const SPEAKERS = [CLICKHOUSE_CLIENT, { name: 'undici', message: OWN_REQUESTS }, ...HTTP_CLIENTS];
 const OTHER_HALVES = {
   group: ['**/app/**', '**/demo/**', '**/embedded/**'],
   message: 'The streamer knows nothing of the library, the demo and the embedded services.',
@@ -21,7 +28,7 @@ function wallOf(room: string, uses: readonly string[]): (typeof OTHER_HALVES)[] 
 
 const walls = Object.entries(ROOMS).map(([room, uses]): OxlintOverride => ({
   files: [`src/streamer/${room}/**`],
-  rules: { 'no-restricted-imports': ['error', { paths: [CLICKHOUSE_CLIENT], patterns: wallOf(room, uses) }] },
+  rules: { 'no-restricted-imports': ['error', { paths: SPEAKERS, patterns: wallOf(room, uses) }] },
 }));
 
 export default defineConfig({
@@ -73,7 +80,13 @@ export default defineConfig({
     },
     {
       files: ['src/streamer/**'],
-      rules: { 'no-restricted-imports': ['error', { paths: [CLICKHOUSE_CLIENT], patterns: [OTHER_HALVES] }] },
+      rules: {
+        'no-restricted-imports': ['error', { paths: SPEAKERS, patterns: [OTHER_HALVES] }],
+        'no-restricted-globals': [
+          'error',
+          ...['fetch', 'WebSocket', 'EventSource'].map((name) => ({ name, message: OWN_REQUESTS })),
+        ],
+      },
     },
     ...walls,
     {
@@ -81,8 +94,18 @@ export default defineConfig({
       rules: { 'no-restricted-imports': ['error', { patterns: wallOf('clickhouse', ROOMS['clickhouse'] ?? []) }] },
     },
     {
+      // it serves the health port, and the command healthcheck asks there
+      files: ['src/streamer/telemetry/health.ts'],
+      rules: {
+        'no-restricted-imports': [
+          'error',
+          { paths: [CLICKHOUSE_CLIENT], patterns: wallOf('telemetry', ROOMS['telemetry'] ?? []) },
+        ],
+      },
+    },
+    {
       files: ['src/**/*.{test,fixture}.ts', 'src/{embedded,demo}/**', 'test/**', 'bench/**'],
-      rules: { 'no-restricted-imports': 'off' },
+      rules: { 'no-restricted-imports': 'off', 'no-restricted-globals': 'off' },
     },
   ],
 });

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseLsn } from '../../src/lsn.ts';
 import type { Dice } from './dice.ts';
 import type { World } from './world.ts';
 
@@ -8,6 +9,8 @@ export type Part = 'streamer' | 'inserts' | 'Postgres' | 'ClickHouse' | 'link to
 export interface Fault {
   readonly name: string;
   readonly touches: readonly Part[];
+  /** What streamers say because of it, and of no other fault. */
+  readonly codes?: readonly string[];
   /**
    * Does it and undoes it: afterwards one streamer runs, both databases run and everything passes. Returns false when the
    * moment that it waited for did not come.
@@ -15,8 +18,43 @@ export interface Fault {
   readonly inject: (world: World, dice: Dice) => Promise<boolean>;
 }
 
+const ALL: readonly Part[] = [
+  'streamer',
+  'inserts',
+  'Postgres',
+  'ClickHouse',
+  'link to Postgres',
+  'link to ClickHouse',
+];
+
+/**
+ * A fault that comes alone, because only then it is known what the streamer says. Mostly the next one waits until all that was written
+ * so far is delivered: what may be there already is not looked for before former inserts have ended.
+ */
+export function alone(fault: Omit<Fault, 'touches'>): Fault {
+  return {
+    ...fault,
+    touches: ALL,
+    inject: async (world, dice) => {
+      const isInjected = await fault.inject(world, dice);
+      if (dice.chance(0.8)) await healed(world);
+      return isInjected;
+    },
+  };
+}
+
+async function healed(world: World): Promise<void> {
+  const end = parseLsn(await world.walEnd());
+  const isDelivered = async (): Promise<boolean> => parseLsn((await world.ledger()).delivered_lsn) > end;
+  if (!(await world.within(HEALED_MS, isDelivered))) world.journal.violate('the streamer does not deliver again');
+}
+
 /** How long a moment is waited for. */
 export const MOMENT_MS = 8000;
+/** Longer than a streamer waits before it looks for what may be there. */
+const REPORT_MS = 20_000;
+/** So many ms a successor waits for inserts of its predecessor, and more than once. */
+const HEALED_MS = 60_000;
 
 /** Whether the moment came before it was given up. */
 export async function inTime(moment: Promise<unknown>): Promise<boolean> {
@@ -28,4 +66,12 @@ export async function inTime(moment: Promise<unknown>): Promise<boolean> {
   } finally {
     timer.abort();
   }
+}
+
+/** Waits until the streamer says one of these codes, from a line of its log on; that it never does is a violation. */
+export async function reported(world: World, codes: readonly string[], from: number): Promise<void> {
+  const says = (): boolean =>
+    world.main.streamer.logs.slice(from).some(({ err }) => err?.code !== undefined && codes.includes(err.code));
+  if (!(await world.within(REPORT_MS, says)))
+    world.journal.violate(`the streamer does not report ${codes.join(' or ')}`);
 }

@@ -13,8 +13,8 @@ const BYTES = [64, 256, 1024, 65_536].map((kibibytes) => String(kibibytes * 1024
 const FLUSH_INTERVALS = ['10', '50', '200', '700'];
 
 /**
- * What no fault of this suite explains: the stream would be lost, doubled or stuck. Codes that are not here may come, and
- * must pass by themselves.
+ * What faults of this suite explain at any time, beside what some explain while they last (`Fault.codes`): it must pass by
+ * itself. With any other code the stream would be lost, doubled or stuck.
  */
 const EXPLAINED: ReadonlySet<string> = new Set([
   'OUTBOX_PG_UNREACHABLE',
@@ -150,14 +150,16 @@ export class Host {
     const streamer = this.#streamer;
     if (streamer === undefined) return;
     for (const line of streamer.logs.slice(this.#judged)) {
-      const what = unexplained(line);
+      const what = unexplained(line, this.#options.journal);
       if (what !== undefined) this.#options.journal.violate(`a streamer says ${what}`);
     }
     this.#judged = streamer.logs.length;
   }
 }
 
-function unexplained({ err, msg }: LogLine): string | undefined {
-  if (err === undefined || (err.code !== undefined && EXPLAINED.has(err.code))) return undefined;
+function unexplained({ err, msg, time }: LogLine, journal: Journal): string | undefined {
+  if (err === undefined) return undefined;
+  const at = Date.parse(time as string);
+  if (err.code !== undefined && (EXPLAINED.has(err.code) || journal.isExplained(err.code, at))) return undefined;
   return `${msg}: ${err.code ?? 'an error without a code'}: ${err.message}`;
 }

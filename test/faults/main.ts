@@ -1,7 +1,7 @@
 /**
  * The proof of exactly-once: real faults, at random but reproducible moments, and an oracle of its own.
  *
- *   npm run test:faults -- [--seed N] [--faults 60] [--minutes M] [--only text] [--mutations]
+ *   npm run test:faults -- [--seed N] [--faults 60] [--minutes M] [--only text …] [--mutations]
  */
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -19,7 +19,7 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     faults: { type: 'string' },
     minutes: { type: 'string' },
-    only: { type: 'string', default: '' },
+    only: { type: 'string', multiple: true, default: [''] },
     mutations: { type: 'boolean', default: false },
   },
 });
@@ -34,7 +34,7 @@ const result = await run({
   seed,
   faults: Number(values.faults ?? (hasLimit ? Infinity : FAULTS)),
   minutes: Number(values.minutes ?? (hasLimit ? Infinity : MINUTES)),
-  only: ({ name }) => name.includes(only),
+  only: ({ name }) => only.some((text) => name.includes(text)),
   report: (line) => console.log(line),
 });
 print(result);

@@ -10,6 +10,8 @@ export interface Patch {
 export interface Mutation {
   readonly name: string;
   readonly patches: readonly Patch[];
+  /** The kinds of faults under which it shows, by a part of their names; without it, all kinds are injected. */
+  readonly kind?: string;
 }
 
 export const MUTATIONS: readonly Mutation[] = [
@@ -130,6 +132,90 @@ export const MUTATIONS: readonly Mutation[] = [
           AND pending_lsn IS NOT DISTINCT FROM $15 AND pending_seq IS NOT DISTINCT FROM $16\``,
         replace:
           '        WHERE slot_name = $1 AND ($2::bigint, $13::pg_lsn, $14::bigint, $15::pg_lsn, $16::bigint) IS NOT NULL OR slot_name = $1`',
+      },
+    ],
+  },
+  {
+    name: 'rows that a policy hides count as absent',
+    kind: 'a row policy hides rows',
+    patches: [
+      {
+        file: 'clickhouse/target.ts',
+        find: '  await checkVisible(clickhouse, table, signal);\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'settings that a proxy drops are not missed',
+    kind: 'a proxy drops settings',
+    patches: [{ file: 'clickhouse/client.ts', find: 'if (problems.length > 0)', replace: 'if (problems.length < 0)' }],
+  },
+  {
+    name: 'what was sent without its settings is trusted',
+    kind: 'a proxy drops settings',
+    patches: [{ file: 'delivery/target-watch.ts', find: ", 'OUTBOX_CH_SETTINGS_DROPPED'", replace: '' }],
+  },
+  {
+    name: 'a profile may shorten what views get',
+    kind: 'profile says otherwise',
+    patches: [
+      {
+        file: 'clickhouse/settings.ts',
+        find: '  ...WHOLE,\n  async_insert: 0,',
+        replace: '  async_insert: 0,',
+      },
+    ],
+  },
+  {
+    name: 'another table under the name is taken for the former one',
+    kind: 'a filled copy takes the name of the table',
+    patches: [
+      {
+        file: 'clickhouse/views.ts',
+        find: 'const identity = [identityOf(table), ',
+        replace: 'const identity = [',
+      },
+    ],
+  },
+  {
+    name: 'another table under the name of a view’s is taken for the former one',
+    kind: 'a filled copy takes the name of the table of a view',
+    patches: [
+      {
+        file: 'clickhouse/views.ts',
+        find: '      if (found !== undefined) identities.add(identityOf(found));\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'a row is at fault although the table has taken no other',
+    kind: 'refuses every row',
+    patches: [
+      {
+        file: 'delivery/deliver.ts',
+        find: 'if (mayCome && !isTaken) throw refusesAll(answer);',
+        replace: 'if (!mayCome && !isTaken) throw refusesAll(answer);',
+      },
+    ],
+  },
+  {
+    name: 'a view without a table to fill is taken for a missing target',
+    kind: 'the table of a view is detached',
+    patches: [
+      { file: 'clickhouse/target.ts', find: 'if (target.broken.length === 0)', replace: 'if (target.views >= 0)' },
+      { file: 'clickhouse/refusal.ts', find: 'if (number === 60 && ', replace: 'if (number === -60 && ' },
+    ],
+  },
+  {
+    name: 'a publication with another owner counts as changed',
+    kind: 'the publication gets another owner',
+    patches: [
+      {
+        file: 'source/publication.ts',
+        find: 'return was[0] === is[0] && was[2] === is[2] && was[1] !== is[1];',
+        replace: 'return false;',
       },
     ],
   },

@@ -139,7 +139,9 @@ async function inject(world: World, { injections }: Step, kinds: Map<string, Tal
     // how far two faults overlap is drawn, too
     if (n > 0) await sleep(delayMs);
     journal.note(`fault: ${fault.name}`);
+    const isOver = journal.explain(fault.codes ?? []);
     const isInjected = await fault.inject(world, new Dice(seed));
+    isOver();
     journal.note(`${isInjected ? 'done' : 'missed'}: ${fault.name}`);
     const tally = kinds.get(fault.name) ?? { injected: 0, missed: 0 };
     kinds.set(fault.name, tally);

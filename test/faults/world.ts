@@ -6,11 +6,14 @@ import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgre
 import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
 import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
 import { COUNTING_VIEW } from '../support/view.ts';
+import { addAccounts, DATABASE } from './accounts.ts';
 import { Gate } from './gate.ts';
 import { Host } from './host.ts';
 import type { Journal } from './journal.ts';
 
 const SLOT = 'outbox';
+/** A table that is detached may be in use for a while. */
+const COMMAND_MS = 30_000;
 const quiet = (): void => undefined;
 /** Every state that the ledger was in, in their order. */
 const HISTORY = `
@@ -74,8 +77,10 @@ export class World implements AsyncDisposable {
           wal_writer_delay: '10s',
         },
       }),
-      startClickHouse(),
+      // tables of this engine’s own database have no identity
+      startClickHouse({ database: DATABASE }),
     ]);
+    await addAccounts(clickhouse);
     await migratePostgres(postgres.url, SLOT, quiet);
     const db = new Client(postgres.url);
     await db.connect();
@@ -111,6 +116,15 @@ export class World implements AsyncDisposable {
       clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
     });
     return result.json<Row>();
+  }
+
+  /** Has ClickHouse do something, again until it does. */
+  async command(query: string): Promise<void> {
+    const isDone = await this.within(COMMAND_MS, async () => {
+      await this.#client.command({ query });
+      return true;
+    });
+    if (!isDone) throw new Error(`ClickHouse does not do it: ${query}`);
   }
 
   async ledger(): Promise<Ledger> {
@@ -160,6 +174,7 @@ export class World implements AsyncDisposable {
   /** Everything runs, everything passes, nothing is waited for. */
   async heal(): Promise<void> {
     this.gate.disarm();
+    this.gate.alter = undefined;
     this.clickhouse.resume();
     await this.postgres.start();
     await this.clickhouse.start();

@@ -7,7 +7,9 @@ import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
 import { fillDaysAgo, kept, OFF, retain } from '../support/retention.ts';
+import { eventually } from '../support/wait.ts';
 
 const QUICK = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
 
@@ -32,8 +34,9 @@ async function changing(
   return { server, url: url.href };
 }
 
-test.concurrent('`verify` finds nothing missing, and `repair` sends nothing, under a profile that shortens every answer', async () => {
+test.concurrent('a view gets every event, `verify` finds nothing missing, and `repair` sends nothing, under a profile that shortens every answer', async () => {
   await using outbox = await Outbox.create();
+  await outbox.addView();
   const profile = {
     limit: '100',
     use_query_cache: '1',
@@ -48,6 +51,7 @@ test.concurrent('`verify` finds nothing missing, and `repair` sends nothing, und
   const streamer = outbox.stream(environment);
   await outbox.fill(1000);
   await outbox.untilDelivered(1000);
+  await eventually('the view has counted them', async () => (await outbox.viewed()) === 1000);
   expect(await command(outbox, ['verify', '--wait', '20s', '--json'], environment).done).toMatchObject({ code: 0 });
   const repaired = await command(outbox, ['repair', '--json'], environment).done;
   expect(repaired).toMatchObject({ code: 0 });
@@ -99,6 +103,33 @@ test.concurrent('the streamer refuses to insert through a proxy that drops setti
   isDropping = false;
   await outbox.untilDelivered(10);
   expect(await streamer.stop()).toBe(0);
+  server.close();
+});
+
+test.concurrent('an insert whose answer is lost counts once, though a proxy had dropped its token (invariant 4)', async () => {
+  await using outbox = await Outbox.create();
+  let isDropping = false;
+  const { server, url: beyond } = await changing(new URL(outbox.clickhouseUrl), (parameters) => {
+    if (isDropping) parameters.delete('insert_deduplication_token');
+  });
+  const { proxy, url } = await Proxy.to(new URL(beyond));
+  const streamer = outbox.stream({ ...QUICK, CLICKHOUSE_URL: url });
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  isDropping = true;
+  // only an insert sends so many bytes on one connection
+  proxy.holdAnswers(6000);
+  await outbox.fill(300);
+  await outbox.untilDelivered(310);
+  proxy.release();
+  proxy.cut();
+  await streamer.failure('OUTBOX_CH_SETTINGS_DROPPED');
+  isDropping = false;
+  await outbox.fill(1);
+  await outbox.untilDelivered(311);
+  expect(await outbox.delivered()).toEqual({ rows: 311, events: 311 });
+  expect(await streamer.stop()).toBe(0);
+  await proxy.close();
   server.close();
 });
 

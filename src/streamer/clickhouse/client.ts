@@ -161,6 +161,11 @@ export class ClickHouse {
     }
   }
 
+  /** Throws OUTBOX_CH_SETTINGS_DROPPED where settings of an insert would not arrive: what was sent before may have had no token. */
+  async proveSettings(signal?: AbortSignal): Promise<void> {
+    this.#insertSettings = await this.#knownSettings(signal);
+  }
+
   /**
    * Inserts nothing, with all the settings that are sent with an insert: throws, as an OutboxError OUTBOX_CH_*, what would refuse every one
    * of them. @param query as in `Insert`

@@ -1,41 +1,7 @@
 type Settings = Readonly<Record<string, string | number>>;
 
-/**
- * What decides how rows become blocks, and whether repetitions are recognised, is sent with every insert: defaults changed
- * between versions of ClickHouse, and a user's profile may have its own.
- */
-export const INSERT_SETTINGS: Settings = {
-  async_insert: 0,
-  insert_deduplicate: 1,
-  deduplicate_blocks_in_dependent_materialized_views: 1,
-  materialized_views_ignore_errors: 0,
-  // a replica that loses Keeper in the middle of a commit says so, and keeps the part (ClickHouse#112149)
-  insert_keeper_max_retries: 0,
-  max_insert_block_size: '1048449',
-  min_insert_block_size_rows: '1048449',
-  min_insert_block_size_bytes: '268402944',
-  input_format_try_infer_dates: 0,
-  input_format_try_infer_datetimes: 0,
-  // times as texts name their zone; a column may have another
-  date_time_input_format: 'best_effort',
-  // the status line waits for the end, so an exception is an HTTP error and not a body behind a 200
-  wait_end_of_query: 1,
-  timeout_overflow_mode: 'throw',
-};
-
-/** The same, for settings that only newer servers know; an older one would refuse the insert. */
-export const NEWER_INSERT_SETTINGS: Settings = {
-  // overrides insert_deduplicate where it exists
-  deduplicate_insert: 'enable',
-  use_strict_insert_block_limits: '0',
-  max_insert_block_size_bytes: '0',
-};
-
-/**
- * What a profile may have that shortens an answer, or changes it, without an error: whatever is believed of a SELECT is asked with
- * these.
- */
-export const SELECT_SETTINGS: Settings = {
+/** What a profile may have that drops rows without an error: of a SELECT, and of what the views on a table make of an insert. */
+const WHOLE: Settings = {
   limit: '0',
   offset: '0',
   max_result_rows: '0',
@@ -52,6 +18,45 @@ export const SELECT_SETTINGS: Settings = {
   additional_table_filters: '{}',
   additional_result_filter: '',
   use_query_cache: 0,
+};
+
+/**
+ * What decides how rows become blocks, and whether repetitions are recognised, is sent with every insert: defaults changed
+ * between versions of ClickHouse, and a user's profile may have its own.
+ */
+export const INSERT_SETTINGS: Settings = {
+  ...WHOLE,
+  async_insert: 0,
+  insert_deduplicate: 1,
+  deduplicate_blocks_in_dependent_materialized_views: 1,
+  materialized_views_ignore_errors: 0,
+  // a replica that loses Keeper in the middle of a commit says so, and keeps the part (ClickHouse#112149)
+  insert_keeper_max_retries: 0,
+  max_insert_block_size: '1048449',
+  min_insert_block_size_rows: '1048449',
+  min_insert_block_size_bytes: '268402944',
+  input_format_try_infer_dates: 0,
+  input_format_try_infer_datetimes: 0,
+  // times as texts name their zone; a column may have another
+  date_time_input_format: 'best_effort',
+  // the status line waits for the end, so an exception is an HTTP error and not a body behind a 200
+  wait_end_of_query: 1,
+};
+
+/** The same, for settings that only newer servers know; an older one would refuse the insert. */
+export const NEWER_INSERT_SETTINGS: Settings = {
+  // overrides insert_deduplicate where it exists
+  deduplicate_insert: 'enable',
+  use_strict_insert_block_limits: '0',
+  max_insert_block_size_bytes: '0',
+};
+
+/**
+ * What a profile may have that shortens an answer, or changes it, without an error: whatever is believed of a SELECT is asked with
+ * these.
+ */
+export const SELECT_SETTINGS: Settings = {
+  ...WHOLE,
   final: 0,
   apply_deleted_mask: 1,
   extremes: 0,

@@ -1,5 +1,6 @@
 import { OutboxError } from '../../errors.ts';
 import { readConfig, type Config } from '../config.ts';
+import { whereCurrent } from '../clickhouse/current.ts';
 import { INSERT_COLUMNS } from '../batch/native.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkTarget } from '../clickhouse/target.ts';
@@ -204,9 +205,10 @@ function instant(column: string, name = column): string {
 }
 
 async function find(clickhouse: ClickHouse, table: string, { source, lsn, seq, event_id: id }: Row): Promise<boolean> {
+  const current = await whereCurrent(clickhouse, table);
   const [found] = await clickhouse.select<{ rows: string }>(
     `SELECT toString(count()) AS rows FROM {table:Identifier}
-      WHERE source = {source:String} AND lsn = {lsn:UInt64} AND seq = {seq:UInt32} AND event_id = {id:UUID}`,
+      WHERE ${current} AND source = {source:String} AND lsn = {lsn:UInt64} AND seq = {seq:UInt32} AND event_id = {id:UUID}`,
     { table, source, lsn, seq, id },
   );
   return found!.rows !== '0';

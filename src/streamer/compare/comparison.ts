@@ -74,7 +74,7 @@ export class Comparison {
     const { window } = this.#options;
     this.#progress({ step: 'counting' });
     const oldest = await this.#snapshot.oldest();
-    const table = new TableView(this.#options, this.#snapshot.horizon);
+    const table = await TableView.open(this.#options, this.#snapshot.horizon);
     const gone = await table.committedBefore(window, oldest ?? LAST_US);
     Object.assign(this.totals, await table.leftOut(window));
     this.totals.expired = gone.inWindow;
@@ -118,7 +118,7 @@ export class Comparison {
     const oldest = await this.#snapshot.oldest();
     if (typing === undefined || oldest === undefined) return undefined;
     this.#progress({ step: 'comparing types' });
-    return mistypedRows(new TableView(this.#options, this.#snapshot.horizon), typing, window, oldest);
+    return mistypedRows(await TableView.open(this.#options, this.#snapshot.horizon), typing, window, oldest);
   }
 
   async #unequalHours(table: TableView, oldest: bigint): Promise<{ ranges: Range[]; events: number }> {
@@ -153,7 +153,7 @@ export class Comparison {
       if (second !== undefined) await delivered(this.#options, snapshot);
       // after the wait: all that was rejected is in quarantine by now; before ClickHouse is read: what is taken up again is found there
       const rejected = await rejectedOf(ask, slot, ids);
-      const table = new TableView(this.#options, snapshot.horizon);
+      const table = await TableView.open(this.#options, snapshot.horizon);
       let unlike = 0;
       for await (const rows of unequal(snapshot.rows(ids), table.rows(ids))) {
         tell(++unlike);

@@ -1,5 +1,6 @@
 import { LAST_US } from '../batch/time.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
+import { whereCurrent } from '../clickhouse/current.ts';
 import { TABLE_BUCKET, TABLE_DIGEST, TABLE_FIELDS, TABLE_SUM, TABLE_US } from './digest.ts';
 import type { IdList } from './id-list.ts';
 import type { Keyed } from './merge.ts';
@@ -40,10 +41,17 @@ export interface TableOptions {
 export class TableView {
   readonly #options: TableOptions;
   readonly #horizon: Horizon;
+  readonly #current: string;
 
-  constructor(options: TableOptions, horizon: Horizon) {
+  private constructor(options: TableOptions, horizon: Horizon, current: string) {
     this.#options = options;
     this.#horizon = horizon;
+    this.#current = current;
+  }
+
+  /** Waits for a replica that has all that was taken before. */
+  static async open(options: TableOptions, horizon: Horizon): Promise<TableView> {
+    return new TableView(options, horizon, await whereCurrent(options.clickhouse, options.table));
   }
 
   /** The hours of the window; rows committed before `since` are left out. */
@@ -115,8 +123,8 @@ export class TableView {
     const left = { ofOthers: 0, behind: 0 };
     const counts = this.#stream<{ others: string; behind: string }>(
       `SELECT toString(countIf(source != {source:String})) AS others,
-              toString(countIf(source = {source:String} AND NOT (${this.#inView}))) AS behind
-         FROM {table:Identifier} WHERE ${between(window)}`,
+              toString(countIf(source = {source:String} AND NOT (${this.#isInView}))) AS behind
+         FROM {table:Identifier} WHERE ${this.#current} AND ${between(window)}`,
     );
     for await (const rows of counts)
       for (const row of rows) {
@@ -127,6 +135,10 @@ export class TableView {
   }
 
   get #inView(): string {
+    return `${this.#current} AND ${this.#isInView}`;
+  }
+
+  get #isInView(): string {
     const { lsn, us } = this.#horizon;
     return `source = {source:String} AND (lsn < ${lsn} OR committed_at < ${time(us - CLOCK_MARGIN_US)})`;
   }

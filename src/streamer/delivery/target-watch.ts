@@ -3,6 +3,9 @@ import { checkTarget } from '../clickhouse/target.ts';
 import type { Target } from '../clickhouse/views.ts';
 import type { Attachment } from './attachment.ts';
 
+/** A window that was off has forgotten its tokens, and what was sent without a token has none: also when all is well again. */
+const FORGOTTEN: ReadonlySet<string> = new Set(['OUTBOX_CH_TABLE_UNSUITABLE', 'OUTBOX_CH_SETTINGS_DROPPED']);
+
 /** Checks the table and its views again and again: they may change at any time, and what they forget must be looked for. */
 export class TargetWatch {
   readonly #attachment: Pick<Attachment, 'clickhouse' | 'ledger' | 'table' | 'log' | 'signal'>;
@@ -27,20 +30,21 @@ export class TargetWatch {
     return this.#target;
   }
 
-  /** How often the window was seen to be off, or the table to be another: what was sent before the last time is not remembered. */
+  /** How often tokens were seen to be forgotten or dropped, or the table to be another: what was sent before is not remembered. */
   get doubts(): number {
     return this.#doubts;
   }
 
-  /** Throws what checkTarget throws. */
+  /** Throws what checkTarget throws, and OUTBOX_CH_SETTINGS_DROPPED. */
   async check(): Promise<void> {
     const { clickhouse, ledger, table, signal } = this.#attachment;
     try {
       this.#target = await checkTarget(clickhouse, table, signal);
+      await clickhouse.proveSettings(signal);
     } catch (error) {
-      // a window that was off has forgotten its tokens, also when it is on again, and whoever comes next must know
-      if (error instanceof OutboxError && error.code === 'OUTBOX_CH_TABLE_UNSUITABLE') {
+      if (error instanceof OutboxError && FORGOTTEN.has(error.code)) {
         this.#doubts++;
+        // whoever comes next must know
         const { pending } = ledger.state;
         if (pending !== undefined) await ledger.readBackUpTo(pending.to.lsn + 1);
       }

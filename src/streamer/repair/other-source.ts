@@ -1,4 +1,5 @@
 import { OutboxError } from '../../errors.ts';
+import { whereCurrent } from '../clickhouse/current.ts';
 import type { TableOptions } from '../compare/table.ts';
 import type { IdList } from '../compare/id-list.ts';
 
@@ -7,9 +8,10 @@ import type { IdList } from '../compare/id-list.ts';
  * copy, may have delivered them, and to send them would count each of them twice. Throws OUTBOX_REPAIR_OTHER_SOURCE, OUTBOX_CH_*.
  */
 export async function refuseOtherSource({ clickhouse, table, source }: TableOptions, ids: IdList): Promise<void> {
+  const current = await whereCurrent(clickhouse, table);
   const found = clickhouse.stream<{ source: string; events: string }>(
     `SELECT source, toString(uniqExact(event_id)) AS events FROM {table:Identifier}
-      WHERE source != {source:String} AND event_id IN (SELECT toUUID(arrayJoin(splitByChar(',', '${ids.text}'))))
+      WHERE ${current} AND source != {source:String} AND event_id IN (SELECT toUUID(arrayJoin(splitByChar(',', '${ids.text}'))))
       GROUP BY source ORDER BY source`,
     { table, source },
   );

@@ -3,6 +3,7 @@ import { deliveredSnapshot, type ComparisonOptions, type Progress } from '../com
 import { OutboxSnapshot, SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
 import { ALL, type Window } from '../compare/window.ts';
 import type { Config } from '../config.ts';
+import { whereCurrent } from '../clickhouse/current.ts';
 import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { ReadBack } from '../delivery/read-back.ts';
 import { PROOF_MAX_AGE_MS } from '../delivery/retry.ts';
@@ -208,9 +209,10 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
 /** How many rows of a pending insert are in the table. A view that failed has none of them, and no comparison sends them again. */
 async function unproven({ config, examined, clickhouse, hasViews }: Work, atMs: number | undefined): Promise<number> {
   if (!hasViews || atMs === undefined) return 0;
+  const current = await whereCurrent(clickhouse, config.clickhouseTable);
   const [found] = await clickhouse.select<{ rows: string }>(
     `SELECT toString(count()) AS rows FROM {table:Identifier}
-      WHERE source = {source:String} AND delivered_at = fromUnixTimestamp64Milli({atMs:Int64}, 'UTC')`,
+      WHERE ${current} AND source = {source:String} AND delivered_at = fromUnixTimestamp64Milli({atMs:Int64}, 'UTC')`,
     { table: config.clickhouseTable, source: examined.source, atMs },
   );
   return Number(found!.rows);

@@ -56,37 +56,6 @@ export const SERVER_FAULTS: readonly Fault[] = [
     inject: async (world) => terminate(world, "backend_type <> 'walsender'"),
   },
   {
-    name: 'Postgres: the table is renamed and back',
-    touches: ['Postgres'],
-    inject: async (world) =>
-      world.within(MOMENT_MS, async () => {
-        await world.ask(
-          `DO $$ BEGIN
-             SET LOCAL lock_timeout = '2s';
-             ALTER TABLE outbox.event RENAME TO event_old;
-             ALTER TABLE outbox.event_old RENAME TO event;
-           END $$`,
-        );
-        return true;
-      }),
-  },
-  {
-    name: 'Postgres: the publication gets another owner',
-    touches: ['Postgres'],
-    inject: async (world) =>
-      world.within(MOMENT_MS, async () => {
-        await world.ask(
-          `DO $$ DECLARE other text; BEGIN
-             IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'other_owner') THEN CREATE ROLE other_owner SUPERUSER; END IF;
-             SELECT rolname INTO other FROM pg_publication p JOIN pg_roles r ON r.oid <> p.pubowner
-              WHERE p.pubname = 'outbox' AND r.rolname IN ('other_owner', current_user) LIMIT 1;
-             EXECUTE format('ALTER PUBLICATION outbox OWNER TO %I', other);
-           END $$`,
-        );
-        return true;
-      }),
-  },
-  {
     name: 'ClickHouse: SIGKILL',
     touches: ['ClickHouse'],
     inject: async ({ clickhouse }, dice) => {
