@@ -7,7 +7,7 @@ export const DATABASE = 'outbox';
 /** What the streamer's account can become. This engine changes no account while it runs, so there is one of each kind. */
 export type Account = keyof typeof ACCOUNTS;
 
-/** A profile whose values all differ from those that the streamer needs. */
+/** A profile whose values all differ from those that the streamer needs, and with which no insert is refused. */
 const CONTRARY = {
   async_insert: 1,
   insert_deduplicate: 0,
@@ -21,7 +21,6 @@ const CONTRARY = {
   max_result_rows: 1,
   result_overflow_mode: 'break',
   read_overflow_mode: 'break',
-  use_query_cache: 1,
   additional_result_filter: '0',
   output_format_json_array_of_rows: 1,
   data_type_default_nullable: 1,

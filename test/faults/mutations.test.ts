@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { MUTATIONS, patched } from './mutations.ts';
+import { ENTRY, MUTATIONS, patched } from './mutations.ts';
 
 const RECORD = new URL('mutations.md', import.meta.url);
 const STREAMER = new URL('../../src/streamer/', import.meta.url);
@@ -12,6 +12,11 @@ test.for(MUTATIONS)('the mutation "$name" still finds the code that it breaks, o
     broken.set(patch.file, patched(source, patch));
     expect(broken.get(patch.file)).not.toBe(source);
   }
+});
+
+test('what is run of a mutated copy is there', async () => {
+  // without it every mutation would be noticed
+  await access(new URL(ENTRY, STREAMER));
 });
 
 test('mutations.md records each mutation with the files that it changes', async () => {

@@ -14,6 +14,9 @@ export interface Mutation {
   readonly kind?: string;
 }
 
+/** What is run of the copy, below src/streamer. */
+export const ENTRY = 'commands/cli.ts';
+
 export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'ack when received, not when settled',
