@@ -176,7 +176,7 @@ export const MUTATIONS: readonly Mutation[] = [
     patches: [
       {
         file: 'clickhouse/views.ts',
-        find: 'const identity = [identityOf(table), ',
+        find: 'const identity = [await identityOf(clickhouse, table, signal), ',
         replace: 'const identity = [',
       },
     ],
@@ -187,8 +187,8 @@ export const MUTATIONS: readonly Mutation[] = [
     patches: [
       {
         file: 'clickhouse/views.ts',
-        find: '      if (found !== undefined) identities.add(identityOf(found));\n',
-        replace: '',
+        find: '        identities.add(await identityOf(clickhouse, found, signal));\n',
+        replace: '        identities.add(name);\n',
       },
     ],
   },
