@@ -67,6 +67,12 @@ export const POSTGRES = {
       'outbox.event is not as the migration makes it: a column is missing, of another type or may be NULL, or events of a partition are not in WAL.',
     next: 'Apply what `problems` names, in its order. Then run `pg-outbox-clickhouse migrate`, which restores the publication, and `repair`, which delivers what was not in the stream meanwhile. Columns of your own may be added beside those of the migration.',
   },
+  OUTBOX_PG_TABLE_CHANGED: {
+    policy: 'reconnect patiently',
+    happened:
+      'WAL that the slot keeps holds events of outbox.event from when it was another table, or had other columns: one was renamed, of another type, not published, or NULL. The streamer cannot read them there.',
+    next: 'Run `pg-outbox-clickhouse repair --new-slot`: it takes those events from outbox.event as it is now, and makes a slot that begins behind that WAL.',
+  },
   OUTBOX_PG_FAILED: {
     policy: 'reconnect soon',
     happened:

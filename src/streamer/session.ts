@@ -11,6 +11,7 @@ import type { Config } from './config.ts';
 import { sampleGauges } from './gauges.ts';
 import { Ledger } from './ledger/ledger.ts';
 import { untilFree } from './ledger/standby.ts';
+import { recordUnreadable } from './ledger/unreadable.ts';
 import { DeliveryLoop, type StreamAttachment } from './loop.ts';
 import type { Logger } from './observe/log.ts';
 import { LogThrottle } from './observe/log-throttle.ts';
@@ -84,7 +85,7 @@ export class Session {
 
   /** Returns after a graceful stop; throws what ended the session otherwise: an OutboxError, unless the fault is ours. */
   async run(): Promise<void> {
-    const { stop } = this.#options;
+    const { stop, config } = this.#options;
     const drain = (): void => this.#drain();
     stop.addEventListener('abort', drain);
     try {
@@ -100,6 +101,7 @@ export class Session {
       await this.#replication!.drain(FINISH_TIMEOUT_MS);
     } catch (error) {
       this.#fail(error);
+      if (this.#attached) await recordUnreadable(this.#attached.ledger, this.#db!, config.slot, this.#signal.reason);
       throw this.#signal.reason;
     } finally {
       stop.removeEventListener('abort', drain);

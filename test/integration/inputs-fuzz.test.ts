@@ -136,7 +136,7 @@ test('the decoder turns a mutated recording into a known OutboxError, or into no
         const { rows, thrown } = read(stream, chunkBytes);
         if (thrown === undefined) outcomes.read++;
         else outcomes.refused++;
-        expect(['OUTBOX_PROTOCOL', 'OUTBOX_PG_TABLE_UNSUITABLE', undefined]).toContain(
+        expect(['OUTBOX_PROTOCOL', 'OUTBOX_PG_TABLE_CHANGED', undefined]).toContain(
           thrown instanceof OutboxError ? thrown.code : thrown,
         );
         const bytes = rows.flat().reduce((sum, value) => sum + (value?.length ?? 0), 0);

@@ -7,6 +7,7 @@ import { EVENT_COLUMNS } from '../../src/streamer/source/pgoutput.ts';
 import { command } from '../support/command.ts';
 import { apply, examine, findingOf } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';
+import { eventually } from '../support/wait.ts';
 
 function environmentOf(outbox: Outbox): Record<string, string> {
   return { DATABASE_URL: outbox.databaseUrl, CLICKHOUSE_URL: outbox.clickhouseUrl, OUTBOX_SLOT: outbox.slot };
@@ -124,4 +125,42 @@ test.concurrent('`doctor` warns of triggers and rules that can drop or change ev
   await outbox.fill(1);
   outbox.stream();
   await outbox.untilDelivered(1);
+});
+
+test.concurrent('the streamer, `status` and `doctor` lead to `repair` where WAL has a column under another name', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query(`
+    BEGIN; ALTER TABLE outbox.event RENAME COLUMN environment TO env;
+    INSERT INTO outbox.event (event_type, event_context) VALUES ('test.renamed', '{}');
+    ALTER TABLE outbox.event RENAME COLUMN env TO environment; COMMIT`);
+  const streamer = outbox.stream();
+  await outbox.fill(1);
+  const { err } = await streamer.failure('OUTBOX_PG_TABLE_CHANGED');
+  expect(err?.problems).toEqual(['environment is not published']);
+  expect(err?.next).toContain('`pg-outbox-clickhouse repair --new-slot`');
+  const code = 'OUTBOX_PG_TABLE_CHANGED';
+  await eventually('the ledger has it', async () => (await outbox.ledger())['publication'] === 'unreadable');
+  const { stdout } = await command(outbox, ['status', '--json']).done;
+  expect(JSON.parse(stdout)).toMatchObject({ flowing: false, reasons: [{ code }] });
+  const finding = findingOf(await examine(environmentOf(outbox)), 'postgres.publication');
+  expect(finding).toMatchObject({ found: expect.stringContaining(code) });
+  for (const fix of finding!.fix) await apply(fix, outbox);
+  await outbox.untilDelivered(2);
+  await outbox.fill(1);
+  await outbox.untilDelivered(3);
+  expect(await outbox.delivered()).toEqual({ rows: 3, events: 3 });
+});
+
+test.concurrent('the streamer delivers no event with a NULL that WAL still holds; a repair takes it from the table', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query(`
+    ALTER TABLE outbox.event ALTER COLUMN environment DROP NOT NULL;
+    INSERT INTO outbox.event (event_type, event_context, environment) VALUES ('test.null', '{}', NULL);
+    UPDATE outbox.event SET environment = 'prod';
+    ALTER TABLE outbox.event ALTER COLUMN environment SET NOT NULL`);
+  const streamer = outbox.stream();
+  const { err } = await streamer.failure('OUTBOX_PG_TABLE_CHANGED');
+  expect(err?.problems).toEqual(['environment is NULL']);
+  await apply({ in: 'shell', run: 'pg-outbox-clickhouse repair --new-slot' }, outbox);
+  expect(await outbox.select('SELECT environment FROM events')).toEqual([{ environment: 'prod' }]);
 });

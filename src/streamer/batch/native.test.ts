@@ -52,11 +52,11 @@ function expected({ event, lsn, seq, committedAt }: Row): Record<string, NativeV
   const [, traceId = '', spanId = ''] = TRACE.exec(event.traceparent ?? '') ?? [];
   return {
     event_type: latin1(event.eventType),
-    event_date_time: (event.eventDateTime ?? committedAt) + EPOCH_2000,
+    event_date_time: event.eventDateTime! + EPOCH_2000,
     environment: latin1(event.environment),
     event_context_text: latin1(event.eventContext),
-    metadata_version: event.metadataVersion ?? 0,
-    event_id: (event.eventId ?? Buffer.alloc(16)).toString('hex'),
+    metadata_version: event.metadataVersion!,
+    event_id: event.eventId!.toString('hex'),
     source: CONSTANTS.source,
     lsn: BigInt(lsn),
     seq,
@@ -69,24 +69,24 @@ function expected({ event, lsn, seq, committedAt }: Row): Record<string, NativeV
   };
 }
 
-const text = fc.option(fc.string({ unit: 'binary', maxLength: 40 }));
+const text = fc.string({ unit: 'binary', maxLength: 40 });
 const date = fc.bigInt({ min: -3_000_000_000_000_000n, max: 9_000_000_000_000_000n });
 const traceparent = fc
   .tuple(fc.bigInt({ min: 0n, max: 2n ** 128n - 1n }), fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }))
   .map(([trace, span]) => `00-${trace.toString(16).padStart(32, '0')}-${span.toString(16).padStart(16, '0')}-01`);
 const row: fc.Arbitrary<Row> = fc.record({
   event: fc.record({
-    eventId: fc.option(fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes))),
+    eventId: fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes)),
     eventType: text,
-    eventDateTime: fc.option(date),
+    eventDateTime: date,
     environment: text,
     eventContext: fc.oneof(
       { weight: 9, arbitrary: text },
       { weight: 1, arbitrary: fc.nat({ max: 200_000 }).map((length) => 'ü€'.repeat(length / 5)) },
     ),
-    metadataVersion: fc.option(fc.integer()),
+    metadataVersion: fc.integer(),
     traceparent: fc.option(fc.oneof(traceparent, fc.string({ maxLength: 60 }))),
-    recordedBy: fc.option(fc.string({ maxLength: 63 })),
+    recordedBy: fc.string({ maxLength: 63 }),
   }),
   lsn: fc.maxSafeNat(),
   seq: fc.integer({ min: 1, max: 0xffff_ffff }),
@@ -165,7 +165,7 @@ describe('encode', () => {
     const pool = new ChunkPool(32 * CHUNK_BYTES);
     const old = batchOf(Array<Row>(3000).fill(rowOf({ eventContext: 'old'.repeat(100), traceparent: 'old' })), pool);
     old.close();
-    const rows = [rowOf({ eventType: 'new' }), rowOf({ eventContext: null })];
+    const rows = [rowOf({ eventType: 'new' }), rowOf({ eventContext: '' })];
     const batch = batchOf(rows, pool);
     expect(readRows(encode(batch, CONSTANTS))).toEqual(rows.map(expected));
     expect(Buffer.concat([...encode(batch, CONSTANTS)]).includes('old')).toBe(false);
@@ -189,7 +189,7 @@ test('Batch and constantBytes count the bytes of a row to within 16 of what enco
 });
 
 test('Batch counts the dates that it clamps', () => {
-  const rows = [2n ** 63n - 1n, 0n, -(2n ** 63n), null].map((eventDateTime) => rowOf({ eventDateTime }));
+  const rows = [2n ** 63n - 1n, 0n, -(2n ** 63n)].map((eventDateTime) => rowOf({ eventDateTime }));
   expect(batchOf(rows).clamped).toBe(2);
 });
 

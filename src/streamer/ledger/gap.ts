@@ -1,11 +1,12 @@
 import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
-import { checkPublication, isSamePublication } from '../source/publication.ts';
+import { checkPublication } from '../source/publication.ts';
 import { serverOf } from '../source/server.ts';
 import { checkSlot, slotForeign } from '../source/slot.ts';
 import { overviewOf, type LedgerOverview } from './overview.ts';
 import { noLedger } from './row.ts';
+import { publicationFault } from './unreadable.ts';
 
 /** What is known of a stream before it is repaired, or relied upon. */
 export interface Examined {
@@ -63,8 +64,9 @@ function gapOf(
   if (ledger.isRepairing) return 'an earlier repair has not ended';
   if (held === undefined) return 'the slot does not exist';
   if (held.isLost) return 'the slot is invalidated';
-  if (ledger.publication !== undefined && !isSamePublication(ledger.publication, publication))
-    return 'the publication was changed';
+  const fault = ledger.publication === undefined ? undefined : publicationFault(ledger.publication, publication);
+  if (fault?.code === 'OUTBOX_PG_TABLE_CHANGED') return 'WAL holds events that cannot be read there';
+  if (fault !== undefined) return 'the publication was changed';
   if ((pending?.lsn ?? delivered.lsn) > walEnd) return 'the ledger is ahead of the server’s WAL';
   const isSameTimeline = timeline === undefined || timeline === serverTimeline;
   const isAhead = acked !== undefined && held.confirmed !== undefined && held.confirmed > acked;

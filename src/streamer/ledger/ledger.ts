@@ -1,11 +1,11 @@
 import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
-import { isSamePublication } from '../source/publication.ts';
 import { serverOf } from '../source/server.ts';
 import { COLUMNS, ledgerStateOf, noLedger, valuesOf, type LedgerState, type Pending, type Row } from './row.ts';
 import { countQuarantined, glanceAtQuarantine, quarantining, type RejectedEvent } from './quarantine.ts';
 import { publishedName, type Published } from './published.ts';
+import { publicationFault } from './unreadable.ts';
 
 /** What the ledger must fit: the server, as the walsender says (IDENTIFY_SYSTEM), the slot and the publication. */
 export interface SlotIdentity {
@@ -69,7 +69,7 @@ export class Ledger {
    * pending insert is forgotten, and all that was written before is read back. Only a slot that Postgres has synchronised is
    * believed to be confirmed as it should be: one that was made by hand has a gap.
    *
-   * Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_TIMELINE_DIFFERS, OUTBOX_PUBLICATION_CHANGED,
+   * Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_TIMELINE_DIFFERS, OUTBOX_PUBLICATION_CHANGED, OUTBOX_PG_TABLE_CHANGED,
    * OUTBOX_POSITION_BEYOND_WAL, OUTBOX_SLOT_CHANGED, OUTBOX_REPAIR_UNFINISHED.
    */
   static async take(db: Database, slot: string, identity: SlotIdentity): Promise<Ledger> {
@@ -107,7 +107,8 @@ export class Ledger {
     );
     const row = rows[0];
     if (row === undefined) throw await missing(db, slot);
-    if (!isSamePublication(row.publication, identity.publication)) throw new OutboxError('OUTBOX_PUBLICATION_CHANGED');
+    const fault = publicationFault(row.publication, identity.publication);
+    if (fault !== undefined) throw fault;
     if (row.publication !== identity.publication)
       await db.query('UPDATE outbox.stream SET publication = $3 WHERE slot_name = $1 AND epoch = $2', [
         slot,

@@ -20,7 +20,7 @@ const MESSAGES: readonly { name: string; before: readonly Buffer[]; message: Buf
   { name: 'commit', before: [wire.begin(100)], message: wire.commit(100, 200) },
   { name: 'relation', before: [], message: wire.relation() },
   { name: 'insert', before: inTransaction, message: wire.insertEvent({ traceparent: TRACEPARENT }) },
-  { name: 'insert with NULLs', before: inTransaction, message: wire.insert(Array<null>(8).fill(null)) },
+  { name: 'insert with a NULL', before: inTransaction, message: wire.insertEvent({ traceparent: null }) },
 ];
 const UNREAD: readonly { name: string; message: Buffer }[] = [
   { name: 'truncate', message: wire.truncate(1, 2) },
@@ -138,7 +138,7 @@ test('PgoutputDecoder decodes mutated messages harmlessly, or throws an OutboxEr
         } catch (error) {
           thrown = error;
         }
-        expect([undefined, 'OUTBOX_PROTOCOL', 'OUTBOX_PG_TABLE_UNSUITABLE']).toContain(
+        expect([undefined, 'OUTBOX_PROTOCOL', 'OUTBOX_PG_TABLE_CHANGED']).toContain(
           thrown instanceof OutboxError ? thrown.code : thrown,
         );
         // the values of a decoded row lie inside their message

@@ -29,7 +29,7 @@ const FIXED_BYTES: readonly number[] = EVENT_COLUMNS.map(({ oid }) =>
   oid === 2950 ? 16 : oid === 1184 ? 8 : oid === 23 ? 4 : 0,
 );
 
-/** Where the values of one row lie in the message's buffer. Reused for every row; a start of −1 is NULL. */
+/** Where the values of one row lie in the message's buffer. Reused for every row; a start of −1 is NULL, which traceparent alone may be. */
 export interface Tuple {
   readonly start: Int32Array;
   readonly end: Int32Array;
@@ -114,7 +114,7 @@ export class PgoutputDecoder {
     return this.#inTransaction;
   }
 
-  /** Decodes the message `[start, end)`. Returns false when its row found no room. Throws OUTBOX_PROTOCOL. */
+  /** Decodes the message `[start, end)`. Returns false when its row found no room. Throws OUTBOX_PROTOCOL and OUTBOX_PG_TABLE_CHANGED. */
   decode(buffer: Buffer, start: number, end: number): boolean {
     if (end <= start) throw malformed('an empty message');
     switch (buffer[start]) {
@@ -179,7 +179,10 @@ export class PgoutputDecoder {
       const slot = slots[column]!;
       need(offset + 1, end, 'row');
       const kind = buffer[offset++];
-      if (kind === KIND_NULL) continue;
+      if (kind === KIND_NULL) {
+        if (slot < 0 || slot === Field.traceparent) continue;
+        throw nullIn(slot);
+      }
       if (kind !== KIND_BINARY && kind !== KIND_TEXT) throw malformed(`a value of kind 0x${kind?.toString(16)}`);
       need(offset + 4, end, 'row');
       const from = offset + 4;
@@ -207,8 +210,8 @@ export class PgoutputDecoder {
         buffer.toString('latin1', start + RELATION_SCHEMA, schemaEnd) === 'outbox' &&
         buffer.toString('latin1', schemaEnd + 1, nameEnd) === 'event';
       if (isNamesake)
-        throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', {
-          detail: `the stream holds events of another outbox.event (OID ${oid}, now it is ${this.#outboxOid}): run repair`,
+        throw new OutboxError('OUTBOX_PG_TABLE_CHANGED', {
+          detail: `WAL holds events of another outbox.event (OID ${oid}, now it is ${this.#outboxOid})`,
         });
       this.#others.add(oid);
       return;
@@ -233,7 +236,7 @@ export class PgoutputDecoder {
     EVENT_COLUMNS.forEach(({ name }, slot) => {
       if (!slots.includes(slot)) wrong.push(`${name} is not published`);
     });
-    if (wrong.length > 0) throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', { problems: wrong });
+    if (wrong.length > 0) throw new OutboxError('OUTBOX_PG_TABLE_CHANGED', { problems: wrong });
     this.#slots = slots;
     this.#handler.relation();
   }
@@ -255,6 +258,10 @@ function zero(buffer: Buffer, start: number, end: number): number {
 
 function need(offset: number, end: number, what: string): void {
   if (offset > end) throw malformed(`a ${what} message is truncated`);
+}
+
+function nullIn(slot: number): OutboxError {
+  return new OutboxError('OUTBOX_PG_TABLE_CHANGED', { problems: [`${EVENT_COLUMNS[slot]!.name} is NULL`] });
 }
 
 function malformed(detail: string): OutboxError {

@@ -1,10 +1,11 @@
 import { OutboxError } from '../../../errors.ts';
 import { formatLsn } from '../../../lsn.ts';
-import { checkPublication, isSamePublication } from '../../source/publication.ts';
+import { checkPublication } from '../../source/publication.ts';
 import { oldestTransaction, unseenTransactions } from '../../source/oldest-transaction.ts';
 import { checkSlot, slotForeign, slotMissing } from '../../source/slot.ts';
 import { holderOf } from '../../ledger/holder.ts';
 import { overviewOf } from '../../ledger/overview.ts';
+import { publicationFault } from '../../ledger/unreadable.ts';
 import { SILENT_AFTER_MS } from '../../observe/silence.ts';
 import { SlotWatch } from '../../source/slot-watch.ts';
 import { bad, command, findingOf, ok, setting, sql, type Finding } from './finding.ts';
@@ -49,12 +50,11 @@ async function ledger({ db, config }: PostgresSubject): Promise<Finding[]> {
   const found: Finding[] = [ok(id, row.isReadingBack ? 'reads back what was written before a failover' : 'whole')];
   // a publication that is missing has a finding of its own
   const publication = await checkPublication(db).catch(() => undefined);
-  if (
-    publication !== undefined &&
-    row.publication !== undefined &&
-    !isSamePublication(row.publication, publication.identity)
-  )
-    found.push(findingOf('postgres.publication', new OutboxError('OUTBOX_PUBLICATION_CHANGED'), command('repair')));
+  const fault =
+    publication === undefined || row.publication === undefined
+      ? undefined
+      : publicationFault(row.publication, publication.identity);
+  if (fault !== undefined) found.push(findingOf('postgres.publication', fault, command('repair')));
   const held = await checkSlot(db, config.slot).catch(() => undefined);
   if (held !== undefined && row.acked !== undefined && held.confirmedLsn > row.acked) {
     const detail = `the slot is confirmed up to ${formatLsn(held.confirmedLsn)}, the ledger up to ${formatLsn(row.acked)}`;

@@ -1,4 +1,4 @@
-import { OutboxError } from '../../../errors.ts';
+import { OutboxError, policyOf } from '../../../errors.ts';
 import type { Lsn } from '../../../lsn.ts';
 import { absentTable } from '../../clickhouse/absence.ts';
 import type { ClickHouse } from '../../clickhouse/client.ts';
@@ -6,10 +6,12 @@ import type { Config } from '../../config.ts';
 import { holderOf, type Holder } from '../../ledger/holder.ts';
 import { overviewOf, type LedgerOverview } from '../../ledger/overview.ts';
 import { noLedger } from '../../ledger/row.ts';
+import { publicationFault } from '../../ledger/unreadable.ts';
 import type { SlotHealth } from '../../observe/readiness.ts';
 import { reasonOf, type Reason } from '../../observe/reason.ts';
 import type { Database } from '../../source/database.ts';
 import { oldestTransaction, type OpenTransaction } from '../../source/oldest-transaction.ts';
+import { checkPublication } from '../../source/publication.ts';
 import type { SlotWatch } from '../../source/slot-watch.ts';
 import { checkSlot, slotForeign, slotMissing, type Slot } from '../../source/slot.ts';
 
@@ -22,7 +24,7 @@ const NEARBY_BYTES = 256 * 1024 * 1024;
 export interface PostgresState {
   readonly holder: Holder;
   readonly slot: SlotHealth | undefined;
-  /** Why the slot cannot be streamed from. */
+  /** Why the slot cannot be streamed from, or does not bring all events. */
   readonly slotFault: Reason | undefined;
   readonly ledger: LedgerOverview;
   readonly oldestTransaction: OpenTransaction | undefined;
@@ -47,10 +49,11 @@ export async function askPostgres(
   const ledger = await overviewOf(db, slotName);
   if (ledger === undefined) throw noLedger(slotName);
   const { slot, fault } = await slotOf(db, slotName);
+  const sourceFault = fault ?? (await publicationFaultOf(db, ledger));
   return {
     holder: await holderOf(db, slotName),
     slot: slot === undefined ? undefined : slotWatch.observe(slot, performance.now()),
-    slotFault: fault,
+    slotFault: sourceFault,
     ledger,
     oldestTransaction: await oldestTransaction(db),
   };
@@ -64,6 +67,18 @@ async function slotOf(db: Database, name: string): Promise<{ slot?: Slot; fault?
     return foreignHolder === undefined ? { slot } : { slot, fault: reasonOf(slotForeign(name, foreignHolder)) };
   } catch (error) {
     if (error instanceof OutboxError && error.code === 'OUTBOX_SLOT_INVALID') return { fault: reasonOf(error) };
+    throw error;
+  }
+}
+
+/** What of the table and the publication keeps a streamer from attaching. */
+async function publicationFaultOf(db: Database, { publication }: LedgerOverview): Promise<Reason | undefined> {
+  try {
+    const { identity } = await checkPublication(db);
+    const fault = publication === undefined ? undefined : publicationFault(publication, identity);
+    return fault && reasonOf(fault);
+  } catch (error) {
+    if (error instanceof OutboxError && policyOf(error.code) === 'reconnect patiently') return reasonOf(error);
     throw error;
   }
 }
