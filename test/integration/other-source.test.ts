@@ -88,8 +88,6 @@ test.concurrent('in another cluster made from a dump, docs/failover.md leads to 
   const client = new Client({ connectionString: moved.href });
   await client.connect();
   try {
-    // what was delivered in the last minute is behind what the new cluster has written, so that the test need not wait
-    for (let i = 0; i < 3; i++) await client.query("SELECT pg_logical_emit_message(true, 'x', ''), pg_switch_wal()");
     // what pg_dump and pg_restore bring
     const columns =
       'event_id, event_type, event_context, event_date_time, environment, metadata_version, recorded_at, recorded_by, traceparent';
@@ -119,6 +117,11 @@ test.concurrent('in another cluster made from a dump, docs/failover.md leads to 
     await rename(outbox, former.rows[0]!.s, present.rows[0]!.s);
     const successor = new Streamer(environment);
     await successor.attached();
+    // positions begin anew: what was delivered a moment ago seems to come from behind the snapshot
+    const early = await command(outbox, ['repair'], environment).done;
+    expect(early.stderr).toContain('20 were delivered less than a minute ago');
+    // instead of that minute
+    for (let i = 0; i < 3; i++) await client.query("SELECT pg_logical_emit_message(true, 'x', ''), pg_switch_wal()");
     const repair = await command(outbox, ['repair', '--json'], environment).done;
     expect(JSON.parse(repair.stdout)).toMatchObject({ missing: 1, sent: 1 });
     await client.query(

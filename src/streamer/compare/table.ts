@@ -90,6 +90,14 @@ export class TableView {
     );
   }
 
+  /** Rows of these ids that are not in view: other sources', and those behind the horizon. */
+  outOfView(ids: IdList): AsyncGenerator<(Keyed & { of: string })[], void, undefined> {
+    return this.#stream<Keyed & { of: string }>(
+      `SELECT source AS of, toString(event_id) AS id, lower(hex(${TABLE_DIGEST})) AS digest FROM {table:Identifier}
+        WHERE ${this.#current} AND NOT (${this.#isInView}) AND ${among(ids)}`,
+    );
+  }
+
   /** Rows of the window, committed since a time, whose typed column differs. Without an order: as many as they are, none is held. */
   mistyped({ differs }: Typing, window: Window, since: bigint): AsyncGenerator<TypedRow[], void, undefined> {
     return this.#stream<TypedRow>(

@@ -3,6 +3,7 @@ import { KINDS, type Kind } from '../compare/classify.ts';
 import { Comparison, type ComparisonOptions } from '../compare/comparison.ts';
 import { IdList } from '../compare/id-list.ts';
 import type { OutboxSnapshot } from '../compare/outbox.ts';
+import { TableView } from '../compare/table.ts';
 import type { Config } from '../config.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { createLogger } from '../observe/log.ts';
@@ -62,9 +63,11 @@ export async function fill({
   /** How many are missing of each event, by id and digest. */
   const wanted = new Map<string, number>();
   const ids = new IdList(MAX_WANTED);
+  const table = await TableView.open(comparing, snapshot.horizon);
   const send = async (): Promise<void> => {
     if (wanted.size === 0) return;
-    if (!sendsAgain) await refuseOtherSource(comparing, ids);
+    if (!sendsAgain)
+      await refuseOtherSource(table, comparing.source, ids, (id, digest) => wanted.has(`${id} ${digest}`));
     if (!isDry) onSend();
     for await (const events of isDry ? [] : snapshot.events(ids)) {
       for (const event of events) {
