@@ -16,7 +16,7 @@ function becomes({ gate }: World, account: Account): void {
 
 function dropsSettings({ gate }: World, isDropped: (name: string) => boolean): void {
   gate.alter = (parameters) => {
-    const dropped = [...parameters.keys()].filter((name) => !NO_SETTING.test(name) && isDropped(name));
+    const dropped = Array.from(parameters.keys()).filter((name) => !NO_SETTING.test(name) && isDropped(name));
     for (const name of dropped) parameters.delete(name);
   };
 }
