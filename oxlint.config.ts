@@ -4,7 +4,7 @@ import { ENGINE, ROOMS } from './scripts/rooms.ts';
 
 const CLICKHOUSE_CLIENT = {
   name: '@clickhouse/client',
-  message: 'Only src/streamer/clickhouse/client.ts speaks to ClickHouse.',
+  message: 'Only src/streamer/clickhouse/client.ts speaks to ClickHouse, by the connections of host-ring.ts.',
 };
 /** What its SELECTs are sent with, no request that somebody builds by himself would be: an answer could be short, or another's. */
 const OWN_REQUESTS =
@@ -90,7 +90,7 @@ export default defineConfig({
     },
     ...walls,
     {
-      files: ['src/streamer/clickhouse/client.ts'],
+      files: ['src/streamer/clickhouse/client.ts', 'src/streamer/clickhouse/host-ring.ts'],
       rules: { 'no-restricted-imports': ['error', { patterns: wallOf('clickhouse', ROOMS['clickhouse'] ?? []) }] },
     },
     {

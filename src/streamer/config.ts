@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { OutboxError } from '../errors.ts';
 import { nearest, TYPO_SHARE } from '../nearest.ts';
 import { type Config, type Setting, SETTINGS } from './settings.ts';
+import { readClickHouseUrl, urlsOf, withHostsOf } from './clickhouse/hosts.ts';
 import { databaseUrlOf, readDatabaseUrl } from './source/hosts.ts';
 import {
   CHANNEL_BINDINGS,
@@ -107,12 +108,14 @@ function isComplete(values: Record<string, string | number>): values is Config {
 }
 
 function redactUrl(text: string, { parameters: isPostgres }: Extract<Setting, { kind: 'url' }>): string {
-  const { url, list } = isPostgres ? databaseUrlOf(text) : { url: new URL(text), list: '' };
+  const { url, list } = isPostgres ? databaseUrlOf(text) : { url: urlsOf(text)[0], list: '' };
   url.password = '';
   for (const name of new Set(url.searchParams.keys())) {
     if (!PRINTABLE_PARAMETERS.includes(name)) url.searchParams.set(name, '***');
   }
-  return isPostgres ? url.href.replace(/(?<=^[a-z]+:\/\/(?:[^/?#]*@)?)localhost(?=[/?#]|$)/, () => list) : url.href;
+  return isPostgres
+    ? url.href.replace(/(?<=^[a-z]+:\/\/(?:[^/?#]*@)?)localhost(?=[/?#]|$)/, () => list)
+    : withHostsOf(text, url);
 }
 
 function entries(): [string, Setting][] {
@@ -161,11 +164,11 @@ function readUrl(
 
 /** With the user and the database that ClickHouse's own clients take where none is given. */
 function completed(text: string): string {
-  const url = new URL(text);
+  const [url] = urlsOf(text);
   if (url.username !== '' && url.pathname.length > 1) return text;
   url.username ||= 'default';
   if (url.pathname.length <= 1) url.pathname = '/default';
-  return url.href;
+  return withHostsOf(text, url);
 }
 
 function parameterFault({ searchParams }: URL, readFile: (path: string) => string): string | undefined {
@@ -214,14 +217,17 @@ function urlFault(
   const encode = 'percent-encode the special characters of user and password';
   const form = `must have the form ${setting.protocols.join('// or ')}//user:password@host:port/database`;
   if (/\s/.test(text) || !isDecodable(text)) return `${form}; ${encode}`;
-  // Postgres' alone may name several hosts
   const read = setting.parameters ? readDatabaseUrl(text) : undefined;
-  const url = typeof read === 'object' ? read.url : URL.parse(text);
-  if (url === null) return `${form}; ${encode}`;
+  const url = typeof read === 'object' ? read.url : readClickHouseUrl(text)?.[0];
+  if (url === undefined) return `${form}; ${encode}`;
   if (!setting.protocols.includes(url.protocol)) return form;
   if (url.hash || `${url.pathname}${url.search}`.includes('@')) return `${form}; ${encode}`;
   if (typeof read === 'string') return read;
-  if (read === undefined ? !url.hostname : read.hosts.some(({ name }) => name === ''))
+  if (
+    read === undefined
+      ? readClickHouseUrl(text)?.some(({ hostname }) => !hostname)
+      : read.hosts.some(({ name }) => name === '')
+  )
     return `${form}: the host is missing`;
   if (!setting.database && /^\/?$/.test(url.pathname)) return undefined;
   if (!/^\/[^/]+$/.test(url.pathname)) return `${form}: the path must be the name of one database`;

@@ -107,11 +107,12 @@ export class DeliveryLoop {
   }
 
   #cut(): Cut {
-    const { intake, replication, config, source, table } = this.#attachment;
+    const { intake, replication, clickhouse, config, source, table } = this.#attachment;
     const batch = (this.#inFlight = intake.cut());
     replication.resume('buffer full');
-    const { clickhouseUrl, traceDeliverSpans: deliverSpans } = config;
-    return { batch, trace: new BatchTrace(batch, { source, clickhouseUrl, table, deliverSpans }) };
+    const { traceDeliverSpans: deliverSpans } = config;
+    const server = (): URL => clickhouse.server;
+    return { batch, trace: new BatchTrace(batch, { source, server, table, deliverSpans }) };
   }
 
   /** Records the intent, which settles what was answered. */

@@ -64,7 +64,7 @@ export const SETTINGS = {
     database: false,
     example: 'http://outbox:password@localhost:8123/analytics',
     meaning:
-      'The ClickHouse server, by its HTTP port, with the database as path. It takes no parameters: every setting that matters is sent with each insert.',
+      'The ClickHouse server, by its HTTP port, with the database as path. It may name the replicas of one shard, `host1:8123,host2:8123`: the first is used until it is away. It takes no parameters: every setting that matters is sent with each insert.',
   },
   OUTBOX_SLOT: {
     key: 'slot',

@@ -1,14 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
-import {
-  ClickHouseLogLevel,
-  createClient,
-  type ClickHouseClient,
-  type ClickHouseSettings,
-  type ExecParams,
-} from '@clickhouse/client';
+import type { ClickHouseSettings, ExecParams } from '@clickhouse/client';
 import { OutboxError } from '../../errors.ts';
-import { PACKAGE_NAME } from '../../package.ts';
+import { HostRing, isAway } from './host-ring.ts';
 import { linesOf, read, refusalOf, rowsOf, type Answer } from './answer.ts';
 import { INSERT_SETTINGS, NEWER_INSERT_SETTINGS, SELECT_SETTINGS, STREAM_SETTINGS } from './settings.ts';
 import { traceHeaders } from '../observe/active-span.ts';
@@ -33,37 +27,31 @@ export const LONG_SELECT_MS = 10 * 60_000;
 /** An empty answer of somebody else would seem to say that nothing is there. */
 const OWN_HEADERS = ['x-clickhouse-query-id', 'x-clickhouse-summary'];
 
-/** A request of its own may be under way beside an insert. */
-const MAX_CONNECTIONS = 2;
-
 /** The only speaker to ClickHouse: what it throws are OutboxErrors that hold no row, no parameter and no password. */
 export class ClickHouse {
-  readonly #client: ClickHouseClient;
+  readonly #hosts: HostRing;
   readonly #timeoutMs: number;
   readonly #deadlineMs: number;
   #insertSettings: ClickHouseSettings | undefined;
 
   /**
-   * @param url `http(s)://user:password@host:port/database`
+   * @param url `http(s)://user:password@host:port/database`; several hosts are replicas of one shard, `a:8123,b:8123`
    * @param timeoutMs how long the server may take for one request; it is given up a little later
    */
   constructor(url: string, timeoutMs: number) {
     this.#timeoutMs = timeoutMs;
     this.#deadlineMs = timeoutMs + ANSWER_MARGIN_MS;
-    const server = new URL(url);
-    const database = decodeURIComponent(server.pathname.slice(1));
-    // the client would take the path as it stands, percent signs and all
-    server.pathname = '';
-    this.#client = createClient({
-      url: server,
-      database,
-      application: PACKAGE_NAME,
-      request_timeout: this.#deadlineMs,
-      max_open_connections: MAX_CONNECTIONS,
-      keep_alive: { enabled: true, eagerly_destroy_stale_sockets: true },
-      compression: { request: false, response: false },
-      log: { level: ClickHouseLogLevel.OFF },
-    });
+    this.#hosts = new HostRing(url, this.#deadlineMs);
+  }
+
+  /** The server that is asked now. */
+  get server(): URL {
+    return this.#hosts.server;
+  }
+
+  /** It cannot answer: the next request goes to the next host. */
+  leave(server: URL): void {
+    this.#hosts.leave(server);
   }
 
   /** Rows of a SELECT. Throws OutboxErrors OUTBOX_CH_*. */
@@ -77,7 +65,7 @@ export class ClickHouse {
     clickhouse_settings: ClickHouseSettings,
     signal: AbortSignal | undefined,
   ): Promise<Row[]> {
-    return this.#guarded(signal, async (abort_signal) => {
+    return this.#ofAnyHost(signal, async (abort_signal) => {
       const { body } = await this.#request('question', {
         query: `${query} FORMAT JSONEachRow`,
         query_params,
@@ -94,7 +82,7 @@ export class ClickHouse {
     kind: 'insert' | 'question',
     parameters: (ExecParams | (ExecParams & { readonly values: Readable })) & { readonly abort_signal: AbortSignal },
   ): Promise<Answer & { readonly writtenRows: number }> {
-    const { stream, summary, response_headers, http_status_code } = await this.#client.exec({
+    const { stream, summary, response_headers, http_status_code } = await this.#hosts.client.exec({
       ...parameters,
       ignore_error_response: true,
     });
@@ -119,6 +107,7 @@ export class ClickHouse {
     signal?: AbortSignal,
   ): AsyncGenerator<Row[], void, undefined> {
     const over = new AbortController();
+    const { server } = this;
     const abort_signal = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]);
     try {
       signal?.throwIfAborted();
@@ -130,7 +119,9 @@ export class ClickHouse {
       });
       for await (const lines of linesOf(body, abort_signal)) yield rowsOf<Row>(lines);
     } catch (error) {
-      throw this.#failure(error, false);
+      const failure = this.#failure(error, false);
+      if (isAway(failure)) this.leave(server);
+      throw failure;
     } finally {
       over.abort();
     }
@@ -138,7 +129,7 @@ export class ClickHouse {
 
   /** Runs a statement that returns nothing. Throws OutboxErrors OUTBOX_CH_*. */
   async command(query: string, parameters: Record<string, string> = {}): Promise<void> {
-    await this.#guarded(undefined, async (abort_signal) => {
+    await this.#ofAnyHost(undefined, async (abort_signal) => {
       const clickhouse_settings = { wait_end_of_query: 1 as const, data_type_default_nullable: 0 as const };
       const request = { query, query_params: parameters, clickhouse_settings, abort_signal };
       const { body } = await this.#request('question', request);
@@ -246,16 +237,30 @@ export class ClickHouse {
   }
 
   async close(): Promise<void> {
-    await this.#client.close();
+    await this.#hosts.close();
+  }
+
+  /** A question, or what may be done twice: each host is asked before it fails for want of one. */
+  async #ofAnyHost<T>(signal: AbortSignal | undefined, request: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    for (let others = this.#hosts.size - 1; ; others--) {
+      try {
+        return await this.#guarded(signal, request);
+      } catch (error) {
+        if (others === 0 || !(error instanceof OutboxError) || !isAway(error)) throw error;
+      }
+    }
   }
 
   async #guarded<T>(signal: AbortSignal | undefined, request: (signal: AbortSignal) => Promise<T>): Promise<T> {
     signal?.throwIfAborted();
     const timeout = AbortSignal.timeout(this.#deadlineMs);
+    const { server } = this;
     try {
       return await request(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
     } catch (error) {
-      throw this.#failure(error, timeout.aborted);
+      const failure = this.#failure(error, timeout.aborted);
+      if (isAway(failure)) this.leave(server);
+      throw failure;
     }
   }
 

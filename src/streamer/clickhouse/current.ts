@@ -42,15 +42,21 @@ export async function whereCurrent(clickhouse: ClickHouse, table: string, signal
     return 'true';
   }
   const proven = new Set<string>();
+  const cutOff = new Set<URL>();
   const until = performance.now() + PATIENCE_MS;
   for (;;) {
+    const { server } = clickhouse;
     const found = await ask(clickhouse, table, signal);
     if (found === undefined) return 'true';
     const { replica, isCutOff, hasPulled, isUnwritten, missing } = found;
-    if (isCutOff === 1)
+    if (isCutOff === 1) {
+      cutOff.add(server);
+      clickhouse.leave(server);
+      if (!cutOff.has(clickhouse.server)) continue;
       throw new OutboxError('OUTBOX_CH_KEEPER_AWAY', {
         detail: `the replica "${replica}" of the table "${table}" has no session with Keeper`,
       });
+    }
     // where requests take turns among replicas, all have had theirs when one comes again
     if (proven.has(replica)) return conditionOf(table, [...proven]);
     if (isUnwritten === 1) await clickhouse.command(SYNC, { table });
@@ -58,10 +64,12 @@ export async function whereCurrent(clickhouse: ClickHouse, table: string, signal
       proven.add(replica);
       continue;
     }
-    if (performance.now() > until)
+    if (performance.now() > until) {
+      clickhouse.leave(server);
       throw new OutboxError('OUTBOX_CH_REPLICA_BEHIND', {
         detail: `the replica "${replica}" of the table "${table}" lacks ${missing === 0 ? 'what others took' : `${missing} inserts that others took`}`,
       });
+    }
     await sleep(POLL_MS, undefined, { signal });
   }
 }

@@ -6,7 +6,12 @@ import { Feed } from '../batch/intake.fixture.ts';
 import { BatchTrace } from './trace.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
-const OPTIONS = { source: '1/outbox', clickhouseUrl: 'http://127.0.0.1/events', table: 'events', deliverSpans: 1 };
+const OPTIONS = {
+  source: '1/outbox',
+  server: () => new URL('http://127.0.0.1/events'),
+  table: 'events',
+  deliverSpans: 1,
+};
 
 afterEach(() => {
   trace.disable();

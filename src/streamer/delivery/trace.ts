@@ -23,7 +23,8 @@ const MESSAGING = { 'messaging.system': 'pg_outbox', 'messaging.destination.name
 export interface TraceOptions {
   /** System identifier and slot. */
   readonly source: string;
-  readonly clickhouseUrl: string;
+  /** To which a batch is sent now. */
+  readonly server: () => URL;
   readonly table: string;
   /** Most spans `deliver` a batch. */
   readonly deliverSpans: number;
@@ -78,7 +79,7 @@ export class BatchTrace {
 
   /** https://opentelemetry.io/docs/specs/semconv/db/database-spans/ */
   async inserting<T>(work: () => Promise<T>): Promise<T> {
-    const { hostname, port, protocol, pathname } = new URL(this.#options.clickhouseUrl);
+    const { hostname, port, protocol, pathname } = this.#options.server();
     const attributes = {
       'db.system.name': 'clickhouse',
       'db.namespace': decodeURIComponent(pathname.slice(1)),

@@ -1,3 +1,4 @@
+import { urlsOf } from '../../clickhouse/hosts.ts';
 import { bad, ok, query, shell, type Finding } from './finding.ts';
 import { literal } from '../../clickhouse/literal.ts';
 import type { ClickHouseCheck, ClickHouseSubject } from './subjects.ts';
@@ -28,9 +29,10 @@ async function version({ clickhouse }: ClickHouseSubject): Promise<Finding[]> {
 
 function tls({ config }: ClickHouseSubject): Finding {
   const id = 'clickhouse.tls';
-  const { protocol, hostname } = new URL(config.clickhouseUrl);
+  const urls = urlsOf(config.clickhouseUrl);
+  const [{ protocol }] = urls;
   if (protocol === 'https:') return ok(id, 'in use');
-  if (isLocal(hostname)) return ok(id, 'not in use, on this host');
+  if (urls.every(({ hostname }) => isLocal(hostname))) return ok(id, 'not in use, on this host');
   const why = 'Events and the password cross the network in plain text. The port of https is another, usually 8443.';
   const fix = shell(`export CLICKHOUSE_URL="$(echo "$CLICKHOUSE_URL" | sed 's/^http:/https:/; s/:8123/:8443/')"`);
   return bad('warning', id, 'not in use, to another host', why, fix);

@@ -1,4 +1,5 @@
 import { ClickHouse } from '../../clickhouse/client.ts';
+import { urlsOf } from '../../clickhouse/hosts.ts';
 import type { Config } from '../../config.ts';
 import { CLICKHOUSE_SERVER_CHECKS } from './clickhouse-server.ts';
 import { TABLE_CHECKS } from './clickhouse-table.ts';
@@ -9,7 +10,7 @@ const TIMEOUT_MS = 5000;
 
 /** Everything about ClickHouse. Never throws for what ClickHouse says. */
 export async function examineClickHouse(config: Config): Promise<Finding[]> {
-  const { pathname, username } = new URL(config.clickhouseUrl);
+  const [{ pathname, username }] = urlsOf(config.clickhouseUrl);
   const clickhouse = new ClickHouse(config.clickhouseUrl, TIMEOUT_MS);
   const subject: ClickHouseSubject = {
     clickhouse,
@@ -25,7 +26,7 @@ export async function examineClickHouse(config: Config): Promise<Finding[]> {
       ...(await runChecks(TABLE_CHECKS, subject)),
     ];
   } catch (error) {
-    const { protocol, host } = new URL(config.clickhouseUrl);
+    const { protocol, host } = clickhouse.server;
     return [
       findingOf(
         'clickhouse.connection',
