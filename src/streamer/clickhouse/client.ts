@@ -52,6 +52,7 @@ export class ClickHouse {
   /** It cannot answer: the next request goes to the next host. */
   leave(server: URL): void {
     this.#hosts.leave(server);
+    this.#insertSettings = undefined;
   }
 
   /** Rows of a SELECT. Throws OutboxErrors OUTBOX_CH_*. */

@@ -56,15 +56,16 @@ export class Delivery {
     const readBack = new ReadBack(attachment, attachment.origin);
     const attemptLifetimeMs = attachment.config.insertTimeoutMs + INSERT_MARGIN_MS;
     const formerHolderMaySendUntil = performance.now() + PROOF_MAX_AGE_MS + attemptLifetimeMs;
+    const watch = new TargetWatch(attachment);
     const neighbours = new Neighbours({
       attachment,
       readBack,
+      watch,
       buffered: hooks.buffered,
       alone: (batch, row) => this.#pending(batch, { from: row, to: row + 1 }, attachment.ledger.state.delivered),
       attemptLifetimeMs,
       formerHolderMaySendUntil,
     });
-    const watch = new TargetWatch(attachment);
     this.#scope = { readBack, neighbours, watch, attemptLifetimeMs, formerHolderMaySendUntil };
   }
 

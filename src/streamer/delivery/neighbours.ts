@@ -9,6 +9,7 @@ import type { Attachment } from './attachment.ts';
 import type { ReadBack } from './read-back.ts';
 import { proveEpoch, TOKEN_TRUST_MS } from './retry.ts';
 import { send, type Sending } from './send.ts';
+import type { TargetWatch } from './target-watch.ts';
 
 /** So many events are tried, beside the last, before the refused one is asked for again. */
 const TRIES = 10;
@@ -18,6 +19,7 @@ const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 export interface NeighboursOptions {
   readonly attachment: Attachment;
   readonly readBack: ReadBack;
+  readonly watch: TargetWatch;
   /** The rows that came after the batch, and are not cut yet; undefined when none will come. */
   readonly buffered: (() => Batch) | undefined;
   /** Makes the token of a row that is sent alone. */
@@ -31,6 +33,8 @@ export interface NeighboursOptions {
 /** A row that is sent before its turn. */
 interface Ahead extends Sending {
   readonly row: number;
+  /** How many there were about the target's memory when it was begun. */
+  readonly doubts: number;
 }
 
 /**
@@ -102,7 +106,7 @@ export class Neighbours {
     this.#ownFrom ??= ledger.state.readBackBelow;
     await ledger.readBackUpTo(lsn + 1);
     const { token, atMs } = alone(batch, row);
-    return this.#send({ batch, row, runs: [rows], token, atMs });
+    return this.#send({ batch, row, runs: [rows], token, atMs, doubts: this.#options.watch.doubts });
   }
 
   /** Repeats what has no answer yet, as long as its batch is there and its token is remembered. */
@@ -111,7 +115,10 @@ export class Neighbours {
     if (begun === undefined) return false;
     this.#begun = undefined;
     if (!batches.includes(begun.batch) || Math.abs(Date.now() - begun.atMs) > TOKEN_TRUST_MS) return false;
-    return this.#send(begun);
+    // a token that may be forgotten completes nothing: the row is looked for in its turn
+    const { watch } = this.#options;
+    await watch.check();
+    return watch.doubts === begun.doubts && this.#send(begun);
   }
 
   async #send(ahead: Ahead): Promise<boolean> {

@@ -79,7 +79,7 @@ async function table(subject: ClickHouseSubject): Promise<Finding[]> {
   ];
 }
 
-async function unsuitable({ clickhouse, config, table: name }: ClickHouseSubject): Promise<Finding[]> {
+async function unsuitable({ clickhouse, config, altered: name }: ClickHouseSubject): Promise<Finding[]> {
   const id = 'clickhouse.table';
   const { problems } = await inspectTable(clickhouse, config.clickhouseTable);
   return Promise.all(
@@ -188,7 +188,7 @@ function full({ database, name }: TableName): string {
 }
 
 /** An attempt may be sent so long after a proof, and live so long: the token must be remembered for longer. */
-function deadline({ config, table: name }: ClickHouseSubject, { remembersMs }: Target): Finding {
+function deadline({ config, altered: name }: ClickHouseSubject, { remembersMs }: Target): Finding {
   const id = 'clickhouse.deadline';
   const needed = PROOF_MAX_AGE_MS + config.insertTimeoutMs + INSERT_MARGIN_MS;
   // what a view stores itself is not counted by time
@@ -201,7 +201,7 @@ function deadline({ config, table: name }: ClickHouseSubject, { remembersMs }: T
 }
 
 /** Retention removes an event a day late at most. Until then Postgres has it, and `repair` would send it again and again. */
-async function ttl({ clickhouse, config, table: name }: ClickHouseSubject): Promise<Finding[]> {
+async function ttl({ clickhouse, config, altered: name }: ClickHouseSubject): Promise<Finding[]> {
   const id = 'clickhouse.ttl';
   const [row] = await clickhouse.select<{ engine_full: string }>(
     'SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = {table:String}',

@@ -12,7 +12,7 @@ const LAST_DAY = 'event_date_time > now() - INTERVAL 1 DAY';
 
 /** Whether contexts can be queried by path. */
 export async function typedContext(subject: ClickHouseSubject): Promise<Finding[]> {
-  const { clickhouse, config, table: name } = subject;
+  const { clickhouse, config, altered } = subject;
   const columns = await clickhouse.select<{ name: string; type: string }>(
     'SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}',
     { table: config.clickhouseTable },
@@ -21,7 +21,7 @@ export async function typedContext(subject: ClickHouseSubject): Promise<Finding[
   const column = columns.find((one) => one.name === 'event_context');
   if (column !== undefined) return column.type.startsWith('JSON') ? untyped(subject) : [ok(ID, `it is ${column.type}`)];
   const why = 'Events are delivered, but contexts cannot be queried by path, only as text.';
-  const fix = query(`ALTER TABLE ${name} ADD COLUMN ${await definitionOf('event_context')}`);
+  const fix = query(`ALTER TABLE ${altered} ADD COLUMN ${await definitionOf('event_context')}`);
   return [bad('warning', ID, 'the column event_context is missing', why, fix)];
 }
 

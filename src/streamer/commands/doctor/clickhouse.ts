@@ -1,6 +1,7 @@
 import { ClickHouse } from '../../clickhouse/client.ts';
 import { urlsOf } from '../../clickhouse/hosts.ts';
 import type { Config } from '../../config.ts';
+import { REPLICA_CHECKS } from './clickhouse-replicas.ts';
 import { CLICKHOUSE_SERVER_CHECKS } from './clickhouse-server.ts';
 import { TABLE_CHECKS } from './clickhouse-table.ts';
 import { findingOf, ok, runChecks, shell, type Finding } from './finding.ts';
@@ -12,10 +13,13 @@ const TIMEOUT_MS = 5000;
 export async function examineClickHouse(config: Config): Promise<Finding[]> {
   const [{ pathname, username }] = urlsOf(config.clickhouseUrl);
   const clickhouse = new ClickHouse(config.clickhouseUrl, TIMEOUT_MS);
+  const table = `${quoted(decodeURIComponent(pathname.slice(1)))}.${quoted(config.clickhouseTable)}`;
+  const { clickhouseCluster: cluster } = config;
   const subject: ClickHouseSubject = {
     clickhouse,
     config,
-    table: `${quoted(decodeURIComponent(pathname.slice(1)))}.${quoted(config.clickhouseTable)}`,
+    table,
+    altered: cluster === '' ? table : `${table} ON CLUSTER ${quoted(cluster)}`,
     user: quoted(decodeURIComponent(username)),
   };
   try {
@@ -24,6 +28,7 @@ export async function examineClickHouse(config: Config): Promise<Finding[]> {
       ok('clickhouse.connection', 'reachable'),
       ...(await runChecks(CLICKHOUSE_SERVER_CHECKS, subject)),
       ...(await runChecks(TABLE_CHECKS, subject)),
+      ...(await runChecks(REPLICA_CHECKS, subject)),
     ];
   } catch (error) {
     const { protocol, host } = clickhouse.server;

@@ -26,6 +26,8 @@ export interface ClickHouseSubject {
   readonly config: Config;
   /** Database and name of the table, each quoted. */
   readonly table: string;
+  /** The same behind ALTER TABLE: on a cluster, each host has settings of its own. */
+  readonly altered: string;
   readonly user: string;
 }
 
