@@ -3,7 +3,6 @@ import type { Lsn } from '../../lsn.ts';
 import { comparePositions, type Position } from '../../position.ts';
 import type { Batch } from '../batch/batch.ts';
 import { positionOf } from '../batch/event.ts';
-import { ClickHouseRefusal } from '../clickhouse/refusal.ts';
 import type { Pending } from '../ledger/row.ts';
 import type { Attachment } from './attachment.ts';
 import type { ReadBack } from './read-back.ts';
@@ -129,7 +128,7 @@ export class Neighbours {
       await send(attachment, ahead);
     } catch (error) {
       this.#begun = ahead;
-      const isDefinite = error instanceof ClickHouseRefusal && !error.isOutcomeUnknown;
+      const isDefinite = this.#options.watch.isDefinite(error);
       if (!isDefinite) this.#quietAt = performance.now() + attemptLifetimeMs;
       if (!isDefinite || error.fault === undefined) throw error;
       // an earlier attempt at it may still succeed, and a view may have failed behind a row that is there

@@ -17,7 +17,6 @@ import type { TargetWatch } from './target-watch.ts';
 const LASTING_AFTER = { row: 2, size: 2, load: 3 };
 /** One row is seldom too much for memory and time: it is repeated with growing pauses before it is taken for that. */
 const TOO_MUCH_ALONE_AFTER = 10;
-const TIMEOUT_EXCEEDED = 159;
 
 /** What all inserts of an attachment share. */
 export interface SessionScope {
@@ -175,7 +174,8 @@ export class ReliableInsert {
   async #judge(error: unknown, sentAt: number): Promise<Rejection> {
     const { readBack, attemptLifetimeMs } = this.#scope;
     const { batch, rows } = this.#pending;
-    if (!this.#isDefinite(error)) this.#quietAt = performance.now() + attemptLifetimeMs;
+    const isDefinite = this.#scope.watch.isDefinite(error);
+    if (!isDefinite) this.#quietAt = performance.now() + attemptLifetimeMs;
     if (!(error instanceof ClickHouseRefusal)) throw error;
     const { code, clickhouseCode } = error;
     if (code === 'OUTBOX_CH_VIEW_FAILED') await this.#beginProof();
@@ -183,11 +183,12 @@ export class ReliableInsert {
     // an older attempt may still succeed, and then the larger range must not be split
     if (sentAt < this.#quietAt) {
       await readBack.quiet(this.#quietAt, 'an earlier attempt at the rejected insert had ended');
-      throw error;
+      if (isDefinite) throw error;
     }
     await readBack.quiet(0, 'the rows of the rejected insert were looked for');
     const expected = this.#absent === undefined ? 0 : rows.to - rows.from - countRows(this.#absent);
     if ((await readBack.count(batch, rows)) > expected) {
+      if (!isDefinite) throw error;
       await this.#beginProof();
       throw new OutboxError('OUTBOX_CH_VIEW_FAILED', {
         clickhouseCode,
@@ -196,12 +197,6 @@ export class ReliableInsert {
     }
     if (error.fault !== 'load' || rows.to - rows.from === 1) await this.#checkQuarantine();
     return { error, isPartlyThere: expected > 0 };
-  }
-
-  /** On a replicated table, time may be up after Keeper has the commit. */
-  #isDefinite(error: unknown): boolean {
-    if (!(error instanceof ClickHouseRefusal) || error.isOutcomeUnknown) return false;
-    return error.clickhouseCode !== TIMEOUT_EXCEEDED || !this.#scope.watch.target.isReplicated;
   }
 
   /** Whether a refusal has come often enough to be believed. */

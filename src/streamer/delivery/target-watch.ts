@@ -1,10 +1,13 @@
 import { OutboxError } from '../../errors.ts';
+import { ClickHouseRefusal } from '../clickhouse/refusal.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import type { Target } from '../clickhouse/views.ts';
 import type { Attachment } from './attachment.ts';
 
 /** A window that was off has forgotten its tokens, and what was sent without a token has none: also when all is well again. */
 const FORGOTTEN: ReadonlySet<string> = new Set(['OUTBOX_CH_TABLE_UNSUITABLE', 'OUTBOX_CH_SETTINGS_DROPPED']);
+
+const TIMEOUT_EXCEEDED = 159;
 
 /** Checks the table and its views again and again: they may change at any time, and what they forget must be looked for. */
 export class TargetWatch {
@@ -33,6 +36,13 @@ export class TargetWatch {
   /** How often tokens were seen to be forgotten or dropped, or the table to be another: what was sent before is not remembered. */
   get doubts(): number {
     return this.#doubts;
+  }
+
+  /** Whether ClickHouse has refused an insert, and nothing of it can come to be there. */
+  isDefinite(error: unknown): error is ClickHouseRefusal {
+    if (!(error instanceof ClickHouseRefusal) || error.isOutcomeUnknown) return false;
+    // with replicas, time may be up while Keeper has the commit
+    return error.clickhouseCode !== TIMEOUT_EXCEEDED || !this.#target.isReplicated;
   }
 
   /** Throws what checkTarget throws, and OUTBOX_CH_SETTINGS_DROPPED. */
