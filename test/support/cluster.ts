@@ -104,3 +104,33 @@ export async function untilWhole(clients: readonly ClickHouseClient[], table = '
       120_000,
     );
 }
+
+/** A table that counts the events of each type, the same on all replicas, and the view that fills it. */
+export const REPLICATED_VIEW: readonly string[] = [
+  `CREATE TABLE counts ON CLUSTER ${CLUSTER} (event_type String, n UInt64)
+     ENGINE = ReplicatedSummingMergeTree('/clickhouse/tables/{shard}/{database}/counts', '{replica}') ORDER BY event_type`,
+  `CREATE MATERIALIZED VIEW counter ON CLUSTER ${CLUSTER} TO counts
+     AS SELECT event_type, count() AS n FROM events GROUP BY event_type`,
+];
+
+export interface Held {
+  readonly rows: string;
+  readonly events: string;
+  /** Of the view. */
+  readonly viewed: string;
+  /** Of the ids, in any order. */
+  readonly digest: string;
+}
+
+/** What one replica holds, once it has all that the others took. */
+export async function heldBy(client: ClickHouseClient): Promise<Held> {
+  await untilWhole([client]);
+  await untilWhole([client], 'counts');
+  const result = await client.query({
+    query: `SELECT toString(count()) AS rows, toString(uniqExact(event_id)) AS events,
+                   (SELECT toString(sum(n)) FROM counts) AS viewed, toString(sum(cityHash64(toString(event_id)))) AS digest FROM events`,
+    format: 'JSONEachRow',
+  });
+  const [held] = await result.json<Held>();
+  return held!;
+}

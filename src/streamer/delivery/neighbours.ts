@@ -3,6 +3,7 @@ import type { Lsn } from '../../lsn.ts';
 import { comparePositions, type Position } from '../../position.ts';
 import type { Batch } from '../batch/batch.ts';
 import { positionOf } from '../batch/event.ts';
+import { ClickHouseRefusal } from '../clickhouse/refusal.ts';
 import type { Pending } from '../ledger/row.ts';
 import type { Attachment } from './attachment.ts';
 import type { ReadBack } from './read-back.ts';
@@ -130,7 +131,7 @@ export class Neighbours {
       this.#begun = ahead;
       const isDefinite = this.#options.watch.isDefinite(error);
       if (!isDefinite) this.#quietAt = performance.now() + attemptLifetimeMs;
-      if (!isDefinite || error.fault === undefined) throw error;
+      if (!isDefinite || !(error instanceof ClickHouseRefusal) || error.fault === undefined) throw error;
       // an earlier attempt at it may still succeed, and a view may have failed behind a row that is there
       await readBack.quiet(this.#quietAt, 'a later event was looked for');
       if ((await readBack.count(batch, { from: row, to: row + 1 })) > 0)

@@ -39,7 +39,7 @@ export class TargetWatch {
   }
 
   /** Whether ClickHouse has refused an insert, and nothing of it can come to be there. */
-  isDefinite(error: unknown): error is ClickHouseRefusal {
+  isDefinite(error: unknown): boolean {
     if (!(error instanceof ClickHouseRefusal) || error.isOutcomeUnknown) return false;
     // with replicas, time may be up while Keeper has the commit
     return error.clickhouseCode !== TIMEOUT_EXCEEDED || !this.#target.isReplicated;
