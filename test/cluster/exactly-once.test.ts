@@ -65,7 +65,7 @@ test('an insert whose answer is lost counts once when it is repeated at a replic
   await outbox.untilDelivered(100);
   await untilWhole(clients);
   await clients[1]!.command({ query: 'SYSTEM STOP FETCHES events' });
-  proxy.holdAnswers(20_000);
+  proxy.holdAnswersToInserts();
   await outbox.fill(500);
   await outbox.untilDelivered(600);
   proxy.retarget(new URL(b));
@@ -89,7 +89,7 @@ test('a successor that is led to a replica that lags finds what its predecessor 
   await outbox.untilDelivered(100);
   await untilWhole(clients);
   await clients[1]!.command({ query: 'SYSTEM STOP FETCHES events' });
-  proxy.holdAnswers(20_000);
+  proxy.holdAnswersToInserts();
   await outbox.fill(500);
   await outbox.untilDelivered(600);
   await streamer.kill();

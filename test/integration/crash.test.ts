@@ -112,7 +112,7 @@ test('the streamer repeats an unanswered insert under one token, and its events 
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await begin(outbox);
   // the proxy passes the answers to queries, and holds those to inserts
-  proxy.holdAnswers(20_000);
+  proxy.holdAnswersToInserts();
   proxy.cut();
   let passed = proxy.requestBytes;
   await outbox.fill(COUNT);

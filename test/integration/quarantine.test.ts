@@ -154,7 +154,7 @@ test('`quarantine retry` delivers an event once after SIGKILL between its insert
   expect(await streamer.stop()).toBe(0);
   await fix(outbox);
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
-  proxy.holdAnswers(19_500);
+  proxy.holdAnswersToInserts();
   const retry = command(outbox, ['quarantine', 'retry', '--all'], { CLICKHOUSE_URL: url });
   await outbox.untilDelivered(4);
   retry.kill();

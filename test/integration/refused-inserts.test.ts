@@ -67,6 +67,25 @@ describe('the streamer quarantines the one event that the table refuses', () => 
   });
 });
 
+test.concurrent('an event that quotes the words of a view that failed is quarantined alone, with a view and without', async () => {
+  await using outbox = await Outbox.create();
+  await sql(outbox, "ALTER TABLE events ADD CONSTRAINT amount CHECK JSONExtractInt(event_context_text, 'n') >= 0");
+  const id = '00000000-0000-0000-0000-000000000000';
+  const bad = { n: -1, note: `: while pushing to view ${outbox.slot}.counter (${id})` };
+  const streamer = outbox.stream();
+  await emit(outbox, [GOOD, bad, GOOD]);
+  await untilAside(outbox, 1);
+  await expectDelivered(outbox, 2);
+  await outbox.addView();
+  await emit(outbox, [GOOD, bad, GOOD]);
+  await untilAside(outbox, 2);
+  await expectDelivered(outbox, 4);
+  expect(await outbox.viewed()).toBe(2);
+  const retried = await command(outbox, ['quarantine', 'retry', '--all', '--json']).done;
+  expect(JSON.parse(retried.stdout)).toMatchObject({ refused: 2 });
+  expect(await streamer.stop()).toBe(0);
+});
+
 test.concurrent('the streamer quarantines a refused event that comes first only when the table has taken a later one', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();

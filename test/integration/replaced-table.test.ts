@@ -83,8 +83,7 @@ test.concurrent('an insert whose answer is lost counts once in a table that was 
   const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '10000' });
   await outbox.fill(10);
   await outbox.untilDelivered(10);
-  // only an insert sends so many bytes on one connection
-  proxy.holdAnswers(100_000);
+  proxy.holdAnswersToInserts();
   await outbox.postgres.query(
     `INSERT INTO outbox.event (event_type, event_context) SELECT 'large', json_build_object('text', (SELECT string_agg(md5(random()::text || n || m), '') FROM generate_series(1, 100) m)) FROM generate_series(1, 150) n`,
   );
@@ -106,7 +105,7 @@ test.concurrent('a pending insert counts once in a table that was filled from th
   const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '1000' });
   await outbox.fill(10);
   await outbox.untilDelivered(10);
-  proxy.holdAnswers(6000);
+  proxy.holdAnswersToInserts();
   await outbox.fill(300);
   await outbox.untilDelivered(310);
   expect((await outbox.ledger())['pending_token']).not.toBeNull();
@@ -128,7 +127,7 @@ test.concurrent('a pending insert counts once in a view whose table was replaced
   const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '10000' });
   await outbox.fill(10);
   await outbox.untilDelivered(10);
-  proxy.holdAnswers(6000);
+  proxy.holdAnswersToInserts();
   await outbox.fill(300);
   await eventually('the view has counted them', async () => (await outbox.viewed()) === 310);
   for (const query of [

@@ -118,7 +118,7 @@ test.concurrent('an insert whose answer is lost counts once, though a proxy had 
   await outbox.untilDelivered(10);
   isDropping = true;
   // only an insert sends so many bytes on one connection
-  proxy.holdAnswers(6000);
+  proxy.holdAnswersToInserts();
   await outbox.fill(300);
   await outbox.untilDelivered(310);
   proxy.release();

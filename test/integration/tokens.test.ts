@@ -17,7 +17,7 @@ async function unanswered(
   environment: Record<string, string> = {},
 ): Promise<{ proxy: Proxy; streamer: Streamer }> {
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
-  proxy.holdAnswers(20_000);
+  proxy.holdAnswersToInserts();
   const streamer = outbox.stream({ CLICKHOUSE_URL: url, ...environment });
   await streamer.attached();
   await outbox.fill(COUNT);

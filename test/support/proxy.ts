@@ -34,6 +34,7 @@ export class Proxy {
   #holdsRequests = false;
   /** Answers on a connection are held once it has carried so many bytes of requests. */
   #answerLimit = Infinity;
+  #holdsInserts = false;
   /** Bytes that came from clients while requests were not held. */
   requestBytes = 0;
   /** Sees, and may change, every answer. */
@@ -91,6 +92,11 @@ export class Proxy {
     for (const { answers, sent } of this.#connections) if (sent > requestBytes) answers.hold();
   }
 
+  /** No answer to an INSERT of events that comes from now on reaches a client, nor what follows it on its connection. */
+  holdAnswersToInserts(): void {
+    this.#holdsInserts = true;
+  }
+
   /** Half-open: nothing passes, and no end of a connection is told to its other half. `cut` ends it. */
   isolate(): void {
     this.#isolates = true;
@@ -123,6 +129,7 @@ export class Proxy {
     this.#allowance = Infinity;
     this.#holdsRequests = false;
     this.#answerLimit = Infinity;
+    this.#holdsInserts = false;
     this.#isolates = false;
     this.#bytesPerSecond = Infinity;
     this.#cutsAfter = undefined;
@@ -189,7 +196,7 @@ export class Proxy {
       connection.greeting = Buffer.concat([connection.greeting, passed.subarray(0, GREETING_BYTES - known)]);
     this.requestBytes += passed.length;
     connection.sent += passed.length;
-    if (connection.sent > this.#answerLimit) connection.answers.hold();
+    if (connection.sent > this.#answerLimit || (this.#holdsInserts && isInsert(chunk))) connection.answers.hold();
     this.#allowance = Math.max(0, this.#allowance - passed.length);
     connection.requests.pass(passed, this.#bytesPerSecond);
     if (this.#allowance === 0) {
@@ -215,6 +222,11 @@ export class Proxy {
     });
     return passed;
   }
+}
+
+/** An INSERT of events; one of nothing, by which the streamer tries its rights, has a token without a source. */
+function isInsert(chunk: Buffer): boolean {
+  return chunk.includes('query=INSERT') && /insert_deduplication_token=[^& ]*%2F/.test(chunk.toString('latin1'));
 }
 
 /** Where to cut a chunk at or behind an offset: not inside the head of a request, at which the embedded ClickHouse dies. */

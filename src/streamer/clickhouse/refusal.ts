@@ -45,7 +45,8 @@ export const OTHER_REPLICA = 'outbox: another replica';
 const PASSING: ReadonlySet<ErrorCode> = new Set(['OUTBOX_CH_UNAVAILABLE', 'OUTBOX_CH_KEEPER_AWAY']);
 const UNAVAILABLE: Meaning = { code: 'OUTBOX_CH_UNAVAILABLE' };
 const TOO_MANY_PARTITIONS: Meaning = { code: 'OUTBOX_CH_REFUSED', fault: 'size' };
-const VIEW_FAILED: Meaning = { code: 'OUTBOX_CH_VIEW_FAILED', quotesRows: true };
+/** By its words, which a row may have put there: that its rows are in the table proves it. */
+const VIEW_FAILED: Meaning = { code: 'OUTBOX_CH_VIEW_FAILED', fault: 'row', quotesRows: true };
 /** It is said before any row is looked at. */
 const VIEW_WITHOUT_TARGET: Meaning = { code: 'OUTBOX_CH_VIEW_FAILED' };
 const ROW_REFUSED: Meaning = { code: 'OUTBOX_CH_ROW_REFUSED', fault: 'row', quotesRows: true };

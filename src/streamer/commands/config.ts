@@ -27,7 +27,7 @@ export async function configCommand(args: string[], env: NodeJS.ProcessEnv): Pro
   const nameWidth = Math.max(...settings.map(({ name }) => name.length));
   const fromWidth = 'environment'.length;
   for (const { name, value, from } of settings) {
-    const line = `${name.padEnd(nameWidth)}  ${from.padEnd(fromWidth)}  ${value}`;
+    const line = `${name.padEnd(nameWidth)}  ${from.padEnd(fromWidth)}  ${value === '' ? '(empty)' : value}`;
     process.stdout.write(`${from === 'default' ? paint('dim', line) : line}\n`);
   }
   return 0;

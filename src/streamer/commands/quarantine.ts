@@ -180,7 +180,14 @@ async function retry(
     }
     const isThere = await find(clickhouse, table, row);
     if (!isThere || completes) {
-      await insert(clickhouse, table, row);
+      try {
+        await insert(clickhouse, table, row);
+      } catch (error) {
+        // a row may hold the words by which a view that failed is known; a view fails behind a row that is there
+        const isView = error instanceof OutboxError && error.code === 'OUTBOX_CH_VIEW_FAILED';
+        if (!isView || (await find(clickhouse, table, row))) throw error;
+        throw new OutboxError('OUTBOX_CH_ROW_REFUSED', { detail: error.message, clickhouseCode: error.clickhouseCode });
+      }
       // an insert that ClickHouse takes for a repetition is dropped without a word
       if (!(await find(clickhouse, table, row)))
         throw new OutboxError('OUTBOX_QUARANTINE_DROPPED', {
