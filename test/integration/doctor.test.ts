@@ -145,6 +145,16 @@ test.for<readonly [id: string, statement: string]>([
   ['clickhouse.ttl', 'ALTER TABLE events MODIFY TTL toDateTime(committed_at) + INTERVAL 7 DAY'],
   ['clickhouse.table', 'DETACH TABLE events'],
   ['clickhouse.table', 'DETACH TABLE events PERMANENTLY'],
+  ['clickhouse.table', 'ALTER TABLE events MODIFY COLUMN span_id String EPHEMERAL'],
+  ['clickhouse.table', 'ALTER TABLE events MODIFY COLUMN span_id FixedString(16)'],
+  [
+    'clickhouse.table',
+    'ALTER TABLE events MODIFY COLUMN event_id UUID TTL toDateTime(event_date_time) + INTERVAL 99 YEAR',
+  ],
+  [
+    'clickhouse.ttl',
+    'ALTER TABLE events MODIFY COLUMN recorded_by LowCardinality(String) TTL toDateTime(event_date_time) + INTERVAL 99 YEAR',
+  ],
   ['clickhouse.table', 'DROP TABLE events SYNC'],
   // of an empty table: other numbers would not fit
   [

@@ -42,6 +42,7 @@ test.concurrent('a view gets every event, `verify` finds nothing missing, and `r
     use_query_cache: '1',
     output_format_json_array_of_rows: '1',
     additional_result_filter: '0',
+    empty_result_for_aggregation_by_empty_set: '1',
   };
   // what a profile sets holds where a request does not say otherwise
   const { server, url } = await changing(new URL(outbox.clickhouseUrl), (parameters) => {

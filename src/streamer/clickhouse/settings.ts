@@ -18,6 +18,8 @@ const WHOLE: Settings = {
   additional_table_filters: '{}',
   additional_result_filter: '',
   use_query_cache: 0,
+  // an aggregate over nothing is a row
+  empty_result_for_aggregation_by_empty_set: 0,
 };
 
 /**

@@ -2,6 +2,7 @@ import { INSERT_COLUMNS } from '../batch/native.ts';
 import { absentTable } from './absence.ts';
 import type { ClickHouse } from './client.ts';
 import { literal } from './literal.ts';
+import { emptiedColumns } from './ttl.ts';
 import { MIN_WINDOW_BLOCKS, type SettingOf } from './views.ts';
 
 const MIN_WINDOW_SECONDS = 3600;
@@ -13,6 +14,18 @@ const TABLE_SETTINGS = [
   'fsync_part_directory',
 ] as const;
 
+const NOT_STORED: readonly string[] = ['EPHEMERAL', 'MATERIALIZED', 'ALIAS'];
+/** By which an event is found again. */
+const KEYS: readonly string[] = [
+  'event_id',
+  'source',
+  'lsn',
+  'seq',
+  'event_type',
+  'event_date_time',
+  'committed_at',
+  'delivered_at',
+];
 const MICROSECONDS: readonly string[] = ['event_date_time', 'committed_at', 'delivered_at'];
 /** Types that hold every value of a column, to be found by: in others a number would wrap, or be rounded. Texts are converted as they fit. */
 const HOLDS: Readonly<Record<string, { readonly all: string; readonly types: RegExp }>> = {
@@ -36,6 +49,8 @@ export interface TableRow {
   uuid: string;
   engine: string;
   engine_full: string;
+  /** As it is made. */
+  definition: string;
 }
 
 /** Why a table cannot hold every event exactly once. */
@@ -50,6 +65,8 @@ export interface TableProblem {
 export interface InspectedTable {
   readonly table: TableRow;
   readonly setting: SettingOf;
+  /** Columns that a TTL of their own empties. */
+  readonly emptied: readonly string[];
   readonly problems: readonly TableProblem[];
 }
 
@@ -63,7 +80,7 @@ export async function inspectTable(
   signal?: AbortSignal,
 ): Promise<InspectedTable> {
   const [table] = await clickhouse.select<TableRow>(
-    `SELECT database, name, toString(uuid) AS uuid, engine, engine_full FROM system.tables
+    `SELECT database, name, toString(uuid) AS uuid, engine, engine_full, create_table_query AS definition FROM system.tables
       WHERE database = currentDatabase() AND name = {name:String}`,
     { name },
     signal,
@@ -85,16 +102,32 @@ export async function inspectTable(
     const value = own ?? defaults.find((row) => row.name === of)?.value ?? '0';
     return value === 'true' ? 1 : Number(value);
   };
-  return { table, setting, problems: [...engineProblems(table, setting), ...columnProblems(columns)] };
+  const emptied = emptiedColumns(table.definition);
+  const problems = [...engineProblems(table, setting), ...columnProblems(columns), ...ttlProblems(emptied)];
+  return { table, setting, emptied, problems };
 }
 
 /** What would be delivered otherwise than it is, or not be found again. Strings and numbers are converted as they fit. */
 function columnProblems(columns: readonly ColumnRow[]): TableProblem[] {
   const problems: TableProblem[] = [];
   for (const name of INSERT_COLUMNS) {
-    const type = columns.find((column) => column.name === name)?.type;
+    const { type, default_kind: kind = '' } = columns.find((column) => column.name === name) ?? {};
     const holds = HOLDS[name];
     if (type === undefined) problems.push({ found: `the column ${name} is missing`, missing: name });
+    else if (NOT_STORED.includes(kind))
+      problems.push({
+        found: `the column ${name} is ${kind}, so that what is sent is not stored`,
+        ...(kind !== 'EPHEMERAL'
+          ? { alter: `MODIFY COLUMN ${name} REMOVE ${kind}` }
+          : bare(type) === 'String'
+            ? { alter: `MODIFY COLUMN ${name} DEFAULT ''` }
+            : {}),
+      });
+    else if (/FixedString/.test(type))
+      problems.push({
+        found: `the column ${name} is ${type}, which fills texts up`,
+        alter: `MODIFY COLUMN ${name} String`,
+      });
     else if (MICROSECONDS.includes(name) && !/^DateTime64\(6\b/.test(type))
       problems.push({
         found: `the column ${name} is ${type}, which is not DateTime64(6)`,
@@ -117,6 +150,16 @@ function columnProblems(columns: readonly ColumnRow[]): TableProblem[] {
     });
   }
   return problems;
+}
+
+/** What a look-up goes by must stay. */
+function ttlProblems(emptied: readonly string[]): TableProblem[] {
+  return emptied
+    .filter((name) => KEYS.includes(name))
+    .map((name) => ({
+      found: `the column ${name} has a TTL, which empties it: events could not be found again`,
+      alter: `MODIFY COLUMN ${name} REMOVE TTL`,
+    }));
 }
 
 /** Without what changes how a type is stored, and not what it holds. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { expiryOf } from './ttl.ts';
+import { emptiedColumns, expiryOf } from './ttl.ts';
 
 const DAY = 86_400;
 const engine = (clause: string): string =>
@@ -27,4 +27,11 @@ test.for<readonly [clause: string, expected: unknown]>([
   [' TTL toDate(committed_at) + 7', {}],
 ])('expiryOf of the clause%s tells what removes rows soonest', ([clause, expected]) => {
   expect(expiryOf(engine(clause))).toEqual(expected);
+});
+
+test('emptiedColumns names the columns that have a TTL, and no other word that looks like one', () => {
+  const definition = `CREATE TABLE a.events (\`event_id\` UUID TTL toDateTime(at) + toIntervalDay(1), \`at\` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    \`of\\\`f\` String DEFAULT if(1, ') TTL (', 'b') TTL toDateTime(at) + toIntervalDay(2), \`text\` String COMMENT 'x TTL y', INDEX i at TYPE minmax)
+    ENGINE = MergeTree ORDER BY at TTL toDateTime(at) + toIntervalDay(9)`;
+  expect(emptiedColumns(definition)).toEqual(['event_id', 'of\\`f']);
 });

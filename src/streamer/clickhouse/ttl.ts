@@ -22,8 +22,7 @@ export interface Expiry {
 
 /** What removes rows soonest, by the clause TTL of a table's `engine_full`; undefined when nothing does. */
 export function expiryOf(definition: string): Expiry | undefined {
-  // a text may hold any words
-  const text = definition.replaceAll(/'(?:[^'\\]|\\.)*'/gs, "''");
+  const text = withoutTexts(definition);
   const clause = / TTL (.*?)(?: SETTINGS .*)?$/s.exec(text)?.[1];
   if (clause === undefined) return undefined;
   const ages = outerParts(clause)
@@ -35,6 +34,20 @@ export function expiryOf(definition: string): Expiry | undefined {
     clause,
   );
   return { seconds, column: plain?.[1] };
+}
+
+/** The columns that a TTL of their own empties, by a table's `create_table_query`. */
+export function emptiedColumns(definition: string): string[] {
+  const list = /\((`.*)\)\s+ENGINE = /s.exec(withoutTexts(definition))?.[1] ?? '';
+  return outerParts(list).flatMap((part) => {
+    const [, name] = /^\s*`((?:[^`\\]|\\.)*)` .* TTL /s.exec(part) ?? [];
+    return name === undefined ? [] : [name];
+  });
+}
+
+/** A text may hold any words. */
+function withoutTexts(definition: string): string {
+  return definition.replaceAll(/'(?:[^'\\]|\\.)*'/gs, "''");
 }
 
 /** Undefined for what is no date and intervals, such as addDays(…). */

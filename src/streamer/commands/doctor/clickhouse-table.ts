@@ -208,6 +208,14 @@ async function ttl({ clickhouse, config, altered: name }: ClickHouseSubject): Pr
     { table: config.clickhouseTable },
   );
   if (row === undefined) return [];
+  const { emptied } = await inspectTable(clickhouse, config.clickhouseTable);
+  const sent = emptied.filter((column) => (INSERT_COLUMNS as readonly string[]).includes(column));
+  if (sent.length > 0) {
+    const why =
+      '`verify` calls events altered once it has emptied them, and `repair` sends them again: let it be longer than Postgres keeps them, or remove it.';
+    const fixes = sent.map((column) => query(`ALTER TABLE ${name} MODIFY COLUMN ${column} REMOVE TTL`));
+    return [bad('warning', id, `a TTL empties the columns ${sent.join(', ')}`, why, ...fixes)];
+  }
   const expiry = expiryOf(row.engine_full);
   if (expiry === undefined) return [ok(id, 'no TTL removes events')];
   const days = config.retentionDays + 1;
