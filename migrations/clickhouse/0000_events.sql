@@ -1,8 +1,9 @@
 -- One row an event. The first five columns are what analysts ask for; the others make the row trustworthy.
 -- event_context_text is the evidence, byte for byte; event_context is its index: typed by the table, and {} for what JSON refuses.
 -- Arrays nested more than 100 deep are not typed either: inserts of them, and merges, would fail for ever. Nor are long keys above
--- many others: each path holds all keys above it, and 80 kB could become 200 MB. What has no more than 100 brackets, or is short, flat
--- or of few keys, is not looked through, which would cost almost half as much as the typing.
+-- many others: each path holds all keys above it, and 80 kB could become 200 MB. Nor are more than 4096 keys: the memory of a merge
+-- grows with the square of the paths of one event. What has no more than 100 brackets, or is short, flat or of few keys, is not looked
+-- through, which would cost almost half as much as the typing.
 CREATE TABLE IF NOT EXISTS {table:Identifier}
 (
     event_type LowCardinality(String),
@@ -23,7 +24,10 @@ CREATE TABLE IF NOT EXISTS {table:Identifier}
                     if(length(event_context_text) <= 8192
                         OR countSubstrings(event_context_text, ':') <= 64
                         OR countSubstrings(event_context_text, '{') = 1, '', event_context_text),
-                    '"(?:[^"\\\\]|\\\\.)*"(?:\\s*:)?|[{}]')])[1] <= 64 * length(event_context_text),
+                    '"(?:[^"\\\\]|\\\\.)*"(?:\\s*:)?|[{}]')])[1] <= 64 * length(event_context_text)
+            AND length(extractAll(
+                if(countSubstrings(event_context_text, ':') <= 4096, '', event_context_text),
+                '"(?:[^"\\\\]|\\\\.)*"\\s*:')) <= 4096,
             event_context_text,
             '{}'),
         'JSON(max_dynamic_paths = 128)') CODEC(ZSTD(1)),

@@ -73,6 +73,18 @@ export const POSTGRES = {
       'WAL that the slot keeps holds events of outbox.event from when it was another table, or had other columns: one was renamed, of another type, not published, or NULL. The streamer cannot read them there.',
     next: 'Run `pg-outbox-clickhouse repair --new-slot`: it takes those events from outbox.event as it is now, and makes a slot that begins behind that WAL.',
   },
+  OUTBOX_PG_TABLE_REPLACED: {
+    policy: 'stop',
+    happened:
+      'outbox.event is another table than the one that the slot streamed, and that one still exists under the name in the message. Events in it may not have been delivered, and a repair would compare outbox.event alone.',
+    next: 'Copy its events with their ids (INSERT INTO outbox.event SELECT * FROM <table>), drop it, and run `pg-outbox-clickhouse repair` again: it sends those that ClickHouse does not have.',
+  },
+  OUTBOX_PUBLICATION_FOREIGN: {
+    policy: 'stop',
+    happened:
+      'A publication "outbox" exists that publishes other tables. It is somebody else’s: `migrate` would take them out of it. Nothing was changed.',
+    next: 'Give that publication another name (ALTER PUBLICATION outbox RENAME TO …, and tell its consumers), or take the other tables out of it, then run `migrate` again. Where a slot is called like OUTBOX_SLOT and is another consumer’s, choose another OUTBOX_SLOT.',
+  },
   OUTBOX_PG_FAILED: {
     policy: 'reconnect soon',
     happened:

@@ -32,6 +32,25 @@ test('ClickHouse can merge arrays nested 200 deep with others of the same path (
   await outbox.clickhouse.command({ query: 'OPTIMIZE TABLE events FINAL SETTINGS optimize_throw_if_noop = 1' });
 });
 
+test('contexts of more than 4096 keys are stored as their text alone, and ClickHouse can merge them with others', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  const items = (count: number): object => ({
+    items: Array.from({ length: count }, (_, n) => ({ [n.toString(36)]: 1 })),
+  });
+  for (const context of [items(4000), items(25_000), { few: 1 }, { text: ': '.repeat(5000) }])
+    await outbox.postgres.query("INSERT INTO outbox.event (event_type, event_context) VALUES ('t', $1)", [
+      JSON.stringify(context),
+    ]);
+  await outbox.untilDelivered(4);
+  expect(await streamer.stop()).toBe(0);
+  const typed = await outbox.select<{ typed: number }>(
+    'SELECT toUInt32(length(toString(event_context)) > 2) AS typed FROM events ORDER BY lsn',
+  );
+  expect(typed.map((row) => row.typed)).toEqual([1, 0, 1, 1]);
+  await outbox.clickhouse.command({ query: 'OPTIMIZE TABLE events FINAL' });
+});
+
 test('the streamer delivers long keys above many others, whose paths would be thousands of times as long, beside other events', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();

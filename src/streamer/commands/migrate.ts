@@ -91,8 +91,7 @@ async function restorePublication(db: Database, report: Report): Promise<boolean
   } catch (error) {
     if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_PUBLICATION_MISSING') throw error;
   }
-  const { count } = await db.query('SELECT FROM pg_publication WHERE pubname = $1', [PUBLICATION]);
-  if (count === 0) await db.query(`CREATE PUBLICATION ${PUBLICATION}`);
+  if (!(await isOurs(db))) await db.query(`CREATE PUBLICATION ${PUBLICATION}`);
   const columns = EVENT_COLUMNS.map(({ name }) => name).join(', ');
   // a column list of a partitioned table wants its root to be published
   await db.query(`ALTER PUBLICATION ${PUBLICATION} SET (publish = 'insert', publish_via_partition_root = true)`);
@@ -100,6 +99,26 @@ async function restorePublication(db: Database, report: Report): Promise<boolean
   await checkPublication(db);
   report(`Postgres: restored the publication "${PUBLICATION}"`);
   return true;
+}
+
+/** Whether there is a publication of the name. Throws OUTBOX_PUBLICATION_FOREIGN where it publishes what is not ours. */
+async function isOurs(db: Database): Promise<boolean> {
+  const { rows } = await db.query<{ others: string[] }>(
+    `SELECT ARRAY(SELECT prrelid::regclass::text FROM pg_publication_rel JOIN pg_class c ON c.oid = prrelid
+                   WHERE prpubid = p.oid AND c.relnamespace IS DISTINCT FROM to_regnamespace('outbox')
+                   UNION ALL
+                  SELECT 'all tables of the schema ' || pnnspid::regnamespace FROM pg_publication_namespace WHERE pnpubid = p.oid
+                     AND pnnspid IS DISTINCT FROM to_regnamespace('outbox')
+                   UNION ALL SELECT 'all tables' WHERE puballtables) AS others
+       FROM pg_publication p WHERE pubname = $1`,
+    [PUBLICATION],
+  );
+  const [found] = rows;
+  if (found !== undefined && found.others.length > 0)
+    throw new OutboxError('OUTBOX_PUBLICATION_FOREIGN', {
+      detail: `the publication "${PUBLICATION}" publishes ${found.others.slice(0, 10).join(', ')}`,
+    });
+  return found !== undefined;
 }
 
 /** Makes the slot and its ledger row, where they are not there. */

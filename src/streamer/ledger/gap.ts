@@ -44,13 +44,19 @@ export async function examine(db: Database, slot: string): Promise<Examined> {
 
 /** `checkSlot` refuses a slot that is lost, which a repair can deal with. */
 async function heldSlot(db: Database, slot: string): Promise<HeldSlot | undefined> {
-  const { rows } = await db.query<{ lost: boolean; confirmed: string | null }>(
-    `SELECT coalesce(wal_status = 'lost', false) AS lost, confirmed_flush_lsn AS confirmed
+  const { rows } = await db.query<{ lost: boolean; confirmed: string | null; ours: boolean; home: string | null }>(
+    `SELECT coalesce(wal_status = 'lost', false) AS lost, confirmed_flush_lsn AS confirmed,
+            coalesce(database = current_database() AND plugin = 'pgoutput', false) AS ours, database AS home
        FROM pg_replication_slots WHERE slot_name = $1`,
     [slot],
   );
   const [row] = rows;
   if (row === undefined) return undefined;
+  // a copy of the database must not drop the original's
+  if (!row.ours)
+    throw new OutboxError('OUTBOX_SLOT_INVALID', {
+      detail: `the slot "${slot}" belongs to ${row.home === null ? 'no database' : `the database "${row.home}"`}, or has another plugin`,
+    });
   return { isLost: row.lost, confirmed: row.confirmed === null ? undefined : parseLsn(row.confirmed) };
 }
 

@@ -17,12 +17,16 @@ export async function recordUnreadable(
 ): Promise<void> {
   if (!(reason instanceof OutboxError) || reason.code !== 'OUTBOX_PG_TABLE_CHANGED') return;
   await db
-    .query('UPDATE outbox.stream SET publication = $3 WHERE slot_name = $1 AND epoch = $2', [slot, epoch, UNREADABLE])
+    .query(
+      // which table was published is still worth knowing
+      "UPDATE outbox.stream SET publication = $3 || coalesce(substring(publication FROM '/[0-9]+$'), '') WHERE slot_name = $1 AND epoch = $2",
+      [slot, epoch, UNREADABLE],
+    )
     .catch(() => undefined); // the connection may be lost: the next session meets the same WAL
 }
 
 /** Why the slot does not stream all events, by what the ledger has of the publication and what it is now. */
 export function publicationFault(recorded: string, now: string): OutboxError | undefined {
   if (isSamePublication(recorded, now)) return undefined;
-  return new OutboxError(recorded === UNREADABLE ? 'OUTBOX_PG_TABLE_CHANGED' : 'OUTBOX_PUBLICATION_CHANGED');
+  return new OutboxError(recorded.startsWith(UNREADABLE) ? 'OUTBOX_PG_TABLE_CHANGED' : 'OUTBOX_PUBLICATION_CHANGED');
 }

@@ -16,6 +16,8 @@ import { checkFailover, checkMigrated } from '../source/server.ts';
 import { dropSlot } from '../source/slot.ts';
 import { fill, NEVER, type Filled } from './fill.ts';
 import { examine, type Examined } from '../ledger/gap.ts';
+import { overviewOf } from '../ledger/overview.ts';
+import { formerTable } from '../source/publication.ts';
 import { beginRepair, endRepair, recordRepair } from '../ledger/lifecycle.ts';
 
 const DELIVERY_WAIT_MS = 60_000;
@@ -95,6 +97,7 @@ export async function repair(
       inserting,
       onProgress,
     };
+    await checkTable(ask, config.slot);
     const gap = examined.gap ?? (newSlot ? 'a new slot was asked for' : undefined);
     if (gap === undefined) return await fillBeside(work, window, isDry);
     if (window.from !== undefined || window.to !== undefined)
@@ -120,6 +123,14 @@ async function outlastInserts(
   const scope = { clickhouse, table: config.clickhouseTable, source, log, signal: NEVER, stop: NEVER };
   const readBack = new ReadBack(scope, kind);
   await readBack.quiet(performance.now() + waitMs, 'it was quiet');
+}
+
+/** What another table has under its former name is compared by nobody, and its WAL goes with the slot. */
+async function checkTable(db: Database, slot: string): Promise<void> {
+  const { publication } = (await overviewOf(db, slot)) ?? {};
+  const former = publication === undefined ? undefined : await formerTable(db, publication);
+  if (former === undefined) return;
+  throw new OutboxError('OUTBOX_PG_TABLE_REPLACED', { detail: `the slot streamed the table that is ${former} now` });
 }
 
 async function lock(db: Database, slot: string): Promise<void> {

@@ -37,7 +37,7 @@ export async function eventTableProblems(db: Database): Promise<TableProblem[]> 
        FROM pg_attribute WHERE attrelid = to_regclass('outbox.event') AND attnum > 0 AND NOT attisdropped`,
   );
   if (rows.length === 0) return [];
-  const problems: TableProblem[] = [];
+  const problems = await unloggedTables(db);
   for (const { name, type, oid } of EVENT_COLUMNS) {
     const column = rows.find((row) => row.name === name);
     if (column === undefined) problems.push(await missing(db, name));
@@ -45,6 +45,15 @@ export async function eventTableProblems(db: Database): Promise<TableProblem[]> 
     else if (!column.filled && name !== 'traceparent') problems.push(await nullable(name));
   }
   return problems;
+}
+
+/** A crash empties an unlogged table: the ledger would be gone, or events that are in quarantine alone. */
+async function unloggedTables(db: Database): Promise<TableProblem[]> {
+  const { rows } = await db.query<{ name: string }>(
+    `SELECT oid::regclass::text AS name FROM pg_class
+      WHERE oid IN (to_regclass('outbox.stream'), to_regclass('outbox.quarantine')) AND relpersistence <> 'p' ORDER BY name`,
+  );
+  return rows.map(({ name }) => ({ what: `${name} is not logged`, fix: [`ALTER TABLE ${name} SET LOGGED`] }));
 }
 
 /** Throws OUTBOX_PG_TABLE_UNSUITABLE with every problem and its fix. */

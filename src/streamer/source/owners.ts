@@ -110,6 +110,10 @@ export async function foreignOwners(
             format('REVOKE CREATE ON SCHEMA outbox FROM %s', coalesce((SELECT quote_ident(rolname) FROM pg_roles WHERE oid = grantee), 'PUBLIC'))
        FROM home, aclexplode(nspacl) WHERE privilege_type = 'CREATE' AND grantee NOT IN (SELECT oid FROM trusted)
       UNION ALL
+     SELECT format('the publication outbox belongs to %I', (SELECT rolname FROM pg_roles WHERE oid = pubowner)),
+            format('ALTER PUBLICATION outbox OWNER TO %s', (SELECT name FROM keeper))
+       FROM pg_publication WHERE pubname = 'outbox' AND pubowner NOT IN (SELECT oid FROM trusted)
+      UNION ALL
      SELECT format('%s may make triggers on outbox.%I', coalesce((SELECT quote_ident(rolname) FROM pg_roles WHERE oid = grantee), 'PUBLIC'), relname),
             format('REVOKE TRIGGER ON outbox.%I FROM %s', relname, coalesce((SELECT quote_ident(rolname) FROM pg_roles WHERE oid = grantee), 'PUBLIC'))
        FROM pg_class JOIN home ON relnamespace = home.oid, aclexplode(relacl)

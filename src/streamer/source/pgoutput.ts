@@ -96,7 +96,8 @@ export class PgoutputDecoder {
   };
   readonly #outboxOid: number;
   /** OIDs of other tables that were described: whatever was not is never passed over. */
-  readonly #others = new Set<number>();
+  /** Each with its name where it has all columns of outbox.event: rows of it may be events. */
+  readonly #others = new Map<number, string | undefined>();
   /** Slot of each column on the wire, −1 for columns that are not ours. */
   #slots = new Int8Array(0);
   #inTransaction = false;
@@ -166,7 +167,12 @@ export class PgoutputDecoder {
     const oid = buffer.readUInt32BE(start + INSERT_OID);
     if (oid !== this.#outboxOid) {
       if (!this.#others.has(oid)) throw malformed(`insert into a table that was not described (OID ${oid})`);
-      return true;
+      const alike = this.#others.get(oid);
+      if (alike === undefined) return true;
+      // events go by the name of the topmost table that is published
+      throw new OutboxError('OUTBOX_PG_TABLE_CHANGED', {
+        detail: `WAL holds rows under the name ${alike}, which has all columns of outbox.event: they may be events of when one was a partition of the other`,
+      });
     }
     if (buffer[start + INSERT_NEW] !== N) throw malformed('insert without a new tuple');
     const slots = this.#slots;
@@ -205,41 +211,46 @@ export class PgoutputDecoder {
     const oid = buffer.readUInt32BE(start + RELATION_OID);
     const schemaEnd = zero(buffer, start + RELATION_SCHEMA, end);
     const nameEnd = zero(buffer, schemaEnd + 1, end);
+    const { slots, wrong } = columnsOf(buffer, nameEnd + 1 + 1, end); // behind the zero byte · Int8 replica identity
     if (oid !== this.#outboxOid) {
-      const isNamesake =
-        buffer.toString('latin1', start + RELATION_SCHEMA, schemaEnd) === 'outbox' &&
-        buffer.toString('latin1', schemaEnd + 1, nameEnd) === 'event';
-      if (isNamesake)
+      const schema = buffer.toString('utf8', start + RELATION_SCHEMA, schemaEnd);
+      const name = buffer.toString('utf8', schemaEnd + 1, nameEnd);
+      if (schema === 'outbox' && name === 'event')
         throw new OutboxError('OUTBOX_PG_TABLE_CHANGED', {
           detail: `WAL holds events of another outbox.event (OID ${oid}, now it is ${this.#outboxOid})`,
         });
-      this.#others.add(oid);
+      this.#others.set(oid, wrong.length === 0 ? `${schema}.${name}` : undefined);
       return;
     }
-    let offset = nameEnd + 1 + 1; // the zero byte · Int8 replica identity
-    need(offset + 2, end, 'relation'); // Int16 number of columns
-    const slots = new Int8Array(buffer.readUInt16BE(offset)).fill(-1);
-    offset += 2;
-    const wrong: string[] = [];
-    for (let column = 0; column < slots.length; column++) {
-      // Int8 flags · String name · Int32 OID of the type · Int32 modifier of the type
-      const columnEnd = zero(buffer, offset + 1, end);
-      need(columnEnd + 1 + 4 + 4, end, 'relation');
-      const name = buffer.toString('utf8', offset + 1, columnEnd);
-      const slot = EVENT_COLUMNS.findIndex((c) => c.name === name);
-      const expected = EVENT_COLUMNS[slot];
-      if (expected !== undefined && buffer.readUInt32BE(columnEnd + 1) !== expected.oid)
-        wrong.push(`${name} is not of type ${expected.type}`);
-      slots[column] = slot;
-      offset = columnEnd + 1 + 4 + 4;
-    }
-    EVENT_COLUMNS.forEach(({ name }, slot) => {
-      if (!slots.includes(slot)) wrong.push(`${name} is not published`);
-    });
     if (wrong.length > 0) throw new OutboxError('OUTBOX_PG_TABLE_CHANGED', { problems: wrong });
     this.#slots = slots;
     this.#handler.relation();
   }
+}
+
+/** Which of our columns each column of a Relation message is, and what is wrong with them. @param at behind the replica identity */
+function columnsOf(buffer: Buffer, at: number, end: number): { slots: Int8Array<ArrayBuffer>; wrong: string[] } {
+  let offset = at;
+  need(offset + 2, end, 'relation'); // Int16 number of columns
+  const slots = new Int8Array(buffer.readUInt16BE(offset)).fill(-1);
+  offset += 2;
+  const wrong: string[] = [];
+  for (let column = 0; column < slots.length; column++) {
+    // Int8 flags · String name · Int32 OID of the type · Int32 modifier of the type
+    const columnEnd = zero(buffer, offset + 1, end);
+    need(columnEnd + 1 + 4 + 4, end, 'relation');
+    const name = buffer.toString('utf8', offset + 1, columnEnd);
+    const slot = EVENT_COLUMNS.findIndex((c) => c.name === name);
+    const expected = EVENT_COLUMNS[slot];
+    if (expected !== undefined && buffer.readUInt32BE(columnEnd + 1) !== expected.oid)
+      wrong.push(`${name} is not of type ${expected.type}`);
+    slots[column] = slot;
+    offset = columnEnd + 1 + 4 + 4;
+  }
+  EVENT_COLUMNS.forEach(({ name }, slot) => {
+    if (!slots.includes(slot)) wrong.push(`${name} is not published`);
+  });
+  return { slots, wrong };
 }
 
 function lsnAt(buffer: Buffer, offset: number): Lsn {

@@ -41,6 +41,19 @@ export function isSamePublication(before: string, now: string): boolean {
 }
 
 /**
+ * The name of the table that was published when an identity was taken, where that is another one than outbox.event now; undefined where
+ * it is the same, or is there no more.
+ */
+export async function formerTable(db: Database, identity: string): Promise<string | undefined> {
+  const { rows } = await db.query<{ name: string }>(
+    `SELECT oid::regclass::text AS name FROM pg_class
+      WHERE oid = $1::pg_catalog.oid AND relkind IN ('r', 'p') AND oid IS DISTINCT FROM to_regclass('outbox.event')`,
+    [/\/(\d+)$/.exec(identity)?.[1] ?? '0'],
+  );
+  return rows[0]?.name;
+}
+
+/**
  * Makes sure that inserts of outbox.event are published, whole. Since Postgres 18 a walsender only warns of a missing publication,
  * and events pass by unseen. So this is checked again and again, and nothing beyond the last good check is acknowledged
  * (invariant 8). Throws OUTBOX_PUBLICATION_MISSING; OUTBOX_PG_TABLE_UNSUITABLE where the columns are not right, and where events of
@@ -52,7 +65,7 @@ export async function checkPublication(db: Database): Promise<PublicationCheck> 
   // a statement of its own: within one, the position might be read after the snapshot that sees the publication
   const wal = await db.query<{ lsn: string }>('SELECT pg_current_wal_flush_lsn() AS lsn');
   const { rows } = await db.query<PublicationRow>(
-    `SELECT concat_ws('/', p.oid || '.' || p.xmin || '.' || p.pubowner, r.oid || '.' || r.xmin) AS identity,
+    `SELECT concat_ws('/', p.oid || '.' || p.xmin || '.' || p.pubowner, r.oid || '.' || r.xmin, to_regclass('outbox.event')::oid) AS identity,
             p.pubinsert, p.pubviaroot, p.puballtables OR r.oid IS NOT NULL AS named, t.attnames::text[] AS columns, t.rowfilter, to_regclass('outbox.event')::oid AS root,
             ARRAY(SELECT jsonb_build_object('name', c.oid::regclass::text, 'kind', c.relkind) FROM pg_class c
                    WHERE (c.oid = to_regclass('outbox.event') OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass('outbox.event'))))
