@@ -81,6 +81,29 @@ test.concurrent('the streamer and `doctor` report a ledger and a quarantine that
   await streamer.kill();
 });
 
+test.concurrent('an event that a trigger keeps out of quarantine stays pending, and `doctor` names the trigger', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.clickhouse.command({ query: "ALTER TABLE events ADD CONSTRAINT good CHECK event_type != 'bad'" });
+  await outbox.postgres.query(`
+    CREATE FUNCTION public.swallow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
+    CREATE TRIGGER swallow BEFORE INSERT ON outbox.quarantine FOR EACH ROW EXECUTE FUNCTION public.swallow()`);
+  const streamer = outbox.stream();
+  await outbox.fill(1, 'bad');
+  await outbox.fill(1);
+  await streamer.failure('OUTBOX_PG_FAILED');
+  const { stdout } = await command(outbox, ['doctor', '--json']).done;
+  expect(stdout).toContain('DROP TRIGGER swallow ON outbox.quarantine');
+  await outbox.postgres.query('DROP TRIGGER swallow ON outbox.quarantine');
+  // another that the table takes shows that the event is at fault
+  await outbox.fill(1);
+  await outbox.untilDelivered(2);
+  await eventually('it is set aside', async () => {
+    const { rowCount } = await outbox.postgres.query('SELECT FROM outbox.quarantine');
+    return rowCount === 1;
+  });
+  expect(await streamer.stop()).toBe(0);
+});
+
 test.concurrent('`repair` in a copy of the database leaves the slot of the original alone', async () => {
   await using outbox = await Outbox.create();
   const copy = `${outbox.slot.slice(0, 50)}_copy`;

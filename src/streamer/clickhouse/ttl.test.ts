@@ -8,6 +8,7 @@ const engine = (clause: string): string =>
 test.for<readonly [clause: string, expected: unknown]>([
   ['', undefined],
   [' TTL toDateTime(committed_at) + toIntervalSecond(2)', { seconds: 2, column: 'committed_at' }],
+  [' TTL (event_date_time + toIntervalYear(1)) - toIntervalDay(364)', { seconds: undefined }],
   [' TTL event_date_time + toIntervalWeek(2)', { seconds: 14 * DAY, column: 'event_date_time' }],
   [
     " TTL toDateTime(committed_at) + toIntervalDay(1) TO DISK 'cold', delivered_at + toIntervalDay(2) RECOMPRESS CODEC(ZSTD(9))",

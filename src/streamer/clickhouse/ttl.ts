@@ -50,10 +50,10 @@ function withoutTexts(definition: string): string {
   return definition.replaceAll(/'(?:[^'\\]|\\.)*'/gs, "''");
 }
 
-/** Undefined for what is no date and intervals, such as addDays(…). */
+/** Undefined for what is no date and intervals that are added to it, such as addDays(…) or a difference. */
 function ageOf(part: string): number | undefined {
   const intervals = [...part.matchAll(/\+ toInterval(\w+)\((\d+)\)/g)];
-  return intervals.length === 0
+  return intervals.length === 0 || / [-*/] /.test(part)
     ? undefined
     : intervals.reduce((sum, [, unit, count]) => sum + (SECONDS[unit!] ?? 0) * Number(count), 0);
 }

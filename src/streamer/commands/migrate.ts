@@ -61,6 +61,8 @@ export async function migratePostgres(url: string, slot: string, report: Report,
   try {
     await checkServer(db);
     await lock(db, ADVISORY_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
+    // before the check: what is not there yet could be somebody else's a moment later
+    await db.query('CREATE SCHEMA IF NOT EXISTS outbox');
     await checkOwners(db);
     try {
       await applyMigrations(drizzle({ client: db.client }), {

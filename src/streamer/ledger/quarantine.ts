@@ -41,9 +41,11 @@ export function quarantining(
   };
   const first = values.push(...Object.values(own)) - Object.keys(own).length + 1;
   const columns = Object.keys(own);
-  return `WITH moved AS (${moved})
-    INSERT INTO outbox.quarantine (slot_name, ${columns.join(', ')})
-    SELECT moved.slot_name, ${columns.map((_, i) => `$${first + i}`).join(', ')} FROM moved`;
+  // a trigger that swallows the row must not let the ledger pass it: the division fails, and all of the statement with it
+  return `WITH moved AS (${moved}), put AS (
+      INSERT INTO outbox.quarantine (slot_name, ${columns.join(', ')})
+      SELECT moved.slot_name, ${columns.map((_, i) => `$${first + i}`).join(', ')} FROM moved RETURNING id)
+    SELECT 1 / (SELECT count(*) FROM put) FROM moved`;
 }
 
 /** How many events of a slot are in quarantine. */

@@ -228,9 +228,7 @@ async function ttl({ clickhouse, config, altered: name }: ClickHouseSubject): Pr
   if (config.retentionDays === 0 || (seconds !== undefined && seconds >= days * DAY_S)) return [ok(id, found)];
   const why = `Postgres keeps them for OUTBOX_RETENTION_DAYS (${config.retentionDays}) and a day: until then \`verify\` calls them missing, and each \`repair\` sends them again. Let the TTL be longer.`;
   const fixes =
-    column === undefined
-      ? []
-      : [query(`ALTER TABLE ${name} MODIFY TTL toDateTime(${column}) + INTERVAL ${days} DAY DELETE`)];
+    column === undefined ? [] : [query(`ALTER TABLE ${name} MODIFY TTL ${column} + INTERVAL ${days} DAY DELETE`)];
   return [bad('warning', id, found, why, ...fixes)];
 }
 

@@ -29,23 +29,25 @@ async function rowSecurity({ db }: PostgresSubject): Promise<Finding[]> {
 async function triggers({ db }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.triggers';
   const { rows } = await db.query<{ kind: string; name: string; on: string }>(
-    // 1: FOR EACH ROW, 2: BEFORE, 4: INSERT. What a partitioned table has, its partitions have a copy of, which goes with it
-    `WITH tables AS (SELECT to_regclass('outbox.event')::oid AS oid UNION SELECT relid FROM pg_partition_tree(to_regclass('outbox.event')))
+    // 1: FOR EACH ROW, 2: BEFORE, 4: INSERT, 16: UPDATE. What a partitioned table has, its partitions have a copy of, which goes with it
+    `WITH tables AS (SELECT to_regclass('outbox.event')::oid AS oid UNION SELECT relid FROM pg_partition_tree(to_regclass('outbox.event'))
+                     UNION SELECT to_regclass('outbox.quarantine') UNION SELECT to_regclass('outbox.stream'))
      SELECT 'TRIGGER' AS kind, quote_ident(tgname) AS name, tgrelid::regclass::text AS on FROM pg_trigger JOIN tables ON tables.oid = tgrelid
-      WHERE NOT tgisinternal AND tgparentid = 0 AND tgenabled <> 'D' AND tgtype & 7 = 7
+      WHERE NOT tgisinternal AND tgparentid = 0 AND tgenabled <> 'D' AND tgtype & 3 = 3
+        AND (tgtype & 4 = 4 OR (tgtype & 16 = 16 AND tgrelid = to_regclass('outbox.stream')))
       UNION ALL
      SELECT 'RULE', quote_ident(rulename), ev_class::regclass::text FROM pg_rewrite r JOIN tables ON tables.oid = ev_class
-      WHERE ev_type = '3' AND is_instead AND ev_enabled <> 'D'
+      WHERE ev_type IN ('2', '3') AND is_instead AND ev_enabled <> 'D'
       ORDER BY 3, 2`,
   );
   if (rows.length === 0) return [ok(id, 'none that could drop or change an event')];
   const why =
-    'An INSERT, and `outbox.emit`, would succeed although it drops the event or changes it. Check what it does; if it is not meant, drop it.';
+    'A write would succeed although it drops the row or changes it: an event, or what the streamer records. Check what it does; if it is not meant, drop it.';
   return rows.map(({ kind, name, on }) =>
     bad(
       'warning',
       id,
-      `${kind} ${name} on ${on} runs before or instead of each insert`,
+      `${kind} ${name} on ${on} runs before or instead of each write`,
       why,
       sql(`DROP ${kind} ${name} ON ${on}`),
     ),
