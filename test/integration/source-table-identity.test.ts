@@ -87,7 +87,7 @@ test.concurrent('an event that a trigger keeps out of quarantine stays pending, 
   await outbox.postgres.query(`
     CREATE FUNCTION public.swallow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
     CREATE TRIGGER swallow BEFORE INSERT ON outbox.quarantine FOR EACH ROW EXECUTE FUNCTION public.swallow()`);
-  const streamer = outbox.stream();
+  const streamer = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
   await outbox.fill(1, 'bad');
   await outbox.fill(1);
   await streamer.failure('OUTBOX_PG_FAILED');
