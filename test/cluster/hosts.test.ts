@@ -22,8 +22,15 @@ test('the streamer goes on with another replica while one is dead, and each even
   await cluster.kill(cluster.nodes[0]!);
   await outbox.fill(100);
   await outbox.untilDelivered(200);
-  const { stdout } = await command(outbox, ['doctor', '--json'], { CLICKHOUSE_URL }).done;
-  expect(stdout).toContain('1 of 2 replicas are there');
+  // once Keeper has ended the dead one's session
+  await eventually(
+    'doctor says it',
+    async () => {
+      const { stdout } = await command(outbox, ['doctor', '--json'], { CLICKHOUSE_URL }).done;
+      return stdout.includes('1 of 2 replicas are there');
+    },
+    90_000,
+  );
   await cluster.start(cluster.nodes[0]!);
   const first = cluster.clientOf(cluster.nodes[0]!, outbox.slot);
   await untilWhole([first, outbox.clickhouse]);
