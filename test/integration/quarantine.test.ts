@@ -185,6 +185,15 @@ test('`quarantine` rejects wrong usage with exit code 2 and prints its usage', a
   }
 });
 
+test('`quarantine` names ids that it does not have, and does nothing', async () => {
+  await using outbox = await Outbox.create();
+  for (const action of ['retry', 'discard']) {
+    const { code, stderr } = await command(outbox, ['quarantine', action, '998', '999']).done;
+    expect(code).toBe(1);
+    expect(stderr).toContain('in quarantine has the id 998, 999');
+  }
+});
+
 test('`quarantine retry` completes a view at which an earlier call failed, and says so where that is too long ago', async () => {
   await using outbox = await Outbox.create();
   const run = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });

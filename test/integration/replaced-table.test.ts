@@ -1,6 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import { apply, examine, findingOf } from '../support/doctor.ts';
+import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import { Scrape } from '../support/scrape.ts';
@@ -145,6 +147,29 @@ test.concurrent('a pending insert counts once in a view whose table was replaced
   expect(await outbox.viewed()).toBe(311);
   expect(await streamer.stop()).toBe(0);
   await proxy.close();
+});
+
+test.concurrent('the streamer says that the table was emptied while it runs, and `doctor` that another slot fills it as well', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  const other = `${outbox.slot.slice(0, 50)}_other`;
+  await outbox.postgres.query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", [other]);
+  await outbox.postgres.query(
+    `INSERT INTO outbox.stream SELECT (jsonb_populate_record(s, jsonb_build_object('slot_name', $2::text))).* FROM outbox.stream s WHERE slot_name = $1`,
+    [outbox.slot, other],
+  );
+  const { stdout } = await command(outbox, ['doctor', '--json']).done;
+  expect(stdout).toContain(`${other} delivers into the same table`);
+  await outbox.postgres.query('DELETE FROM outbox.stream WHERE slot_name = $1', [other]);
+  await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [other]);
+  // what is delivered by then is known by a look, of which there is one every ten seconds
+  await sleep(11_000);
+  await outbox.clickhouse.command({ query: 'TRUNCATE TABLE events' });
+  await outbox.fill(1);
+  await streamer.failure('OUTBOX_LEDGER_AHEAD');
+  expect(await streamer.stop()).toBe(0);
 });
 
 test.concurrent('the streamer says that a table which took the name lacks what was delivered, also after it took events', async () => {

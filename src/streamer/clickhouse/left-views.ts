@@ -1,5 +1,6 @@
 import type { ClickHouse } from './client.ts';
 import { identityOf, type Identified } from './identity.ts';
+import { expiryOf } from './ttl.ts';
 import { IDENTIFIER, unquoted } from './views.ts';
 
 /** A materialized view that reads the table by its name, but hangs on another one: it sees nothing of what is inserted. */
@@ -14,19 +15,20 @@ export interface LeftView {
 /** The tables that a view reads, as ClickHouse writes its query. */
 const READS = new RegExp(`\\b(?:FROM|JOIN) ${IDENTIFIER}\\.${IDENTIFIER}`, 'g');
 
-/** Which table has the name now; undefined when there is none that this account sees. */
+/** Which table has the name now, and whether a TTL removes events from it; undefined when there is none that this account sees. */
 export async function identityNow(
   clickhouse: ClickHouse,
   table: string,
   signal?: AbortSignal,
-): Promise<string | undefined> {
+): Promise<{ identity: string; expires: boolean } | undefined> {
   const [found] = await clickhouse.select<Identified>(
     `SELECT database, name, toString(uuid) AS uuid, engine_full FROM system.tables
       WHERE database = currentDatabase() AND name = {table:String}`,
     { table },
     signal,
   );
-  return found && identityOf(clickhouse, found, signal);
+  if (found === undefined) return undefined;
+  return { identity: await identityOf(clickhouse, found, signal), expires: expiryOf(found.engine_full) !== undefined };
 }
 
 /**

@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator';
 import { OutboxError } from '../../errors.ts';
+import { oneLine } from '../../one-line.ts';
 import { readConfig } from '../config.ts';
 import { createLedger } from '../ledger/lifecycle.ts';
 import { overviewOf } from '../ledger/overview.ts';
@@ -41,7 +42,7 @@ export async function migrateCommand(args: string[], env: NodeJS.ProcessEnv): Pr
   const done: string[] = [];
   const report: Report = (line) => {
     done.push(line);
-    if (!usage.values.json) process.stdout.write(`${line}\n`);
+    if (!usage.values.json) process.stdout.write(`${oneLine(line)}\n`);
   };
   await migratePostgres(databaseUrl, slot, report, slotFailover === 'on');
   await migrateClickHouse(clickhouseUrl, { table: clickhouseTable, cluster: clickhouseCluster }, report);

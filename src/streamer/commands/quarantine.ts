@@ -60,6 +60,12 @@ export async function quarantineCommand(args: string[], env: NodeJS.ProcessEnv):
       say(json ? JSON.stringify(rows) : rows.map(line).join('\n') || 'the quarantine is empty');
       return 0;
     }
+    const there = (await list(db, config.slot, true)).map(({ id }) => id);
+    const unknown = ids.filter((id) => !there.includes(id));
+    if (unknown.length > 0) {
+      process.stderr.write(`no event of the slot "${config.slot}" in quarantine has the id ${unknown.join(', ')}\n`);
+      return 1;
+    }
     const chosen = all && ids.length === 0 ? (await list(db, config.slot, false)).map(({ id }) => id) : ids;
     const outcome =
       action === 'retry'

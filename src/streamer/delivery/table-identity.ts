@@ -5,12 +5,14 @@ import type { Ledger } from '../ledger/ledger.ts';
 import type { Attachment } from './attachment.ts';
 import { detectLedgerAhead } from './ledger-ahead.ts';
 
-/** Notices that another table has taken the name of the target, which views do not see events because of that, and what it lacks. */
+/** Notices that another table has taken the name of the target, which views do not see events because of that, and what the table lacks. */
 export class TableIdentity {
   readonly #scope: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal'>;
   readonly #ledger: Pick<Ledger, 'state' | 'isQuarantined'>;
   /** As it was last seen, and what was delivered into it by then. */
   #known: { readonly identity: string; readonly delivered: Position } | undefined;
+  /** It is said that this table lacks something: once. */
+  #lacks = false;
 
   constructor(
     scope: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal'>,
@@ -24,10 +26,13 @@ export class TableIdentity {
   async observe(): Promise<void> {
     const { clickhouse, table, log, signal } = this.#scope;
     const { delivered } = this.#ledger.state;
-    const identity = await identityNow(clickhouse, table, signal);
-    if (identity === undefined) return;
+    const now = await identityNow(clickhouse, table, signal);
+    if (now === undefined) return;
+    const { identity, expires } = now;
     const known = this.#known;
     if (identity === known?.identity) {
+      // a table that is emptied, or set back to an older state, is the same one
+      if (!this.#lacks && !expires) this.#lacks = await detectLedgerAhead(this.#scope, this.#ledger, known.delivered);
       this.#known = { identity, delivered };
       return;
     }
@@ -36,6 +41,6 @@ export class TableIdentity {
     if (known === undefined && left.length === 0) return;
     const problems = left.map(({ database, name, on }) => `${database}.${name} hangs on ${on}`);
     log.warn({ err: new OutboxError('OUTBOX_CH_TABLE_REPLACED', { problems }), table }, 'another table has the name');
-    if (known !== undefined) await detectLedgerAhead(this.#scope, this.#ledger, known.delivered);
+    this.#lacks = known !== undefined && (await detectLedgerAhead(this.#scope, this.#ledger, known.delivered));
   }
 }

@@ -144,14 +144,23 @@ describe('PgoutputDecoder ignores', () => {
     expect(recorder.changes).toEqual(['relation', { begin: 100, time: 0n }, { row: wire.valuesOf(wire.event()) }]);
   });
 
-  test('no row of another table that has all columns of the outbox: it may be an event', () => {
+  test('no row under the name of a partition, or of a table that is described before one: it is an event', () => {
+    const partition = wire.relation(EVENT_COLUMNS, { oid: 998, schema: 'outbox', name: 'event_07' });
     const { decode } = decoderFor(
-      wire.relation(EVENT_COLUMNS, { oid: 998, schema: 'outbox', name: 'event_07' }),
+      wire.relation(EVENT_COLUMNS, { oid: 997, schema: 'public', name: 'alike' }),
       ...inTransaction,
     );
-    expect(() => decode(wire.insert([Buffer.from('x')], 998))).toThrow(
-      expect.objectContaining({ code: 'OUTBOX_PG_TABLE_CHANGED', message: expect.stringContaining('outbox.event_07') }),
-    );
+    expect(decode(wire.insert([Buffer.from('x')], 997))).toBe(true);
+    decode(wire.relation(EVENT_COLUMNS, { oid: 996, schema: 'public', name: 'above' }));
+    decode(partition);
+    expect(decode(wire.insert([Buffer.from('x')], 997))).toBe(true);
+    for (const [oid, name] of [
+      [996, 'public.above'],
+      [998, 'outbox.event_07'],
+    ] as const)
+      expect(() => decode(wire.insert([Buffer.from('x')], oid))).toThrow(
+        expect.objectContaining({ code: 'OUTBOX_PG_TABLE_CHANGED', message: expect.stringContaining(name) }),
+      );
   });
 
   test('no row of a table that was not described: it may be the outbox', () => {

@@ -95,9 +95,10 @@ export class PgoutputDecoder {
     end: new Int32Array(EVENT_COLUMNS.length),
   };
   readonly #outboxOid: number;
-  /** OIDs of other tables that were described: whatever was not is never passed over. */
-  /** Each with its name where it has all columns of outbox.event: rows of it may be events. */
+  /** OIDs of other tables that were described: whatever was not is never passed over. Each with its name where its rows may be events. */
   readonly #others = new Map<number, string | undefined>();
+  /** Another table that has all columns of outbox.event, if the last message has described it. */
+  #alike: { readonly oid: number; readonly name: string } | undefined;
   /** Slot of each column on the wire, −1 for columns that are not ours. */
   #slots = new Int8Array(0);
   #inTransaction = false;
@@ -167,11 +168,11 @@ export class PgoutputDecoder {
     const oid = buffer.readUInt32BE(start + INSERT_OID);
     if (oid !== this.#outboxOid) {
       if (!this.#others.has(oid)) throw malformed(`insert into a table that was not described (OID ${oid})`);
-      const alike = this.#others.get(oid);
-      if (alike === undefined) return true;
-      // events go by the name of the topmost table that is published
+      this.#alike = undefined;
+      const name = this.#others.get(oid);
+      if (name === undefined) return true;
       throw new OutboxError('OUTBOX_PG_TABLE_CHANGED', {
-        detail: `WAL holds rows under the name ${alike}, which has all columns of outbox.event: they may be events of when one was a partition of the other`,
+        detail: `WAL holds events under the name of ${name}, not of outbox.event: one of them was a partition of the other`,
       });
     }
     if (buffer[start + INSERT_NEW] !== N) throw malformed('insert without a new tuple');
@@ -219,12 +220,24 @@ export class PgoutputDecoder {
         throw new OutboxError('OUTBOX_PG_TABLE_CHANGED', {
           detail: `WAL holds events of another outbox.event (OID ${oid}, now it is ${this.#outboxOid})`,
         });
-      this.#others.set(oid, wrong.length === 0 ? `${schema}.${name}` : undefined);
+      this.#other(oid, schema, name, wrong.length === 0);
       return;
     }
     if (wrong.length > 0) throw new OutboxError('OUTBOX_PG_TABLE_CHANGED', { problems: wrong });
+    this.#alike = undefined;
     this.#slots = slots;
     this.#handler.relation();
+  }
+
+  /**
+   * Events go by the name of the topmost table that is published, which is described just before the partition: so a table that
+   * outbox.event was a partition of is told from one that only looks like it.
+   */
+  #other(oid: number, schema: string, name: string, isAlike: boolean): void {
+    const isPartition = isAlike && schema === 'outbox' && /^event_\d\d$/.test(name);
+    this.#others.set(oid, isPartition ? `${schema}.${name}` : undefined);
+    if (isPartition && this.#alike !== undefined) this.#others.set(this.#alike.oid, this.#alike.name);
+    this.#alike = isAlike && !isPartition ? { oid, name: `${schema}.${name}` } : undefined;
   }
 }
 

@@ -3,6 +3,7 @@ import { formatLsn } from '../../../lsn.ts';
 import { checkPublication } from '../../source/publication.ts';
 import { oldestTransaction, unseenTransactions } from '../../source/oldest-transaction.ts';
 import { checkSlot, slotForeign, slotMissing } from '../../source/slot.ts';
+import { examine } from '../../ledger/gap.ts';
 import { holderOf } from '../../ledger/holder.ts';
 import { overviewOf } from '../../ledger/overview.ts';
 import { publicationFault } from '../../ledger/unreadable.ts';
@@ -21,8 +22,24 @@ export const SLOT_CHECKS: readonly PostgresCheck[] = [
   { id: 'postgres.slot', examine: slot },
   { id: 'postgres.streamer', examine: streamer },
   { id: 'postgres.quarantine', examine: quarantine },
+  { id: 'postgres.slots', examine: twins },
   { id: 'postgres.transactions', examine: transactions },
 ];
+
+/** Each slot delivers all events, under a source of its own. */
+async function twins({ db, config }: PostgresSubject): Promise<Finding[]> {
+  const id = 'postgres.slots';
+  const { rows } = await db.query<{ slot: string }>(
+    `SELECT other.slot_name AS slot FROM outbox.stream mine JOIN outbox.stream other USING (target)
+       JOIN pg_replication_slots s ON s.slot_name = other.slot_name
+      WHERE mine.slot_name = $1 AND other.slot_name <> $1 ORDER BY 1`,
+    [config.slot],
+  );
+  if (rows.length === 0) return [ok(id, 'no other slot delivers into the same table')];
+  const why =
+    'Every event is in the table once for each slot. Drop the one that is not meant; docs/failover.md says how a slot is renamed.';
+  return [bad('warning', id, `${rows.map(({ slot: name }) => name).join(', ')} delivers into the same table`, why)];
+}
 
 async function transactions({ db }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.transactions';
@@ -69,7 +86,12 @@ async function slot({ db, config }: PostgresSubject): Promise<Finding[]> {
   try {
     found = await checkSlot(db, config.slot);
   } catch (error) {
-    return [findingOf(id, error, command('repair'))];
+    // one of another database is not to be dropped
+    const isOurs = await examine(db, config.slot).then(
+      () => true,
+      () => false,
+    );
+    return [isOurs ? findingOf(id, error, command('repair')) : findingOf(id, error)];
   }
   if (found === undefined) {
     // without a row it never was there, and `migrate` makes both
