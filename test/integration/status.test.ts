@@ -111,7 +111,9 @@ test('`status` reports a frozen streamer as stalled', { timeout: 60_000 }, async
 });
 
 test('`status` counts standbys and quarantined events, and reports a lost slot', async () => {
-  await using outbox = await Outbox.create();
+  // transactions and standbys of other tests would be seen
+  await using postgres = await startPostgres();
+  await using outbox = await Outbox.create({ postgresUrl: postgres.url });
   await outbox.clickhouse.command({ query: "ALTER TABLE events ADD CONSTRAINT good CHECK event_type != 'bad'" });
   const streamer = outbox.stream();
   await streamer.attached();
@@ -219,7 +221,9 @@ test('`status` says what ClickHouse refuses and since when, by the ledger, until
 });
 
 test('`status`, `doctor` and the metrics name the transaction that has written and is open for longest', async () => {
-  await using outbox = await Outbox.create();
+  // transactions and standbys of other tests would be seen
+  await using postgres = await startPostgres();
+  await using outbox = await Outbox.create({ postgresUrl: postgres.url });
   const port = await onFreePort(0, async (free) => free);
   outbox.stream({ OUTBOX_HEALTH_PORT: String(port) });
   await outbox.fill(1);
