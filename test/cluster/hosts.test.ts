@@ -38,7 +38,10 @@ test('the streamer goes on with another replica while one is dead, and each even
   await outbox.fill(100);
   const count = async (): Promise<unknown> =>
     (
-      await first.query({ query: 'SELECT count() AS n, uniqExact(event_id) AS ids FROM events', format: 'JSONEachRow' })
+      await first.query({
+        query: 'SELECT toString(count()) AS n, toString(uniqExact(event_id)) AS ids FROM events',
+        format: 'JSONEachRow',
+      })
     ).json();
   await eventually('the first has them', async () => JSON.stringify(await count()).includes('"300"'), 60_000);
   expect(await count()).toEqual([{ n: '300', ids: '300' }]);
