@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { INSERT_COLUMNS } from '../src/streamer/batch/native.ts';
+import { INSERT_COLUMNS } from '../src/streamer/clickhouse/columns.ts';
 import type { ClickHouse } from '../src/streamer/clickhouse/client.ts';
 import type { Source } from './source.ts';
 import { Worker } from './worker.ts';

@@ -5,8 +5,8 @@
 export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   observe: [],
   source: ['observe'],
-  batch: ['observe', 'source'],
-  clickhouse: ['observe', 'batch'],
+  clickhouse: ['observe'],
+  batch: ['observe', 'source', 'clickhouse'],
   ledger: ['observe', 'source', 'batch'],
   delivery: ['observe', 'batch', 'clickhouse', 'ledger'],
   compare: ['source', 'batch', 'clickhouse', 'ledger'],

@@ -51,7 +51,7 @@ export const CLICKHOUSE = {
     policy: 'stop',
     happened:
       'The table cannot be made on the cluster that OUTBOX_CLICKHOUSE_CLUSTER names: ClickHouse does not know it, or a host is down or lacks something.',
-    next: 'Mend what `problems` names, then run `pg-outbox-clickhouse migrate` again; it changes nothing that is right already. docs/clusters.md has a configuration that works.',
+    next: 'Correct what `problems` names, then run `pg-outbox-clickhouse migrate` again; it changes nothing that is right already. docs/clusters.md has a configuration that works.',
   },
   OUTBOX_CH_KEEPER_AWAY: {
     policy: 'repeat',

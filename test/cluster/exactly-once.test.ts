@@ -1,9 +1,9 @@
 import type { ClickHouseClient } from '@clickhouse/client';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { CLUSTER, Cluster, heldBy, REPLICATED_VIEW, untilWhole, type Node } from '../support/cluster.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
+import type { Streamer } from '../support/streamer.ts';
 import { eventually } from '../support/wait.ts';
 
 let cluster: Cluster;
@@ -40,6 +40,20 @@ async function untilSettled(): Promise<void> {
 
 const urls = (): [string, string] => [cluster.urlOf(nodes[0], outbox.slot), cluster.urlOf(nodes[1], outbox.slot)];
 
+/** 600 events are on the first replica, the last 500 without an answer, and the second one fetches nothing. */
+async function unanswered(): Promise<{ proxy: Proxy; streamer: Streamer }> {
+  const { proxy, url } = await Proxy.to(new URL(urls()[0]));
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '2000' });
+  await outbox.fill(100);
+  await outbox.untilDelivered(100);
+  await untilWhole(clients);
+  await clients[1]!.command({ query: 'SYSTEM STOP FETCHES events' });
+  proxy.holdAnswersToInserts();
+  await outbox.fill(500);
+  await outbox.untilDelivered(600);
+  return { proxy, streamer };
+}
+
 test('no event is lost when Keeper has a commit and its answer never comes', async () => {
   // otherwise the part is fetched before it can be removed
   await clients[1]!.command({ query: 'SYSTEM STOP FETCHES events' });
@@ -49,7 +63,8 @@ test('no event is lost when Keeper has a commit and its answer never comes', asy
   await cluster.swallow(nodes[0], outbox.slot, 12_000);
   await outbox.fill(60);
   await eventually('the answer is lost', async () => (await cluster.swallowed(nodes[0])) > 0, 60_000);
-  await sleep(14_000);
+  // by then the node has its Keeper again, and has kept the part or removed it
+  await untilSettled();
   await clients[1]!.command({ query: 'SYSTEM START FETCHES events' });
   await outbox.fill(1);
   await untilSettled();
@@ -58,17 +73,8 @@ test('no event is lost when Keeper has a commit and its answer never comes', asy
 });
 
 test('an insert whose answer is lost counts once when it is repeated at a replica that lags', async () => {
-  const [a, b] = urls();
-  const { proxy, url } = await Proxy.to(new URL(a));
-  const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '2000' });
-  await outbox.fill(100);
-  await outbox.untilDelivered(100);
-  await untilWhole(clients);
-  await clients[1]!.command({ query: 'SYSTEM STOP FETCHES events' });
-  proxy.holdAnswersToInserts();
-  await outbox.fill(500);
-  await outbox.untilDelivered(600);
-  proxy.retarget(new URL(b));
+  const { proxy, streamer } = await unanswered();
+  proxy.retarget(new URL(urls()[1]));
   proxy.cut();
   proxy.release();
   await streamer.failure('OUTBOX_CH_REPLICA_BEHIND');
@@ -82,23 +88,14 @@ test('an insert whose answer is lost counts once when it is repeated at a replic
 });
 
 test('a successor that is led to a replica that lags finds what its predecessor sent', async () => {
-  const [a, b] = urls();
-  const { proxy, url } = await Proxy.to(new URL(a));
-  const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '2000' });
-  await outbox.fill(100);
-  await outbox.untilDelivered(100);
-  await untilWhole(clients);
-  await clients[1]!.command({ query: 'SYSTEM STOP FETCHES events' });
-  proxy.holdAnswersToInserts();
-  await outbox.fill(500);
-  await outbox.untilDelivered(600);
+  const { proxy, streamer } = await unanswered();
   await streamer.kill();
   await proxy.close();
   // as if a standby had been promoted: what may be there is looked for
   await outbox.postgres.query(`UPDATE outbox.stream SET read_back_below = pg_current_wal_lsn() WHERE slot_name = $1`, [
     outbox.slot,
   ]);
-  const successor = outbox.stream({ CLICKHOUSE_URL: b, OUTBOX_INSERT_TIMEOUT_MS: '2000' });
+  const successor = outbox.stream({ CLICKHOUSE_URL: urls()[1], OUTBOX_INSERT_TIMEOUT_MS: '2000' });
   await successor.failure('OUTBOX_CH_REPLICA_BEHIND');
   await clients[1]!.command({ query: 'SYSTEM START FETCHES events' });
   await outbox.fill(1);

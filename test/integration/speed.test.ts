@@ -1,7 +1,8 @@
 /** Counts what speed depends on. The benchmarks measure speed itself. */
 import { OutgoingMessage } from 'node:http';
 import { expect, test, vi } from 'vitest';
-import { encode, INSERT_COLUMNS } from '../../src/streamer/batch/native.ts';
+import { encode } from '../../src/streamer/batch/native.ts';
+import { INSERT_COLUMNS } from '../../src/streamer/clickhouse/columns.ts';
 import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
 import { bytesIn, CALLED_BYTES, filled } from '../../src/streamer/path.fixture.ts';
 import { SETTINGS } from '../../src/streamer/settings.ts';

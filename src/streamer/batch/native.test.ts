@@ -5,7 +5,8 @@ import type { WireEvent } from '../source/messages.fixture.ts';
 import * as wire from '../source/messages.fixture.ts';
 import { Batch, rowBytes } from './batch.ts';
 import { CHUNK_BYTES, ChunkPool } from './column.ts';
-import { constantBytes, encode, INSERT_COLUMNS } from './native.ts';
+import { INSERT_COLUMNS } from '../clickhouse/columns.ts';
+import { constantBytes, encode } from './native.ts';
 import { NativeReader, readRows, type NativeValue } from './native.fixture.ts';
 
 const EPOCH_2000 = 946_684_800_000_000n;

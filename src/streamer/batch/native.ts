@@ -1,3 +1,4 @@
+import { INSERT_COLUMNS } from '../clickhouse/columns.ts';
 import type { Batch } from './batch.ts';
 import { CHUNK_BYTES, type Column } from './column.ts';
 import { countRows, type Rows } from './rows.ts';
@@ -11,25 +12,6 @@ export interface BatchConstants {
   readonly deliveredAtMs: number;
   readonly origin: string;
 }
-
-/** The columns of an INSERT, in the order in which `encode` sends them. */
-export const INSERT_COLUMNS = [
-  'event_type',
-  'event_date_time',
-  'environment',
-  'event_context_text',
-  'metadata_version',
-  'event_id',
-  'source',
-  'lsn',
-  'seq',
-  'committed_at',
-  'delivered_at',
-  'trace_id',
-  'span_id',
-  'recorded_by',
-  'origin',
-] as const;
 
 const TIME = "DateTime64(6, 'UTC')";
 /** Bytes of a value; strings have their own. */

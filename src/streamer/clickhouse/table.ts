@@ -1,4 +1,4 @@
-import { INSERT_COLUMNS } from '../batch/native.ts';
+import { INSERT_COLUMNS } from './columns.ts';
 import { absentTable } from './absence.ts';
 import type { ClickHouse } from './client.ts';
 import { literal } from './literal.ts';

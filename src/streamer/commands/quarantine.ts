@@ -1,7 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import { readConfig, type Config } from '../config.ts';
 import { whereCurrent } from '../clickhouse/current.ts';
-import { INSERT_COLUMNS } from '../batch/native.ts';
+import { INSERT_COLUMNS } from '../clickhouse/columns.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import { TOKEN_TRUST_MS } from '../delivery/retry.ts';

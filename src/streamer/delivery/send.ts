@@ -1,5 +1,6 @@
 import type { Batch } from '../batch/batch.ts';
-import { encode, INSERT_COLUMNS } from '../batch/native.ts';
+import { encode } from '../batch/native.ts';
+import { INSERT_COLUMNS } from '../clickhouse/columns.ts';
 import { countRows, type Rows } from '../batch/rows.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import type { Attachment } from './attachment.ts';

@@ -2,7 +2,7 @@ import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pin
 import { isSpanContextValid, trace } from '@opentelemetry/api';
 import { OutboxError } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
-import type { Config } from '../config.ts';
+import type { Config } from '../settings.ts';
 
 export type { Logger };
 

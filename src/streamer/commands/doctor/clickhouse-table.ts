@@ -1,5 +1,5 @@
 import { OutboxError, type ErrorCode } from '../../../errors.ts';
-import { INSERT_COLUMNS } from '../../batch/native.ts';
+import { INSERT_COLUMNS } from '../../clickhouse/columns.ts';
 import { sendNothing } from '../../delivery/send.ts';
 import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
 import type { TableName } from '../../clickhouse/absence.ts';
