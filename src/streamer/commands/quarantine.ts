@@ -60,8 +60,7 @@ export async function quarantineCommand(args: string[], env: NodeJS.ProcessEnv):
       say(json ? JSON.stringify(rows) : rows.map(line).join('\n') || 'the quarantine is empty');
       return 0;
     }
-    const there = (await list(db, config.slot, true)).map(({ id }) => id);
-    const unknown = ids.filter((id) => !there.includes(id));
+    const unknown = await unknownOf(db, config.slot, ids);
     if (unknown.length > 0) {
       process.stderr.write(`no event of the slot "${config.slot}" in quarantine has the id ${unknown.join(', ')}\n`);
       return 1;
@@ -84,6 +83,16 @@ function mistake([action, ...ids]: string[], all: boolean): string | undefined {
   const odd = ids.find((id) => !/^\d{1,18}$/.test(id));
   if (odd !== undefined) return `${JSON.stringify(odd)} is no id of the quarantine`;
   return action !== 'list' && ids.length === 0 && !all ? 'Give ids, or --all' : undefined;
+}
+
+/** Which of these ids no event of the slot has, discarded ones included. */
+async function unknownOf(db: Database, slot: string, ids: readonly string[]): Promise<string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    'SELECT id::text AS id FROM outbox.quarantine WHERE slot_name = $1 AND id = ANY($2)',
+    [slot, ids],
+  );
+  const there = new Set(rows.map(({ id }) => id));
+  return ids.filter((id) => !there.has(BigInt(id).toString()));
 }
 
 async function list(db: Database, slot: string, all: boolean): Promise<Listed[]> {

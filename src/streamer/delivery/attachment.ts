@@ -1,6 +1,6 @@
 import type { ClickHouse } from '../clickhouse/client.ts';
 import type { Config } from '../config.ts';
-import type { DeliveryLedger } from '../ledger/ledger.ts';
+import type { Ledger } from '../ledger/ledger.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Readiness } from '../observe/readiness.ts';
 
@@ -22,3 +22,21 @@ export interface Attachment {
   /** A graceful stop: the answer that is under way is awaited, but nothing is repeated. The next start does it. */
   readonly stop: AbortSignal;
 }
+
+/** What delivery asks of a ledger. */
+export type DeliveryLedger = Pick<
+  Ledger,
+  | 'epoch'
+  | 'timeline'
+  | 'state'
+  | 'provenAt'
+  | 'prove'
+  | 'intend'
+  | 'split'
+  | 'quarantine'
+  | 'quarantined'
+  | 'readBackUpTo'
+  | 'deliverInto'
+  | 'readBackDownTo'
+  | 'tellRefusal'
+>;

@@ -2,7 +2,7 @@ import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { serverOf } from '../source/server.ts';
-import { COLUMNS, ledgerStateOf, noLedger, valuesOf, type LedgerState, type Pending, type Row } from './row.ts';
+import { COLUMNS, ledgerStateOf, notTaken, valuesOf, type LedgerState, type Pending, type Row } from './row.ts';
 import { countQuarantined, glanceAtQuarantine, quarantining, type RejectedEvent } from './quarantine.ts';
 import { publishedName, type Published } from './published.ts';
 import { publicationFault } from './unreadable.ts';
@@ -106,7 +106,7 @@ export class Ledger {
       ],
     );
     const row = rows[0];
-    if (row === undefined) throw await missing(db, slot);
+    if (row === undefined) throw await notTaken(db, slot);
     const fault = publicationFault(row.publication, identity.publication);
     if (fault !== undefined) throw fault;
     if (row.publication !== identity.publication)
@@ -282,32 +282,4 @@ export class Ledger {
     this.#state = next;
     this.#provenAt = asked;
   }
-}
-
-/** What delivery asks of a ledger. */
-export type DeliveryLedger = Pick<
-  Ledger,
-  | 'epoch'
-  | 'timeline'
-  | 'state'
-  | 'provenAt'
-  | 'prove'
-  | 'intend'
-  | 'split'
-  | 'quarantine'
-  | 'quarantined'
-  | 'readBackUpTo'
-  | 'deliverInto'
-  | 'readBackDownTo'
-  | 'tellRefusal'
->;
-
-async function missing(db: Database, slot: string): Promise<OutboxError> {
-  const { rows } = await db.query<{ repairing: boolean }>(
-    'SELECT repair_began_at IS NOT NULL AS repairing FROM outbox.stream WHERE slot_name = $1',
-    [slot],
-  );
-  if (rows[0]?.repairing === true) return new OutboxError('OUTBOX_REPAIR_UNFINISHED');
-  if (rows.length === 0) return noLedger(slot);
-  return new OutboxError('OUTBOX_SYSTEM_CHANGED');
 }

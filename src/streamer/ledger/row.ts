@@ -94,3 +94,14 @@ export async function sourceOf(db: Database, slot: string): Promise<string> {
   if (row.system_id !== (await serverOf(db)).systemId) throw new OutboxError('OUTBOX_SYSTEM_CHANGED');
   return `${row.system_id}/${slot}`;
 }
+
+/** Why the row could not be taken. */
+export async function notTaken(db: Database, slot: string): Promise<OutboxError> {
+  const { rows } = await db.query<{ repairing: boolean }>(
+    'SELECT repair_began_at IS NOT NULL AS repairing FROM outbox.stream WHERE slot_name = $1',
+    [slot],
+  );
+  if (rows[0]?.repairing === true) return new OutboxError('OUTBOX_REPAIR_UNFINISHED');
+  if (rows.length === 0) return noLedger(slot);
+  return new OutboxError('OUTBOX_SYSTEM_CHANGED');
+}

@@ -1,6 +1,6 @@
 import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
-import type { DeliveryLedger } from '../ledger/ledger.ts';
+import type { DeliveryLedger } from '../delivery/attachment.ts';
 import type { LedgerState, Pending } from '../ledger/row.ts';
 import type { Position } from '../../position.ts';
 import { countQuarantined, quarantining, type RejectedEvent } from '../ledger/quarantine.ts';
