@@ -31,7 +31,8 @@ CREATE TABLE IF NOT EXISTS {table:Identifier}
             event_context_text,
             '{}'),
         'JSON(max_dynamic_paths = 128)') CODEC(ZSTD(1)),
-    metadata_version Int32,
+    metadata_version UInt64,
+    subject String CODEC(ZSTD(1)),
     event_id UUID,
     event_context_text String CODEC(ZSTD(1)),
     source LowCardinality(String),
@@ -44,6 +45,7 @@ CREATE TABLE IF NOT EXISTS {table:Identifier}
     recorded_by LowCardinality(String),
     origin LowCardinality(String),
     INDEX by_event_id event_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_subject subject TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_trace_id trace_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_lsn lsn TYPE minmax GRANULARITY 1
 )

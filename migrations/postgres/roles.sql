@@ -35,7 +35,7 @@ BEGIN
 	IF has_table_privilege('outbox_producer', 'outbox.event', 'INSERT') THEN
 		REVOKE INSERT ON outbox.event FROM outbox_producer;
 	END IF;
-	GRANT INSERT (event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, tracestate)
+	GRANT INSERT (event_id, event_type, event_date_time, environment, event_context, metadata_version, subject, traceparent, tracestate)
 		ON outbox.event TO outbox_producer;
 	GRANT EXECUTE ON FUNCTION outbox.emit TO outbox_producer;
 	GRANT SELECT ON outbox.event TO outbox_streamer;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { OutboxError } from '../errors.ts';
-import { problemsOf, stored } from './define.fixture.ts';
+import { CANARY, problemsOf, stored } from './define.fixture.ts';
 import { defineEvent } from './define.ts';
 import { emitEvent } from './emit.ts';
 import { createRecorder } from './testing.ts';
@@ -31,21 +31,67 @@ describe('defineEvent', () => {
     const time = new Date(0);
     await emitEvent(recorder.transaction(), placed({ n: 1 }, { id, time, environment: 'x' }));
     expect(recorder.events).toEqual([
-      { id, type: 'order.placed', context: { n: 1 }, time, environment: 'x', metadataVersion: 2, traceparent: null },
+      {
+        id,
+        type: 'order.placed',
+        context: { n: 1 },
+        time,
+        environment: 'x',
+        metadataVersion: 2,
+        subject: '',
+        traceparent: null,
+      },
     ]);
   });
 
+  describe('the subject', () => {
+    const placed = defineEvent('order.placed', {
+      schema: z.object({ order: z.coerce.string() }),
+      subject: ({ order }) => `order/${order}`,
+    });
+
+    test('is made from the output of the schema, unless the event has one of its own', async () => {
+      const recorder = createRecorder();
+      const tx = recorder.transaction();
+      const emitted = defineEvent<{ user: string | undefined }>('user.left', {
+        subject: ({ user }) => user && `user/${user}`,
+      });
+      await emitEvent(tx, placed({ order: 7 }));
+      await emitEvent(tx, placed({ order: 7 }, { subject: 'cart/1' }));
+      await emitEvent(tx, emitted({ user: 'a' }));
+      await emitEvent(tx, emitted({ user: undefined }));
+      expect(recorder.events.map(({ subject }) => subject)).toEqual(['order/7', 'cart/1', 'user/a', '']);
+    });
+
+    test('that cannot be made is a problem, without what was thrown', async () => {
+      const thrown = defineEvent<{ a: number }>('a', {
+        subject: () => {
+          throw new RangeError(CANARY);
+        },
+      });
+      const wrong = defineEvent<{ a: number }>('a', { subject: ({ a }) => a as unknown as string });
+      expect(await problemsOf(thrown({ a: 1 }))).toEqual([
+        "event.subject: cannot be made: the definition's function threw RangeError",
+      ]);
+      expect(await problemsOf(wrong({ a: 1 }))).toEqual(['event.subject: is a number, not a string']);
+      expect(await problemsOf(placed({ order: '\0' }))).toEqual([
+        'event.subject: holds a NUL, which Postgres cannot store',
+      ]);
+    });
+  });
+
   test.for<[string, unknown[]]>([
+    ['subject: is a string, not a function of the context', ['a', { subject: 'order/7' }]],
     ['type: is missing', []],
     ['type: is empty', ['']],
     ['type: is a number, not a string', [1]],
     ['type: holds a NUL, which Postgres cannot store', ['a\0']],
     ['type: holds a lone surrogate, which UTF-8 cannot express', ['\ud800']],
     ['type: is longer than 65535 bytes', ['x'.repeat(65_536)]],
-    ['version: is not a whole number from 0 to 2147483647', ['a', { version: 1.5 }]],
-    ['version: is not a whole number from 0 to 2147483647', ['a', { version: -1 }]],
-    ['version: is a string, not a number', ['a', { version: '1' }]],
-    ['version: is null, not a number', ['a', { version: null }]],
+    ['version: is not a whole number from 0 to 2^53 - 1, or as a bigint to 2^63 - 1', ['a', { version: 1.5 }]],
+    ['version: is not a whole number from 0 to 2^53 - 1, or as a bigint to 2^63 - 1', ['a', { version: -1 }]],
+    ['version: is a string, not a number or a bigint', ['a', { version: '1' }]],
+    ['version: is null, not a number or a bigint', ['a', { version: null }]],
     ['schema: is null, not a validator of https://standardschema.dev, version 1', ['a', { schema: null }]],
     ['schema: is an object, not a validator of https://standardschema.dev, version 1', ['a', { schema: {} }]],
     [

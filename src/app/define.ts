@@ -12,8 +12,9 @@ export const DEFINITION: unique symbol = Symbol.for('pg-outbox-clickhouse.defini
 /** The rules for the events of one type and version. */
 export interface Definition {
   readonly type: string;
-  readonly version: number;
+  readonly version: number | bigint;
   readonly schema: StandardSchema | undefined;
+  readonly subject: ((context: never) => unknown) | undefined;
 }
 
 /**
@@ -34,13 +35,18 @@ export interface EventOptions {
   readonly time?: Date | undefined;
   /** Where it happened: 65,535 bytes of UTF-8 at most, no NUL. Default: that of the outbox, else OUTBOX_ENVIRONMENT, else ''. */
   readonly environment?: string | undefined;
+  /**
+   * Who or what it is about: `order/7`, `user/4711`. 65,535 bytes of UTF-8 at most, no NUL. Default: what the definition's
+   * `subject` makes of the context, else ''. https://github.com/cloudevents/spec/blob/main/cloudevents/spec.md#subject
+   */
+  readonly subject?: string | undefined;
 }
 
 /** An event made by a definition. Its context is the schema's input, and is validated when the event is emitted. */
 export interface DefinedEvent<
   Type extends string = string,
   Context = unknown,
-  Version extends number = number,
+  Version extends number | bigint = number | bigint,
 > extends EventOptions {
   readonly type: Type;
   readonly context: Context;
@@ -49,7 +55,11 @@ export interface DefinedEvent<
 }
 
 /** Makes events of one type and version. */
-export interface EventDefinition<Type extends string = string, Context = unknown, Version extends number = number> {
+export interface EventDefinition<
+  Type extends string = string,
+  Context = unknown,
+  Version extends number | bigint = number | bigint,
+> {
   (context: Context, options?: EventOptions): DefinedEvent<Type, Context, Version>;
   readonly type: Type;
   readonly version: Version;
@@ -60,7 +70,7 @@ export interface EventDefinition<Type extends string = string, Context = unknown
 export interface AnyEventDefinition {
   (context: never, options?: EventOptions): DefinedEvent;
   readonly type: string;
-  readonly version: number;
+  readonly version: number | bigint;
   readonly [DEFINITION]: Definition;
 }
 
@@ -112,10 +122,14 @@ interface ContextIsNotStorable {
 export function defineEvent<
   Context extends EventContext,
   const Type extends string = string,
-  const Version extends number = number,
+  const Version extends number | bigint = number,
 >(
   type: Type & Storable<Context, ContextIsNotStorable>,
-  options?: { readonly version?: Version; readonly schema?: never },
+  options?: {
+    readonly version?: Version;
+    readonly subject?: (context: Context) => string | undefined;
+    readonly schema?: never;
+  },
 ): EventDefinition<Type, Context, Version>;
 /**
  * Defines an event by a schema: any synchronous validator of https://standardschema.dev (zod, valibot, arktype …).
@@ -125,20 +139,30 @@ export function defineEvent<
  * with a promise: OUTBOX_EVENT_INVALID.
  *
  * @param type as an event's `type`
- * @param options `version`: as an event's `metadataVersion`, 1 by default
+ * @param options `version`: as an event's `metadataVersion`, 1 by default. `subject`: makes the subject of an event that has
+ *   none of its own, from the schema's output
  * @returns a function that makes events: `orderPlaced({ orderId }, { time })`
  * @throws OutboxError OUTBOX_DEFINITION_INVALID, with every problem
  */
-export function defineEvent<const Type extends string, Schema extends StandardSchema, const Version extends number = 1>(
+export function defineEvent<
+  const Type extends string,
+  Schema extends StandardSchema,
+  const Version extends number | bigint = 1,
+>(
   type: Type,
   options: {
     readonly schema: Schema & Storable<SchemaOutput<Schema>, OutputIsNotStorable>;
     readonly version?: Version;
+    readonly subject?: (context: SchemaOutput<Schema>) => string | undefined;
   },
 ): EventDefinition<Type, SchemaInput<Schema>, Version>;
 export function defineEvent(
   type: string,
-  options: { readonly schema?: StandardSchema; readonly version?: number } = {},
+  options: {
+    readonly schema?: StandardSchema;
+    readonly version?: number | bigint;
+    readonly subject?: (context: never) => string | undefined;
+  } = {},
 ): EventDefinition {
   const problems = new Problems();
   const definition = checked(type, options, problems);
@@ -160,15 +184,22 @@ function checked(type: unknown, options: unknown, problems: Problems): Definitio
     problems.add('options', `is ${kindOf(options)}, not an object`);
     return checked(type, {}, problems);
   }
-  const { schema, version = 1 } = options as { readonly schema?: unknown; readonly version?: unknown };
+  const {
+    schema,
+    version = 1,
+    subject,
+  } = options as { readonly schema?: unknown; readonly version?: unknown; readonly subject?: unknown };
   const definition = {
     type: eventType(type, 'type', problems),
     version: checkVersion(version, 'version', problems),
     schema: schema as StandardSchema | undefined,
+    subject: subject as Definition['subject'],
   };
   if (schema !== undefined && !isStandardSchema(schema))
     problems.add('schema', `is ${kindOf(schema)}, not a validator of https://standardschema.dev, version 1`);
-  knownOnly(options, 'options', ['schema', 'version'], 'defineEvent', problems);
+  if (subject !== undefined && typeof subject !== 'function')
+    problems.add('subject', `is ${kindOf(subject)}, not a function of the context`);
+  knownOnly(options, 'options', ['schema', 'version', 'subject'], 'defineEvent', problems);
   return Object.freeze(definition);
 }
 

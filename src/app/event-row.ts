@@ -8,7 +8,8 @@ export interface EventRow {
   readonly environment: string;
   /** JSON text. */
   readonly context: string;
-  readonly metadataVersion: number;
+  readonly metadataVersion: number | bigint;
+  readonly subject: string;
   /** The size of `context` in UTF-8. */
   readonly bytes: number;
 }

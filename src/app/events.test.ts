@@ -35,6 +35,7 @@ describe('rowOf, for a valid event', () => {
       environment: 'test',
       context: '{"a":1}',
       metadataVersion: 1,
+      subject: '',
       bytes: 7,
     });
   });
@@ -103,15 +104,34 @@ describe('rowOf, for an invalid event', () => {
     ['event.environment: holds a NUL, which Postgres cannot store', { environment: '\0' }],
     ['event.environment: holds a lone surrogate, which UTF-8 cannot express', { environment: 'a\udc00' }],
     ['event.environment: is longer than 65535 bytes', { environment: 'x'.repeat(65_536) }],
-    ['event.metadataVersion: is a string, not a number', { metadataVersion: '1' }],
-    ['event.metadataVersion: is not a whole number from 0 to 2147483647', { metadataVersion: -1 }],
-    ['event.metadataVersion: is not a whole number from 0 to 2147483647', { metadataVersion: 1.5 }],
-    ['event.metadataVersion: is not a whole number from 0 to 2147483647', { metadataVersion: Number.NaN }],
-    ['event.metadataVersion: is not a whole number from 0 to 2147483647', { metadataVersion: 2_147_483_648 }],
+    ['event.metadataVersion: is a string, not a number or a bigint', { metadataVersion: '1' }],
+    [
+      'event.metadataVersion: is not a whole number from 0 to 2^53 - 1, or as a bigint to 2^63 - 1',
+      { metadataVersion: -1 },
+    ],
+    [
+      'event.metadataVersion: is not a whole number from 0 to 2^53 - 1, or as a bigint to 2^63 - 1',
+      { metadataVersion: 1.5 },
+    ],
+    [
+      'event.metadataVersion: is not a whole number from 0 to 2^53 - 1, or as a bigint to 2^63 - 1',
+      { metadataVersion: Number.NaN },
+    ],
+    [
+      'event.metadataVersion: is not a whole number from 0 to 2^53 - 1, or as a bigint to 2^63 - 1',
+      { metadataVersion: 2 ** 53 },
+    ],
+    [
+      'event.metadataVersion: is not a whole number from 0 to 2^53 - 1, or as a bigint to 2^63 - 1',
+      { metadataVersion: 2n ** 63n },
+    ],
+    ['event.subject: is a number, not a string', { subject: 7 }],
+    ['event.subject: holds a NUL, which Postgres cannot store', { subject: 'a\0' }],
+    ['event.subject: is longer than 65535 bytes', { subject: 'x'.repeat(65_536) }],
     ['event.enviroment: is not a field of an event: did you mean environment?', { enviroment: 'x' }],
     ['event.metadata_version: is not a field of an event: did you mean metadataVersion?', { metadata_version: 1 }],
     [
-      'event.payload: is not a field of an event; the fields are type, context, id, time, environment, metadataVersion',
+      'event.payload: is not a field of an event; the fields are type, context, id, time, environment, subject, metadataVersion',
       { payload: {} },
     ],
   ])('it throws: %s', ([problem, fields]) => {
@@ -143,7 +163,7 @@ test('rowsOf throws one error that names all problems of all events, without a v
     'events[1].id: is not a UUID of the form 8-4-4-4-12',
     'events[1].time: is a string, not a Date',
     'events[1].environment: is a number, not a string',
-    'events[1].metadataVersion: is a string, not a number',
+    'events[1].metadataVersion: is a string, not a number or a bigint',
     expect.stringMatching(/^events\[2\]\.oder: is not a field/),
     'events[2].type: holds a NUL, which Postgres cannot store',
     'events[2].context.a.b: is NaN',

@@ -3,7 +3,7 @@ import { type Amendments, serialiseContext } from './context.ts';
 import { DEFINITION, type DefinedEvent, type Definition, type EventContext, type EventOptions } from './define.ts';
 import type { EventRow } from './event-row.ts';
 import { eventType, instant, knownOnly, text, uuid, version } from './fields.ts';
-import { kindOf, pathOf, Problems } from './problems.ts';
+import { kindOf, pathOf, Problems, thrownName } from './problems.ts';
 import type { Settings } from './settings.ts';
 import { fitOneInsert } from './statement.ts';
 import { uuidv7 } from './uuid.ts';
@@ -15,8 +15,8 @@ export interface OutboxEvent extends EventOptions {
   readonly type: string;
   /** What happened. Its JSON text may have OUTBOX_MAX_EVENT_BYTES at most (UTF-8 bytes; 16 MiB by default). */
   readonly context: EventContext;
-  /** The version of this type's context: a whole number from 0 to 2,147,483,647. Default: 1. */
-  readonly metadataVersion?: number | undefined;
+  /** The version of this type's context: a whole number from 0 to 2^53 − 1, or as a bigint to 2^63 − 1. Default: 1. */
+  readonly metadataVersion?: number | bigint | undefined;
 }
 
 /** An event written by hand, or made by a definition. */
@@ -34,6 +34,7 @@ const FIELDS = [
   'id',
   'time',
   'environment',
+  'subject',
   'metadataVersion',
 ] as const satisfies (keyof OutboxEvent)[];
 
@@ -98,25 +99,35 @@ function check(
     if (given.metadataVersion !== definition.version)
       problems.add(`${path}.metadataVersion`, 'is not that of its definition');
   }
-  const context = contextOf(given.context, definition, `${path}.context`, settings, policy, problems);
+  const at = `${path}.context`;
+  const { maxEventBytes } = settings;
+  const beforeContext = problems.count;
+  const valid =
+    definition === undefined ? given.context : validated(definition, given.context, at, maxEventBytes, problems);
+  const context =
+    problems.count > beforeContext ? undefined : serialiseContext(valid, at, maxEventBytes, problems, policy);
   const id = given.id === undefined ? uuidv7() : uuid(given.id, `${path}.id`, problems);
   const time = given.time === undefined ? settings.now : instant(given.time, `${path}.time`, problems);
   const environment = text(given.environment ?? settings.environment, `${path}.environment`, problems);
   const metadataVersion = version(given.metadataVersion ?? 1, `${path}.metadataVersion`, problems);
+  const subject = context === undefined ? '' : subjectOf(given.subject, definition, valid, `${path}.subject`, problems);
 
   if (context === undefined || problems.count > before) return undefined;
-  return { id, type, time, environment, context: context.text, metadataVersion, bytes: context.bytes };
+  return { id, type, time, environment, context: context.text, metadataVersion, subject, bytes: context.bytes };
 }
 
-function contextOf(
-  context: unknown,
+function subjectOf(
+  given: unknown,
   definition: Definition | undefined,
+  context: unknown,
   path: string,
-  { maxEventBytes }: Settings,
-  policy: Policy,
   problems: Problems,
-): ReturnType<typeof serialiseContext> {
-  const before = problems.count;
-  const valid = definition === undefined ? context : validated(definition, context, path, maxEventBytes, problems);
-  return problems.count > before ? undefined : serialiseContext(valid, path, maxEventBytes, problems, policy);
+): string {
+  if (given !== undefined) return text(given, path, problems);
+  try {
+    return text(definition?.subject?.(context as never) ?? '', path, problems);
+  } catch (error) {
+    problems.add(path, `cannot be made: the definition's function threw ${thrownName(error)}`);
+    return '';
+  }
 }

@@ -5,7 +5,8 @@ import { kindOf, pathOf, type Problems } from './problems.ts';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const MAX_TEXT_BYTES = 65_535;
-const MAX_INT32 = 2_147_483_647;
+/** The most that a bigint of Postgres holds; ClickHouse's UInt64 holds twice as much. */
+const MAX_VERSION = 2n ** 63n - 1n;
 /** The range that ClickHouse's DateTime64 stores as it is; it moves any other time to the nearest end. */
 const FIRST_TIME = Date.UTC(1900, 0, 1);
 const LAST_TIME = Date.UTC(2300, 0, 1) - 1;
@@ -48,10 +49,11 @@ export function instant(value: unknown, path: string, problems: Problems): strin
   return '';
 }
 
-export function version(value: unknown, path: string, problems: Problems): number {
-  if (typeof value !== 'number') problems.add(path, `is ${kindOf(value)}, not a number`);
-  else if (!Number.isInteger(value) || value < 0 || value > MAX_INT32)
-    problems.add(path, `is not a whole number from 0 to ${MAX_INT32}`);
+export function version(value: unknown, path: string, problems: Problems): number | bigint {
+  if (typeof value !== 'number' && typeof value !== 'bigint')
+    problems.add(path, `is ${kindOf(value)}, not a number or a bigint`);
+  else if (typeof value === 'bigint' ? value < 0n || value > MAX_VERSION : !Number.isSafeInteger(value) || value < 0)
+    problems.add(path, 'is not a whole number from 0 to 2^53 - 1, or as a bigint to 2^63 - 1');
   else return value;
   return 0;
 }

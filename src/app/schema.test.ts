@@ -4,9 +4,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { event, quarantine, stream } from './schema.ts';
 
-const MIGRATION = ['0000_outbox', '0001_quarantine']
-  .map((name) => readFileSync(new URL(`../../migrations/postgres/${name}.sql`, import.meta.url), 'utf8'))
-  .join('\n');
+const MIGRATION = readFileSync(new URL('../../migrations/postgres/0000_outbox.sql', import.meta.url), 'utf8');
 
 /** A table's columns, written as in the migration. */
 function columnsOf(table: PgTable): string[] {
@@ -29,18 +27,13 @@ function literal(value: unknown): string {
   return typeof value === 'number' ? String(value) : `'${String(value)}'`;
 }
 
-/** The columns in a CREATE TABLE of the migrations, and those that were added later. */
+/** The columns in a CREATE TABLE of the migration. */
 function migrated(table: string): string[] {
   const body = new RegExp(String.raw`CREATE TABLE "outbox"\."${table}" \(\n([\s\S]*?)\n\)`).exec(MIGRATION)?.[1] ?? '';
   return body
     .split('\n')
     .map((line) => line.trim().replace(/,$/, ''))
-    .filter((line) => !line.startsWith('CONSTRAINT'))
-    .concat(
-      [...MIGRATION.matchAll(new RegExp(String.raw`ALTER TABLE "outbox"\."${table}" ADD COLUMN (.*);`, 'g'))].map(
-        ([, column]) => column!,
-      ),
-    );
+    .filter((line) => !line.startsWith('CONSTRAINT'));
 }
 
 test('the drizzle schema has the columns of the migration, in the same order', () => {

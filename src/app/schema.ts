@@ -32,7 +32,11 @@ export const event = outbox.table('event', {
   event_date_time: instant().notNull().defaultNow(),
   environment: text().notNull().default(''),
   event_context: json().notNull(),
-  metadata_version: integer().notNull().default(1),
+  metadata_version: bigint({ mode: 'bigint' })
+    .notNull()
+    .default(sql`1`),
+  /** Who or what the event is about; empty when it names nobody. */
+  subject: text().notNull().default(''),
   traceparent: text(),
   tracestate: text(),
   /** The start of the transaction, by the server's clock. */
@@ -98,7 +102,8 @@ export const quarantine = outbox.table(
     event_date_time: instant().notNull(),
     environment: text().notNull(),
     event_context: text().notNull(),
-    metadata_version: integer().notNull(),
+    metadata_version: bigint({ mode: 'bigint' }).notNull(),
+    subject: text().notNull(),
     committed_at: instant().notNull(),
     trace_id: text().notNull(),
     span_id: text().notNull(),

@@ -14,6 +14,7 @@ function row(index: number, fields: Partial<EventRow> = {}): EventRow {
     environment: '',
     context,
     metadataVersion: 1,
+    subject: 'order/7',
     bytes: context.length,
     ...fields,
   };
@@ -25,12 +26,12 @@ function revealed(statement: Statement): unknown[] {
 
 test('insertOne gives the row as parameters that hide the context from loggers', () => {
   const statement = insertOne(row(1), TRACE);
-  expect(revealed(statement)).toEqual(['id-1', 'a', 'time', '', '{"index":1}', '1', 'parent', null]);
+  expect(revealed(statement)).toEqual(['id-1', 'a', 'time', '', '{"index":1}', '1', 'order/7', 'parent', null]);
   expect(JSON.stringify(statement.values)).not.toContain('index');
 });
 
 describe('many events', () => {
-  test('insertMany gives one array a column, with types and environments escaped', () => {
+  test('insertMany gives one array a column, with texts escaped', () => {
     const rows = [row(1, { type: 'a"b\\c', environment: '{,}' }), row(2, { type: 'NULL', metadataVersion: 2 })];
     const statement = insertMany(rows, TRACE);
     expect(revealed(statement)).toEqual([
@@ -40,6 +41,7 @@ describe('many events', () => {
       '{"{,}",""}',
       '{"index":1}\n{"index":2}',
       '{1,2}',
+      '{"order/7","order/7"}',
       'parent',
       null,
     ]);
@@ -50,9 +52,9 @@ describe('many events', () => {
     expect(insertMany([row(1)], TRACE).text).toBe(insertOne(row(1), TRACE).text);
   });
 
-  test('fitOneInsert accepts up to 64 MiB, types and environments included, and one event of any size', () => {
+  test('fitOneInsert accepts up to 64 MiB, types, environments and subjects included, and one event of any size', () => {
     const half = 32 * 1024 * 1024;
-    const rows = [row(0, { bytes: half }), row(1, { bytes: half - 2 * 128 - 6 })];
+    const rows = [row(0, { bytes: half }), row(1, { bytes: half - 2 * 128 - 6 - 6 * 'order/7'.length })];
     expect(fitOneInsert(rows)).toBe(true);
     expect(fitOneInsert([rows[0]!, { ...rows[1]!, environment: 'x' }])).toBe(false);
     expect(fitOneInsert([row(0, { bytes: 3 * half })])).toBe(true);

@@ -18,13 +18,13 @@ export interface Statement {
 }
 
 const COLUMNS =
-  'event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, tracestate';
+  'event_id, event_type, event_date_time, environment, event_context, metadata_version, subject, traceparent, tracestate';
 
 const INSERT_ONE =
   `INSERT INTO outbox.event (${COLUMNS}) ` +
-  'VALUES ($1::pg_catalog.text::pg_catalog.uuid, $2::pg_catalog.text, $3::pg_catalog.text::pg_catalog.timestamptz, $4::pg_catalog.text, $5::pg_catalog.text::pg_catalog.json, $6::pg_catalog.text::integer, $7::pg_catalog.text, $8::pg_catalog.text)';
+  'VALUES ($1::pg_catalog.text::pg_catalog.uuid, $2::pg_catalog.text, $3::pg_catalog.text::pg_catalog.timestamptz, $4::pg_catalog.text, $5::pg_catalog.text::pg_catalog.json, $6::pg_catalog.text::bigint, $7::pg_catalog.text, $8::pg_catalog.text, $9::pg_catalog.text)';
 
-const UNTYPED_ONE = `INSERT INTO outbox.event (${COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`;
+const UNTYPED_ONE = `INSERT INTO outbox.event (${COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
 
 /**
  * The columns are arrays, joined by position. The contexts are lines of one text: JSON text holds no line feed, so nothing
@@ -34,16 +34,17 @@ const UNTYPED_ONE = `INSERT INTO outbox.event (${COLUMNS}) VALUES ($1, $2, $3, $
  */
 const INSERT_MANY =
   `INSERT INTO outbox.event (${COLUMNS}) ` +
-  'SELECT e.id, e.type, e.time, e.environment, e.context::pg_catalog.json, e.version, $7::pg_catalog.text, $8::pg_catalog.text ' +
+  'SELECT e.id, e.type, e.time, e.environment, e.context::pg_catalog.json, e.version, e.subject, $8::pg_catalog.text, $9::pg_catalog.text ' +
   'FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text::pg_catalog.uuid[]), pg_catalog.unnest($2::pg_catalog.text::pg_catalog.text[]), ' +
   'pg_catalog.unnest($3::pg_catalog.text::pg_catalog.timestamptz[]), pg_catalog.unnest($4::pg_catalog.text::pg_catalog.text[]), ' +
-  "pg_catalog.string_to_table($5::pg_catalog.text, E'\\n'), pg_catalog.unnest($6::pg_catalog.text::integer[])) " +
-  'WITH ORDINALITY AS e (id, type, time, environment, context, version, n) ORDER BY e.n';
+  "pg_catalog.string_to_table($5::pg_catalog.text, E'\\n'), pg_catalog.unnest($6::pg_catalog.text::bigint[]), " +
+  'pg_catalog.unnest($7::pg_catalog.text::pg_catalog.text[])) ' +
+  'WITH ORDINALITY AS e (id, type, time, environment, context, version, subject, n) ORDER BY e.n';
 
 /** The most that one INSERT carries. Postgres rejects a message of 1 GiB, and client and server hold several copies of it. */
 const INSERT_BYTES = 64 * 1024 * 1024;
 
-/** The bytes that an event may need besides its context, type and environment. */
+/** The bytes that an event may need besides its context, type, environment and subject. */
 const ROW_BYTES = 128;
 
 /** The INSERT of one event. */
@@ -58,6 +59,7 @@ export function insertOne(row: EventRow, trace: TraceContext): Statement {
       row.environment,
       new Hidden(row.context, 'event context'),
       String(row.metadataVersion),
+      new Hidden(row.subject, 'event subject'),
       trace.traceparent,
       trace.tracestate,
     ],
@@ -67,7 +69,8 @@ export function insertOne(row: EventRow, trace: TraceContext): Statement {
 /** Whether one INSERT can take all rows. It can always take one row, because an event has a limit of its own. */
 export function fitOneInsert(rows: readonly EventRow[]): boolean {
   let bytes = 0;
-  for (const row of rows) bytes += row.bytes + (row.type.length + row.environment.length) * 3 + ROW_BYTES;
+  for (const row of rows)
+    bytes += row.bytes + (row.type.length + row.environment.length + row.subject.length) * 3 + ROW_BYTES;
   return rows.length <= 1 || bytes <= INSERT_BYTES;
 }
 
@@ -87,6 +90,7 @@ export function insertMany(rows: readonly EventRow[], trace: TraceContext): Stat
       column('environments', textArray(rows.map((row) => row.environment))),
       column('contexts', rows.map((row) => row.context).join('\n')),
       column('versions', bareArray(rows.map((row) => row.metadataVersion))),
+      column('subjects', textArray(rows.map((row) => row.subject))),
       trace.traceparent,
       trace.tracestate,
     ],
@@ -94,7 +98,7 @@ export function insertMany(rows: readonly EventRow[], trace: TraceContext): Stat
 }
 
 /** An array literal of values that need no quotes: UUIDs, ISO times, integers. */
-function bareArray(values: readonly (string | number)[]): string {
+function bareArray(values: readonly (string | number | bigint)[]): string {
   return `{${values.join(',')}}`;
 }
 
@@ -113,23 +117,30 @@ export type StoredRow = Omit<EventRow, 'bytes'> & TraceContext;
  */
 export function rowsIn(text: string, values: readonly unknown[]): StoredRow[] | undefined {
   const plain = values.map((value) => (value instanceof Hidden ? value.toPostgres() : value)) as string[];
-  const [id = '', type = '', time = '', environment = '', context = '', version = ''] = plain;
-  const [traceparent, tracestate] = plain.slice(6) as (string | null)[];
+  const [id = '', type = '', time = '', environment = '', context = '', version = '', subject = ''] = plain;
+  const [traceparent, tracestate] = plain.slice(7) as (string | null)[];
   const trace: TraceContext = { traceparent: traceparent ?? null, tracestate: tracestate ?? null };
   if (text === INSERT_ONE || text === UNTYPED_ONE)
-    return [{ id, type, time, environment, context, metadataVersion: Number(version), ...trace }];
+    return [{ id, type, time, environment, context, metadataVersion: wholeNumber(version), subject, ...trace }];
   if (text !== INSERT_MANY) return undefined;
   const [times, versions, contexts] = [bareItems(time), bareItems(version), context.split('\n')];
-  const [types, environments] = [textItems(type), textItems(environment)];
+  const [types, environments, subjects] = [textItems(type), textItems(environment), textItems(subject)];
   return bareItems(id).map((one, n) => ({
     id: one,
     type: types[n]!,
     time: times[n]!,
     environment: environments[n]!,
     context: contexts[n]!,
-    metadataVersion: Number(versions[n]),
+    metadataVersion: wholeNumber(versions[n]!),
+    subject: subjects[n]!,
     ...trace,
   }));
+}
+
+/** A bigint where a number would not be exact. */
+export function wholeNumber(digits: string): number | bigint {
+  const number = Number(digits);
+  return Number.isSafeInteger(number) ? number : BigInt(digits);
 }
 
 function bareItems(literal: string): string[] {

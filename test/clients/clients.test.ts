@@ -85,6 +85,7 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))('emitting 
       environment: storable(text),
       time: new Date(Date.UTC(1900 + index * 30, 1, 2, 3, 4, 5, 678)),
       metadataVersion: index,
+      subject: storable(text),
       id: randomUUID(),
     }));
     await subject.transaction(async ({ tx, run }) => {

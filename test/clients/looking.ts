@@ -8,13 +8,14 @@ export interface Stored {
   environment: string;
   context: string;
   version: number;
+  subject: string;
 }
 
 /** The events in the order of insertion, as long as the transactions did not overlap. */
 export async function storedIn(postgres: Pool): Promise<Stored[]> {
   const { rows } = await postgres.query<Stored>(`
     SELECT event_id AS id, event_type AS type, event_date_time AS time, environment, event_context::text AS context,
-      metadata_version AS version
+      metadata_version::float8 AS version, subject
     FROM outbox.event ORDER BY tableoid, ctid`);
   return rows;
 }

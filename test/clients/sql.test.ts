@@ -29,7 +29,7 @@ afterAll(async () => {
 async function stored(): Promise<Record<string, unknown>[]> {
   const { rows } = await outbox.postgres.query(`
     SELECT event_id AS id, event_type AS type, (event_date_time AT TIME ZONE 'UTC')::text AS time, environment,
-      event_context::text AS context, metadata_version AS version, traceparent, tracestate
+      event_context::text AS context, metadata_version::float8 AS version, subject, traceparent, tracestate
     FROM outbox.event ORDER BY tableoid, ctid`);
   return rows;
 }
@@ -76,6 +76,7 @@ for (const [way, there, execute] of WAYS) {
           environment: '',
           context: '{"a": "\\u0000 ü"}',
           version: 1,
+          subject: '',
           traceparent: null,
           tracestate: null,
         },
@@ -86,11 +87,11 @@ for (const [way, there, execute] of WAYS) {
       expect(recent).toEqual([{ yes: true }]);
     });
 
-    test('it stores all eight arguments, given by name', async () => {
+    test('it stores all nine arguments, given by name', async () => {
       const id = randomUUID();
       await execute(`SELECT outbox.emit(
         event_type => 'a', event_context => '{}', event_id => '${id}', event_date_time => '2026-01-02T03:04:05Z',
-        environment => 'prod', metadata_version => 2, traceparent => 'parent', tracestate => 'state')`);
+        environment => 'prod', metadata_version => 2, subject => 'order/7', traceparent => 'parent', tracestate => 'state')`);
       expect(await stored()).toEqual([
         {
           id,
@@ -99,6 +100,7 @@ for (const [way, there, execute] of WAYS) {
           environment: 'prod',
           context: '{}',
           version: 2,
+          subject: 'order/7',
           traceparent: 'parent',
           tracestate: 'state',
         },

@@ -42,7 +42,8 @@ interface Given {
   readonly date: string | null;
   readonly environment: string | null;
   readonly context: string | null;
-  readonly version: number | null;
+  readonly version: bigint | null;
+  readonly subject: string | null;
   readonly traceparent: string | null;
   readonly bucket: number;
 }
@@ -52,7 +53,8 @@ const DEFAULTS: Omit<Given, 'id'> = {
   date: '2026-01-31 12:00:00.123456+00',
   environment: '',
   context: '{}',
-  version: 1,
+  version: 1n,
+  subject: '',
   traceparent: null,
   bucket: 0,
 };
@@ -60,12 +62,12 @@ const DEFAULTS: Omit<Given, 'id'> = {
 /** Puts rows into the outbox by one statement. */
 async function insert(db: Pool, rows: readonly Partial<Given>[]): Promise<void> {
   const whole = rows.map((row): Given => ({ id: randomUUID(), ...DEFAULTS, ...row }));
-  const keys = ['id', 'type', 'date', 'environment', 'context', 'version', 'traceparent', 'bucket'] as const;
+  const keys = ['id', 'type', 'date', 'environment', 'context', 'version', 'subject', 'traceparent', 'bucket'] as const;
   await db.query(
     `INSERT INTO outbox.event
-       (event_id, event_type, event_date_time, environment, event_context, metadata_version, traceparent, bucket)
+       (event_id, event_type, event_date_time, environment, event_context, metadata_version, subject, traceparent, bucket)
      SELECT * FROM unnest
-       ($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::json[], $6::int[], $7::text[], $8::smallint[])`,
+       ($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::json[], $6::bigint[], $7::text[], $8::text[], $9::smallint[])`,
     keys.map((key) => whole.map((row) => row[key])),
   );
 }
@@ -127,7 +129,7 @@ const DATES = [
   '2300-01-01 00:00:00+00',
   LAST_DATE,
 ];
-const VERSIONS = [-(2 ** 31), -1, 0, 255, 256, 2 ** 31 - 1];
+const VERSIONS = [0n, 255n, 256n, 2n ** 31n, 2n ** 32n - 1n, 2n ** 32n, 2n ** 53n + 1n, 2n ** 63n - 1n];
 const IDS = ['00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff'];
 const TRACE = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
 const TRACEPARENTS = [null, '', TRACE, `${TRACE}-more`, TRACE.slice(1), TRACE.toUpperCase(), 'ü'.repeat(60)];
@@ -160,7 +162,8 @@ const RANDOM_EVENTS = fc.sample(
       fc.json({ stringUnit: 'binary' }),
       fc.jsonValue({ stringUnit: 'binary' }).map((value) => JSON.stringify({ value }, null, 2)),
     ),
-    version: fc.integer(),
+    version: fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }),
+    subject: text,
     traceparent: fc.oneof(
       fc.constant(null),
       text,
@@ -357,8 +360,8 @@ const CONTENTS: readonly Content[] = [
       ...['"öutbox".event', 'public.event', 'outbox.events'].map(
         (
           table,
-        ) => `INSERT INTO ${table} (event_id, event_type, event_date_time, environment, event_context, metadata_version, recorded_at, recorded_by, bucket)
-                    VALUES (gen_random_uuid(), 'other', now(), '', '{}', 1, now(), 'x', 0)`,
+        ) => `INSERT INTO ${table} (event_id, event_type, event_date_time, environment, event_context, metadata_version, subject, recorded_at, recorded_by, bucket)
+                    VALUES (gen_random_uuid(), 'other', now(), '', '{}', 1, 'x', now(), 'x', 0)`,
       ),
       ONE,
     ],
@@ -385,7 +388,7 @@ const CONTENTS: readonly Content[] = [
     write: [
       ONE,
       `ALTER TABLE outbox.event DROP COLUMN event_type, DROP COLUMN metadata_version, DROP COLUMN event_id,
-         ADD COLUMN metadata_version int DEFAULT 7, ADD COLUMN event_id uuid DEFAULT gen_random_uuid(), ADD COLUMN event_type text`,
+         ADD COLUMN metadata_version bigint DEFAULT 7, ADD COLUMN event_id uuid DEFAULT gen_random_uuid(), ADD COLUMN event_type text`,
       "INSERT INTO outbox.event (event_type, event_context, environment) VALUES ('a type', '{}', 'an environment'), ('', '{}', '')",
     ],
   },
@@ -530,7 +533,7 @@ function nativeOf(changes: readonly Change[]): NativeRow[] {
   for (const change of changes) {
     if (change.tag === 'begin') committedAt = clamped(change.time);
     if (change.tag !== 'row') continue;
-    const [id, type, at, environment, context, version, traceparent, recordedBy] = change.values;
+    const [id, type, at, environment, context, version, subject, traceparent, recordedBy] = change.values;
     const [, traceId = '', spanId = ''] = /^..-(.{32})-(.{16})-../su.exec(latin1(traceparent)) ?? [];
     rows.push(
       lineOf({
@@ -538,7 +541,8 @@ function nativeOf(changes: readonly Change[]): NativeRow[] {
         event_date_time: clamped(at!),
         environment: latin1(environment),
         event_context_text: latin1(context),
-        metadata_version: Number(version),
+        metadata_version: BigInt(version!),
+        subject: latin1(subject),
         event_id: id!.replaceAll('-', ''),
         lsn: BigInt(change.lsn),
         seq: change.ordinal,

@@ -41,13 +41,21 @@ test('the streamer delivers every field as emitEvent received it', async () => {
     quote: '"\'\\',
     nested: { list: [1, 2.5, null, 'x'], empty: {} },
   };
-  await emitEvent(client, { id, type, time, context, environment: 'tést', metadataVersion: 7 });
+  await emitEvent(client, {
+    id,
+    type,
+    time,
+    context,
+    environment: 'tést',
+    metadataVersion: 2n ** 63n - 1n,
+    subject: 'bestellung/7',
+  });
   await client.query('COMMIT');
   client.release();
   await outbox.untilDelivered(1);
   expect(await streamer.stop()).toBe(0);
   const [row] = await outbox.select<Record<string, unknown>>(
-    `SELECT event_id, event_type, toString(event_date_time) AS event_date_time, environment, metadata_version, event_context_text AS text,
+    `SELECT event_id, event_type, toString(event_date_time) AS event_date_time, environment, toString(metadata_version) AS metadata_version, subject, event_context_text AS text,
             event_context.nested.list AS list, trace_id, span_id, recorded_by, origin, seq, source,
             abs(dateDiff('second', committed_at, now('UTC'))) < 120 AND delivered_at >= toDateTime64(committed_at, 3) AS is_recent
        FROM events`,
@@ -58,7 +66,8 @@ test('the streamer delivers every field as emitEvent received it', async () => {
     event_type: type,
     event_date_time: '2024-02-29 23:59:59.123000',
     environment: 'tést',
-    metadata_version: 7,
+    metadata_version: '9223372036854775807',
+    subject: 'bestellung/7',
     text: JSON.stringify(context),
     list: expect.anything(),
     trace_id: '',

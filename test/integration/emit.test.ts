@@ -74,7 +74,8 @@ interface Stored {
   time: string;
   environment: string;
   context: string;
-  version: number;
+  version: string;
+  subject: string;
   traceparent: string | null;
   tracestate: string | null;
 }
@@ -83,7 +84,7 @@ interface Stored {
 async function stored(): Promise<Stored[]> {
   const { rows } = await pool.query<Stored>(`
     SELECT event_id AS id, event_type AS type, (event_date_time AT TIME ZONE 'UTC')::text AS time, environment,
-      event_context::text AS context, metadata_version AS version, traceparent, tracestate
+      event_context::text AS context, metadata_version::text AS version, subject, traceparent, tracestate
     FROM outbox.event ORDER BY tableoid, ctid`);
   return rows;
 }
@@ -117,7 +118,8 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
       id: '0AF76519-16CD-43DD-8448-EB211C80319C',
       time: new Date('2026-01-02T03:04:05.678Z'),
       environment: "prod 'ü'",
-      metadataVersion: 2_147_483_647,
+      metadataVersion: 2n ** 63n - 1n,
+      subject: 'ordér/{7}',
     };
     const id = await within((tx) => emitEvent(tx, event));
     expect(id).toBe('0af76519-16cd-43dd-8448-eb211c80319c');
@@ -128,7 +130,8 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
         time: '2026-01-02 03:04:05.678',
         environment: "prod 'ü'",
         context: JSON.stringify(event.context),
-        version: 2_147_483_647,
+        version: '9223372036854775807',
+        subject: 'ordér/{7}',
         traceparent: null,
         tracestate: null,
       },
@@ -144,6 +147,7 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
       environment: index === 0 ? '' : `"${index}\\`,
       time: new Date(index === 2 ? '2299-12-31T23:59:59.999Z' : '1900-01-01T00:00:00Z'),
       metadataVersion: index,
+      subject: index === 0 ? '' : `"${index}\\,{}`,
     }));
     const ids = await within((tx) => emitEvents(tx, events));
     const rows = await stored();
@@ -151,7 +155,8 @@ describe.for(KINDS)('%s: an event is stored if and only if its transaction commi
     expect(rows.map((row) => row.type)).toEqual(types);
     expect(rows.map((row) => row.environment)).toEqual(['', '"1\\', '"2\\']);
     expect(rows.map((row) => row.context)).toEqual(contexts.map((context) => JSON.stringify(context)));
-    expect(rows.map((row) => row.version)).toEqual([0, 1, 2]);
+    expect(rows.map((row) => row.version)).toEqual(['0', '1', '2']);
+    expect(rows.map((row) => row.subject)).toEqual(['', '"1\\,{}', '"2\\,{}']);
     expect(rows.map((row) => row.time)).toEqual([
       '1900-01-01 00:00:00',
       '1900-01-01 00:00:00',

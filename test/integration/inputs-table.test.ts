@@ -32,7 +32,7 @@ test('the streamer delivers each event once while the user adds, alters and drop
     'ALTER TABLE outbox.event ADD COLUMN tenant text',
     "ALTER TABLE outbox.event ADD COLUMN region text NOT NULL DEFAULT 'eu'",
     'ALTER TABLE outbox.event ADD COLUMN at timestamptz DEFAULT clock_timestamp()',
-    'ALTER TABLE outbox.event ADD COLUMN n bigint GENERATED ALWAYS AS (metadata_version * 2) STORED',
+    'ALTER TABLE outbox.event ADD COLUMN n bigint GENERATED ALWAYS AS (metadata_version % 7) STORED',
     'ALTER TABLE outbox.event RENAME COLUMN tenant TO customer',
     'ALTER TABLE outbox.event ALTER COLUMN customer TYPE varchar(10)',
     'ALTER TABLE outbox.event DROP COLUMN customer, DROP COLUMN n',
@@ -119,8 +119,8 @@ test('the streamer delivers rows of a partition whose columns are in another ord
   await postgres.query(`
     ALTER TABLE outbox.event DETACH PARTITION outbox.event_11;
     CREATE TABLE outbox.mine (
-      dropped int, bucket smallint NOT NULL, metadata_version integer NOT NULL, event_context json NOT NULL,
-      recorded_at timestamptz(6) NOT NULL DEFAULT now(), traceparent text, environment text NOT NULL, tracestate text,
+      dropped int, bucket smallint NOT NULL, metadata_version bigint NOT NULL, event_context json NOT NULL,
+      recorded_at timestamptz(6) NOT NULL DEFAULT now(), traceparent text, environment text NOT NULL, tracestate text, subject text NOT NULL DEFAULT '',
       event_id uuid NOT NULL DEFAULT gen_random_uuid(), event_date_time timestamptz(6) NOT NULL DEFAULT now(),
       event_type text NOT NULL, recorded_by text NOT NULL DEFAULT session_user
     );

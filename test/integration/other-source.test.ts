@@ -90,14 +90,14 @@ test.concurrent('in another cluster made from a dump, docs/failover.md leads to 
   try {
     // what pg_dump and pg_restore bring
     const columns =
-      'event_id, event_type, event_context, event_date_time, environment, metadata_version, recorded_at, recorded_by, traceparent';
+      'event_id, event_type, event_context, event_date_time, environment, metadata_version, subject, recorded_at, recorded_by, traceparent';
     const { rows } = await outbox.postgres.query<{ row: unknown }>(
       `SELECT to_json(e) AS row FROM (SELECT ${columns.replace('event_context,', 'event_context::text AS event_context,')} FROM outbox.event) e`,
     );
     await client.query(
       `INSERT INTO outbox.event (${columns}) SELECT ${columns.replace('event_context,', 'event_context::json,')}
          FROM json_to_recordset($1::json) AS e(event_id uuid, event_type text, event_context text, event_date_time timestamptz, environment text,
-              metadata_version int, recorded_at timestamptz, recorded_by text, traceparent text)`,
+              metadata_version bigint, subject text, recorded_at timestamptz, recorded_by text, traceparent text)`,
       [JSON.stringify(rows.map(({ row }) => row))],
     );
     await migratePostgres(moved.href, outbox.slot, () => undefined);

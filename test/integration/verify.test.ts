@@ -105,7 +105,14 @@ test('`verify` computes the same digests on both servers for odd contexts, dates
   for (const date of ODD_DATES) await insert('event_type, event_context, event_date_time', 'd', '{}', date);
   for (const trace of ODD_TRACEPARENTS) await insert('event_type, event_context, traceparent', 't', '{}', trace);
   for (const word of ['w', 'Ünï "\'\\\n\t🛒', 'x'.repeat(60_000)])
-    await insert('event_type, event_context, environment, metadata_version', word, '{}', word, -5);
+    await insert(
+      'event_type, event_context, environment, subject, metadata_version',
+      word,
+      '{}',
+      word,
+      `${word}7`,
+      2n ** 63n - 1n,
+    );
   for (const context of ['{"same":1}', '{"same":1}', '{"same":2}'])
     await insert('event_id, event_type, event_context', idOf(7), 'i', context);
   const count = ODD_CONTEXTS.length + ODD_DATES.length + ODD_TRACEPARENTS.length + 3 + 3;
@@ -142,7 +149,7 @@ test('`verify` counts and names each kind of difference, and prints nothing of a
     copyOf(at(2), 'event_type AS event_type'),
     copyOf(at(2), 'seq + 1 AS seq'),
     `ALTER TABLE events UPDATE event_context_text = '{"canary":0}' WHERE ${at(3)}`,
-    `ALTER TABLE events UPDATE environment = 'e', metadata_version = 9, trace_id = 't' WHERE ${at(4)}`,
+    `ALTER TABLE events UPDATE environment = 'e', metadata_version = 9, subject = 's', trace_id = 't' WHERE ${at(4)}`,
     copyOf(at(5), 'event_date_time - INTERVAL 1 MONTH AS event_date_time'),
     `DELETE FROM events WHERE ${at(5)} AND event_date_time > now() - INTERVAL 1 DAY`,
     `DELETE FROM events WHERE ${at(6)} OR ${at(0)}`,
@@ -166,7 +173,7 @@ test('`verify` counts and names each kind of difference, and prints nothing of a
   expect(named(report, 'extra')).toEqual([idOf(5000)]);
   expect(report.examples.filter(({ kind }) => kind === 'altered').map(({ eventId, why }) => [eventId, why])).toEqual([
     [idOf(3), 'another event_context_text'],
-    [idOf(4), 'another metadata_version, environment, trace'],
+    [idOf(4), 'another metadata_version, environment, subject, trace'],
     [idOf(5), 'another event_date_time'],
   ]);
   const [double] = report.examples.filter(({ eventId }) => eventId === idOf(2));

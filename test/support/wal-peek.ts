@@ -16,6 +16,7 @@ export const COLUMNS = [
   'environment',
   'event_context',
   'metadata_version',
+  'subject',
   'traceparent',
   'recorded_by',
 ] as const;
@@ -43,7 +44,7 @@ export function fromBinary(name: ColumnName, bytes: Uint8Array): string {
     case 'event_date_time':
       return String(view.getBigInt64(0));
     case 'metadata_version':
-      return String(view.getInt32(0));
+      return String(view.getBigInt64(0));
     default:
       return Buffer.from(bytes).toString();
   }

@@ -1,3 +1,4 @@
+import { wholeNumber } from '../statement.ts';
 import { open, type Transaction } from '../transaction.ts';
 import type { RecordedEvent } from './event.ts';
 import { ask, type Queryable, type QueryFunction } from './query.ts';
@@ -11,7 +12,7 @@ import { ask, type Queryable, type QueryFunction } from './query.ts';
 const EMITTED = `
 SELECT json_build_object('id', event_id, 'type', event_type, 'context', event_context, 'environment', environment,
          'time', to_char(event_date_time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-         'metadataVersion', metadata_version, 'traceparent', traceparent)::text AS event
+         'metadataVersion', metadata_version::text, 'subject', subject, 'traceparent', traceparent)::text AS event
   FROM (
     SELECT e.*, e.cmin AS command, e.ctid AS place,
            own.id + mod(e.xmin::text::bigint - mod(own.id, 4294967296) + 6442450944, 4294967296) - 2147483648 AS writer
@@ -32,9 +33,12 @@ export async function emittedEvents(tx: (Transaction & Queryable) | QueryFunctio
   if (typeof tx !== 'function') open(tx);
   const rows = await ask<{ event: string }>(tx, EMITTED);
   return rows.map(({ event }) => {
-    const { id, type, context, time, environment, metadataVersion, traceparent } = JSON.parse(event) as Stored;
-    return { id, type, context, time: new Date(time), environment, metadataVersion, traceparent };
+    const stored = JSON.parse(event) as Stored;
+    return { ...stored, time: new Date(stored.time), metadataVersion: wholeNumber(stored.metadataVersion) };
   });
 }
 
-type Stored = Omit<RecordedEvent, 'time'> & { readonly time: string };
+type Stored = Omit<RecordedEvent, 'time' | 'metadataVersion'> & {
+  readonly time: string;
+  readonly metadataVersion: string;
+};

@@ -6,7 +6,9 @@ export interface RecordedEvent {
   readonly context: Record<string, unknown>;
   readonly time: Date;
   readonly environment: string;
-  readonly metadataVersion: number;
+  /** A bigint from 2^53 on. */
+  readonly metadataVersion: number | bigint;
+  readonly subject: string;
   /** `00-<trace id>-<span id>-<flags>`, or null outside a span. */
   readonly traceparent: string | null;
 }

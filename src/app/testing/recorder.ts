@@ -79,7 +79,16 @@ export function createRecorder(): Recorder {
   };
 }
 
-function eventOf({ id, type, context, time, environment, metadataVersion, traceparent }: StoredRow): RecordedEvent {
+function eventOf({
+  id,
+  type,
+  context,
+  time,
+  environment,
+  metadataVersion,
+  subject,
+  traceparent,
+}: StoredRow): RecordedEvent {
   return {
     id,
     type,
@@ -87,6 +96,7 @@ function eventOf({ id, type, context, time, environment, metadataVersion, tracep
     time: new Date(time),
     environment,
     metadataVersion,
+    subject,
     traceparent,
   };
 }

@@ -10,20 +10,21 @@ export interface TransactionStamp {
   readonly committedAt: Int64;
 }
 
-/** Bytes of a row beside its strings: uuid 16, three times 8, twice 4, and a length byte for each of six strings. */
-const FIXED_ROW_BYTES = 16 + 3 * 8 + 2 * 4 + 6;
+/** Bytes of a row beside its strings: uuid 16, four times 8, once 4, and a length byte for each of seven strings. */
+const FIXED_ROW_BYTES = 16 + 4 * 8 + 4 + 7;
 /** What a batch may take beyond its bytes: the last chunk of each column, hardly begun. */
-export const BEGUN_CHUNKS_BYTES = 12 * CHUNK_BYTES;
+export const BEGUN_CHUNKS_BYTES = 13 * CHUNK_BYTES;
 const DASH = 0x2d;
 
 /** What a row will take in a batch, in bytes, before the columns that are the same for the whole batch. */
 export function rowBytes(tuple: Tuple): number {
   const { start, end } = tuple;
-  const { eventType, environment, eventContext, traceparent, recordedBy } = Field;
+  const { eventType, environment, eventContext, subject, traceparent, recordedBy } = Field;
   let bytes = FIXED_ROW_BYTES;
   if (start[eventType]! >= 0) bytes += end[eventType]! - start[eventType]!;
   if (start[environment]! >= 0) bytes += end[environment]! - start[environment]!;
   if (start[eventContext]! >= 0) bytes += end[eventContext]! - start[eventContext]!;
+  if (start[subject]! >= 0) bytes += end[subject]! - start[subject]!;
   if (start[traceparent]! >= 0) bytes += end[traceparent]! - start[traceparent]!;
   if (start[recordedBy]! >= 0) bytes += end[recordedBy]! - start[recordedBy]!;
   return bytes;
@@ -39,6 +40,7 @@ export class Batch {
   readonly environment: Column;
   readonly eventContextText: Column;
   readonly metadataVersion: Column;
+  readonly subject: Column;
   readonly eventId: Column;
   readonly lsn: Column;
   readonly seq: Column;
@@ -67,6 +69,7 @@ export class Batch {
     this.environment = new Column(pool);
     this.eventContextText = new Column(pool);
     this.metadataVersion = new Column(pool);
+    this.subject = new Column(pool);
     this.eventId = new Column(pool);
     this.lsn = new Column(pool);
     this.seq = new Column(pool);
@@ -78,6 +81,7 @@ export class Batch {
       this.eventType,
       this.environment,
       this.eventContextText,
+      this.subject,
       this.traceId,
       this.spanId,
       this.recordedBy,
@@ -93,7 +97,8 @@ export class Batch {
     this.eventId.uuid(buffer, start[Field.eventId]!);
     if (!readTimestamp(buffer, start[Field.eventDateTime]!, this.#date)) this.clamped++;
     this.eventDateTime.int64(this.#date.high, this.#date.low);
-    this.metadataVersion.int32(buffer.readInt32BE(start[Field.metadataVersion]));
+    this.metadataVersion.reversed64(buffer, start[Field.metadataVersion]!);
+    text(this.subject, buffer, start[Field.subject]!, end[Field.subject]!);
     this.#trace(buffer, start[Field.traceparent]!, end[Field.traceparent]!);
     text(this.recordedBy, buffer, start[Field.recordedBy]!, end[Field.recordedBy]!);
 
@@ -116,6 +121,7 @@ export class Batch {
       this.environment,
       this.eventContextText,
       this.metadataVersion,
+      this.subject,
       this.eventId,
       this.lsn,
       this.seq,

@@ -108,14 +108,27 @@ describe('Column of numbers and ids', () => {
     );
   });
 
-  test('holds 32-bit values, signed or not', () => {
+  test('turns 64-bit values round, across chunks', () => {
     fc.assert(
-      fc.property(fc.array(fc.integer(), { maxLength: 50 }), fc.array(half, { maxLength: 50 }), (signed, unsigned) => {
+      fc.property(fc.array(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), { minLength: 1, maxLength: 20 }), (values) => {
         const column = new Column(new ChunkPool(0));
-        for (const value of [...signed, ...unsigned]) column.int32(value);
+        const many = Array.from({ length: CHUNK_BYTES / 8 + 100 }, (_, i) => values[i % values.length]!);
+        for (const value of many) column.reversed64(Buffer.from(`09${value.toString(16).padStart(16, '0')}`, 'hex'), 1);
         const reader = new NativeReader(column.parts());
-        expect(signed.map(() => reader.value('Int32'))).toEqual(signed);
-        expect(unsigned.map(() => reader.value('UInt32'))).toEqual(unsigned);
+        expect(many.every((value) => reader.value('UInt64') === value)).toBe(true);
+        expect(reader.isAtEnd).toBe(true);
+      }),
+      { numRuns: 10 },
+    );
+  });
+
+  test('holds 32-bit values', () => {
+    fc.assert(
+      fc.property(fc.array(half, { maxLength: 50 }), (values) => {
+        const column = new Column(new ChunkPool(0));
+        for (const value of values) column.int32(value);
+        const reader = new NativeReader(column.parts());
+        expect(values.map(() => reader.value('UInt32'))).toEqual(values);
       }),
     );
   });

@@ -152,6 +152,15 @@ export class Column {
     this.#at = at + 8;
   }
 
+  /** Eight bytes from Postgres, which sends the highest first. */
+  reversed64(source: Buffer, start: number): void {
+    if (this.#at === CHUNK_BYTES) this.#grow();
+    const chunk = this.#chunk;
+    const at = this.#at;
+    for (let i = 0; i < 8; i++) chunk[at + i] = source[start + 7 - i]!;
+    this.#at = at + 8;
+  }
+
   int32(value: number): void {
     if (this.#at === CHUNK_BYTES) this.#grow();
     const chunk = this.#chunk;

@@ -10,7 +10,8 @@ export interface Event {
   readonly eventDateTime: string;
   readonly environment: string;
   readonly contextText: string;
-  readonly metadataVersion: number;
+  readonly metadataVersion: bigint;
+  readonly subject: string;
   readonly committedAt: string;
   /** Hexadecimal, or empty. */
   readonly traceId: string;
@@ -27,7 +28,8 @@ export function eventOf(batch: Batch, row: number): Event {
     eventDateTime: instant(batch.eventDateTime.value(row, 8)),
     environment: batch.environment.value(row, 0).toString(),
     contextText: batch.eventContextText.value(row, 0).toString(),
-    metadataVersion: batch.metadataVersion.value(row, 4).readInt32LE(),
+    metadataVersion: batch.metadataVersion.value(row, 8).readBigInt64LE(),
+    subject: batch.subject.value(row, 0).toString(),
     committedAt: instant(batch.committedAt.value(row, 8)),
     traceId: batch.traceId.value(row, 0).toString(),
     spanId: batch.spanId.value(row, 0).toString(),

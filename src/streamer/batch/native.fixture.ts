@@ -51,8 +51,6 @@ export class NativeReader {
         return this.string();
       case 'UUID':
         return this.uuid();
-      case 'Int32':
-        return this.#take(4).readInt32LE();
       case 'UInt32':
         return this.#take(4).readUInt32LE();
       case 'UInt64':

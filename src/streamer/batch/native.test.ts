@@ -57,6 +57,7 @@ function expected({ event, lsn, seq, committedAt }: Row): Record<string, NativeV
     environment: latin1(event.environment),
     event_context_text: latin1(event.eventContext),
     metadata_version: event.metadataVersion!,
+    subject: latin1(event.subject),
     event_id: event.eventId!.toString('hex'),
     source: CONSTANTS.source,
     lsn: BigInt(lsn),
@@ -85,7 +86,8 @@ const row: fc.Arbitrary<Row> = fc.record({
       { weight: 9, arbitrary: text },
       { weight: 1, arbitrary: fc.nat({ max: 200_000 }).map((length) => 'ü€'.repeat(length / 5)) },
     ),
-    metadataVersion: fc.integer(),
+    metadataVersion: fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }),
+    subject: text,
     traceparent: fc.option(fc.oneof(traceparent, fc.string({ maxLength: 60 }))),
     recordedBy: fc.string({ maxLength: 63 }),
   }),
@@ -128,7 +130,7 @@ describe('encode', () => {
       event_id: 'UUID',
       lsn: 'UInt64',
       seq: 'UInt32',
-      metadata_version: 'Int32',
+      metadata_version: 'UInt64',
     });
     expect(reader.isAtEnd).toBe(true);
   });

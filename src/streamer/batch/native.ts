@@ -15,7 +15,7 @@ export interface BatchConstants {
 
 const TIME = "DateTime64(6, 'UTC')";
 /** Bytes of a value; strings have their own. */
-const WIDTHS = { String: 0, Int32: 4, UInt32: 4, UInt64: 8, UUID: 16, [TIME]: 8 } as const;
+const WIDTHS = { String: 0, UInt32: 4, UInt64: 8, UUID: 16, [TIME]: 8 } as const;
 
 /** Bytes that the constant columns add to each row. */
 export function constantBytes({ source, origin }: Pick<BatchConstants, 'source' | 'origin'>): number {
@@ -49,7 +49,8 @@ export function* encode(
   yield* column('event_date_time', TIME, batch.eventDateTime);
   yield* column('environment', 'String', batch.environment);
   yield* column('event_context_text', 'String', batch.eventContextText);
-  yield* column('metadata_version', 'Int32', batch.metadataVersion);
+  yield* column('metadata_version', 'UInt64', batch.metadataVersion);
+  yield* column('subject', 'String', batch.subject);
   yield* column('event_id', 'UUID', batch.eventId);
   yield* constant('source', 'String', string(constants.source), rows);
   yield* column('lsn', 'UInt64', batch.lsn);

@@ -5,6 +5,7 @@ export const INSERT_COLUMNS = [
   'environment',
   'event_context_text',
   'metadata_version',
+  'subject',
   'event_id',
   'source',
   'lsn',

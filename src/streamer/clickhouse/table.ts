@@ -29,7 +29,7 @@ const KEYS: readonly string[] = [
 const MICROSECONDS: readonly string[] = ['event_date_time', 'committed_at', 'delivered_at'];
 /** Types that hold every value of a column, to be found by: in others a number would wrap, or be rounded. Texts are converted as they fit. */
 const HOLDS: Readonly<Record<string, { readonly all: string; readonly types: RegExp }>> = {
-  metadata_version: { all: 'Int32', types: /^(?:Int(?:32|64|128|256)|String|Float64|Decimal\w*\(.*\))$/ },
+  metadata_version: { all: 'UInt64', types: /^(?:U?Int(?:64|128|256)|String)$/ },
   event_id: { all: 'UUID', types: /^UUID$/ },
   lsn: { all: 'UInt64', types: /^(?:UInt64|U?Int(?:128|256))$/ },
   seq: { all: 'UInt32', types: /^(?:UInt32|U?Int(?:64|128|256))$/ },

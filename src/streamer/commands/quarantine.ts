@@ -183,7 +183,7 @@ async function retry(
   try {
     const { rows } = await db.query<Row>(
       `SELECT event_type, ${instant('event_date_time')}, environment, event_context AS event_context_text,
-              metadata_version::text, event_id::text, source, (lsn - '0/0')::text AS lsn, seq::text,
+              metadata_version::text, subject, event_id::text, source, (lsn - '0/0')::text AS lsn, seq::text,
               ${instant('committed_at')}, ${instant('retried_at', 'delivered_at')}, trace_id, span_id, recorded_by, 'quarantine' AS origin
          FROM outbox.quarantine WHERE slot_name = $1 AND id = $2 AND discarded_at IS NULL FOR UPDATE SKIP LOCKED`,
       [slot, id],

@@ -12,6 +12,7 @@ export const FIELDS = [
   'metadata_version',
   'event_type',
   'environment',
+  'subject',
   'trace',
   'recorded_by',
   'event_context_text',
@@ -22,18 +23,18 @@ const [BEFORE, BEYOND] = [FIRST_US, LAST_US + 1n].map((us) => new Date(Number(us
 
 /** Rows of outbox.event with `us`, the date as ClickHouse has it, and `digest`; the texts are bytes of UTF-8. */
 export const OUTBOX_ROWS = `
-  SELECT event_id, us, recorded_at, event_date_time, metadata_version, type, environment, tp, trace, writer, context,
-         md5(convert_to(concat_ws(' ', event_id, us, metadata_version, length(type), length(environment), length(trace), length(writer)) || ' ', 'UTF8')
-             || type || environment || trace || writer || context) COLLATE "C" AS digest
+  SELECT event_id, us, recorded_at, event_date_time, metadata_version, type, environment, subject, tp, trace, writer, context,
+         md5(convert_to(concat_ws(' ', event_id, us, metadata_version, length(type), length(environment), length(subject), length(trace), length(writer)) || ' ', 'UTF8')
+             || type || environment || subject || trace || writer || context) COLLATE "C" AS digest
     FROM (
-      SELECT event_id, recorded_at, event_date_time, metadata_version, type, environment, context, tp, writer,
+      SELECT event_id, recorded_at, event_date_time, metadata_version, type, environment, subject, context, tp, writer,
              CASE WHEN event_date_time < '${BEFORE}' THEN ${FIRST_US}
                   WHEN event_date_time >= '${BEYOND}' THEN ${LAST_US}
                   ELSE (extract(epoch FROM event_date_time) * 1000000)::bigint END AS us,
              CASE WHEN length(tp) >= 55 AND ${DASHES} THEN substr(tp, 4, 32) || substr(tp, 37, 16) ELSE '' END AS trace
         FROM (
           SELECT event_id, recorded_at, metadata_version, event_date_time,
-                 convert_to(event_type, 'UTF8') AS type, convert_to(environment, 'UTF8') AS environment,
+                 convert_to(event_type, 'UTF8') AS type, convert_to(environment, 'UTF8') AS environment, convert_to(subject, 'UTF8') AS subject,
                  convert_to(event_context::text, 'UTF8') AS context, convert_to(traceparent, 'UTF8') AS tp,
                  convert_to(recorded_by, 'UTF8') AS writer
             FROM outbox.event
@@ -44,15 +45,16 @@ export const OUTBOX_ROWS = `
 export const TABLE_US = 'toUnixTimestamp64Micro(event_date_time)';
 export const TABLE_DIGEST = `MD5(concat(
   toString(event_id), ' ', toString(${TABLE_US}), ' ', toString(metadata_version), ' ', toString(length(event_type)), ' ',
-  toString(length(environment)), ' ', toString(length(trace_id) + length(span_id)), ' ', toString(length(recorded_by)), ' ',
-  event_type, environment, trace_id, span_id, recorded_by, event_context_text))`;
+  toString(length(environment)), ' ', toString(length(subject)), ' ', toString(length(trace_id) + length(span_id)), ' ', toString(length(recorded_by)), ' ',
+  event_type, environment, subject, trace_id, span_id, recorded_by, event_context_text))`;
 
 /** Each of FIELDS as a short text, in their order, with blanks between them. */
 export const OUTBOX_FIELDS =
-  "concat_ws(' ', us, metadata_version, md5(type), md5(environment), md5(trace), md5(writer), md5(context))";
+  "concat_ws(' ', us, metadata_version, md5(type), md5(environment), md5(subject), md5(trace), md5(writer), md5(context))";
 export const TABLE_FIELDS = `concatWithSeparator(' ', toString(${TABLE_US}), toString(metadata_version), ${[
   'event_type',
   'environment',
+  'subject',
   'concat(trace_id, span_id)',
   'recorded_by',
   'event_context_text',

@@ -47,6 +47,7 @@ export interface OutboxEvent extends Keyed {
   readonly environment: Buffer;
   readonly context: Buffer;
   readonly version: Buffer;
+  readonly subject: Buffer;
   readonly traceparent: Buffer | null;
   readonly writer: Buffer;
 }
@@ -135,8 +136,8 @@ export class OutboxSnapshot {
   #events(ids: IdList, size: string, atOnce: number): AsyncGenerator<OutboxEvent[], void, undefined> {
     return this.#read<OutboxEvent>(
       `SELECT event_id::text AS id, digest, uuid_send(event_id) AS event_id, type, timestamptz_send(event_date_time) AS date,
-              environment, context, int4send(metadata_version) AS version, tp AS traceparent, writer
-         FROM (${OUTBOX_ROWS}) AS e WHERE event_id = ANY($1::uuid[]) AND length(context) + length(type) + length(environment) ${size}
+              environment, context, int8send(metadata_version) AS version, subject, tp AS traceparent, writer
+         FROM (${OUTBOX_ROWS}) AS e WHERE event_id = ANY($1::uuid[]) AND length(context) + length(type) + length(environment) + length(subject) ${size}
         ORDER BY event_id, digest`,
       [`{${ids.text}}`],
       atOnce,

@@ -76,6 +76,7 @@ export class Sender {
       event.environment,
       event.context,
       event.version,
+      event.subject,
       event.traceparent,
       event.writer,
     ];

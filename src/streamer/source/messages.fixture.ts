@@ -87,7 +87,8 @@ export interface WireEvent {
   readonly eventDateTime: bigint | null;
   readonly environment: string | null;
   readonly eventContext: string | null;
-  readonly metadataVersion: number | null;
+  readonly metadataVersion: bigint | null;
+  readonly subject: string | null;
   readonly traceparent: string | null;
   readonly recordedBy: string | null;
 }
@@ -99,7 +100,8 @@ export function event(given: Partial<WireEvent> = {}): WireEvent {
     eventDateTime: 86_400_000_000n,
     environment: 'test',
     eventContext: '{"order":1}',
-    metadataVersion: 1,
+    metadataVersion: 1n,
+    subject: 'order/1',
     traceparent: null,
     recordedBy: 'app',
     ...given,
@@ -115,7 +117,8 @@ export function valuesOf(row: WireEvent): (Buffer | null)[] {
     row.eventDateTime === null ? null : int64(row.eventDateTime),
     text(row.environment),
     text(row.eventContext),
-    row.metadataVersion === null ? null : int32(row.metadataVersion),
+    row.metadataVersion === null ? null : int64(row.metadataVersion),
+    text(row.subject),
     text(row.traceparent),
     text(row.recordedBy),
   ];

@@ -8,7 +8,8 @@ export const EVENT_COLUMNS = [
   { name: 'event_date_time', type: 'timestamptz', oid: 1184 },
   { name: 'environment', type: 'text', oid: 25 },
   { name: 'event_context', type: 'json', oid: 114 },
-  { name: 'metadata_version', type: 'integer', oid: 23 },
+  { name: 'metadata_version', type: 'bigint', oid: 20 },
+  { name: 'subject', type: 'text', oid: 25 },
   { name: 'traceparent', type: 'text', oid: 25 },
   { name: 'recorded_by', type: 'text', oid: 25 },
 ] as const;
@@ -21,12 +22,13 @@ export const Field = {
   environment: 3,
   eventContext: 4,
   metadataVersion: 5,
-  traceparent: 6,
-  recordedBy: 7,
+  subject: 6,
+  traceparent: 7,
+  recordedBy: 8,
 } as const;
 
 const FIXED_BYTES: readonly number[] = EVENT_COLUMNS.map(({ oid }) =>
-  oid === 2950 ? 16 : oid === 1184 ? 8 : oid === 23 ? 4 : 0,
+  oid === 2950 ? 16 : oid === 1184 || oid === 20 ? 8 : 0,
 );
 
 /** Where the values of one row lie in the message's buffer. Reused for every row; a start of −1 is NULL, which traceparent alone may be. */

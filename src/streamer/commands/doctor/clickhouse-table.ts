@@ -20,6 +20,7 @@ const COST: Readonly<Record<string, string>> = {
   environment: 'where it happened',
   event_context_text: 'the event’s exact text',
   metadata_version: 'how to read the context',
+  subject: 'who or what it is about',
   event_id: 'looking up what is there after a crash, and verify',
   source: 'telling databases apart, looking up what is there, and verify',
   lsn: 'the order of commits, and looking up what is there',
