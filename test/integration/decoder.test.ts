@@ -669,6 +669,7 @@ test('PgoutputDecoder gives the values that were inserted', () => {
     event.environment,
     event.context,
     String(event.version),
+    event.subject,
     event.traceparent,
     'postgres',
   ]);

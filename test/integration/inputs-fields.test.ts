@@ -144,23 +144,33 @@ test('the streamer delivers UTF-8 from a database of another encoding', async ()
   ]);
 });
 
-test('the streamer delivers UTF-8 from a SQL_ASCII database, and reports that other bytes stop the stream', async () => {
-  await using outbox = await Outbox.create({
-    createOptions: "ENCODING 'SQL_ASCII' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0",
-  });
-  const streamer = outbox.stream();
-  await outbox.postgres.query("INSERT INTO outbox.event (event_type, event_context) VALUES ('größe', $1)", [
-    '{"s":"€"}',
-  ]);
-  await outbox.untilDelivered(1);
-  // the walsender validates what it sends, so the streamer cannot skip the row
-  await outbox.postgres.query(
-    String.raw`SET client_encoding = 'SQL_ASCII'; INSERT INTO outbox.event (event_type, event_context) VALUES (E'canary-\xff', '{}')`,
-  );
-  const { err } = await streamer.failure('OUTBOX_PG_FAILED');
-  expect(err).toMatchObject({ sqlState: '22021' });
-  expect(streamer.output).not.toContain('canary');
-  expect(await outbox.select('SELECT event_type, event_context_text FROM events')).toEqual([
-    { event_type: 'größe', event_context_text: '{"s":"€"}' },
-  ]);
-});
+test.each([
+  ['SQL_ASCII', 255, '22021'],
+  ['WIN1252', 129, '22P05'],
+])(
+  'an event that cannot be read as UTF-8 is refused to who writes it, in a database of the encoding %s',
+  async (encoding, code, sqlState) => {
+    await using outbox = await Outbox.create({
+      createOptions: `ENCODING '${encoding}' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0`,
+    });
+    const streamer = outbox.stream();
+    // the walsender would stop at it, and never come to the events behind it
+    for (const column of ['event_type', 'environment', 'subject', 'traceparent', 'tracestate'])
+      await expect(
+        outbox.postgres.query(
+          `INSERT INTO outbox.event (${column === 'event_type' ? '' : 'event_type, '}${column}, event_context)
+         VALUES (${column === 'event_type' ? '' : "'t', "}'canary' || chr(${code}), '{}')`,
+        ),
+      ).rejects.toMatchObject({ code: sqlState });
+    await expect(
+      outbox.postgres.query(`SELECT outbox.emit('t', json_build_object('s', chr(${code})))`),
+    ).rejects.toMatchObject({ code: sqlState });
+    const context = '{"s":"€"}';
+    await outbox.postgres.query("INSERT INTO outbox.event (event_type, event_context) VALUES ('größe', $1)", [context]);
+    await outbox.untilDelivered(1);
+    expect(await streamer.stop()).toBe(0);
+    expect(await outbox.select('SELECT event_type, event_context_text FROM events')).toEqual([
+      { event_type: 'größe', event_context_text: context },
+    ]);
+  },
+);
