@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { emitEvent } from '../../src/app/index.ts';
 import { formatLsn } from '../../src/lsn.ts';
 import { Comparison, deliveredSnapshot } from '../../src/streamer/compare/comparison.ts';
+import { MICROSECONDS } from '../../src/streamer/clickhouse/event-time.ts';
 import { SNAPSHOT_PARAMETERS } from '../../src/streamer/compare/outbox.ts';
 import { ALL } from '../../src/streamer/compare/window.ts';
 import { readConfig } from '../../src/streamer/config.ts';
@@ -358,6 +359,7 @@ test('`verify` finds no difference in what commits between its snapshot and the 
     slot: outbox.slot,
     table: 'events',
     window: ALL,
+    dates: MICROSECONDS,
     ...PATIENT,
   };
   const { snapshot } = await deliveredSnapshot(options);

@@ -55,6 +55,7 @@ export class NativeReader {
         return this.#take(4).readUInt32LE();
       case 'UInt64':
         return this.#take(8).readBigUInt64LE();
+      case 'Decimal(18, 0)':
       case "DateTime64(6, 'UTC')":
         return this.#take(8).readBigInt64LE();
       default:

@@ -130,7 +130,7 @@ describe('encode', () => {
       event_id: 'UUID',
       lsn: 'UInt64',
       seq: 'UInt32',
-      metadata_version: 'UInt64',
+      metadata_version: 'Decimal(18, 0)',
     });
     expect(reader.isAtEnd).toBe(true);
   });

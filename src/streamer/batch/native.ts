@@ -13,9 +13,11 @@ export interface BatchConstants {
   readonly origin: string;
 }
 
+/** Whole numbers up to 2^63 - 1: the only type that ClickHouse does not wrap where a column holds fewer, but refuses (407). */
+const WHOLE = 'Decimal(18, 0)';
 const TIME = "DateTime64(6, 'UTC')";
 /** Bytes of a value; strings have their own. */
-const WIDTHS = { String: 0, UInt32: 4, UInt64: 8, UUID: 16, [TIME]: 8 } as const;
+const WIDTHS = { String: 0, UInt32: 4, UInt64: 8, [WHOLE]: 8, UUID: 16, [TIME]: 8 } as const;
 
 /** Bytes that the constant columns add to each row. */
 export function constantBytes({ source, origin }: Pick<BatchConstants, 'source' | 'origin'>): number {
@@ -49,7 +51,7 @@ export function* encode(
   yield* column('event_date_time', TIME, batch.eventDateTime);
   yield* column('environment', 'String', batch.environment);
   yield* column('event_context_text', 'String', batch.eventContextText);
-  yield* column('metadata_version', 'UInt64', batch.metadataVersion);
+  yield* column('metadata_version', WHOLE, batch.metadataVersion);
   yield* column('subject', 'String', batch.subject);
   yield* column('event_id', 'UUID', batch.eventId);
   yield* constant('source', 'String', string(constants.source), rows);

@@ -1,3 +1,5 @@
+import { FIRST_US, LAST_US } from '../clickhouse/event-time.ts';
+
 const TWO_32 = 0x1_0000_0000;
 
 /** An Int64 in two halves: the upper one signed, the lower one not. */
@@ -12,9 +14,6 @@ const halves = (value: bigint): Readonly<Int64> => ({
 });
 
 const EPOCH_2000 = halves(946_684_800_000_000n);
-/** DateTime64(6) holds 1900-01-01 00:00:00 to 2299-12-31 23:59:59.999999, in µs since 1970. */
-export const FIRST_US = BigInt(Date.UTC(1900, 0, 1)) * 1000n;
-export const LAST_US = BigInt(Date.UTC(2300, 0, 1)) * 1000n - 1n;
 const MIN = halves(FIRST_US);
 const MAX = halves(LAST_US);
 

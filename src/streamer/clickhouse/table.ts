@@ -1,6 +1,7 @@
 import { INSERT_COLUMNS } from './columns.ts';
 import { absentTable } from './absence.ts';
 import type { ClickHouse } from './client.ts';
+import { bare, eventTimeIn } from './event-time.ts';
 import { literal } from './literal.ts';
 import { emptiedColumns } from './ttl.ts';
 import { MIN_WINDOW_BLOCKS, type SettingOf } from './views.ts';
@@ -26,10 +27,13 @@ const KEYS: readonly string[] = [
   'committed_at',
   'delivered_at',
 ];
-const MICROSECONDS: readonly string[] = ['event_date_time', 'committed_at', 'delivered_at'];
-/** Types that hold every value of a column, to be found by: in others a number would wrap, or be rounded. Texts are converted as they fit. */
+const MICROSECONDS: readonly string[] = ['committed_at', 'delivered_at'];
+/**
+ * Types that hold every value of a column: in others a number would wrap, or be rounded. Texts are converted as they fit. A version
+ * comes as a Decimal: a narrower type refuses what it does not hold.
+ */
 const HOLDS: Readonly<Record<string, { readonly all: string; readonly types: RegExp }>> = {
-  metadata_version: { all: 'UInt64', types: /^(?:U?Int(?:64|128|256)|String)$/ },
+  metadata_version: { all: 'UInt64', types: /^(?:U?Int\d+|String)$/ },
   event_id: { all: 'UUID', types: /^UUID$/ },
   lsn: { all: 'UInt64', types: /^(?:UInt64|U?Int(?:128|256))$/ },
   seq: { all: 'UInt32', types: /^(?:UInt32|U?Int(?:64|128|256))$/ },
@@ -133,6 +137,11 @@ function columnProblems(columns: readonly ColumnRow[]): TableProblem[] {
         found: `the column ${name} is ${type}, which is not DateTime64(6)`,
         alter: `MODIFY COLUMN ${name} DateTime64(6, 'UTC')`,
       });
+    else if (name === 'event_date_time' && eventTimeIn(bare(type)) === undefined)
+      problems.push({
+        found: `the column ${name} is ${type}, which is not a DateTime or DateTime64`,
+        alter: `MODIFY COLUMN ${name} DateTime64(6, 'UTC')`,
+      });
     else if (holds !== undefined && !holds.types.test(bare(type)))
       problems.push({
         found: `the column ${name} is ${type}, which does not hold every ${holds.all}`,
@@ -160,12 +169,6 @@ function ttlProblems(emptied: readonly string[]): TableProblem[] {
       found: `the column ${name} has a TTL, which empties it: events could not be found again`,
       alter: `MODIFY COLUMN ${name} REMOVE TTL`,
     }));
-}
-
-/** Without what changes how a type is stored, and not what it holds. */
-function bare(type: string): string {
-  const inner = /^(?:LowCardinality|Nullable)\((.*)\)$/.exec(type)?.[1];
-  return inner === undefined ? type : bare(inner);
 }
 
 function engineProblems({ engine, engine_full: definition }: TableRow, setting: SettingOf): TableProblem[] {

@@ -1,11 +1,9 @@
 import { OutboxError } from '../../errors.ts';
 import { readConfig, type Config } from '../config.ts';
-import { whereCurrent } from '../clickhouse/current.ts';
-import { INSERT_COLUMNS } from '../clickhouse/columns.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkTarget } from '../clickhouse/target.ts';
-import { TOKEN_TRUST_MS } from '../delivery/retry.ts';
 import { Database } from '../source/database.ts';
+import { retry } from './quarantine-retry.ts';
 import { parseUsage } from './usage.ts';
 import type { Report } from './migrate-clickhouse.ts';
 
@@ -37,9 +35,6 @@ interface Listed {
   quarantined_at: Date;
   discarded_at: Date | null;
 }
-
-/** The row as ClickHouse will read it, under the names of its columns. */
-type Row = Record<(typeof INSERT_COLUMNS)[number], string>;
 
 /** Runs the command. Returns the exit code; throws OutboxErrors OUTBOX_CONFIG_INVALID, OUTBOX_PG_* and OUTBOX_CH_*. */
 export async function quarantineCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
@@ -152,102 +147,4 @@ async function retryAll(
     await clickhouse.close();
   }
   return outcome;
-}
-
-/**
- * Inserts one event and takes it out of quarantine. Killed anywhere between, it is found in ClickHouse by the next call, or
- * recognised by its token; of two calls at once, one passes it by. An insert without an answer is not repeated here: the next
- * call looks first. What an earlier call has left in the table, its views may lack.
- */
-async function retry(
-  db: Database,
-  clickhouse: ClickHouse,
-  { slot, clickhouseTable: table }: Config,
-  id: string,
-  hasViews: boolean,
-): Promise<'delivered' | 'there already' | 'views unproven' | 'gone'> {
-  const { rows: earlier } = await db.query<{ isTrusted: boolean }>(
-    `SELECT clock_timestamp() - retried_at < make_interval(secs => $3) AS "isTrusted"
-       FROM outbox.quarantine WHERE slot_name = $1 AND id = $2 AND retried_at IS NOT NULL`,
-    [slot, id, TOKEN_TRUST_MS / 1000],
-  );
-  // an earlier call may have failed at a view: the same insert completes it, as long as its token is remembered
-  const completes = hasViews && earlier[0]?.isTrusted === true;
-  // a repeated insert must carry the same time
-  await db.query(
-    `UPDATE outbox.quarantine SET retried_at = coalesce(retried_at, date_trunc('milliseconds', now()))
-      WHERE id = (SELECT id FROM outbox.quarantine WHERE slot_name = $1 AND id = $2 FOR UPDATE SKIP LOCKED)`,
-    [slot, id],
-  );
-  await db.query('BEGIN');
-  try {
-    const { rows } = await db.query<Row>(
-      `SELECT event_type, ${instant('event_date_time')}, environment, event_context AS event_context_text,
-              metadata_version::text, subject, event_id::text, source, (lsn - '0/0')::text AS lsn, seq::text,
-              ${instant('committed_at')}, ${instant('retried_at', 'delivered_at')}, trace_id, span_id, recorded_by, 'quarantine' AS origin
-         FROM outbox.quarantine WHERE slot_name = $1 AND id = $2 AND discarded_at IS NULL FOR UPDATE SKIP LOCKED`,
-      [slot, id],
-    );
-    const [row] = rows;
-    if (row === undefined) {
-      await db.query('ROLLBACK');
-      return 'gone';
-    }
-    const isThere = await find(clickhouse, table, row);
-    if (!isThere || completes) {
-      try {
-        await insert(clickhouse, table, row);
-      } catch (error) {
-        // a row may hold the words by which a view that failed is known; a view fails behind a row that is there
-        const isView = error instanceof OutboxError && error.code === 'OUTBOX_CH_VIEW_FAILED';
-        if (!isView || (await find(clickhouse, table, row))) throw error;
-        throw new OutboxError('OUTBOX_CH_ROW_REFUSED', { detail: error.message, clickhouseCode: error.clickhouseCode });
-      }
-      // an insert that ClickHouse takes for a repetition is dropped without a word
-      if (!(await find(clickhouse, table, row)))
-        throw new OutboxError('OUTBOX_QUARANTINE_DROPPED', {
-          detail: `the event ${row.event_id} was inserted, and is not there`,
-        });
-    }
-    await db.query('DELETE FROM outbox.quarantine WHERE slot_name = $1 AND id = $2', [slot, id]);
-    await db.query('COMMIT');
-    if (!isThere) return 'delivered';
-    return hasViews && earlier.length > 0 && !completes ? 'views unproven' : 'there already';
-  } catch (error) {
-    await db.query('ROLLBACK').catch(() => undefined);
-    // under another time it has another token
-    if (error instanceof OutboxError && error.code === 'OUTBOX_QUARANTINE_DROPPED')
-      await db.query('UPDATE outbox.quarantine SET retried_at = NULL WHERE slot_name = $1 AND id = $2', [slot, id]);
-    throw error;
-  }
-}
-
-function instant(column: string, name = column): string {
-  return `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS ${name}`;
-}
-
-async function find(clickhouse: ClickHouse, table: string, { source, lsn, seq, event_id: id }: Row): Promise<boolean> {
-  const current = await whereCurrent(clickhouse, table);
-  const [found] = await clickhouse.select<{ rows: string }>(
-    `SELECT toString(count()) AS rows FROM {table:Identifier}
-      WHERE ${current} AND source = {source:String} AND lsn = {lsn:UInt64} AND seq = {seq:UInt32} AND event_id = {id:UUID}`,
-    { table, source, lsn, seq, id },
-  );
-  return found!.rows !== '0';
-}
-
-async function insert(clickhouse: ClickHouse, table: string, row: Row): Promise<void> {
-  // an id of outbox.quarantine may come again after a failover
-  const token = `${row.source}/quarantine/${row.lsn}:${row.seq}/${row.event_id}@${row.delivered_at}`;
-  await clickhouse.insert(
-    {
-      query: `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT JSONEachRow`,
-      parameters: { table },
-      rows: 1,
-      token,
-      queryId: token,
-      body: [Buffer.from(JSON.stringify(row))],
-    },
-    new AbortController().signal,
-  );
 }

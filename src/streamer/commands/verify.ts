@@ -3,6 +3,7 @@ import { SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
 import { parseDuration, readWindow, type Window } from '../compare/window.ts';
 import { readConfig, type Config } from '../config.ts';
 import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
+import { eventTimeOf } from '../clickhouse/event-time.ts';
 import { sourceOf } from '../ledger/row.ts';
 import { Database } from '../source/database.ts';
 import { checkEventTable } from '../source/event-table.ts';
@@ -127,6 +128,7 @@ export async function verify(
       clickhouse,
       source,
       table: config.clickhouseTable,
+      dates: await eventTimeOf(clickhouse, config.clickhouseTable),
     };
     const { snapshot, reached } = await deliveredSnapshot(comparing);
     const comparison = new Comparison(comparing, snapshot);

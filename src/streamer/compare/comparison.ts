@@ -1,5 +1,5 @@
 import type { Lsn } from '../../lsn.ts';
-import { LAST_US } from '../batch/time.ts';
+import { LAST_US } from '../clickhouse/event-time.ts';
 import type { Database } from '../source/database.ts';
 import { classify, type Difference, type Rejected } from './classify.ts';
 import { untilDelivered } from '../ledger/delivered.ts';
@@ -146,9 +146,9 @@ export class Comparison {
     expiredBefore: bigint,
     tell: (compared: number) => void,
   ): AsyncGenerator<Difference, void, undefined> {
-    const { second, ask, slot } = this.#options;
+    const { second, ask, slot, dates } = this.#options;
     tell(0);
-    const snapshot = second === undefined ? this.#snapshot : await OutboxSnapshot.take(second);
+    const snapshot = second === undefined ? this.#snapshot : await OutboxSnapshot.take(second, dates);
     try {
       if (second !== undefined) await delivered(this.#options, snapshot);
       // after the wait: all that was rejected is in quarantine by now; before ClickHouse is read: what is taken up again is found there
@@ -197,9 +197,9 @@ async function rejectedOf(db: Database, slot: string, ids: IdList): Promise<Map<
 
 /** Takes a snapshot, and waits until the streamer has delivered all that it shows. */
 export async function deliveredSnapshot(
-  options: Waiting & Pick<ComparisonOptions, 'first'>,
+  options: Waiting & Pick<ComparisonOptions, 'first' | 'dates'>,
 ): Promise<{ snapshot: OutboxSnapshot; reached: Lsn }> {
-  const snapshot = await OutboxSnapshot.take(options.first);
+  const snapshot = await OutboxSnapshot.take(options.first, options.dates);
   return { snapshot, reached: await delivered(options, snapshot) };
 }
 

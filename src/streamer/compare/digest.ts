@@ -1,4 +1,4 @@
-import { FIRST_US, LAST_US } from '../batch/time.ts';
+import { FIRST_US, type EventTime } from '../clickhouse/event-time.ts';
 import { BUCKET_US } from './window.ts';
 
 /**
@@ -19,18 +19,22 @@ export const FIELDS = [
 ] as const;
 
 const DASHES = "substr(tp, 3, 1) || substr(tp, 36, 1) || substr(tp, 53, 1) = '---'::bytea";
-const [BEFORE, BEYOND] = [FIRST_US, LAST_US + 1n].map((us) => new Date(Number(us / 1000n)).toISOString());
 
-/** Rows of outbox.event with `us`, the date as ClickHouse has it, and `digest`; the texts are bytes of UTF-8. */
-export const OUTBOX_ROWS = `
+/** Rows of outbox.event with `us`, the date as the table holds it, and `digest`; the texts are bytes of UTF-8. */
+export function outboxRows({ step, first, last }: EventTime): string {
+  const [before, beyond] = [first, last + step].map((us) => new Date(Number(us / 1000n)).toISOString());
+  const us = '(extract(epoch FROM event_date_time) * 1000000)::bigint';
+  // towards the past, before 1970 as well
+  const cut = step === 1n ? us : `${us} - (${us} % ${step} + ${step}) % ${step}`;
+  return `
   SELECT event_id, us, recorded_at, event_date_time, metadata_version, type, environment, subject, tp, trace, writer, context,
          md5(convert_to(concat_ws(' ', event_id, us, metadata_version, length(type), length(environment), length(subject), length(trace), length(writer)) || ' ', 'UTF8')
              || type || environment || subject || trace || writer || context) COLLATE "C" AS digest
     FROM (
       SELECT event_id, recorded_at, event_date_time, metadata_version, type, environment, subject, context, tp, writer,
-             CASE WHEN event_date_time < '${BEFORE}' THEN ${FIRST_US}
-                  WHEN event_date_time >= '${BEYOND}' THEN ${LAST_US}
-                  ELSE (extract(epoch FROM event_date_time) * 1000000)::bigint END AS us,
+             CASE WHEN event_date_time < '${before}' THEN ${first}
+                  WHEN event_date_time >= '${beyond}' THEN ${last}
+                  ELSE ${cut} END AS us,
              CASE WHEN length(tp) >= 55 AND ${DASHES} THEN substr(tp, 4, 32) || substr(tp, 37, 16) ELSE '' END AS trace
         FROM (
           SELECT event_id, recorded_at, metadata_version, event_date_time,
@@ -40,9 +44,10 @@ export const OUTBOX_ROWS = `
             FROM outbox.event
         ) AS e
     ) AS e`;
+}
 
 /** The same of an expression of ClickHouse, over the columns of its table. */
-export const TABLE_US = 'toUnixTimestamp64Micro(event_date_time)';
+export const TABLE_US = "toUnixTimestamp64Micro(toDateTime64(event_date_time, 6, 'UTC'))";
 export const TABLE_DIGEST = `MD5(concat(
   toString(event_id), ' ', toString(${TABLE_US}), ' ', toString(metadata_version), ' ', toString(length(event_type)), ' ',
   toString(length(environment)), ' ', toString(length(subject)), ' ', toString(length(trace_id) + length(span_id)), ' ', toString(length(recorded_by)), ' ',

@@ -2,7 +2,8 @@ import type pg from 'pg';
 import type { Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { writtenTo } from '../source/wal-end.ts';
-import { OUTBOX_BUCKET, OUTBOX_FIELDS, OUTBOX_ROWS, OUTBOX_SUM } from './digest.ts';
+import type { EventTime } from '../clickhouse/event-time.ts';
+import { OUTBOX_BUCKET, OUTBOX_FIELDS, OUTBOX_SUM, outboxRows } from './digest.ts';
 import type { IdList } from './id-list.ts';
 import type { Keyed } from './merge.ts';
 import type { Range, Window } from './window.ts';
@@ -58,32 +59,39 @@ export interface OutboxEvent extends Keyed {
  */
 export class OutboxSnapshot {
   readonly #db: Database;
+  /** The events, as a SELECT. */
+  readonly #events: string;
   #cursors = 0;
   readonly horizon: Horizon;
 
-  private constructor(db: Database, horizon: Horizon) {
+  private constructor(db: Database, horizon: Horizon, dates: EventTime) {
     this.#db = db;
+    this.#events = outboxRows(dates);
     this.horizon = horizon;
   }
 
-  /** Begins a transaction on the connection, which has SNAPSHOT_PARAMETERS and serves nothing else until `close`. */
-  static async take(db: Database): Promise<OutboxSnapshot> {
+  /**
+   * Begins a transaction on the connection, which has SNAPSHOT_PARAMETERS and serves nothing else until `close`.
+   *
+   * @param dates what ClickHouse's table holds of a date
+   */
+  static async take(db: Database, dates: EventTime): Promise<OutboxSnapshot> {
     await begin(db);
     // before the snapshot: a TRUNCATE in between would show an empty bucket
     await db.query('LOCK TABLE outbox.event IN ACCESS SHARE MODE');
     const begun = await db.query<{ us: string }>('SELECT (extract(epoch FROM now()) * 1000000)::bigint AS us');
     // after the snapshot: the commit record of all that it shows lies before
     const lsn = await writtenTo(db);
-    return new OutboxSnapshot(db, { lsn, us: BigInt(begun.rows[0]!.us) });
+    return new OutboxSnapshot(db, { lsn, us: BigInt(begun.rows[0]!.us) }, dates);
   }
 
   /** The same with a snapshot that another session exports, of all that was committed before a position. */
-  static async import(db: Database, name: string, lsn: Lsn): Promise<OutboxSnapshot> {
+  static async import(db: Database, name: string, lsn: Lsn, dates: EventTime): Promise<OutboxSnapshot> {
     await begin(db);
     await db.query(`SET TRANSACTION SNAPSHOT '${name}'`);
     const { rows } = await db.query<{ us: string }>('SELECT (extract(epoch FROM now()) * 1000000)::bigint AS us');
     await db.query('LOCK TABLE outbox.event IN ACCESS SHARE MODE');
-    return new OutboxSnapshot(db, { lsn, us: BigInt(rows[0]!.us) });
+    return new OutboxSnapshot(db, { lsn, us: BigInt(rows[0]!.us) }, dates);
   }
 
   async close(): Promise<void> {
@@ -103,7 +111,7 @@ export class OutboxSnapshot {
     const events = 'count(*)::text';
     return this.#read<Bucket>(
       `SELECT lpad((${OUTBOX_BUCKET})::text, 8, '0') AS id, ${events} AS events, ${events} || ':' || ${OUTBOX_SUM} AS digest
-         FROM (${OUTBOX_ROWS}) AS e WHERE us <@ $1::int8range GROUP BY 1 ORDER BY 1`,
+         FROM (${this.#events}) AS e WHERE us <@ $1::int8range GROUP BY 1 ORDER BY 1`,
       [int8range(window)],
     );
   }
@@ -111,7 +119,7 @@ export class OutboxSnapshot {
   /** Ids and digests of the window, as far as it lies in one of the ranges, behind the id `after`. */
   keys(window: Window, ranges: readonly Range[], after: string | undefined): AsyncGenerator<Keyed[], void, undefined> {
     return this.#read<Keyed>(
-      `SELECT event_id::text AS id, digest FROM (${OUTBOX_ROWS}) AS e
+      `SELECT event_id::text AS id, digest FROM (${this.#events}) AS e
         WHERE us <@ $1::int8range AND us <@ $2::int8multirange AND ($3::uuid IS NULL OR event_id > $3::uuid) ORDER BY event_id, digest`,
       [int8range(window), `{${ranges.map(int8range).join(',')}}`, after ?? null],
     );
@@ -122,22 +130,22 @@ export class OutboxSnapshot {
     return this.#read<OutboxRow>(
       `SELECT event_id::text AS id, digest, us::text AS us, ${OUTBOX_FIELDS} AS fields,
               CASE WHEN isfinite(recorded_at) THEN (extract(epoch FROM recorded_at) * 1000000)::bigint ELSE 0 END::text AS recorded
-         FROM (${OUTBOX_ROWS}) AS e WHERE event_id = ANY($1::uuid[]) ORDER BY event_id, digest, recorded_at`,
+         FROM (${this.#events}) AS e WHERE event_id = ANY($1::uuid[]) ORDER BY event_id, digest, recorded_at`,
       [`{${ids.text}}`],
     );
   }
 
   /** All events of these ids, whole. */
   async *events(ids: IdList): AsyncGenerator<OutboxEvent[], void, undefined> {
-    yield* this.#events(ids, `<= ${LARGE_BYTES}`, FETCH_EVENTS);
-    yield* this.#events(ids, `> ${LARGE_BYTES}`, 1);
+    yield* this.#whole(ids, `<= ${LARGE_BYTES}`, FETCH_EVENTS);
+    yield* this.#whole(ids, `> ${LARGE_BYTES}`, 1);
   }
 
-  #events(ids: IdList, size: string, atOnce: number): AsyncGenerator<OutboxEvent[], void, undefined> {
+  #whole(ids: IdList, size: string, atOnce: number): AsyncGenerator<OutboxEvent[], void, undefined> {
     return this.#read<OutboxEvent>(
       `SELECT event_id::text AS id, digest, uuid_send(event_id) AS event_id, type, timestamptz_send(event_date_time) AS date,
               environment, context, int8send(metadata_version) AS version, subject, tp AS traceparent, writer
-         FROM (${OUTBOX_ROWS}) AS e WHERE event_id = ANY($1::uuid[]) AND length(context) + length(type) + length(environment) + length(subject) ${size}
+         FROM (${this.#events}) AS e WHERE event_id = ANY($1::uuid[]) AND length(context) + length(type) + length(environment) + length(subject) ${size}
         ORDER BY event_id, digest`,
       [`{${ids.text}}`],
       atOnce,

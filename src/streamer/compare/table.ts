@@ -1,6 +1,6 @@
-import { LAST_US } from '../batch/time.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { whereCurrent } from '../clickhouse/current.ts';
+import { LAST_US, type EventTime } from '../clickhouse/event-time.ts';
 import { TABLE_BUCKET, TABLE_DIGEST, TABLE_FIELDS, TABLE_SUM, TABLE_US } from './digest.ts';
 import type { IdList } from './id-list.ts';
 import type { Keyed } from './merge.ts';
@@ -32,6 +32,8 @@ export interface TableOptions {
   readonly table: string;
   /** System identifier and slot: one table may be shared by many databases. */
   readonly source: string;
+  /** What the table holds of a date. */
+  readonly dates: EventTime;
 }
 
 /**

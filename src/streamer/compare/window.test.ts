@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { FIRST_US, LAST_US } from '../batch/time.ts';
+import { FIRST_US, LAST_US } from '../clickhouse/event-time.ts';
 import { BUCKET_US, formatTime, parseDuration, parseTime, Ranges } from './window.ts';
 
 const NOW = Date.UTC(2024, 1, 29, 12);

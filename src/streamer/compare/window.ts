@@ -1,4 +1,4 @@
-import { FIRST_US, LAST_US } from '../batch/time.ts';
+import { FIRST_US, LAST_US } from '../clickhouse/event-time.ts';
 
 /** Dates of events, from inclusive to exclusive, in µs since 1970; undefined is without a bound. */
 export interface Window {

@@ -15,7 +15,7 @@ export interface Sending {
   readonly atMs: number;
 }
 
-const INSERT = `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT Native`;
+export const INSERT = `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT Native`;
 
 /** Throws, as an OutboxError OUTBOX_CH_*, what would refuse every insert: a privilege, a setting that may not be sent, a column. */
 export async function sendNothing(clickhouse: ClickHouse, table: string, signal?: AbortSignal): Promise<void> {

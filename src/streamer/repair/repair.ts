@@ -5,6 +5,7 @@ import { ALL, type Window } from '../compare/window.ts';
 import type { Config } from '../config.ts';
 import { whereCurrent } from '../clickhouse/current.ts';
 import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
+import { eventTimeOf } from '../clickhouse/event-time.ts';
 import { ReadBack } from '../delivery/read-back.ts';
 import { PROOF_MAX_AGE_MS } from '../delivery/retry.ts';
 import { INSERT_MARGIN_MS } from '../delivery/retry.ts';
@@ -187,13 +188,13 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
   const made = await createSlot(config.databaseUrl, slot, { failover: isFailover, db: ask, onWait });
   try {
     const first = await connect(true);
-    const snapshot = await OutboxSnapshot.import(first, made.snapshot, made.consistentLsn);
+    const comparing = await comparison(work, first, ALL, false);
+    const snapshot = await OutboxSnapshot.import(first, made.snapshot, made.consistentLsn, comparing.dates);
     await made.close();
     const prove = async (): Promise<void> => {
       const { count } = await ask.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND epoch = $2', [slot, epoch]);
       if (count === 0) throw new OutboxError('OUTBOX_EPOCH_LOST');
     };
-    const comparing = await comparison(work, first, ALL, false);
     const { consistentLsn, timeline } = made;
     const lsn = consistentLsn;
     const onSend = sending(work);
@@ -251,5 +252,6 @@ async function comparison(
     clickhouse,
     source: examined.source,
     table: config.clickhouseTable,
+    dates: await eventTimeOf(clickhouse, config.clickhouseTable),
   };
 }

@@ -4,11 +4,11 @@ import { ChunkPool } from '../batch/column.ts';
 import { constantBytes } from '../batch/native.ts';
 import type { Rows } from '../batch/rows.ts';
 import { fromMilliseconds } from '../batch/time.ts';
+import { valuesOf } from '../batch/values.ts';
 import type { OutboxEvent } from '../compare/outbox.ts';
 import type { Config } from '../config.ts';
 import type { Attachment } from '../delivery/attachment.ts';
 import { Delivery } from '../delivery/deliver.ts';
-import { EVENT_COLUMNS, type Tuple } from '../source/pgoutput.ts';
 import type { RepairLedger } from './repair-ledger.ts';
 
 /** Smaller than the stream's: the rows of a comparison are in memory beside it. */
@@ -30,10 +30,6 @@ export class Sender {
   readonly #pool: ChunkPool;
   readonly #stamp: TransactionStamp;
   readonly #extraRowBytes: number;
-  readonly #tuple: Tuple = {
-    start: new Int32Array(EVENT_COLUMNS.length),
-    end: new Int32Array(EVENT_COLUMNS.length),
-  };
   #batch: Batch;
   /** What each row of the batch is, beyond its position: id, digest, and which copy. */
   readonly #keys: Buffer;
@@ -69,7 +65,7 @@ export class Sender {
 
   /** @param copy tells it from other copies of the same event that are sent too */
   async add(event: OutboxEvent, copy: number): Promise<void> {
-    const values = [
+    const { buffer, tuple } = valuesOf([
       event.event_id,
       event.type,
       event.date,
@@ -79,14 +75,8 @@ export class Sender {
       event.subject,
       event.traceparent,
       event.writer,
-    ];
-    let at = 0;
-    values.forEach((value, field) => {
-      this.#tuple.start[field] = value === null ? -1 : at;
-      at += value?.length ?? 0;
-      this.#tuple.end[field] = at;
-    });
-    const bytes = rowBytes(this.#tuple) + this.#extraRowBytes;
+    ]);
+    const bytes = rowBytes(tuple) + this.#extraRowBytes;
     if (
       this.#batch.rows >= this.#config.batchMaxRows ||
       (this.#batch.rows > 0 && this.#batch.bytes + bytes > this.#batchMaxBytes)
@@ -96,13 +86,7 @@ export class Sender {
     this.#keys.set(event.event_id, key);
     this.#keys.write(event.digest, key + ID_BYTES, 'hex');
     this.#keys.writeUInt32LE(copy, key + ID_BYTES + DIGEST_BYTES);
-    this.#batch.append(
-      Buffer.concat(values.filter((value) => value !== null)),
-      this.#tuple,
-      this.#stamp,
-      ++this.#seq,
-      bytes,
-    );
+    this.#batch.append(buffer, tuple, this.#stamp, ++this.#seq, bytes);
   }
 
   /** Returns when ClickHouse has all that was added. Throws OutboxErrors OUTBOX_PG_* and, when a stop is asked for, OUTBOX_CH_*. */

@@ -7,6 +7,8 @@ import type { Leaf } from './leaves.ts';
 /** About so many rows of a partition are looked for, from blocks that are chosen at random. */
 const ROWS = 200;
 const BLOCKS = 40;
+/** A table may hold whole seconds only. */
+const LONGEST_STEP_US = 1_000_000n;
 
 interface Sampled {
   id: string;
@@ -42,7 +44,7 @@ export async function lackOf(
   const [found] = await clickhouse.select<{ n: number }>(
     `SELECT toUInt32(uniqExact(event_id)) AS n FROM {table:Identifier}
       WHERE event_type IN {types:Array(String)} AND event_id IN {ids:Array(UUID)}
-        AND event_date_time BETWEEN fromUnixTimestamp64Micro(${times[0]}, 'UTC') AND fromUnixTimestamp64Micro(${times.at(-1)}, 'UTC')
+        AND event_date_time BETWEEN fromUnixTimestamp64Micro(${times[0]! - LONGEST_STEP_US}, 'UTC') AND fromUnixTimestamp64Micro(${times.at(-1)}, 'UTC')
         AND ${current}`,
     { table, ids, types: [...new Set(rows.map(({ type }) => type))] },
   );
