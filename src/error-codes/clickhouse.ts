@@ -28,7 +28,7 @@ export const CLICKHOUSE = {
     policy: 'repeat',
     happened:
       'The target table cannot hold events exactly once and as they were emitted: a column is missing or loses what is sent, or its deduplication window or fsync settings are off.',
-    next: 'Apply what the message names; `pg-outbox-clickhouse migrate` makes a table that has all of it.',
+    next: 'Your own table: `pg-outbox-clickhouse migrate --adopt` shows what it lacks, and adds it. What it cannot add, apply by hand; or let `migrate` make another table (OUTBOX_CLICKHOUSE_TABLE).',
   },
   OUTBOX_CH_SETTINGS_DROPPED: {
     policy: 'repeat',

@@ -41,10 +41,11 @@ const HOLDS: Readonly<Record<string, { readonly all: string; readonly types: Reg
 
 type TableSetting = (typeof TABLE_SETTINGS)[number];
 
-interface ColumnRow {
-  name: string;
-  type: string;
-  default_kind: string;
+export interface ColumnRow {
+  readonly name: string;
+  readonly type: string;
+  readonly default_kind: string;
+  readonly default_expression: string;
 }
 
 export interface TableRow {
@@ -62,12 +63,15 @@ export interface TableProblem {
   readonly found: string;
   /** What is wrong could be put right by it, behind ALTER TABLE and the name. No word in it is another's. */
   readonly alter?: string;
+  /** It changes nothing of what is there: no type, and no value. */
+  readonly adds?: boolean;
   /** The column that is not there: how it is made is not known here. */
   readonly missing?: string;
 }
 
 export interface InspectedTable {
   readonly table: TableRow;
+  readonly columns: readonly ColumnRow[];
   readonly setting: SettingOf;
   /** Columns that a TTL of their own empties. */
   readonly emptied: readonly string[];
@@ -91,7 +95,7 @@ export async function inspectTable(
   );
   if (table === undefined) throw await absentTable(clickhouse, name, signal);
   const columns = await clickhouse.select<ColumnRow>(
-    'SELECT name, type, default_kind FROM system.columns WHERE database = currentDatabase() AND table = {name:String}',
+    'SELECT name, type, default_kind, default_expression FROM system.columns WHERE database = currentDatabase() AND table = {name:String}',
     { name },
     signal,
   );
@@ -108,7 +112,7 @@ export async function inspectTable(
   };
   const emptied = emptiedColumns(table.definition);
   const problems = [...engineProblems(table, setting), ...columnProblems(columns), ...ttlProblems(emptied)];
-  return { table, setting, emptied, problems };
+  return { table, columns, setting, emptied, problems };
 }
 
 /** What would be delivered otherwise than it is, or not be found again. Strings and numbers are converted as they fit. */
@@ -149,16 +153,22 @@ function columnProblems(columns: readonly ColumnRow[]): TableProblem[] {
       });
   }
   const context = columns.find(({ name }) => name === 'event_context');
-  if (context?.default_kind === '') {
+  if (context !== undefined && takesNoText(context)) {
     const value = /String/.test(context.type)
       ? 'event_context_text'
       : `JSONExtract(event_context_text, ${literal(context.type)})`;
     problems.push({
-      found: 'the column event_context has no DEFAULT, so every context would be empty',
+      found:
+        'the column event_context is not made from event_context_text by its DEFAULT: every context would be empty',
+      adds: true,
       alter: `MODIFY COLUMN event_context DEFAULT ${value}`,
     });
   }
   return problems;
+}
+
+function takesNoText({ default_kind: kind, default_expression: value }: ColumnRow): boolean {
+  return kind === '' || (kind === 'DEFAULT' && !/\bevent_context_text\b/.test(value));
 }
 
 /** What a look-up goes by must stay. */
@@ -191,6 +201,7 @@ function engineProblems({ engine, engine_full: definition }: TableRow, setting: 
     .filter(([name, least]) => setting(definition, name) < least)
     .map(([name, least]) => ({
       found: `${name} is ${setting(definition, name)}`,
+      adds: true,
       alter: `MODIFY SETTING ${name} = ${least === 1 ? 1 : least * 10}`,
     }));
 }

@@ -1,17 +1,16 @@
-import { readFile } from 'node:fs/promises';
 import { OutboxError } from '../../errors.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkCluster, clustersOf } from '../clickhouse/cluster.ts';
 import { literal } from '../clickhouse/literal.ts';
 import { inspectTable } from '../clickhouse/table.ts';
 import { checkTarget, unsuitable } from '../clickhouse/target.ts';
-import { MIGRATIONS } from '../source/event-table.ts';
+import { planAdoption, statementsOf, type Adoption, type OwnNames } from './adopt.ts';
 import { quoted } from './doctor/subjects.ts';
+import { createTable, definitionOf } from './events-table.ts';
 
 /** Says what was done, a line at a time. */
 export type Report = (line: string) => void;
 
-const EVENTS = new URL('clickhouse/0000_events.sql', MIGRATIONS);
 const TIMEOUT_MS = 60_000;
 
 /**
@@ -25,6 +24,34 @@ const ON_CLUSTER: readonly (readonly [string, string])[] = [
     'replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, min_compressed_bytes_to_fsync_after_fetch = 1,',
   ],
 ];
+
+/** Whether the statements may be run. */
+export type Approve = (adoption: Adoption) => Promise<boolean>;
+
+/**
+ * Makes the user's own table one that the streamer can fill. Where there is no such table, or nothing to change, it asks nobody. Returns
+ * false where it was not approved, and has changed nothing then. Throws OUTBOX_CH_TABLE_UNSUITABLE and OUTBOX_CH_*.
+ */
+export async function adoptTable(
+  url: string,
+  { table, cluster = '' }: ClickHouseTarget,
+  { names, approve, report }: { readonly names: OwnNames; readonly approve: Approve; readonly report: Report },
+): Promise<boolean> {
+  const clickhouse = new ClickHouse(url, TIMEOUT_MS);
+  try {
+    const plan = await planAdoption(clickhouse, table, names).catch((error: unknown) => {
+      if (error instanceof OutboxError && error.code === 'OUTBOX_CH_NOT_MIGRATED') return undefined;
+      throw error;
+    });
+    if (plan === undefined || plan.steps.length === 0) return true;
+    if (!(await approve(plan))) return false;
+    for (const statement of statementsOf(plan, cluster)) await clickhouse.command(statement);
+    report(`ClickHouse: adopted the table "${table}"`);
+    return true;
+  } finally {
+    await clickhouse.close();
+  }
+}
 
 export interface ClickHouseTarget {
   readonly table: string;
@@ -43,7 +70,7 @@ export async function migrateClickHouse(
 ): Promise<void> {
   const clickhouse = new ClickHouse(url, TIMEOUT_MS);
   try {
-    const text = await readFile(EVENTS, 'utf8');
+    const text = await createTable();
     if (cluster === '') {
       await clickhouse.command(text, { table });
       await checkTable(clickhouse, table);
@@ -97,12 +124,4 @@ async function checkTable(clickhouse: ClickHouse, name: string): Promise<void> {
       ),
     ),
   );
-}
-
-/** A column as the migration makes it. */
-export async function definitionOf(column: string): Promise<string> {
-  const text = await readFile(EVENTS, 'utf8');
-  // it ends where the next line that is indented as much, or the list, begins
-  const lines = new RegExp(`^    (${column} [^]*?),?\\n(?:    \\S|\\))`, 'm').exec(text)?.[1] ?? column;
-  return lines.replaceAll(/\s+/g, ' ');
 }

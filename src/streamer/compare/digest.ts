@@ -49,16 +49,16 @@ export function outboxRows({ step, first, last }: EventTime): string {
 /** The same of an expression of ClickHouse, over the columns of its table. */
 export const TABLE_US = "toUnixTimestamp64Micro(toDateTime64(event_date_time, 6, 'UTC'))";
 export const TABLE_DIGEST = `MD5(concat(
-  toString(event_id), ' ', toString(${TABLE_US}), ' ', toString(metadata_version), ' ', toString(length(event_type)), ' ',
-  toString(length(environment)), ' ', toString(length(subject)), ' ', toString(length(trace_id) + length(span_id)), ' ', toString(length(recorded_by)), ' ',
-  event_type, environment, subject, trace_id, span_id, recorded_by, event_context_text))`;
+  toString(event_id), ' ', toString(${TABLE_US}), ' ', toString(metadata_version), ' ', toString(length(toString(event_type))), ' ',
+  toString(length(toString(environment))), ' ', toString(length(subject)), ' ', toString(length(trace_id) + length(span_id)), ' ', toString(length(recorded_by)), ' ',
+  toString(event_type), toString(environment), subject, trace_id, span_id, recorded_by, event_context_text))`;
 
 /** Each of FIELDS as a short text, in their order, with blanks between them. */
 export const OUTBOX_FIELDS =
   "concat_ws(' ', us, metadata_version, md5(type), md5(environment), md5(subject), md5(trace), md5(writer), md5(context))";
 export const TABLE_FIELDS = `concatWithSeparator(' ', toString(${TABLE_US}), toString(metadata_version), ${[
-  'event_type',
-  'environment',
+  'toString(event_type)',
+  'toString(environment)',
   'subject',
   'concat(trace_id, span_id)',
   'recorded_by',

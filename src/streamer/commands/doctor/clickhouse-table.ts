@@ -4,34 +4,15 @@ import { sendNothing } from '../../delivery/send.ts';
 import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
 import type { TableName } from '../../clickhouse/absence.ts';
 import { inspectTable } from '../../clickhouse/table.ts';
+import { forgetful } from '../../clickhouse/forgetful.ts';
 import { leftViews } from '../../clickhouse/left-views.ts';
 import { describeBroken, inspectTarget } from '../../clickhouse/target.ts';
 import { expiryOf } from '../../clickhouse/ttl.ts';
 import type { Target } from '../../clickhouse/views.ts';
-import { definitionOf } from '../migrate-clickhouse.ts';
+import { definitionOf, PURPOSES } from '../events-table.ts';
 import { typedContext } from './clickhouse-typing.ts';
 import { quoted, type ClickHouseCheck, type ClickHouseSubject } from './subjects.ts';
 import { bad, command, findingOf, ok, query, type Finding, type Fix } from './finding.ts';
-
-/** What is lost without a column. Those that the streamer sends, it does not do without. */
-const COST: Readonly<Record<string, string>> = {
-  event_type: 'which event it is',
-  event_date_time: 'when it happened',
-  environment: 'where it happened',
-  event_context_text: 'the event’s exact text',
-  metadata_version: 'how to read the context',
-  subject: 'who or what it is about',
-  event_id: 'looking up what is there after a crash, and verify',
-  source: 'telling databases apart, looking up what is there, and verify',
-  lsn: 'the order of commits, and looking up what is there',
-  seq: 'the order within a transaction, and looking up what is there',
-  committed_at: 'the time of the commit, and the partition',
-  delivered_at: 'how late events arrive',
-  trace_id: 'the way from an event to its trace',
-  span_id: 'the way from an event to its span',
-  recorded_by: 'who wrote it',
-  origin: 'which rows came by repair or from quarantine',
-};
 
 const DAY_S = 86_400;
 
@@ -86,7 +67,7 @@ async function unsuitable({ clickhouse, config, altered: name }: ClickHouseSubje
   return Promise.all(
     problems.map(async ({ found, alter, missing }) => {
       if (missing !== undefined) {
-        const why = `Nothing is delivered until it is there. It holds ${COST[missing] ?? 'what the streamer sends'}.`;
+        const why = `Nothing is delivered until it is there. It holds ${PURPOSES[missing] ?? 'what the streamer sends'}.`;
         return bad('error', id, found, why, query(`ALTER TABLE ${name} ADD COLUMN ${await definitionOf(missing)}`));
       }
       if (alter !== undefined) {
@@ -141,19 +122,9 @@ async function views(subject: ClickHouseSubject, target: Target): Promise<Findin
   const failing = await failingView(subject);
   if (failing !== undefined) return [findingOf(id, failing)];
   if (target.doubtful.length === 0) return [ok(id, `${target.views} materialized views, each counts once`)];
-  const [, ...fed] = target.tables;
-  const forgetful = await clickhouse.select<{ database: string; name: string; engine: string }>(
-    `SELECT database, name, engine FROM system.tables
-      WHERE concat(database, '.', name) IN {fed:Array(String)}
-        AND engine LIKE '%MergeTree' AND NOT match(engine_full, 'deduplication_window = [0-9]{4}')`,
-    { fed: fed.map(({ database, name }) => `${database}.${name}`) },
+  const fixes = (await forgetful(clickhouse, target.tables)).map((one): Fix =>
+    query(`ALTER TABLE ${full(one)} MODIFY SETTING ${one.setting} = 10000`),
   );
-  const fixes = forgetful.map(({ database, name, engine }): Fix => {
-    const setting = /^(Replicated|Shared)/.test(engine)
-      ? 'replicated_deduplication_window'
-      : 'non_replicated_deduplication_window';
-    return query(`ALTER TABLE ${full({ database, name })} MODIFY SETTING ${setting} = 10000`);
-  });
   const why =
     'An insert that has to be repeated counts twice there; the table itself is not affected. Let a view fill a table of yours (TO).';
   return [bad('warning', id, target.doubtful.join('; '), why, ...fixes)];

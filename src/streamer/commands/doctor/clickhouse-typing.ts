@@ -1,4 +1,4 @@
-import { definitionOf } from '../migrate-clickhouse.ts';
+import { definitionOf } from '../events-table.ts';
 import { bad, ok, query, type Finding } from './finding.ts';
 import type { ClickHouseSubject } from './subjects.ts';
 
