@@ -29,6 +29,9 @@ export interface Adoption {
 /** The columns of a table that have other names than ours, by ours. */
 export type OwnNames = ReadonlyMap<string, string>;
 
+/** Up to here all columns of a part, and all paths of its JSON, are one file. */
+const COMPACT = 'min_bytes_for_wide_part = 134217728';
+
 /** Columns that a table may have under other names. */
 export const RENAMABLE = ['event_type', 'event_date_time', 'environment', 'event_context', 'metadata_version'] as const;
 
@@ -128,12 +131,16 @@ async function defaults(columns: readonly ColumnRow[], names: OwnNames): Promise
   return changes;
 }
 
-function settings({ problems }: InspectedTable): Change[] {
+function settings({ table, problems }: InspectedTable): Change[] {
   const wanted = problems.flatMap(({ adds, alter = '' }) =>
     adds === true && alter.startsWith('MODIFY SETTING ') ? [alter.slice('MODIFY SETTING '.length)] : [],
   );
+  const changes: Change[] = [];
   const why = 'a repeated insert counts once, and what was taken outlasts a power cut';
-  return wanted.length === 0 ? [] : [{ alter: `MODIFY SETTING ${wanted.join(', ')}`, why }];
+  if (wanted.length > 0) changes.push({ alter: `MODIFY SETTING ${wanted.join(', ')}`, why });
+  if (!table.engine_full.includes('min_bytes_for_wide_part'))
+    changes.push({ alter: `MODIFY SETTING ${COMPACT}`, why: 'a part is few files: each is flushed by itself' });
+  return changes;
 }
 
 function costsOf(columns: readonly ColumnRow[], names: OwnNames): string[] {
@@ -208,5 +215,5 @@ export function printAdoption(table: string, { steps, costs }: Adoption): string
 
 /** The DEFAULT that types a context is a page long. */
 function short(alter: string): string {
-  return alter.replace(/( DEFAULT \w+\().{80,}(\).*?)$/s, '$1…$2');
+  return alter.replace('IF NOT EXISTS ', '').replace(/( DEFAULT \w+\().{80,}(\).*?)$/s, '$1…$2');
 }
