@@ -67,6 +67,10 @@ const QUESTIONS = [
   },
   { name: 'one event', sql: 'SELECT * FROM {table} WHERE event_id = {event}' },
   { name: 'one trace', sql: 'SELECT event_type, lsn, seq FROM {table} WHERE trace_id = {trace} ORDER BY lsn, seq' },
+  {
+    name: 'everything about a subject',
+    sql: 'SELECT event_type, event_date_time, event_context_text FROM {table} WHERE subject = {subject} ORDER BY lsn, seq',
+  },
   { name: 'one transaction', sql: 'SELECT * FROM {table} WHERE lsn = {lsn} ORDER BY seq' },
   {
     name: 'who touched an order, a day',
@@ -84,8 +88,8 @@ const chosen = CANDIDATES.filter(({ name }) => parts?.some((part) => name.includ
 await using warehouse = await Warehouse.start();
 const ddl = await readFile(DDL, 'utf8');
 await fill('events');
-const samples = await warehouse.select<{ event: string; trace: string; lsn: number; orderId: number }>(
-  `SELECT event_id AS event, trace_id AS trace, lsn, event_context.orderId::Int64 AS orderId FROM events WHERE ${DAY} ORDER BY cityHash64(event_id) LIMIT ${SAMPLES}`,
+const samples = await warehouse.select<{ event: string; trace: string; subject: string; lsn: number; orderId: number }>(
+  `SELECT event_id AS event, trace_id AS trace, subject, lsn, event_context.orderId::Int64 AS orderId FROM events WHERE ${DAY} ORDER BY cityHash64(event_id) LIMIT ${SAMPLES}`,
 );
 console.log(`${number(rows)} rows over ${DAYS} days\n`);
 const columns: string[][] = [];
@@ -136,6 +140,7 @@ async function ask(sql: string, table: string): Promise<string> {
       .replace('{table}', table)
       .replace('{event}', `'${sample.event}'`)
       .replace('{trace}', `'${sample.trace}'`)
+      .replace('{subject}', `'${sample.subject}'`)
       .replace('{lsn}', String(sample.lsn))
       .replace('{order}', String(sample.orderId));
     const result = await warehouse.client.query({ query, format: 'JSON' });
@@ -162,7 +167,7 @@ async function bytesRead(): Promise<number> {
 /** Four events per transaction and trace, in commit order. An event's own time is up to a minute before its commit. */
 async function fill(table: string): Promise<void> {
   await warehouse.command(
-    `INSERT INTO ${table} (event_type, event_date_time, environment, event_context_text, metadata_version, event_id,
+    `INSERT INTO ${table} (event_type, event_date_time, environment, event_context_text, metadata_version, subject, event_id,
                            source, lsn, seq, committed_at, delivered_at, trace_id, span_id, recorded_by, origin)
      WITH intDiv(number, 4) AS transaction,
           toDateTime64('2026-01-01 00:00:00', 6, 'UTC') + toIntervalMicrosecond(intDiv(number * ${DAYS * 86_400} * 1000000, ${rows})) AS at
@@ -171,7 +176,7 @@ async function fill(table: string): Promise<void> {
             '{"orderId":' || toString(cityHash64(transaction, 2) % 1000000) || ',"customer":"c-' || toString(cityHash64(transaction, 3) % 100000)
               || '","amount":' || toString((cityHash64(number, 4) % 10000) / 10) || ',"currency":"EUR","items":' || toString(number % 7)
               || ',"note":"' || hex(cityHash64(number, 5)) || repeat(' please leave it at the door', 4) || '","nested":{"a":' || toString(number) || ',"b":"text","c":true}}',
-            1, generateUUIDv4(number), '7000000000000000000/outbox', 100000000 + transaction * 2048, number % 4 + 1, at,
+            1, 'order/' || toString(cityHash64(transaction, 2) % 1000000), generateUUIDv4(number), '7000000000000000000/outbox', 100000000 + transaction * 2048, number % 4 + 1, at,
             at + toIntervalSecond(1), lower(hex(MD5(toString(transaction)))), lower(hex(cityHash64(number, 6))), 'shop', 'stream'
        FROM numbers(${rows})`,
     { max_insert_block_size: BLOCK_ROWS, min_insert_block_size_rows: BLOCK_ROWS, max_block_size: BLOCK_ROWS },

@@ -1,7 +1,7 @@
 /**
  * The proof of exactly-once: real faults, at random but reproducible moments, and an oracle of its own.
  *
- *   npm run test:faults -- [--seed N] [--faults 60] [--minutes M] [--only text …] [--mutations]
+ *   npm run test:faults -- [--seed N] [--faults 60] [--minutes M] [--only text …] [--adopted] [--mutations]
  */
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -20,6 +20,7 @@ const { values } = parseArgs({
     faults: { type: 'string' },
     minutes: { type: 'string' },
     only: { type: 'string', multiple: true, default: [''] },
+    adopted: { type: 'boolean', default: false },
     mutations: { type: 'boolean', default: false },
   },
 });
@@ -34,6 +35,7 @@ const result = await run({
   seed,
   faults: Number(values.faults ?? (hasLimit ? Infinity : FAULTS)),
   minutes: Number(values.minutes ?? (hasLimit ? Infinity : MINUTES)),
+  isAdopted: values.adopted,
   only: ({ name }) => only.some((text) => name.includes(text)),
   report: (line) => console.log(line),
 });

@@ -30,6 +30,8 @@ export interface RunOptions {
   readonly drainMs?: number;
   /** The streamer's entry, when it is not this repository's own. */
   readonly cli?: string;
+  /** The table was a team's own, and is still filled by direct inserts. */
+  readonly isAdopted?: boolean;
   readonly only?: (fault: Fault) => boolean;
   readonly report?: (line: string) => void;
 }
@@ -63,7 +65,7 @@ export interface RunResult {
 export async function run(options: RunOptions): Promise<RunResult> {
   const { seed, hasty = false, drainMs = 120_000, only = () => true, report = () => undefined } = options;
   const journal = new Journal();
-  await using world = await World.create(journal, options.cli);
+  await using world = await World.create(journal, options.cli, options.isAdopted);
   const dice = new Dice(seed ^ 0x5eed);
   const oracle = new Oracle();
   world.main.start(dice);

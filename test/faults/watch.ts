@@ -84,7 +84,7 @@ export class Watch {
     const [counts] = await this.#world.select<{ rows: number; events: number; doomed: number; torn: number }>(
       `SELECT sum(n) AS rows, sum(ids) AS events, sum(undone) AS doomed, countIf(n != last AND lsn < ${parseLsn(delivered)}) AS torn FROM (
          SELECT lsn, count() AS n, uniqExact(event_id) AS ids, countIf(environment = '${DOOMED}') AS undone, max(seq) AS last
-           FROM events GROUP BY lsn)`,
+           FROM events WHERE source != '' GROUP BY lsn)`,
       2000,
     );
     const { rows, events, doomed, torn } = counts!;

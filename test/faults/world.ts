@@ -7,6 +7,7 @@ import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
 import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
 import { COUNTING_VIEW } from '../support/view.ts';
 import { addAccounts, DATABASE } from './accounts.ts';
+import { FormerTable } from './former.ts';
 import { Gate } from './gate.ts';
 import { Host } from './host.ts';
 import type { Journal } from './journal.ts';
@@ -41,6 +42,8 @@ export class World implements AsyncDisposable {
   main: Host;
   spare: Host;
   readonly journal: Journal;
+  /** Where the table was a team's own. */
+  readonly former: FormerTable | undefined;
   readonly #pool: Pool;
   readonly #client: ClickHouseClient;
 
@@ -49,8 +52,9 @@ export class World implements AsyncDisposable {
     clickhouse: EmbeddedClickHouse,
     gate: Gate,
     hosts: readonly [Host, Host],
-    journal: Journal,
+    { journal, former }: Pick<World, 'journal' | 'former'>,
   ) {
+    this.former = former;
     this.postgres = postgres;
     this.clickhouse = clickhouse;
     this.gate = gate;
@@ -66,8 +70,11 @@ export class World implements AsyncDisposable {
     });
   }
 
-  /** @param cli the streamer's entry, when it is not this repository's own */
-  static async create(journal: Journal, cli?: string): Promise<World> {
+  /**
+   * @param cli the streamer's entry, when it is not this repository's own
+   * @param isAdopted the table was a team's own before
+   */
+  static async create(journal: Journal, cli?: string, isAdopted = false): Promise<World> {
     const [postgres, clickhouse] = await Promise.all([
       startPostgres({
         settings: {
@@ -86,14 +93,17 @@ export class World implements AsyncDisposable {
     await db.connect();
     await db.query(HISTORY);
     await db.end();
+    const former = isAdopted ? await FormerTable.adopt(clickhouse.url) : undefined;
     await migrateClickHouse(clickhouse.url, { table: 'events' }, quiet);
-    const client = createClient({ url: clickhouse.url });
-    for (const query of COUNTING_VIEW) await client.command({ query });
-    await client.close();
+    if (former === undefined) {
+      const client = createClient({ url: clickhouse.url });
+      for (const query of COUNTING_VIEW) await client.command({ query });
+      await client.close();
+    }
     const { gate, url } = await Gate.to(new URL(clickhouse.url));
     const host = async (name: string): Promise<Host> =>
       Host.create({ name, postgresUrl: new URL(postgres.url), clickhouseUrl: new URL(url), cli, journal });
-    return new World(postgres, clickhouse, gate, [await host('A'), await host('B')], journal);
+    return new World(postgres, clickhouse, gate, [await host('A'), await host('B')], { journal, former });
   }
 
   /** The spare host's streamer is the one now. */
@@ -182,6 +192,7 @@ export class World implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.former?.close().catch(() => undefined);
     await this.main.close();
     await this.spare.close();
     await this.gate.close();
