@@ -85,6 +85,12 @@ export const POSTGRES = {
       'A publication "outbox" exists that publishes other tables. It is somebody else’s: `migrate` would take them out of it. Nothing was changed.',
     next: 'Give that publication another name (ALTER PUBLICATION outbox RENAME TO …, and tell its consumers), or take the other tables out of it, then run `migrate` again. Where a slot is called like OUTBOX_SLOT and is another consumer’s, choose another OUTBOX_SLOT.',
   },
+  OUTBOX_PG_WRITE_IGNORED: {
+    policy: 'reconnect patiently',
+    happened:
+      'Postgres accepted a write of outbox.stream or outbox.quarantine, and the row is not as it was written: a trigger or a rule on the table keeps it as it was, or drops it. Nothing is delivered on such a record, and events wait in Postgres.',
+    next: 'Run `pg-outbox-clickhouse doctor`, which names the trigger or rule with the statement that drops it. The streamer then goes on by itself.',
+  },
   OUTBOX_PG_FAILED: {
     policy: 'reconnect soon',
     happened:

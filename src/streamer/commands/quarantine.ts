@@ -5,6 +5,7 @@ import { INSERT_COLUMNS } from '../clickhouse/columns.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import { TOKEN_TRUST_MS } from '../delivery/retry.ts';
+import { writeIgnored } from '../ledger/row.ts';
 import { Database } from '../source/database.ts';
 import { parseUsage } from './usage.ts';
 import type { Report } from './migrate-clickhouse.ts';
@@ -209,7 +210,8 @@ async function retry(
           detail: `the event ${row.event_id} was inserted, and is not there`,
         });
     }
-    await db.query('DELETE FROM outbox.quarantine WHERE slot_name = $1 AND id = $2', [slot, id]);
+    const { count } = await db.query('DELETE FROM outbox.quarantine WHERE slot_name = $1 AND id = $2', [slot, id]);
+    if (count === 0) throw writeIgnored('quarantine');
     await db.query('COMMIT');
     if (!isThere) return 'delivered';
     return hasViews && earlier.length > 0 && !completes ? 'views unproven' : 'there already';
