@@ -36,6 +36,12 @@ export const CLICKHOUSE = {
       'What is sent with each insert does not reach ClickHouse: something between drops parameters of the URL. A repeated insert would count twice.',
     next: 'Have the proxy pass the settings named in `problems`, or all (chproxy: `allowed_params`), or connect to ClickHouse itself.',
   },
+  OUTBOX_CH_SEVERAL_SERVERS: {
+    policy: 'repeat',
+    happened:
+      'Several ClickHouse servers answer in turn, and the target table is not replicated: each server has a table of its own, with a part of the events. A repeated insert could count twice, so nothing is inserted while this is so.',
+    next: 'Have CLICKHOUSE_URL, or the load balancer that it names, lead to one server; or replicate the table, as docs/clusters.md says. The streamer then goes on by itself. If another server has taken events, copy its rows (INSERT INTO … SELECT … FROM remote(…)) before you run `repair`: `repair` would send them again.',
+  },
   OUTBOX_CH_ROWS_HIDDEN: {
     policy: 'repeat',
     happened:
@@ -121,7 +127,7 @@ export const CLICKHOUSE = {
   OUTBOX_CH_TABLE_REPLACED: {
     policy: 'report',
     happened:
-      'Another table has taken the name of the target table, or had done so before the streamer came. RENAME leaves the materialized views named in `problems` on the former table: they see no new events, until ClickHouse is restarted.',
+      'Another table has taken the name of the target table, or had done so before the streamer came; or another server answers. RENAME leaves the materialized views named in `problems` on the former table: they see no new events, until ClickHouse is restarted.',
     next: 'Apply the statements that `pg-outbox-clickhouse doctor` prints: ALTER TABLE <view> MODIFY QUERY with the view’s own query hangs it on the table that now has the name. Then fill what the view has missed by hand. If nobody meant to replace the table, run `pg-outbox-clickhouse verify`.',
   },
   OUTBOX_CH_VIEWS_UNPROVEN: {

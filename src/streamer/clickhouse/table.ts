@@ -47,6 +47,7 @@ export interface TableRow {
   database: string;
   name: string;
   uuid: string;
+  server: string;
   engine: string;
   engine_full: string;
   /** As it is made. */
@@ -80,7 +81,8 @@ export async function inspectTable(
   signal?: AbortSignal,
 ): Promise<InspectedTable> {
   const [table] = await clickhouse.select<TableRow>(
-    `SELECT database, name, toString(uuid) AS uuid, engine, engine_full, create_table_query AS definition FROM system.tables
+    `SELECT database, name, toString(uuid) AS uuid, toString(serverUUID()) AS server, engine, engine_full,
+            create_table_query AS definition FROM system.tables
       WHERE database = currentDatabase() AND name = {name:String}`,
     { name },
     signal,

@@ -129,7 +129,8 @@ async function identifiedBy(
   signal: AbortSignal | undefined,
 ): Promise<Identified | undefined> {
   const [found] = await clickhouse.select<Identified>(
-    'SELECT database, name, toString(uuid) AS uuid, engine_full FROM system.tables WHERE database = {database:String} AND name = {name:String}',
+    `SELECT database, name, toString(uuid) AS uuid, toString(serverUUID()) AS server, engine_full FROM system.tables
+      WHERE database = {database:String} AND name = {name:String}`,
     { database, name },
     signal,
   );

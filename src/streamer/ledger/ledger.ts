@@ -2,7 +2,17 @@ import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { serverOf } from '../source/server.ts';
-import { COLUMNS, ledgerStateOf, notTaken, notWritten, valuesOf, writeIgnored, type LedgerState, type Pending, type Row } from './row.ts';
+import {
+  COLUMNS,
+  ledgerStateOf,
+  notTaken,
+  notWritten,
+  valuesOf,
+  writeIgnored,
+  type LedgerState,
+  type Pending,
+  type Row,
+} from './row.ts';
 import { countQuarantined, glanceAtQuarantine, quarantining, type RejectedEvent } from './quarantine.ts';
 import { publishedName, type Published } from './published.ts';
 import { publicationFault } from './unreadable.ts';
