@@ -1,11 +1,9 @@
-import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
-import { createServer, request, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { createClient } from '@clickhouse/client';
 import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
+import { changing } from '../support/changing.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
@@ -13,27 +11,6 @@ import { fillDaysAgo, kept, OFF, retain } from '../support/retention.ts';
 import { eventually } from '../support/wait.ts';
 
 const QUICK = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
-
-/** Passes requests on with other parameters of their URLs, or to another port. */
-async function changing(
-  target: URL,
-  change: (parameters: URLSearchParams) => number | void,
-): Promise<{ server: Server; url: string }> {
-  const server = createServer((incoming, answer) => {
-    const url = new URL(incoming.url!, target);
-    url.port = String(change(url.searchParams) ?? target.port);
-    const { method, headers } = incoming;
-    const outgoing = request(url, { method, headers, auth: `${target.username}:${target.password}` }, (response) => {
-      answer.writeHead(response.statusCode!, response.headers);
-      response.pipe(answer);
-    });
-    incoming.pipe(outgoing);
-  });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const url = new URL(target);
-  url.port = String((server.address() as AddressInfo).port);
-  return { server, url: url.href };
-}
 
 test.concurrent('a view gets every event, `verify` finds nothing missing, and `repair` sends nothing, under a profile that shortens every answer', async () => {
   await using outbox = await Outbox.create();

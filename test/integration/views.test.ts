@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
+import { changing } from '../support/changing.ts';
 import { command } from '../support/command.ts';
 import { examine } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';
@@ -85,4 +86,24 @@ test('events are delivered past a view without a table to fill, where the accoun
   await outbox.fill(5);
   await outbox.untilDelivered(5);
   expect(await streamer.stop()).toBe(0);
+});
+
+test('the streamer suspects no view whose table is away for a moment, between two questions', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.addView();
+  const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
+  let questions = 0;
+  const { server, url } = await changing(new URL(outbox.clickhouseUrl), async (parameters) => {
+    if (parameters.get('param_name') !== 'counts') return;
+    questions++;
+    if (questions === 1) await sql('DETACH TABLE counts');
+    if (questions === 2) await sql('ATTACH TABLE counts');
+  });
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url });
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  expect(questions).toBeGreaterThan(2);
+  expect(streamer.output).not.toContain('OUTBOX_CH_VIEW');
+  expect(await streamer.stop()).toBe(0);
+  server.close();
 });
