@@ -124,6 +124,12 @@ export const CLICKHOUSE = {
       'Materialized views on the table fill tables without a deduplication window, which is ClickHouse’s default, or cannot be looked at: an insert that has to be repeated counts twice there. The table itself is not affected.',
     next: 'For the target of each view named in `problems`: ALTER TABLE … MODIFY SETTING non_replicated_deduplication_window = 10000.',
   },
+  OUTBOX_CH_VIEW_DETACHED: {
+    policy: 'report',
+    happened:
+      'Tables or views are detached (DETACH TABLE) in the database of the target table or of its views. ClickHouse does not say what they were: a materialized view on the table gets none of the events that are inserted meanwhile.',
+    next: 'If `problems` names a materialized view on the table, run `ATTACH TABLE <view>` in ClickHouse, and fill in by hand what it has missed. Otherwise nothing.',
+  },
   OUTBOX_CH_TABLE_REPLACED: {
     policy: 'report',
     happened:

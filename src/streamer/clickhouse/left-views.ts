@@ -1,3 +1,4 @@
+import type { TableName } from './absence.ts';
 import type { ClickHouse } from './client.ts';
 import { identityOf, isReplicated, type Identified } from './identity.ts';
 import { expiryOf } from './ttl.ts';
@@ -33,6 +34,17 @@ export async function identityNow(
     isReplicated: isReplicated(found.engine_full),
     expires: expiryOf(found.engine_full) !== undefined,
   };
+}
+
+/** The table itself, and the views that an insert into it feeds at once. Nothing where this account does not see the table. */
+export async function hangingOn(clickhouse: ClickHouse, table: string, signal?: AbortSignal): Promise<TableName[]> {
+  return clickhouse.select<TableName>(
+    `SELECT hanging.1 AS database, hanging.2 AS name
+       FROM (SELECT arrayJoin(arrayPushFront(arrayZip(dependencies_database, dependencies_table), (database, name))) AS hanging
+               FROM system.tables WHERE database = currentDatabase() AND name = {table:String})`,
+    { table },
+    signal,
+  );
 }
 
 /**

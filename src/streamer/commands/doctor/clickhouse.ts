@@ -1,6 +1,7 @@
 import { ClickHouse } from '../../clickhouse/client.ts';
 import { urlsOf } from '../../clickhouse/hosts.ts';
 import type { Config } from '../../config.ts';
+import { DETACHED_CHECKS } from './clickhouse-detached.ts';
 import { REPLICA_CHECKS } from './clickhouse-replicas.ts';
 import { CLICKHOUSE_SERVER_CHECKS } from './clickhouse-server.ts';
 import { TABLE_CHECKS } from './clickhouse-table.ts';
@@ -28,6 +29,7 @@ export async function examineClickHouse(config: Config): Promise<Finding[]> {
       ok('clickhouse.connection', 'reachable'),
       ...(await runChecks(CLICKHOUSE_SERVER_CHECKS, subject)),
       ...(await runChecks(TABLE_CHECKS, subject)),
+      ...(await runChecks(DETACHED_CHECKS, subject)),
       ...(await runChecks(REPLICA_CHECKS, subject)),
     ];
   } catch (error) {

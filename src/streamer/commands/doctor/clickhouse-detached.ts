@@ -1,0 +1,27 @@
+import { detachedIn } from '../../clickhouse/absence.ts';
+import { hangingOn } from '../../clickhouse/left-views.ts';
+import { inspectTarget } from '../../clickhouse/target.ts';
+import { bad, ok, query, type Finding } from './finding.ts';
+import { quoted, type ClickHouseCheck, type ClickHouseSubject } from './subjects.ts';
+
+/** What somebody has taken away for a while: nobody else tells of it. */
+export const DETACHED_CHECKS: readonly ClickHouseCheck[] = [{ id: 'clickhouse.detached_tables', examine: tables }];
+
+async function tables({ clickhouse, config }: ClickHouseSubject): Promise<Finding[]> {
+  const id = 'clickhouse.detached_tables';
+  const hanging = await hangingOn(clickhouse, config.clickhouseTable);
+  const detached = [];
+  for (const database of new Set(hanging.map((table) => table.database)))
+    detached.push(...(await detachedIn(clickhouse, database)));
+  if (detached.length === 0) return [ok(id, 'no view is detached beside the table')];
+  // what a view fills has a finding of its own
+  const { broken } = await inspectTarget(clickhouse, config.clickhouseTable);
+  const why =
+    'If it is a materialized view on the table, it gets no events meanwhile, and nothing says so: attach it, and fill in by hand what it has missed.';
+  return detached
+    .filter(({ database, name }) => !broken.some(({ target }) => target.database === database && target.name === name))
+    .map(({ database, name }) => {
+      const fix = query(`ATTACH TABLE ${quoted(database)}.${quoted(name)}`);
+      return bad('warning', id, `${database}.${name} is detached`, why, fix);
+    });
+}
