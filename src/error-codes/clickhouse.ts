@@ -30,6 +30,12 @@ export const CLICKHOUSE = {
       'The target table cannot hold events exactly once and as they were emitted: a column is missing or loses what is sent, or its deduplication window or fsync settings are off.',
     next: 'Apply what the message names; `pg-outbox-clickhouse migrate` makes a table that has all of it.',
   },
+  OUTBOX_CH_PARTS_DETACHED: {
+    policy: 'stop',
+    happened:
+      'ClickHouse lacks events, and parts of the target table are detached, which may hold them: somebody has detached a partition, or ClickHouse found parts broken when it started. If `repair` sent these events, and the parts were attached again, each would be there twice. None of them was sent.',
+    next: 'Attach the parts (ALTER TABLE <table> ATTACH PARTITION ID …), or drop those that are broken or not wanted (ALTER TABLE <table> DROP DETACHED PART … SETTINGS allow_drop_detached = 1), then run `pg-outbox-clickhouse repair` again. If the parts will never be attached again, run it with --send-again.',
+  },
   OUTBOX_CH_SETTINGS_DROPPED: {
     policy: 'repeat',
     happened:
