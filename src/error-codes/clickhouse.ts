@@ -18,6 +18,12 @@ export const CLICKHOUSE = {
     happened: 'The target table or its database does not exist in ClickHouse.',
     next: 'Create the database that CLICKHOUSE_URL names, then run `pg-outbox-clickhouse migrate`; or point CLICKHOUSE_URL and OUTBOX_CLICKHOUSE_TABLE at the right table. If somebody has detached the table, run `ATTACH TABLE <table>` in ClickHouse instead.',
   },
+  OUTBOX_CH_TABLE_FOREIGN: {
+    policy: 'repeat',
+    happened:
+      'The table that OUTBOX_CLICKHOUSE_TABLE names is somebody else’s: it lacks most columns of the target table. Nothing was changed, and nothing is inserted.',
+    next: 'Set OUTBOX_CLICKHOUSE_TABLE to a name that is free, or let CLICKHOUSE_URL name another database; then run `pg-outbox-clickhouse migrate`, which makes the table.',
+  },
   OUTBOX_CH_TABLE_DETACHED: {
     policy: 'repeat',
     happened:

@@ -67,6 +67,12 @@ export const POSTGRES = {
       'outbox.event is not as the migration makes it: a column is missing, of another type or may be NULL, or events of a partition are not in WAL.',
     next: 'Apply what `problems` names, in its order. Then run `pg-outbox-clickhouse migrate`, which restores the publication, and `repair`, which delivers what was not in the stream meanwhile. Columns of your own may be added beside those of the migration.',
   },
+  OUTBOX_PG_TABLE_FOREIGN: {
+    policy: 'stop',
+    happened:
+      'The schema outbox holds something of a name that `migrate` needs, and that this program has not made: another product’s outbox, or what is left of an earlier one. Nothing was changed.',
+    next: 'Give the other schema another name (ALTER SCHEMA outbox RENAME TO …) and tell its users, or point DATABASE_URL at another database; then run `pg-outbox-clickhouse migrate` again. This program’s schema is always called outbox.',
+  },
   OUTBOX_PG_TABLE_CHANGED: {
     policy: 'reconnect patiently',
     happened:
