@@ -39,8 +39,8 @@ export const CLICKHOUSE = {
   OUTBOX_CH_PARTS_DETACHED: {
     policy: 'stop',
     happened:
-      'ClickHouse lacks events, and parts of the target table are detached, which may hold them: somebody has detached a partition, or ClickHouse found parts broken when it started. If `repair` sent these events, and the parts were attached again, each would be there twice. None of them was sent.',
-    next: 'Attach the parts (ALTER TABLE <table> ATTACH PARTITION ID …), or drop those that are broken or not wanted (ALTER TABLE <table> DROP DETACHED PART … SETTINGS allow_drop_detached = 1), then run `pg-outbox-clickhouse repair` again. If the parts will never be attached again, run it with --send-again.',
+      'Parts of the target table are detached: somebody has detached a partition, or ClickHouse found parts broken when it started. Their events are delivered, and are not in the table. If `repair` sent them, and the parts were attached again, each would be there twice, so `repair` sends none that may be among them.',
+    next: 'Attach the parts (ALTER TABLE <table> ATTACH PARTITION ID …), or drop those that are broken or not wanted (ALTER TABLE <table> DROP DETACHED PART … SETTINGS allow_drop_detached = 1), then run `pg-outbox-clickhouse verify`, and `repair` if it names missing events. If the parts will never be attached again, run it with --send-again.',
   },
   OUTBOX_CH_SETTINGS_DROPPED: {
     policy: 'repeat',
@@ -86,8 +86,8 @@ export const CLICKHOUSE = {
   OUTBOX_CH_ROWS_DROPPED: {
     policy: 'repeat',
     happened:
-      'ClickHouse knows the token of an insert, and does not have its rows: a replica has removed the part whose commit had no answer (ClickHouse#112149).',
-    next: 'Nothing now: the rows are looked for, and those that are missing are sent under a new token. Update ClickHouse to a version with the fix (26.3.33.61, 26.6.5.114, 26.7.7.87, 26.8.3.98 or later).',
+      'ClickHouse knows the token of an insert, and does not have its rows: a replica has removed the part whose commit had no answer (ClickHouse#112149), the server found the part broken when it started, or somebody has removed the rows.',
+    next: 'Nothing now: the rows are looked for, and those that are missing are sent under a new token. If the table is replicated, update ClickHouse to a version with the fix (26.3.33.61, 26.6.5.114, 26.7.7.87, 26.8.3.98 or later).',
   },
   OUTBOX_CH_PROXY: {
     policy: 'repeat',

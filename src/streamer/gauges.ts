@@ -1,6 +1,6 @@
 import type { ClickHouse } from './clickhouse/client.ts';
 import { mostParts } from './clickhouse/parts.ts';
-import { DetachedViews } from './delivery/detached-views.ts';
+import { Detached } from './delivery/detached.ts';
 import { TableIdentity } from './delivery/table-identity.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import type { Logger } from './observe/log.ts';
@@ -38,7 +38,7 @@ export function sampleGauges({
   signal,
 }: GaugeSources): PeriodicCheck {
   const identity = new TableIdentity({ clickhouse, table, source, log, signal }, ledger);
-  const detached = new DetachedViews({ clickhouse, table, log, signal });
+  const detached = new Detached({ clickhouse, table, log, signal });
   const sample = async (): Promise<void> => {
     const [quarantined, oldest, parts] = await Promise.allSettled([
       ledger.glanceAtQuarantine(),

@@ -21,6 +21,9 @@ test.concurrent('a view gets every event, `verify` finds nothing missing, and `r
     output_format_json_array_of_rows: '1',
     additional_result_filter: '0',
     empty_result_for_aggregation_by_empty_set: '1',
+    transfer_overflow_mode: 'break',
+    input_format_native_decode_types_in_binary_format: '1',
+    enable_named_columns_in_function_tuple: '1',
   };
   // what a profile sets holds where a request does not say otherwise
   const { server, url } = await changing(new URL(outbox.clickhouseUrl), (parameters) => {
@@ -35,6 +38,7 @@ test.concurrent('a view gets every event, `verify` finds nothing missing, and `r
   const repaired = await command(outbox, ['repair', '--json'], environment).done;
   expect(repaired).toMatchObject({ code: 0 });
   expect(JSON.parse(repaired.stdout)).toMatchObject({ missing: 0, sent: 0 });
+  expect((await command(outbox, ['doctor'], environment).done).stdout).not.toContain('the check failed');
   expect(await outbox.delivered()).toEqual({ rows: 1000, events: 1000 });
   expect(await streamer.stop()).toBe(0);
   server.close();

@@ -13,7 +13,12 @@ export interface DetachedParts {
  * Detached parts of a table of the current database that may hold rows which it lacks, of those that were detached since a time (ms
  * since 1970). What a replica itself detaches, others have. Throws OUTBOX_CH_*.
  */
-export async function detachedParts(clickhouse: ClickHouse, table: string, sinceMs: number): Promise<DetachedParts[]> {
+export async function detachedParts(
+  clickhouse: ClickHouse,
+  table: string,
+  sinceMs: number,
+  signal?: AbortSignal,
+): Promise<DetachedParts[]> {
   const found = await clickhouse.select<DetachedParts & { readonly engine: string }>(
     `SELECT ifNull(partition_id, '') AS partition, ifNull(reason, '') AS reason, toUInt32(count()) AS parts,
             (SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = {table:String}) AS engine
@@ -22,6 +27,7 @@ export async function detachedParts(clickhouse: ClickHouse, table: string, since
         AND toUnixTimestamp(modification_time) >= {since:Int64}
       GROUP BY partition, reason ORDER BY partition, reason`,
     { table, since: Math.floor(sinceMs / 1000) },
+    signal,
   );
   return found.filter(({ engine, reason }) => reason === '' || !isReplicated(engine));
 }
