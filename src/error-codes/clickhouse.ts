@@ -18,6 +18,12 @@ export const CLICKHOUSE = {
     happened: 'The target table or its database does not exist in ClickHouse.',
     next: 'Create the database that CLICKHOUSE_URL names, then run `pg-outbox-clickhouse migrate`; or point CLICKHOUSE_URL and OUTBOX_CLICKHOUSE_TABLE at the right table. If somebody has detached the table, run `ATTACH TABLE <table>` in ClickHouse instead.',
   },
+  OUTBOX_CH_TABLE_FOREIGN: {
+    policy: 'repeat',
+    happened:
+      'The table that OUTBOX_CLICKHOUSE_TABLE names is somebody else’s: it lacks most columns of the target table. Nothing was changed, and nothing is inserted.',
+    next: 'Set OUTBOX_CLICKHOUSE_TABLE to a name that is free, or let CLICKHOUSE_URL name another database; then run `pg-outbox-clickhouse migrate`, which makes the table.',
+  },
   OUTBOX_CH_TABLE_DETACHED: {
     policy: 'repeat',
     happened:
@@ -30,11 +36,23 @@ export const CLICKHOUSE = {
       'The target table cannot hold events exactly once and as they were emitted: a column is missing or loses what is sent, or its deduplication window or fsync settings are off.',
     next: 'Your own table: `pg-outbox-clickhouse migrate --adopt` shows what it lacks, and adds it. What it cannot add, apply by hand; or let `migrate` make another table (OUTBOX_CLICKHOUSE_TABLE).',
   },
+  OUTBOX_CH_PARTS_DETACHED: {
+    policy: 'stop',
+    happened:
+      'Parts of the target table are detached: somebody has detached a partition, or ClickHouse found parts broken when it started. Their events are delivered, and are not in the table. If `repair` sent them, and the parts were attached again, each would be there twice, so `repair` sends none that may be among them.',
+    next: 'Attach the parts (ALTER TABLE <table> ATTACH PARTITION ID …), or drop those that are broken or not wanted (ALTER TABLE <table> DROP DETACHED PART … SETTINGS allow_drop_detached = 1), then run `pg-outbox-clickhouse verify`, and `repair` if it names missing events. If the parts will never be attached again, run it with --send-again.',
+  },
   OUTBOX_CH_SETTINGS_DROPPED: {
     policy: 'repeat',
     happened:
       'What is sent with each insert does not reach ClickHouse: something between drops parameters of the URL. A repeated insert would count twice.',
     next: 'Have the proxy pass the settings named in `problems`, or all (chproxy: `allowed_params`), or connect to ClickHouse itself.',
+  },
+  OUTBOX_CH_SEVERAL_SERVERS: {
+    policy: 'repeat',
+    happened:
+      'Several ClickHouse servers answer in turn, and the target table is not replicated: each server has a table of its own, with a part of the events. A repeated insert could count twice, so nothing is inserted while this is so.',
+    next: 'Have CLICKHOUSE_URL, or the load balancer that it names, lead to one server; or replicate the table, as docs/clusters.md says. The streamer then goes on by itself. If another server has taken events, copy its rows (INSERT INTO … SELECT … FROM remote(…)) before you run `repair`: `repair` would send them again.',
   },
   OUTBOX_CH_ROWS_HIDDEN: {
     policy: 'repeat',
@@ -68,8 +86,8 @@ export const CLICKHOUSE = {
   OUTBOX_CH_ROWS_DROPPED: {
     policy: 'repeat',
     happened:
-      'ClickHouse knows the token of an insert, and does not have its rows: a replica has removed the part whose commit had no answer (ClickHouse#112149).',
-    next: 'Nothing now: the rows are looked for, and those that are missing are sent under a new token. Update ClickHouse to a version with the fix (26.3.33.61, 26.6.5.114, 26.7.7.87, 26.8.3.98 or later).',
+      'ClickHouse knows the token of an insert, and does not have its rows: a replica has removed the part whose commit had no answer (ClickHouse#112149), the server found the part broken when it started, or somebody has removed the rows.',
+    next: 'Nothing now: the rows are looked for, and those that are missing are sent under a new token. If the table is replicated, update ClickHouse to a version with the fix (26.3.33.61, 26.6.5.114, 26.7.7.87, 26.8.3.98 or later).',
   },
   OUTBOX_CH_PROXY: {
     policy: 'repeat',
@@ -118,10 +136,16 @@ export const CLICKHOUSE = {
       'Materialized views on the table fill tables without a deduplication window, which is ClickHouse’s default, or cannot be looked at: an insert that has to be repeated counts twice there. The table itself is not affected.',
     next: 'For the target of each view named in `problems`: ALTER TABLE … MODIFY SETTING non_replicated_deduplication_window = 10000.',
   },
+  OUTBOX_CH_VIEW_DETACHED: {
+    policy: 'report',
+    happened:
+      'Tables or views are detached (DETACH TABLE) in the database of the target table or of its views. ClickHouse does not say what they were: a materialized view on the table gets none of the events that are inserted meanwhile.',
+    next: 'If `problems` names a materialized view on the table, run `ATTACH TABLE <view>` in ClickHouse, and fill in by hand what it has missed. Otherwise nothing.',
+  },
   OUTBOX_CH_TABLE_REPLACED: {
     policy: 'report',
     happened:
-      'Another table has taken the name of the target table, or had done so before the streamer came. RENAME leaves the materialized views named in `problems` on the former table: they see no new events, until ClickHouse is restarted.',
+      'Another table has taken the name of the target table, or had done so before the streamer came; or another server answers. RENAME leaves the materialized views named in `problems` on the former table: they see no new events, until ClickHouse is restarted.',
     next: 'Apply the statements that `pg-outbox-clickhouse doctor` prints: ALTER TABLE <view> MODIFY QUERY with the view’s own query hangs it on the table that now has the name. Then fill what the view has missed by hand. If nobody meant to replace the table, run `pg-outbox-clickhouse verify`.',
   },
   OUTBOX_CH_VIEWS_UNPROVEN: {

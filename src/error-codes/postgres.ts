@@ -67,6 +67,12 @@ export const POSTGRES = {
       'outbox.event is not as the migration makes it: a column is missing, of another type or may be NULL, or events of a partition are not in WAL.',
     next: 'Apply what `problems` names, in its order. Then run `pg-outbox-clickhouse migrate`, which restores the publication, and `repair`, which delivers what was not in the stream meanwhile. Columns of your own may be added beside those of the migration.',
   },
+  OUTBOX_PG_TABLE_FOREIGN: {
+    policy: 'stop',
+    happened:
+      'The schema outbox holds something of a name that `migrate` needs, and that this program has not made: another product’s outbox, or what is left of an earlier one. Nothing was changed.',
+    next: 'Give the other schema another name (ALTER SCHEMA outbox RENAME TO …) and tell its users, or point DATABASE_URL at another database; then run `pg-outbox-clickhouse migrate` again. This program’s schema is always called outbox.',
+  },
   OUTBOX_PG_TABLE_CHANGED: {
     policy: 'reconnect patiently',
     happened:
@@ -84,6 +90,12 @@ export const POSTGRES = {
     happened:
       'A publication "outbox" exists that publishes other tables. It is somebody else’s: `migrate` would take them out of it. Nothing was changed.',
     next: 'Give that publication another name (ALTER PUBLICATION outbox RENAME TO …, and tell its consumers), or take the other tables out of it, then run `migrate` again. Where a slot is called like OUTBOX_SLOT and is another consumer’s, choose another OUTBOX_SLOT.',
+  },
+  OUTBOX_PG_WRITE_IGNORED: {
+    policy: 'reconnect patiently',
+    happened:
+      'Postgres accepted a write of outbox.stream or outbox.quarantine, and the row is not as it was written: a trigger or a rule on the table keeps it as it was, or drops it. Nothing is delivered on such a record, and events wait in Postgres.',
+    next: 'Run `pg-outbox-clickhouse doctor`, which names the trigger or rule with the statement that drops it. The streamer then goes on by itself.',
   },
   OUTBOX_PG_FAILED: {
     policy: 'reconnect soon',

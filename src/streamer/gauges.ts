@@ -1,5 +1,6 @@
 import type { ClickHouse } from './clickhouse/client.ts';
 import { mostParts } from './clickhouse/parts.ts';
+import { Detached } from './delivery/detached.ts';
 import { TableIdentity } from './delivery/table-identity.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import type { Logger } from './observe/log.ts';
@@ -37,12 +38,14 @@ export function sampleGauges({
   signal,
 }: GaugeSources): PeriodicCheck {
   const identity = new TableIdentity({ clickhouse, table, source, log, signal }, ledger);
+  const detached = new Detached({ clickhouse, table, log, signal });
   const sample = async (): Promise<void> => {
     const [quarantined, oldest, parts] = await Promise.allSettled([
       ledger.glanceAtQuarantine(),
       oldestTransaction(db),
       mostParts(clickhouse, table, signal),
       identity.observe(),
+      detached.observe(),
     ]);
     // what an attachment knew ends with it
     if (signal.aborted) return;

@@ -157,7 +157,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'what was sent without its settings is trusted',
     kind: 'a proxy drops settings',
-    patches: [{ file: 'delivery/target-watch.ts', find: ", 'OUTBOX_CH_SETTINGS_DROPPED'", replace: '' }],
+    patches: [{ file: 'delivery/target-watch.ts', find: "  'OUTBOX_CH_SETTINGS_DROPPED',\n", replace: '' }],
   },
   {
     name: 'a profile may shorten what views get',

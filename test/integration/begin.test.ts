@@ -2,9 +2,11 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { Client } from 'pg';
 import { expect, test } from 'vitest';
+import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
 import { command } from '../support/command.ts';
+import { examine } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
@@ -152,4 +154,42 @@ test.concurrent('`migrate` says who holds its lock, and retention reports one th
   await holder.end();
   expect((await migrating.done).code).toBe(0);
   expect((await command(outbox, ['retention']).done).code).toBe(0);
+});
+
+test.concurrent('`migrate` and `doctor` leave tables of others alone, and give no statement that would alter them', async () => {
+  await using outbox = await Outbox.create({ migrated: false });
+  const { postgres, clickhouse } = outbox;
+  await clickhouse.command({
+    query: 'CREATE TABLE events (id UInt64, ts DateTime, lsn String) ENGINE = MergeTree ORDER BY id',
+  });
+  const migrate = async (environment = {}): Promise<string> => {
+    const { code, stderr } = await command(outbox, ['migrate'], environment).done;
+    expect(code).toBe(1);
+    return stderr;
+  };
+  const look = async (): Promise<Finding[]> =>
+    examine({ DATABASE_URL: outbox.databaseUrl, CLICKHOUSE_URL: outbox.clickhouseUrl, OUTBOX_SLOT: outbox.slot });
+  const schema = "SELECT FROM pg_class WHERE relnamespace = to_regnamespace('outbox') AND relkind = 'r'";
+  expect(await migrate()).toContain('OUTBOX_CH_TABLE_FOREIGN');
+  expect((await postgres.query("SELECT FROM pg_namespace WHERE nspname = 'outbox'")).rowCount).toBe(0);
+
+  await postgres.query('CREATE SCHEMA outbox; CREATE TABLE outbox.event (id bigserial, payload jsonb)');
+  const own = { OUTBOX_CLICKHOUSE_TABLE: 'own_events' };
+  expect(await migrate(own)).toContain('OUTBOX_PG_TABLE_FOREIGN');
+  const findings = (await look()).filter(({ id }) => /\.(?:table|privileges|migrations|ttl|typed_context)$/.test(id));
+  expect(findings.map(({ id, found, fix }) => [id, found.split(':')[0], fix])).toEqual([
+    ['postgres.table', 'OUTBOX_PG_TABLE_FOREIGN', []],
+    ['clickhouse.table', 'OUTBOX_CH_TABLE_FOREIGN', []],
+  ]);
+  expect((await postgres.query(schema)).rowCount).toBe(1);
+  // of another name that the migration needs
+  await postgres.query('ALTER TABLE outbox.event RENAME TO event_05');
+  expect(await migrate(own)).toContain('OUTBOX_PG_TABLE_FOREIGN');
+  expect((await postgres.query(schema)).rowCount).toBe(1);
+
+  await postgres.query('ALTER SCHEMA outbox RENAME TO others');
+  expect(await command(outbox, ['migrate'], own).done).toMatchObject({ code: 0 });
+  expect(
+    await outbox.select("SELECT name FROM system.columns WHERE database = currentDatabase() AND table = 'events'"),
+  ).toHaveLength(3);
 });

@@ -1,5 +1,10 @@
+import { truncate } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { startClickHouse } from '../../src/embedded/clickhouse.ts';
+import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
 import { command } from '../support/command.ts';
+import { apply, examine, findingOf } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
@@ -267,3 +272,34 @@ test.concurrent('`repair` quarantines what ClickHouse rejects, and delivers two 
   expect(await outbox.delivered()).toEqual({ rows: 303, events: 301 });
   expect(await streamer.stop()).toBe(0);
 }, 120_000);
+
+test.concurrent('`repair` sends no event that detached parts may hold, and `doctor` names them; attached again, each event is there once', async () => {
+  await using clickhouse = await startClickHouse();
+  await using outbox = await Outbox.create({ clickhouseUrl: clickhouse.url });
+  const streamer = outbox.stream();
+  await outbox.fill(20);
+  await outbox.untilDelivered(20);
+  await outbox.clickhouse.command({ query: 'ALTER TABLE events DETACH PARTITION ALL' });
+  const refused = await command(outbox, ['repair', '--dry-run']).done;
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('OUTBOX_CH_PARTS_DETACHED') });
+  const environment = { DATABASE_URL: outbox.databaseUrl, CLICKHOUSE_URL: outbox.clickhouseUrl };
+  const look = async (): Promise<Finding | undefined> =>
+    findingOf(await examine({ ...environment, OUTBOX_SLOT: outbox.slot }), 'clickhouse.detached_parts');
+  await apply((await look())!.fix[0]!, outbox);
+  expect(await outbox.delivered()).toEqual({ rows: 20, events: 20 });
+  expect(await look()).toBeUndefined();
+
+  const [part] = await outbox.select<{ path: string }>(
+    "SELECT path FROM system.parts WHERE active AND table = 'events' AND database = currentDatabase()",
+  );
+  await clickhouse.stop();
+  await truncate(join(part!.path, 'checksums.txt'), 10);
+  await clickhouse.start();
+  expect(await outbox.delivered()).toEqual({ rows: 0, events: 0 });
+  const broken = await command(outbox, ['repair', '--dry-run']).done;
+  expect(broken).toMatchObject({ code: 1, stderr: expect.stringContaining('broken-on-start') });
+  expect((await look())?.found).toContain('broken-on-start');
+  expect(await repaired(outbox, ['--send-again'])).toMatchObject({ missing: 20, sent: 20 });
+  expect(await outbox.delivered()).toEqual({ rows: 20, events: 20 });
+  expect(await streamer.stop()).toBe(0);
+});

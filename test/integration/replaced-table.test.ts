@@ -149,8 +149,9 @@ test.concurrent('a pending insert counts once in a view whose table was replaced
   await proxy.close();
 });
 
-test.concurrent('the streamer says that the table was emptied while it runs, and `doctor` that another slot fills it as well', async () => {
+test.concurrent('the streamer says that the table was emptied and a view detached while it runs, and `doctor` that another slot fills it as well', async () => {
   await using outbox = await Outbox.create();
+  await outbox.addView();
   const streamer = outbox.stream();
   await outbox.fill(10);
   await outbox.untilDelivered(10);
@@ -167,8 +168,11 @@ test.concurrent('the streamer says that the table was emptied while it runs, and
   // what is delivered by then is known by a look, of which there is one every ten seconds
   await sleep(11_000);
   await outbox.clickhouse.command({ query: 'TRUNCATE TABLE events' });
+  await outbox.clickhouse.command({ query: 'DETACH TABLE counter' });
   await outbox.fill(1);
   await streamer.failure('OUTBOX_LEDGER_AHEAD');
+  const { err } = await streamer.failure('OUTBOX_CH_VIEW_DETACHED');
+  expect(err?.problems).toEqual([`${outbox.slot}.counter, a view on the table, is detached`]);
   expect(await streamer.stop()).toBe(0);
 });
 

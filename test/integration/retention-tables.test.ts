@@ -6,8 +6,9 @@ import { Readiness } from '../../src/streamer/observe/readiness.ts';
 import { Database } from '../../src/streamer/source/database.ts';
 import { RetentionJob } from '../../src/streamer/retention/job.ts';
 import { Retention } from '../../src/streamer/retention/retention.ts';
+import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
-import { OFF, configOf, connect, retain, fillDaysAgo, bucketOf, kept } from '../support/retention.ts';
+import { OFF, ROW, configOf, connect, retain, fillDaysAgo, bucketOf, kept } from '../support/retention.ts';
 import { eventually } from '../support/wait.ts';
 
 test.concurrent('retention keeps a partition that the ring came round to, and all younger ones, until its newest rows expire', async () => {
@@ -26,6 +27,28 @@ test.concurrent('retention keeps a partition that the ring came round to, and al
   await outbox.postgres.query("UPDATE outbox.event SET recorded_at = recorded_at - interval '8 days'");
   await eventually('both are emptied', async () => (await retain(outbox)).removed.length === 2);
   expect(await kept(outbox)).toEqual({});
+  expect(await streamer.stop()).toBe(0);
+});
+
+test.concurrent('rows whose recorded_at was filled in change nothing for `verify`, and hold up no retention', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream(OFF);
+  await fillDaysAgo(outbox, 10, 20);
+  await fillDaysAgo(outbox, 9, 20);
+  await outbox.fill(3);
+  const fill = `INSERT INTO outbox.event ${ROW} SELECT 'filled in', '{}', now() + make_interval(days => $1::int), (extract(epoch FROM now())::bigint / 86400 - $2) % 32`;
+  await outbox.postgres.query(fill, [300, 9]);
+  await outbox.untilDelivered(44);
+  expect((await retain(outbox)).removed).toHaveLength(2);
+  await outbox.postgres.query(fill, [-40, 0]);
+  await outbox.untilDelivered(45);
+  const { code, stdout } = await command(outbox, ['verify', '--json']).done;
+  expect(JSON.parse(stdout)).toMatchObject({ identical: true, extra: 0, expired: 41 });
+  expect(code).toBe(0);
+  await fillDaysAgo(outbox, 8, 20);
+  await outbox.untilDelivered(65);
+  const { removed, kept: stays } = await retain(outbox);
+  expect({ removed, stays }).toMatchObject({ removed: [{ table: await bucketOf(outbox, 8) }], stays: undefined });
   expect(await streamer.stop()).toBe(0);
 });
 

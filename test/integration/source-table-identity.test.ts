@@ -90,7 +90,7 @@ test.concurrent('an event that a trigger keeps out of quarantine stays pending, 
   const streamer = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
   await outbox.fill(1, 'bad');
   await outbox.fill(1);
-  await streamer.failure('OUTBOX_PG_FAILED');
+  await streamer.failure('OUTBOX_PG_WRITE_IGNORED');
   const { stdout } = await command(outbox, ['doctor', '--json']).done;
   expect(stdout).toContain('DROP TRIGGER swallow ON outbox.quarantine');
   await outbox.postgres.query('DROP TRIGGER swallow ON outbox.quarantine');

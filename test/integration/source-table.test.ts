@@ -127,6 +127,32 @@ test.concurrent('`doctor` warns of triggers and rules that can drop or change ev
   await outbox.untilDelivered(1);
 });
 
+test.concurrent.for<readonly [what: string, returned: string]>([
+  ['drops its writes', 'NULL'],
+  ['keeps the row as it was', 'OLD'],
+])('the streamer says that a trigger on the ledger %s, and goes on without it', async ([, returned]) => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+  await outbox.postgres.query(`
+    CREATE FUNCTION public.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN ${returned}; END';
+    CREATE TRIGGER swallow BEFORE UPDATE ON outbox.stream FOR EACH ROW EXECUTE FUNCTION public.swallow()`);
+  await outbox.fill(5);
+  await eventually('it is said of a write and of a takeover', () => {
+    const said = streamer.logs.filter(({ err }) => err?.code === 'OUTBOX_PG_WRITE_IGNORED');
+    return said.length > 1;
+  });
+  expect(await outbox.delivered()).toEqual({ rows: 1, events: 1 });
+  expect(streamer.output).not.toMatch(/OUTBOX_EPOCH_LOST|OUTBOX_SYSTEM_CHANGED/);
+  const finding = findingOf(await examine(environmentOf(outbox)), 'postgres.triggers');
+  expect(finding?.found).toContain('TRIGGER swallow on outbox.stream');
+  await apply(finding!.fix[0]!, outbox);
+  await outbox.untilDelivered(6);
+  expect(await outbox.delivered()).toEqual({ rows: 6, events: 6 });
+  expect(await streamer.stop()).toBe(0);
+});
+
 test.concurrent('the streamer, `status` and `doctor` lead to `repair` where WAL has a column under another name', async () => {
   await using outbox = await Outbox.create();
   await outbox.postgres.query(`

@@ -1,10 +1,9 @@
-import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
-import { createServer, request, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { createClient } from '@clickhouse/client';
 import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
+import { changing } from '../support/changing.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
@@ -12,27 +11,6 @@ import { fillDaysAgo, kept, OFF, retain } from '../support/retention.ts';
 import { eventually } from '../support/wait.ts';
 
 const QUICK = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
-
-/** Passes requests on with other parameters of their URLs. */
-async function changing(
-  target: URL,
-  change: (parameters: URLSearchParams) => void,
-): Promise<{ server: Server; url: string }> {
-  const server = createServer((incoming, answer) => {
-    const url = new URL(incoming.url!, target);
-    change(url.searchParams);
-    const { method, headers } = incoming;
-    const outgoing = request(url, { method, headers, auth: `${target.username}:${target.password}` }, (response) => {
-      answer.writeHead(response.statusCode!, response.headers);
-      response.pipe(answer);
-    });
-    incoming.pipe(outgoing);
-  });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const url = new URL(target);
-  url.port = String((server.address() as AddressInfo).port);
-  return { server, url: url.href };
-}
 
 test.concurrent('a view gets every event, `verify` finds nothing missing, and `repair` sends nothing, under a profile that shortens every answer', async () => {
   await using outbox = await Outbox.create();
@@ -43,6 +21,9 @@ test.concurrent('a view gets every event, `verify` finds nothing missing, and `r
     output_format_json_array_of_rows: '1',
     additional_result_filter: '0',
     empty_result_for_aggregation_by_empty_set: '1',
+    transfer_overflow_mode: 'break',
+    input_format_native_decode_types_in_binary_format: '1',
+    enable_named_columns_in_function_tuple: '1',
   };
   // what a profile sets holds where a request does not say otherwise
   const { server, url } = await changing(new URL(outbox.clickhouseUrl), (parameters) => {
@@ -57,6 +38,7 @@ test.concurrent('a view gets every event, `verify` finds nothing missing, and `r
   const repaired = await command(outbox, ['repair', '--json'], environment).done;
   expect(repaired).toMatchObject({ code: 0 });
   expect(JSON.parse(repaired.stdout)).toMatchObject({ missing: 0, sent: 0 });
+  expect((await command(outbox, ['doctor'], environment).done).stdout).not.toContain('the check failed');
   expect(await outbox.delivered()).toEqual({ rows: 1000, events: 1000 });
   expect(await streamer.stop()).toBe(0);
   server.close();
@@ -210,4 +192,49 @@ test.concurrent('`doctor` judges a view by its target’s engine, whatever comme
     expect(stdout).not.toContain('cannot be checked');
   }
   quoting.server.close();
+});
+
+test.concurrent('the streamer and `doctor` refuse a balancer before two servers that do not replicate, and events flow once one server answers', async () => {
+  await using one = await startClickHouse();
+  await using other = await startClickHouse();
+  await using outbox = await Outbox.create({ clickhouseUrl: one.url });
+  // a clone of the disk has the table under the same UUID
+  const [table] = await outbox.select<{ query: string; uuid: string }>(
+    "SELECT create_table_query AS query, toString(uuid) AS uuid FROM system.tables WHERE database = currentDatabase() AND name = 'events'",
+  );
+  const there = createClient({ url: other.url });
+  await there.command({ query: `CREATE DATABASE ${outbox.slot}` });
+  await there.command({ query: table!.query.replace('.events ', `.events UUID '${table!.uuid}' `) });
+  const file = join(other.directory, 'config.xml');
+  const configuration = await readFile(file, 'utf8');
+  await other.stop();
+  await writeFile(file, configuration.replace('<clickhouse>', '<clickhouse><display_name>other</display_name>'));
+  await other.start();
+  let requests = 0;
+  let isTurning = false;
+  const { server, url } = await changing(new URL(outbox.clickhouseUrl), () =>
+    isTurning && requests++ % 2 === 0 ? other.port : one.port,
+  );
+  const environment = { ...QUICK, CLICKHOUSE_URL: url };
+  const streamer = outbox.stream(environment);
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  isTurning = true;
+  await eventually('some insertions have shown it', async () => {
+    await outbox.fill(1);
+    return streamer.logs.some(({ err }) => err?.code === 'OUTBOX_CH_SEVERAL_SERVERS');
+  });
+  const doctor = await command(outbox, ['doctor', '--json'], environment).done;
+  expect(doctor.stdout).toContain('OUTBOX_CH_SEVERAL_SERVERS');
+  const { events } = await outbox.delivered();
+  await outbox.fill(20);
+  isTurning = false;
+  await outbox.untilDelivered(events + 20);
+  expect(await streamer.stop()).toBe(0);
+  const { rows: emitted } = await outbox.postgres.query<{ n: number }>('SELECT count(*)::int AS n FROM outbox.event');
+  const both = await there.query({ query: `SELECT toUInt32(count()) AS n FROM ${outbox.slot}.events`, format: 'JSON' });
+  const { data } = await both.json<{ n: number }>();
+  expect(data[0]!.n + (await outbox.delivered()).rows).toBe(emitted[0]!.n);
+  await there.close();
+  server.close();
 });

@@ -1,3 +1,5 @@
+import { truncate } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
 import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
@@ -162,4 +164,33 @@ test.concurrent('ClickHouse ignores a repeated insert even if the user’s profi
   }
   expect(await clickhouse.select('SELECT count()::UInt8 AS n FROM t')).toEqual([{ n: 2 }]);
   await clickhouse.close();
+});
+
+test('a repeated insert whose part ClickHouse found broken at its start is sent again, and counts once (invariant 4)', async () => {
+  await using clickhouse = await startClickHouse();
+  await using outbox = await Outbox.create({ clickhouseUrl: clickhouse.url });
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  // only an insert sends so many bytes on one connection
+  proxy.holdAnswersToInserts();
+  await outbox.fill(300);
+  await outbox.untilDelivered(310);
+  const [part] = await outbox.select<{ path: string }>(
+    "SELECT path FROM system.parts WHERE active AND rows = 300 AND table = 'events' AND database = currentDatabase()",
+  );
+  await clickhouse.stop();
+  await truncate(join(part!.path, 'checksums.txt'), 10);
+  await clickhouse.start();
+  expect(await outbox.delivered()).toEqual({ rows: 10, events: 10 });
+  proxy.release();
+  proxy.cut();
+  await streamer.failure('OUTBOX_CH_ROWS_DROPPED');
+  await outbox.untilDelivered(310);
+  expect(await outbox.delivered()).toEqual({ rows: 310, events: 310 });
+  const { err } = await streamer.failure('OUTBOX_CH_PARTS_DETACHED');
+  expect(err?.problems?.[0]).toContain('broken-on-start');
+  expect(await streamer.stop()).toBe(0);
+  await proxy.close();
 });

@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
+import { changing } from '../support/changing.ts';
 import { command } from '../support/command.ts';
-import { examine } from '../support/doctor.ts';
+import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
+import { apply, examine, findingOf } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
@@ -84,5 +86,48 @@ test('events are delivered past a view without a table to fill, where the accoun
   const streamer = outbox.stream();
   await outbox.fill(5);
   await outbox.untilDelivered(5);
+  expect(await streamer.stop()).toBe(0);
+});
+
+test('the streamer suspects no view whose table is away for a moment, between two questions', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.addView();
+  const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
+  let questions = 0;
+  const { server, url } = await changing(new URL(outbox.clickhouseUrl), async (parameters) => {
+    if (parameters.get('param_name') !== 'counts') return;
+    questions++;
+    if (questions === 1) await sql('DETACH TABLE counts');
+    if (questions === 2) await sql('ATTACH TABLE counts');
+  });
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url });
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  expect(questions).toBeGreaterThan(2);
+  expect(streamer.output).not.toContain('OUTBOX_CH_VIEW');
+  expect(await streamer.stop()).toBe(0);
+  server.close();
+});
+
+test('the streamer and `doctor` report a view that is detached, and its fix attaches it', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.addView();
+  await outbox.clickhouse.command({ query: 'DETACH TABLE counter PERMANENTLY' });
+  const streamer = outbox.stream();
+  const { err, level } = await streamer.failure('OUTBOX_CH_VIEW_DETACHED');
+  expect({ level, problems: err?.problems }).toEqual({
+    level: 'warn',
+    problems: [`${outbox.slot}.counter is detached`],
+  });
+  const environment = { DATABASE_URL: outbox.databaseUrl, CLICKHOUSE_URL: outbox.clickhouseUrl };
+  const look = async (): Promise<Finding | undefined> =>
+    findingOf(await examine({ ...environment, OUTBOX_SLOT: outbox.slot }), 'clickhouse.detached_tables');
+  const finding = await look();
+  expect(finding).toMatchObject({ level: 'warning', fix: [{ run: `ATTACH TABLE \`${outbox.slot}\`.\`counter\`` }] });
+  await apply(finding!.fix[0]!, outbox);
+  expect(await look()).toBeUndefined();
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  await eventually('the view has counted them', async () => (await outbox.viewed()) === 5);
   expect(await streamer.stop()).toBe(0);
 });

@@ -37,18 +37,21 @@ export async function absentTable(clickhouse: ClickHouse, name: string, signal?:
 
 async function isDetached(
   clickhouse: ClickHouse,
-  { database, name }: TableName,
+  { database, name: wanted }: TableName,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
+  return (await detachedIn(clickhouse, database, signal)).some(({ name }) => name === wanted);
+}
+
+/** The detached tables and views of a database, as far as this account may see them. ClickHouse does not say which of them is what. */
+export async function detachedIn(clickhouse: ClickHouse, database: string, signal?: AbortSignal): Promise<TableName[]> {
   // some engines refuse the question about a whole server: this one is about one database
-  const detached = await tolerant(
-    clickhouse.select(
-      'SELECT 1 AS yes FROM system.detached_tables WHERE database = {database:String} AND table = {name:String}',
-      { database, name },
-      signal,
-    ),
+  const question = clickhouse.select<TableName>(
+    'SELECT database, table AS name FROM system.detached_tables WHERE database = {database:String} ORDER BY name',
+    { database },
+    signal,
   );
-  return detached !== undefined && detached.length > 0;
+  return (await tolerant(question)) ?? [];
 }
 
 /** Undefined where ClickHouse refuses the question: not every account may ask it, and not every version knows it. */

@@ -49,6 +49,11 @@ export class ClickHouse {
     return this.#hosts.server;
   }
 
+  /** How often another server has answered than the one before. */
+  get turns(): number {
+    return this.#hosts.turns;
+  }
+
   /** It cannot answer: the next request goes to the next host. */
   leave(server: URL): void {
     this.#hosts.leave(server);
@@ -87,6 +92,7 @@ export class ClickHouse {
       ...parameters,
       ignore_error_response: true,
     });
+    this.#hosts.answered(response_headers['x-clickhouse-server-display-name']);
     const status = http_status_code ?? 0;
     const answer = { status, headers: response_headers, body: stream };
     const isRefused = status < 200 || status > 299 || response_headers['x-clickhouse-exception-code'] !== undefined;

@@ -15,6 +15,8 @@ interface Host {
 export class HostRing {
   readonly #hosts: readonly Host[];
   #at = 0;
+  #answeredBy: string | undefined;
+  #turns = 0;
 
   /** @param deadlineMs after which a request is given up */
   constructor(url: string, deadlineMs: number) {
@@ -36,6 +38,18 @@ export class HostRing {
   /** The next one is asked instead. Of requests beside each other, the first to fail decides. */
   leave(server: URL): void {
     if (server === this.server) this.#at = (this.#at + 1) % this.#hosts.length;
+  }
+
+  /** How often another server has answered than the one before: behind one address there may be several. */
+  get turns(): number {
+    return this.#turns;
+  }
+
+  /** @param name what the server calls itself; a proxy may not pass it on */
+  answered(name: unknown): void {
+    if (typeof name !== 'string' || name === this.#answeredBy) return;
+    if (this.#answeredBy !== undefined) this.#turns++;
+    this.#answeredBy = name;
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,6 @@
+import type { TableName } from './absence.ts';
 import type { ClickHouse } from './client.ts';
-import { identityOf, type Identified } from './identity.ts';
+import { identityOf, isReplicated, type Identified } from './identity.ts';
 import { expiryOf } from './ttl.ts';
 import { IDENTIFIER, unquoted } from './views.ts';
 
@@ -20,15 +21,30 @@ export async function identityNow(
   clickhouse: ClickHouse,
   table: string,
   signal?: AbortSignal,
-): Promise<{ identity: string; expires: boolean } | undefined> {
+): Promise<{ identity: string; isReplicated: boolean; expires: boolean } | undefined> {
   const [found] = await clickhouse.select<Identified>(
-    `SELECT database, name, toString(uuid) AS uuid, engine_full FROM system.tables
+    `SELECT database, name, toString(uuid) AS uuid, toString(serverUUID()) AS server, engine_full FROM system.tables
       WHERE database = currentDatabase() AND name = {table:String}`,
     { table },
     signal,
   );
   if (found === undefined) return undefined;
-  return { identity: await identityOf(clickhouse, found, signal), expires: expiryOf(found.engine_full) !== undefined };
+  return {
+    identity: await identityOf(clickhouse, found, signal),
+    isReplicated: isReplicated(found.engine_full),
+    expires: expiryOf(found.engine_full) !== undefined,
+  };
+}
+
+/** The table itself, and the views that an insert into it feeds at once. Nothing where this account does not see the table. */
+export async function hangingOn(clickhouse: ClickHouse, table: string, signal?: AbortSignal): Promise<TableName[]> {
+  return clickhouse.select<TableName>(
+    `SELECT hanging.1 AS database, hanging.2 AS name
+       FROM (SELECT arrayJoin(arrayPushFront(arrayZip(dependencies_database, dependencies_table), (database, name))) AS hanging
+               FROM system.tables WHERE database = currentDatabase() AND name = {table:String})`,
+    { table },
+    signal,
+  );
 }
 
 /**

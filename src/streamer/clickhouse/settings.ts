@@ -15,6 +15,7 @@ const WHOLE: Settings = {
   join_overflow_mode: 'throw',
   set_overflow_mode: 'throw',
   timeout_overflow_mode: 'throw',
+  transfer_overflow_mode: 'throw',
   additional_table_filters: '{}',
   additional_result_filter: '',
   use_query_cache: 0,
@@ -51,6 +52,8 @@ export const NEWER_INSERT_SETTINGS: Settings = {
   deduplicate_insert: 'enable',
   use_strict_insert_block_limits: '0',
   max_insert_block_size_bytes: '0',
+  // the types of our block are written as texts
+  input_format_native_decode_types_in_binary_format: 0,
 };
 
 /**
@@ -65,6 +68,8 @@ export const SELECT_SETTINGS: Settings = {
   join_use_nulls: 0,
   transform_null_in: 0,
   data_type_default_nullable: 0,
+  // a tuple is an array in JSON, and no object
+  enable_named_columns_in_function_tuple: 0,
   aggregate_functions_null_for_empty: 0,
   output_format_json_array_of_rows: 0,
   // an exception in the middle of an answer is no row of it

@@ -1,3 +1,4 @@
+import { OutboxError } from '../../errors.ts';
 import { INSERT_COLUMNS } from './columns.ts';
 import { absentTable } from './absence.ts';
 import type { ClickHouse } from './client.ts';
@@ -15,6 +16,8 @@ const TABLE_SETTINGS = [
   'fsync_part_directory',
 ] as const;
 
+/** A table that has these is somebody's events, and can become the target. */
+const EVENT: readonly string[] = ['event_type', 'event_date_time', 'environment', 'event_context', 'metadata_version'];
 const NOT_STORED: readonly string[] = ['EPHEMERAL', 'MATERIALIZED', 'ALIAS'];
 /** By which an event is found again. */
 const KEYS: readonly string[] = [
@@ -52,6 +55,7 @@ export interface TableRow {
   database: string;
   name: string;
   uuid: string;
+  server: string;
   engine: string;
   engine_full: string;
   /** As it is made. */
@@ -79,16 +83,20 @@ export interface InspectedTable {
 }
 
 /**
- * Looks at a table of the current database. Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_DETACHED, or what the question itself
- * ran into.
+ * Looks at a table of the current database. Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_DETACHED, OUTBOX_CH_TABLE_FOREIGN, or what
+ * the question itself ran into.
+ *
+ * @param renamed columns of ours that it has under other names
  */
 export async function inspectTable(
   clickhouse: ClickHouse,
   name: string,
   signal?: AbortSignal,
+  renamed: Iterable<string> = [],
 ): Promise<InspectedTable> {
   const [table] = await clickhouse.select<TableRow>(
-    `SELECT database, name, toString(uuid) AS uuid, engine, engine_full, create_table_query AS definition FROM system.tables
+    `SELECT database, name, toString(uuid) AS uuid, toString(serverUUID()) AS server, engine, engine_full,
+            create_table_query AS definition FROM system.tables
       WHERE database = currentDatabase() AND name = {name:String}`,
     { name },
     signal,
@@ -99,6 +107,7 @@ export async function inspectTable(
     { name },
     signal,
   );
+  refuseForeign(name, new Set([...renamed, ...columns.map((column) => column.name)]));
   const defaults = await clickhouse.select<{ name: string; value: string }>(
     `SELECT name, value FROM system.merge_tree_settings WHERE name IN (${TABLE_SETTINGS.map(literal).join(', ')})`,
     {},
@@ -113,6 +122,15 @@ export async function inspectTable(
   const emptied = emptiedColumns(table.definition);
   const problems = [...engineProblems(table, setting), ...columnProblems(columns), ...ttlProblems(emptied)];
   return { table, columns, setting, emptied, problems };
+}
+
+/** What would make the target of somebody else's table would destroy it. */
+function refuseForeign(table: string, names: ReadonlySet<string>): void {
+  const has = INSERT_COLUMNS.filter((column) => names.has(column)).length;
+  if (has > INSERT_COLUMNS.length / 2 || EVENT.every((column) => names.has(column))) return;
+  throw new OutboxError('OUTBOX_CH_TABLE_FOREIGN', {
+    detail: `the table "${table}" has ${has} of the ${INSERT_COLUMNS.length} columns that are sent`,
+  });
 }
 
 /** What would be delivered otherwise than it is, or not be found again. Strings and numbers are converted as they fit. */

@@ -28,7 +28,7 @@ export function describeBroken({ view, target, isDetached }: BrokenView): string
 }
 
 /**
- * The same, and views that fail are told, not thrown. Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_DETACHED,
+ * The same, and views that fail are told, not thrown. Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_DETACHED, OUTBOX_CH_TABLE_FOREIGN,
  * OUTBOX_CH_TABLE_UNSUITABLE with all problems, OUTBOX_CH_ROWS_HIDDEN, or what the question itself ran into.
  */
 export async function inspectTarget(clickhouse: ClickHouse, name: string, signal?: AbortSignal): Promise<Target> {

@@ -41,7 +41,7 @@ export const RENAMABLE = ['event_type', 'event_date_time', 'environment', 'event
  * types, another engine or a TTL less would do, and OUTBOX_CH_*.
  */
 export async function planAdoption(clickhouse: ClickHouse, table: string, names: OwnNames): Promise<Adoption> {
-  const found = await inspectTable(clickhouse, table);
+  const found = await inspectTable(clickhouse, table, undefined, names.keys());
   const { problems, columns } = found;
   const lasting = [
     ...problems.filter(({ missing, adds }) => missing === undefined && adds !== true),

@@ -97,6 +97,18 @@ export async function migrateClickHouse(
   }
 }
 
+/** Before anything is made in Postgres. Throws OUTBOX_CH_TABLE_FOREIGN, and nothing else that ClickHouse may say. */
+export async function refuseForeignTable(url: string, table: string): Promise<void> {
+  const clickhouse = new ClickHouse(url, TIMEOUT_MS);
+  try {
+    await inspectTable(clickhouse, table);
+  } catch (error) {
+    if (!(error instanceof OutboxError) || error.code === 'OUTBOX_CH_TABLE_FOREIGN') throw error;
+  } finally {
+    await clickhouse.close();
+  }
+}
+
 function onCluster(text: string, cluster: string): string {
   // a parameter cannot stand for a cluster
   const name = '{table:Identifier}';

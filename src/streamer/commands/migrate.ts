@@ -9,6 +9,7 @@ import { overviewOf } from '../ledger/overview.ts';
 import { lock } from '../source/advisory-lock.ts';
 import { Database, postgresError } from '../source/database.ts';
 import { MIGRATIONS } from '../source/event-table.ts';
+import { refuseForeign } from '../source/foreign-tables.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
 import { adoptSlot, createSlot, untilMade } from '../source/new-slot.ts';
 import { checkOwners } from '../source/owners.ts';
@@ -20,6 +21,7 @@ import { confirm } from './confirm.ts';
 import {
   adoptTable,
   migrateClickHouse,
+  refuseForeignTable,
   type Approve,
   type ClickHouseTarget,
   type Report,
@@ -29,6 +31,8 @@ import { parseUsage, refusePositionals } from './usage.ts';
 /** Any number will do, as long as every version of this program takes the same. */
 const ADVISORY_LOCK = 0x6f7574626f78;
 const LOCK_WAIT_MS = 10 * 60_000;
+/** SQLSTATEs of a name that something else has: duplicate_table, duplicate_object, duplicate_function. */
+const NAME_TAKEN: ReadonlySet<string | undefined> = new Set(['42P07', '42710', '42723']);
 
 const HELP = `Usage: pg-outbox-clickhouse migrate [--adopt [--columns PAIRS] [--yes]] [--json]
 
@@ -71,6 +75,7 @@ export async function migrateCommand(args: string[], env: NodeJS.ProcessEnv): Pr
   // before anything is made in Postgres: without a table to fill, a slot would only keep WAL
   if (adopt && !(await adoptTable(clickhouseUrl, target, { names, approve: approval(target, yes, report), report })))
     return 1;
+  await refuseForeignTable(clickhouseUrl, clickhouseTable);
   await migratePostgres(databaseUrl, slot, report, slotFailover === 'on');
   await migrateClickHouse(clickhouseUrl, target, report);
   if (json) process.stdout.write(`${JSON.stringify({ done }, null, 2)}\n`);
@@ -107,24 +112,36 @@ export async function migratePostgres(url: string, slot: string, report: Report,
   try {
     await checkServer(db);
     await lock(db, ADVISORY_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
-    // before the check: what is not there yet could be somebody else's a moment later
-    await db.query('CREATE SCHEMA IF NOT EXISTS outbox');
-    await checkOwners(db);
-    try {
-      await applyMigrations(drizzle({ client: db.client }), {
-        migrationsFolder: fileURLToPath(new URL('postgres', MIGRATIONS)),
-        migrationsSchema: 'outbox',
-        migrationsTable: 'migration',
-      });
-    } catch (error) {
-      // drizzle wraps the driver's error
-      throw postgresError(error instanceof Error && error.cause !== undefined ? error.cause : error);
-    }
+    await applyAll(db);
     report('Postgres: schema outbox is up to date');
     const isRestored = await restorePublication(db, report);
     await beginStream(db, url, slot, { failover, isRestored }, report);
   } finally {
     await db.close();
+  }
+}
+
+/** Makes and alters all tables, or nothing. */
+async function applyAll(db: Database): Promise<void> {
+  // drizzle makes its own table outside its transaction; within this one, what fails leaves nothing behind
+  await db.query('BEGIN');
+  try {
+    await refuseForeign(db);
+    // before the check: what is not there yet could be somebody else's a moment later
+    await db.query('CREATE SCHEMA IF NOT EXISTS outbox');
+    await checkOwners(db);
+    await applyMigrations(drizzle({ client: db.client }), {
+      migrationsFolder: fileURLToPath(new URL('postgres', MIGRATIONS)),
+      migrationsSchema: 'outbox',
+      migrationsTable: 'migration',
+    });
+    await db.query('COMMIT');
+  } catch (error) {
+    await db.query('ROLLBACK').catch(() => undefined);
+    // drizzle wraps the driver's error
+    const failure = postgresError(error instanceof Error && error.cause !== undefined ? error.cause : error);
+    if (!NAME_TAKEN.has(failure.sqlState)) throw failure;
+    throw new OutboxError('OUTBOX_PG_TABLE_FOREIGN', { detail: failure.message, sqlState: failure.sqlState });
   }
 }
 

@@ -9,6 +9,7 @@ import { whereCurrent } from '../clickhouse/current.ts';
 import type { Config } from '../config.ts';
 import { TOKEN_TRUST_MS } from '../delivery/retry.ts';
 import { INSERT } from '../delivery/send.ts';
+import { writeIgnored } from '../ledger/row.ts';
 import type { Database } from '../source/database.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
 
@@ -84,7 +85,8 @@ export async function retry(
           detail: `the event ${row.id} was inserted, and is not there`,
         });
     }
-    await db.query('DELETE FROM outbox.quarantine WHERE slot_name = $1 AND id = $2', [slot, id]);
+    const { count } = await db.query('DELETE FROM outbox.quarantine WHERE slot_name = $1 AND id = $2', [slot, id]);
+    if (count === 0) throw writeIgnored('quarantine');
     await db.query('COMMIT');
     if (!isThere) return 'delivered';
     return hasViews && earlier.length > 0 && !completes ? 'views unproven' : 'there already';

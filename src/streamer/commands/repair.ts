@@ -21,7 +21,8 @@ Options
               events of these dates only (event_date_time), as verify takes them; where the stream has no gap
   --new-slot  make a new slot although the stream seems to have no gap: for a streamer that stops all the same
   --send-again
-              send events, too, that ClickHouse has under another source (OUTBOX_REPAIR_OTHER_SOURCE): they are there twice then
+              send events, too, that ClickHouse has under another source (OUTBOX_REPAIR_OTHER_SOURCE), or may have in detached
+              parts (OUTBOX_CH_PARTS_DETACHED): they are there twice then
   --dry-run   say what would be done, and what is missing where the stream has no gap; change nothing. What an interrupted
               repair is still inserting may be counted as missing
   --progress <time>

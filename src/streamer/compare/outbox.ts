@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import type { Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
+import { IS_OF_ITS_DAY } from '../source/event-table.ts';
 import { writtenTo } from '../source/wal-end.ts';
 import type { EventTime } from '../clickhouse/event-time.ts';
 import { OUTBOX_BUCKET, OUTBOX_FIELDS, OUTBOX_SUM, outboxRows } from './digest.ts';
@@ -98,10 +99,18 @@ export class OutboxSnapshot {
     await this.#db.query('ROLLBACK');
   }
 
-  /** When the oldest row that is still there was recorded, in µs since 1970: retention has emptied what is older. */
+  /**
+   * When the oldest row that is still there was recorded, in µs since 1970: retention has emptied what is older. What a row says that
+   * belongs to another day is not believed.
+   */
   async oldest(): Promise<bigint | undefined> {
+    const ring = await this.#db.query(
+      "SELECT FROM pg_attribute WHERE attrelid = 'outbox.event'::regclass AND attname = 'bucket' AND NOT attisdropped",
+    );
+    const believed = ring.count === 0 ? 'NULL' : `min(recorded_at) FILTER (WHERE ${IS_OF_ITS_DAY})`;
     const { rows } = await this.#db.query<{ us: string | null }>(
-      'SELECT (extract(epoch FROM min(recorded_at) FILTER (WHERE isfinite(recorded_at))) * 1000000)::bigint AS us FROM outbox.event',
+      `SELECT (extract(epoch FROM coalesce(${believed}, min(recorded_at) FILTER (WHERE isfinite(recorded_at)))) * 1000000)::bigint AS us
+         FROM outbox.event`,
     );
     const us = rows[0]?.us ?? undefined;
     return us === undefined ? undefined : BigInt(us);

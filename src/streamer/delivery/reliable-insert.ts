@@ -111,7 +111,7 @@ export class ReliableInsert {
   async #insertOnce(): Promise<Answer> {
     const { ledger, readiness } = this.#attachment;
     const { watch } = this.#scope;
-    if (this.#mayBeThere) await watch.check();
+    if (this.#mayBeThere || watch.isTurning) await watch.check();
     // what a later check finds wrong with the target stays a doubt
     const { doubts } = watch;
     if (await this.#isReadBackNeeded()) {
@@ -133,7 +133,7 @@ export class ReliableInsert {
     } finally {
       readiness.measures.inserted(outcome, performance.now() - sentAt);
     }
-    if (isRepeated && watch.target.isReplicated) await this.#checkWhole();
+    if (isRepeated) await this.#checkWhole();
     return 'taken';
   }
 
@@ -222,7 +222,7 @@ export class ReliableInsert {
     this.#proof = undefined;
   }
 
-  /** A replica may have removed a part whose token is known. */
+  /** A replica may have removed a part whose token is known, and a server may have found it broken when it started. */
   async #checkWhole(): Promise<void> {
     const { batch, rows } = this.#pending;
     const there = await this.#scope.readBack.count(batch, rows);

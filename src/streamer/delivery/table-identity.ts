@@ -4,6 +4,7 @@ import { identityNow, leftViews } from '../clickhouse/left-views.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Attachment } from './attachment.ts';
 import { detectLedgerAhead } from './ledger-ahead.ts';
+import { MANY_TURNS } from './target-watch.ts';
 
 /** Notices that another table has taken the name of the target, which views do not see events because of that, and what the table lacks. */
 export class TableIdentity {
@@ -11,6 +12,9 @@ export class TableIdentity {
   readonly #ledger: Pick<Ledger, 'state' | 'isQuarantined'>;
   /** As it was last seen, and what was delivered into it by then. */
   #known: { readonly identity: string; readonly delivered: Position } | undefined;
+  /** Of the servers, at the last look. */
+  #turns: number;
+  #isTurning = false;
   /** It is said that this table lacks something: once. */
   #lacks = false;
 
@@ -19,6 +23,7 @@ export class TableIdentity {
     ledger: Pick<Ledger, 'state' | 'isQuarantined'>,
   ) {
     this.#scope = scope;
+    this.#turns = scope.clickhouse.turns;
     this.#ledger = ledger;
   }
 
@@ -26,9 +31,18 @@ export class TableIdentity {
   async observe(): Promise<void> {
     const { clickhouse, table, log, signal } = this.#scope;
     const { delivered } = this.#ledger.state;
+    const { turns } = clickhouse;
     const now = await identityNow(clickhouse, table, signal);
     if (now === undefined) return;
     const { identity, expires } = now;
+    const wasTurning = this.#isTurning;
+    this.#isTurning = !now.isReplicated && turns - this.#turns >= MANY_TURNS;
+    this.#turns = turns;
+    // each has a table of its own: what one of them lacks, or how it differs, says nothing
+    if (this.#isTurning) {
+      if (!wasTurning) log.error({ err: new OutboxError('OUTBOX_CH_SEVERAL_SERVERS'), table }, 'servers take turns');
+      return;
+    }
     const known = this.#known;
     if (identity === known?.identity) {
       // a table that is emptied, or set back to an older state, is the same one

@@ -5,7 +5,13 @@ import type { Target } from '../clickhouse/views.ts';
 import type { Attachment } from './attachment.ts';
 
 /** A window that was off has forgotten its tokens, and what was sent without a token has none: also when all is well again. */
-const FORGOTTEN: ReadonlySet<string> = new Set(['OUTBOX_CH_TABLE_UNSUITABLE', 'OUTBOX_CH_SETTINGS_DROPPED']);
+const FORGOTTEN: ReadonlySet<string> = new Set([
+  'OUTBOX_CH_TABLE_UNSUITABLE',
+  'OUTBOX_CH_SETTINGS_DROPPED',
+  'OUTBOX_CH_SEVERAL_SERVERS',
+]);
+/** So often in a row, another server is not one that has taken the place of another. */
+export const MANY_TURNS = 2;
 
 const TIMEOUT_EXCEEDED = 159;
 
@@ -23,6 +29,8 @@ export class TargetWatch {
   };
   #warnedOf: readonly string[] = [];
   #doubts = 0;
+  /** Of the servers, at the last good check. */
+  #turns = 0;
 
   constructor(attachment: Pick<Attachment, 'clickhouse' | 'ledger' | 'table' | 'log' | 'signal'>) {
     this.#attachment = attachment;
@@ -38,6 +46,11 @@ export class TargetWatch {
     return this.#doubts;
   }
 
+  /** Since the last good check, servers that do not replicate the table seem to have taken turns. */
+  get isTurning(): boolean {
+    return !this.#target.isReplicated && this.#attachment.clickhouse.turns - this.#turns >= MANY_TURNS;
+  }
+
   /** Whether ClickHouse has refused an insert, and nothing of it can come to be there. */
   isDefinite(error: unknown): boolean {
     if (!(error instanceof ClickHouseRefusal) || error.isOutcomeUnknown) return false;
@@ -45,12 +58,14 @@ export class TargetWatch {
     return error.clickhouseCode !== TIMEOUT_EXCEEDED || !this.#target.isReplicated;
   }
 
-  /** Throws what checkTarget throws, and OUTBOX_CH_SETTINGS_DROPPED. */
+  /** Throws what checkTarget throws, OUTBOX_CH_SETTINGS_DROPPED, and OUTBOX_CH_SEVERAL_SERVERS. */
   async check(): Promise<void> {
     const { clickhouse, ledger, table, signal } = this.#attachment;
+    this.#turns = clickhouse.turns;
     try {
       this.#target = await checkTarget(clickhouse, table, signal);
       await clickhouse.proveSettings(signal);
+      if (this.isTurning) throw new OutboxError('OUTBOX_CH_SEVERAL_SERVERS');
     } catch (error) {
       if (error instanceof OutboxError && FORGOTTEN.has(error.code)) {
         this.#doubts++;

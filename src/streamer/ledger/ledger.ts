@@ -2,7 +2,17 @@ import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { serverOf } from '../source/server.ts';
-import { COLUMNS, ledgerStateOf, notTaken, valuesOf, type LedgerState, type Pending, type Row } from './row.ts';
+import {
+  COLUMNS,
+  ledgerStateOf,
+  notTaken,
+  notWritten,
+  valuesOf,
+  writeIgnored,
+  type LedgerState,
+  type Pending,
+  type Row,
+} from './row.ts';
 import { countQuarantined, glanceAtQuarantine, quarantining, type RejectedEvent } from './quarantine.ts';
 import { publishedName, type Published } from './published.ts';
 import { publicationFault } from './unreadable.ts';
@@ -23,7 +33,15 @@ const MAX_REFUSAL = 500;
 interface Taken extends Row {
   /** As the row was before; null where it was on none. */
   is_new_timeline: boolean | null;
+  /** A trigger may have kept the row as it was. */
+  is_taken: boolean | null;
 }
+
+/** What #write has put into the row is there: a trigger may return another row, or the old one. */
+const IS_WRITTEN = `(delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows, pending_token, acked_lsn, read_back_below, target)
+            IS NOT DISTINCT FROM ($3, $4, $5, $6, $7, $8, $10, $11, $12)`;
+/** By which `quarantining` refuses. */
+const DIVISION_BY_ZERO = '22012';
 
 /**
  * The row of outbox.stream that says how far ClickHouse has the events, and which insert may be under way (invariants 3
@@ -70,7 +88,7 @@ export class Ledger {
    * believed to be confirmed as it should be: one that was made by hand has a gap.
    *
    * Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_TIMELINE_DIFFERS, OUTBOX_PUBLICATION_CHANGED, OUTBOX_PG_TABLE_CHANGED,
-   * OUTBOX_POSITION_BEYOND_WAL, OUTBOX_SLOT_CHANGED, OUTBOX_REPAIR_UNFINISHED.
+   * OUTBOX_POSITION_BEYOND_WAL, OUTBOX_SLOT_CHANGED, OUTBOX_REPAIR_UNFINISHED, OUTBOX_PG_WRITE_IGNORED.
    */
   static async take(db: Database, slot: string, identity: SlotIdentity): Promise<Ledger> {
     // asked here, not of the replication connection: behind a proxy that may be another server
@@ -93,7 +111,7 @@ export class Ledger {
               pending_token = CASE WHEN timeline <> $3 THEN NULL ELSE pending_token END,
               pending_at = CASE WHEN timeline <> $3 THEN NULL ELSE pending_at END
         WHERE slot_name = $1 AND system_id = $2 AND repair_began_at IS NULL
-        RETURNING ${COLUMNS},
+        RETURNING ${COLUMNS}, epoch > (SELECT was.epoch FROM outbox.stream was WHERE was.slot_name = $1) AS is_taken,
                   (SELECT was.timeline <> $3 FROM outbox.stream was WHERE was.slot_name = $1) AS is_new_timeline`,
       [
         slot,
@@ -107,6 +125,7 @@ export class Ledger {
     );
     const row = rows[0];
     if (row === undefined) throw await notTaken(db, slot);
+    if (row.is_taken === false) throw writeIgnored('stream');
     const fault = publicationFault(row.publication, identity.publication);
     if (fault !== undefined) throw fault;
     if (row.publication !== identity.publication)
@@ -274,11 +293,16 @@ export class Ledger {
         WHERE slot_name = $1 AND epoch = $2
           AND delivered_lsn = $13 AND delivered_seq = $14
           AND pending_lsn IS NOT DISTINCT FROM $15 AND pending_seq IS NOT DISTINCT FROM $16`;
-    const { count } = await this.#db.query(
-      rejected === undefined ? update : quarantining(`${update} RETURNING slot_name`, rejected, values),
-      values,
-    );
-    if (count !== 1) throw new OutboxError('OUTBOX_EPOCH_LOST');
+    const statement =
+      rejected === undefined
+        ? `${update} RETURNING ${IS_WRITTEN} AS written`
+        : quarantining(`${update} RETURNING slot_name, ${IS_WRITTEN} AS written`, rejected, values);
+    const { rows } = await this.#db.query<{ written: boolean }>(statement, values).catch((error: unknown) => {
+      const isRefused = rejected && error instanceof OutboxError && error.sqlState === DIVISION_BY_ZERO;
+      throw isRefused ? writeIgnored('quarantine') : error;
+    });
+    if (rows.length === 0) throw await notWritten(this.#db, this.#slot, this.epoch);
+    if (!rows[0]!.written) throw writeIgnored('stream');
     this.#state = next;
     this.#provenAt = asked;
   }

@@ -1,38 +1,40 @@
-import { OutboxError } from '../../errors.ts';
 import { formatLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
-import type { Pending } from './row.ts';
+import { notWritten, writeIgnored, type Pending } from './row.ts';
 
-/** Gives a slot that was just made, or was there, its ledger. */
+/** Gives a slot that was just made, or was there, its ledger. Throws OUTBOX_PG_WRITE_IGNORED. */
 export async function createLedger(db: Database, slot: string, publication: string): Promise<void> {
-  await db.query(
+  const { count } = await db.query(
     // records begin at multiples of eight: no commit stands before the slot's begin
     `INSERT INTO outbox.stream (slot_name, system_id, publication, acked_lsn, delivered_lsn)
      SELECT slot_name, system_identifier, $2, confirmed_flush_lsn, confirmed_flush_lsn - 1
        FROM pg_control_system(), pg_replication_slots WHERE slot_name = $1`,
     [slot, publication],
   );
+  if (count !== 1) throw writeIgnored('stream');
 }
 
 /**
  * Takes the ledger away from any streamer, for as long as the repair lasts. Returns the new epoch, and when the insert was intended
- * that is pending, a streamer's or an earlier repair's, in ms since 1970.
+ * that is pending, a streamer's or an earlier repair's, in ms since 1970. Throws OUTBOX_PG_WRITE_IGNORED.
  */
 export async function beginRepair(
   db: Database,
   slot: string,
 ): Promise<{ readonly epoch: string; readonly pendingAtMs: number | undefined }> {
-  const { rows } = await db.query<{ epoch: string; pending_at: Date | null }>(
+  const { rows } = await db.query<{ epoch: string; pending_at: Date | null; begun: boolean }>(
     `UPDATE outbox.stream
         SET epoch = epoch + 1, holder_pid = NULL, repair_began_at = coalesce(repair_began_at, now())
-      WHERE slot_name = $1 RETURNING epoch, pending_at`,
+      WHERE slot_name = $1 RETURNING epoch, pending_at, repair_began_at IS NOT NULL AS begun`,
     [slot],
   );
-  const { epoch, pending_at: pendingAt } = rows[0]!;
+  const [row] = rows;
+  if (row?.begun !== true) throw writeIgnored('stream');
+  const { epoch, pending_at: pendingAt } = row;
   return { epoch, pendingAtMs: pendingAt?.getTime() };
 }
 
-/** Records an insert of the repair, for the next one in case that this one is killed. Throws OUTBOX_EPOCH_LOST. */
+/** Records an insert of the repair, for the next one in case that this one is killed. Throws OUTBOX_EPOCH_LOST, OUTBOX_PG_WRITE_IGNORED. */
 export async function recordRepair(
   db: Database,
   slot: string,
@@ -45,10 +47,10 @@ export async function recordRepair(
       WHERE slot_name = $1 AND epoch = $2`,
     [slot, epoch, formatLsn(to.lsn), to.seq, rows, token, new Date(atMs)],
   );
-  if (count !== 1) throw new OutboxError('OUTBOX_EPOCH_LOST');
+  if (count !== 1) throw await notWritten(db, slot, epoch);
 }
 
-/** Hands the ledger back: everything before the new slot's begin is delivered. Throws OUTBOX_EPOCH_LOST. */
+/** Hands the ledger back: everything before the new slot's begin is delivered. Throws OUTBOX_EPOCH_LOST, OUTBOX_PG_WRITE_IGNORED. */
 export async function endRepair(
   db: Database,
   slot: string,
@@ -70,5 +72,5 @@ export async function endRepair(
       formatLsn(repaired.consistentLsn),
     ],
   );
-  if (count !== 1) throw new OutboxError('OUTBOX_EPOCH_LOST');
+  if (count !== 1) throw await notWritten(db, slot, repaired.epoch);
 }

@@ -15,7 +15,7 @@ export interface RejectedEvent {
 
 /**
  * One statement that puts the event into outbox.quarantine if and only if `moved`, a statement with the parameters `values`,
- * returns the slot's name. Appends the event's own parameters.
+ * returns the slot's name, and that the row is `written`. Appends the event's own parameters.
  */
 export function quarantining(
   moved: string,
@@ -46,7 +46,7 @@ export function quarantining(
   return `WITH moved AS (${moved}), put AS (
       INSERT INTO outbox.quarantine (slot_name, ${columns.join(', ')})
       SELECT moved.slot_name, ${columns.map((_, i) => `$${first + i}`).join(', ')} FROM moved RETURNING id)
-    SELECT 1 / (SELECT count(*) FROM put) FROM moved`;
+    SELECT 1 / (SELECT count(*) FROM put) AS put, written FROM moved`;
 }
 
 /** How many events of a slot are in quarantine. */

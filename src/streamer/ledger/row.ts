@@ -95,13 +95,29 @@ export async function sourceOf(db: Database, slot: string): Promise<string> {
   return `${row.system_id}/${slot}`;
 }
 
+/** Postgres took a write, and did not make it. @param table without its schema */
+export function writeIgnored(table: string): OutboxError {
+  return new OutboxError('OUTBOX_PG_WRITE_IGNORED', {
+    detail: `a write of outbox.${table} was accepted and not stored`,
+  });
+}
+
+/** Why a write under an epoch changed no row. */
+export async function notWritten(db: Database, slot: string, epoch: string): Promise<OutboxError> {
+  const { count } = await db.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND epoch = $2', [slot, epoch]);
+  return count === 0 ? new OutboxError('OUTBOX_EPOCH_LOST') : writeIgnored('stream');
+}
+
 /** Why the row could not be taken. */
 export async function notTaken(db: Database, slot: string): Promise<OutboxError> {
-  const { rows } = await db.query<{ repairing: boolean }>(
-    'SELECT repair_began_at IS NOT NULL AS repairing FROM outbox.stream WHERE slot_name = $1',
+  const { rows } = await db.query<{ repairing: boolean; system_id: string }>(
+    'SELECT repair_began_at IS NOT NULL AS repairing, system_id FROM outbox.stream WHERE slot_name = $1',
     [slot],
   );
-  if (rows[0]?.repairing === true) return new OutboxError('OUTBOX_REPAIR_UNFINISHED');
-  if (rows.length === 0) return noLedger(slot);
-  return new OutboxError('OUTBOX_SYSTEM_CHANGED');
+  const [row] = rows;
+  if (row === undefined) return noLedger(slot);
+  if (row.repairing) return new OutboxError('OUTBOX_REPAIR_UNFINISHED');
+  return row.system_id === (await serverOf(db)).systemId
+    ? writeIgnored('stream')
+    : new OutboxError('OUTBOX_SYSTEM_CHANGED');
 }

@@ -8,6 +8,7 @@ import type { Config } from '../config.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { createLogger } from '../observe/log.ts';
 import { Readiness } from '../observe/readiness.ts';
+import { refuseDetached } from './detached.ts';
 import { refuseOtherSource } from './other-source.ts';
 import { RepairLedger, type RepairLedgerOptions } from './repair-ledger.ts';
 import { Sender } from './sender.ts';
@@ -32,7 +33,7 @@ export interface FillOptions {
   readonly record: RepairLedgerOptions['record'];
   /** Counts, and sends nothing. */
   readonly isDry: boolean;
-  /** Sends events, too, that ClickHouse has under another source. */
+  /** Sends events, too, that ClickHouse has under another source, or may have in detached parts. */
   readonly sendsAgain: boolean;
   /** Is called before events are sent. */
   readonly onSend: () => void;
@@ -49,7 +50,7 @@ export interface Filled {
   readonly extra: number;
 }
 
-/** Compares a snapshot with ClickHouse, sends what is missing, and closes the snapshot. Throws OUTBOX_REPAIR_OTHER_SOURCE. */
+/** Compares a snapshot with ClickHouse, sends what is missing, and closes the snapshot. Throws OUTBOX_REPAIR_OTHER_SOURCE, OUTBOX_CH_PARTS_DETACHED. */
 export async function fill({
   comparing,
   snapshot,
@@ -63,11 +64,14 @@ export async function fill({
   /** How many are missing of each event, by id and digest. */
   const wanted = new Map<string, number>();
   const ids = new IdList(MAX_WANTED);
+  let oldestMs = Infinity;
   const table = await TableView.open(comparing, snapshot.horizon);
   const send = async (): Promise<void> => {
     if (wanted.size === 0) return;
-    if (!sendsAgain)
+    if (!sendsAgain) {
+      await refuseDetached(comparing.clickhouse, comparing.table, oldestMs);
       await refuseOtherSource(table, comparing.source, ids, (id, digest) => wanted.has(`${id} ${digest}`));
+    }
     if (!isDry) onSend();
     for await (const events of isDry ? [] : snapshot.events(ids)) {
       for (const event of events) {
@@ -87,6 +91,7 @@ export async function fill({
     // an id that two missing events share is told twice in a row
     if (id !== ids.last) ids.add(id);
     wanted.set(`${id} ${outbox!.digest}`, count);
+    oldestMs = Math.min(oldestMs, Number(outbox!.recorded) / 1000);
     if (wanted.size >= MAX_WANTED) await send();
   }
   await send();

@@ -55,7 +55,10 @@ export class RepairLedger implements DeliveryLedger {
   async quarantine(event: RejectedEvent): Promise<Lsn> {
     const { db, slot } = this.#options;
     const values: unknown[] = [slot];
-    const { count } = await db.query(quarantining('SELECT $1::text AS slot_name', event, values), values);
+    const { count } = await db.query(
+      quarantining('SELECT $1::text AS slot_name, true AS written', event, values),
+      values,
+    );
     if (count !== 1) throw new OutboxError('OUTBOX_PG_FAILED', { detail: 'an event could not be put into quarantine' });
     this.state = { ...this.state, delivered: event.event.position, pending: undefined };
     return 0;

@@ -28,7 +28,7 @@ const ADVISORY_LOCK = 0x6f7574726570;
 export interface RepairOptions {
   readonly dryRun: boolean;
   readonly newSlot: boolean;
-  /** Events are sent, too, that ClickHouse has under another source. */
+  /** Events are sent, too, that ClickHouse has under another source, or may have in detached parts. */
   readonly sendAgain: boolean;
   readonly window: Window;
 }
@@ -62,7 +62,7 @@ interface Work {
 }
 
 /**
- * Delivers what is missing. Throws OUTBOX_REPAIR_BUSY, OUTBOX_REPAIR_OTHER_SOURCE, OUTBOX_PG_*, OUTBOX_SLOT_*, OUTBOX_PUBLICATION_MISSING, OUTBOX_VERIFY_* and
+ * Delivers what is missing. Throws OUTBOX_REPAIR_BUSY, OUTBOX_REPAIR_OTHER_SOURCE, OUTBOX_CH_PARTS_DETACHED, OUTBOX_PG_*, OUTBOX_SLOT_*, OUTBOX_PUBLICATION_MISSING, OUTBOX_VERIFY_* and
  * OUTBOX_CH_*.
  */
 export async function repair(

@@ -1,5 +1,6 @@
 import { OutboxError } from '../../errors.ts';
 import type { Database } from '../source/database.ts';
+import { IS_OF_ITS_DAY } from '../source/event-table.ts';
 
 /** A bucket holds the rows of a whole day, so its oldest may be expired for so long before its youngest are. */
 const LATE_MS = 86_400_000;
@@ -20,7 +21,7 @@ export interface Leaf {
   readonly oldestMs: number | undefined;
   /** Its oldest row is older than the cutoff. */
   readonly isExpired: boolean;
-  /** It is older than that by more than a day. */
+  /** It is older than that by more than a day, and was put there on that day. */
   readonly isLate: boolean;
   readonly isPermitted: boolean;
 }
@@ -77,20 +78,26 @@ export async function listLeaves(db: Database, cutoffMs: number): Promise<Leaf[]
       blocks,
       bytes: Number(row.bytes),
       rows: Math.round(row.rows),
-      oldestMs: oldest,
-      isExpired: oldest !== undefined && oldest < cutoffMs,
-      isLate: oldest !== undefined && oldest < cutoffMs - LATE_MS,
+      oldestMs: oldest?.ms,
+      isExpired: oldest !== undefined && oldest.ms < cutoffMs,
+      isLate: oldest !== undefined && oldest.isOfItsDay && oldest.ms < cutoffMs - LATE_MS,
       isPermitted: row.permitted,
     });
   }
   return leaves.toSorted((a, b) => (a.oldestMs ?? Infinity) - (b.oldestMs ?? Infinity));
 }
 
-/** When the oldest row was recorded, in ms since 1970, as far as the beginning of the table tells. */
-async function oldestOf(db: Database, name: string): Promise<number | undefined> {
-  const { rows } = await db.query<{ ms: number | null }>(
-    `SELECT extract(epoch FROM least((SELECT min(recorded_at) FROM ONLY ${name} WHERE ctid < '(${FRONT_BLOCKS},0)'),
-                                     (SELECT recorded_at FROM ONLY ${name} LIMIT 1)))::float8 * 1000 AS ms`,
+/**
+ * When the oldest row was recorded, in ms since 1970, as far as the beginning of the table tells; of rows that were put there on their
+ * day, if there are any.
+ */
+async function oldestOf(db: Database, name: string): Promise<{ ms: number; isOfItsDay: boolean } | undefined> {
+  const { rows } = await db.query<{ ms: number | null; of_its_day: boolean | null }>(
+    `SELECT extract(epoch FROM coalesce(min(recorded_at) FILTER (WHERE ${IS_OF_ITS_DAY}), min(recorded_at)))::float8 * 1000 AS ms,
+            bool_or(${IS_OF_ITS_DAY}) AS of_its_day
+       FROM (SELECT recorded_at, bucket FROM ONLY ${name} WHERE ctid < '(${FRONT_BLOCKS},0)'
+              UNION ALL (SELECT recorded_at, bucket FROM ONLY ${name} LIMIT 1)) AS front`,
   );
-  return rows[0]?.ms ?? undefined;
+  const { ms, of_its_day: isOfItsDay } = rows[0]!;
+  return ms === null ? undefined : { ms, isOfItsDay: isOfItsDay === true };
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
 import type { Database } from '../source/database.ts';
+import { IS_OF_ITS_DAY } from '../source/event-table.ts';
 import { writtenTo } from '../source/wal-end.ts';
 import { listLeaves, type Leaf } from './leaves.ts';
 import { proveDelivered } from './proof.ts';
@@ -139,7 +140,7 @@ export class Removal {
     return true;
   }
 
-  /** Counts rows from a block on; from the end, where the youngest stand, down to the first that is not expired. */
+  /** Counts rows from a block on, of which none is believed that says it is from the future; from the end, where the youngest stand, down to the first that is not expired. */
   async #count({ name, blocks }: Leaf, fromBlock: number): Promise<{ rows: number; hasFresh: boolean }> {
     let rows = 0;
     for (let end = blocks; end > Math.max(0, fromBlock); end -= READ_BLOCKS) {
@@ -147,7 +148,8 @@ export class Removal {
       const until = end === blocks ? '(4294967295,0)' : `(${end},0)`;
       const counted = await this.#paced(async () =>
         this.#db.query<{ rows: string; fresh: string }>(
-          `SELECT count(*) AS rows, count(*) FILTER (WHERE recorded_at >= to_timestamp($3::float8 / 1000)) AS fresh
+          `SELECT count(*) AS rows, count(*) FILTER (WHERE recorded_at >= to_timestamp($3::float8 / 1000)
+                                                      AND (recorded_at < now() OR ${IS_OF_ITS_DAY})) AS fresh
              FROM ONLY ${name} WHERE ctid >= $1::tid AND ctid < $2::tid`,
           [`(${Math.max(0, end - READ_BLOCKS)},0)`, until, this.#options.cutoffMs],
         ),

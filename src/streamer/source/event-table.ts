@@ -6,6 +6,13 @@ import { EVENT_COLUMNS } from './pgoutput.ts';
 /** The SQL files that `migrate` applies. */
 export const MIGRATIONS = new URL('../../../migrations/', import.meta.url);
 
+/**
+ * Whether a row was put into the outbox at its recorded_at, as far as its bucket can tell, which a default gives it. The time of a row
+ * that somebody has filled in is any time.
+ */
+export const IS_OF_ITS_DAY =
+  'CASE WHEN isfinite(recorded_at) THEN (extract(epoch FROM recorded_at)::bigint / 86400) % 32 = bucket END';
+
 /** What a row gets that has no value of its own, where the column's default would say something untrue or there is none. */
 const FOR_ROWS: Readonly<Record<string, string>> = {
   event_type: "'unknown'",

@@ -1,7 +1,10 @@
+import { ClickHouse } from '../../clickhouse/client.ts';
 import { urlsOf } from '../../clickhouse/hosts.ts';
-import { bad, ok, query, shell, type Finding } from './finding.ts';
+import { isReplicated } from '../../clickhouse/identity.ts';
+import { bad, findingOf, ok, query, shell, type Finding } from './finding.ts';
 import { literal } from '../../clickhouse/literal.ts';
 import type { ClickHouseCheck, ClickHouseSubject } from './subjects.ts';
+import { OutboxError } from '../../../errors.ts';
 import { isLocal } from '../../source/database.ts';
 import { clockFinding } from './host.ts';
 
@@ -9,11 +12,15 @@ import { clockFinding } from './host.ts';
 const OLDEST = [25, 3] as const;
 const FULL = 0.1;
 const NEARLY_FULL = 0.2;
+const TIMEOUT_MS = 5000;
+/** A balancer that gives each connection another server shows it by then. */
+const CONNECTIONS = 4;
 
 /** What the server must be like. */
 export const CLICKHOUSE_SERVER_CHECKS: readonly ClickHouseCheck[] = [
   { id: 'clickhouse.version', examine: version },
   { id: 'clickhouse.tls', examine: async (subject) => [tls(subject)] },
+  { id: 'clickhouse.one_server', examine: oneServer },
   { id: 'clickhouse.clock', examine: clock },
   { id: 'clickhouse.disk', examine: disk },
 ];
@@ -36,6 +43,30 @@ function tls({ config }: ClickHouseSubject): Finding {
   const why = 'Events and the password cross the network in plain text. The port of https is another, usually 8443.';
   const fix = shell(`export CLICKHOUSE_URL="$(echo "$CLICKHOUSE_URL" | sed 's/^http:/https:/; s/:8123/:8443/')"`);
   return bad('warning', id, 'not in use, to another host', why, fix);
+}
+
+/** Servers that do not replicate the table must not take turns. */
+async function oneServer({ clickhouse, config }: ClickHouseSubject): Promise<Finding[]> {
+  const id = 'clickhouse.one_server';
+  const [table] = await clickhouse.select<{ engine: string }>(
+    'SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = {table:String}',
+    { table: config.clickhouseTable },
+  );
+  if (isReplicated(table?.engine ?? '')) return [];
+  const names = new Set<string>();
+  for (let count = 0; count < CONNECTIONS; count++) {
+    const another = new ClickHouse(config.clickhouseUrl, TIMEOUT_MS);
+    try {
+      const [row] = await another.select<{ name: string; id: string }>(
+        'SELECT displayName() AS name, toString(serverUUID()) AS id',
+      );
+      names.add(`${row!.name} (${row!.id})`);
+    } finally {
+      await another.close();
+    }
+  }
+  if (names.size === 1) return [ok(id, 'one server answers')];
+  return [findingOf(id, new OutboxError('OUTBOX_CH_SEVERAL_SERVERS', { detail: [...names].join(', ') }))];
 }
 
 async function clock({ clickhouse }: ClickHouseSubject): Promise<Finding[]> {

@@ -1,6 +1,8 @@
 import { ClickHouse } from '../../clickhouse/client.ts';
 import { urlsOf } from '../../clickhouse/hosts.ts';
 import type { Config } from '../../config.ts';
+import { refuseForeignTable } from '../migrate-clickhouse.ts';
+import { DETACHED_CHECKS } from './clickhouse-detached.ts';
 import { REPLICA_CHECKS } from './clickhouse-replicas.ts';
 import { CLICKHOUSE_SERVER_CHECKS } from './clickhouse-server.ts';
 import { TABLE_CHECKS } from './clickhouse-table.ts';
@@ -24,11 +26,13 @@ export async function examineClickHouse(config: Config): Promise<Finding[]> {
   };
   try {
     await clickhouse.select('SELECT 1');
+    const foreign = await runChecks([{ id: 'clickhouse.table', examine: foreignTable }], subject);
     return [
       ok('clickhouse.connection', 'reachable'),
       ...(await runChecks(CLICKHOUSE_SERVER_CHECKS, subject)),
-      ...(await runChecks(TABLE_CHECKS, subject)),
-      ...(await runChecks(REPLICA_CHECKS, subject)),
+      ...foreign,
+      // nothing that could be said of somebody else's table would help
+      ...(foreign.length > 0 ? [] : await tableFindings(subject)),
     ];
   } catch (error) {
     const { protocol, host } = clickhouse.server;
@@ -42,4 +46,16 @@ export async function examineClickHouse(config: Config): Promise<Finding[]> {
   } finally {
     await clickhouse.close();
   }
+}
+
+async function foreignTable({ config }: ClickHouseSubject): Promise<Finding[]> {
+  await refuseForeignTable(config.clickhouseUrl, config.clickhouseTable);
+  return [];
+}
+
+async function tableFindings(subject: ClickHouseSubject): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const checks of [TABLE_CHECKS, DETACHED_CHECKS, REPLICA_CHECKS])
+    findings.push(...(await runChecks(checks, subject)));
+  return findings;
 }

@@ -29,15 +29,15 @@ async function rowSecurity({ db }: PostgresSubject): Promise<Finding[]> {
 async function triggers({ db }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.triggers';
   const { rows } = await db.query<{ kind: string; name: string; on: string }>(
-    // 1: FOR EACH ROW, 2: BEFORE, 4: INSERT, 16: UPDATE. What a partitioned table has, its partitions have a copy of, which goes with it
+    // 1: FOR EACH ROW, 2: BEFORE, 4: INSERT, 8: DELETE, 16: UPDATE. What a partitioned table has, its partitions have a copy of, which goes with it
     `WITH tables AS (SELECT to_regclass('outbox.event')::oid AS oid UNION SELECT relid FROM pg_partition_tree(to_regclass('outbox.event'))
                      UNION SELECT to_regclass('outbox.quarantine') UNION SELECT to_regclass('outbox.stream'))
      SELECT 'TRIGGER' AS kind, quote_ident(tgname) AS name, tgrelid::regclass::text AS on FROM pg_trigger JOIN tables ON tables.oid = tgrelid
       WHERE NOT tgisinternal AND tgparentid = 0 AND tgenabled <> 'D' AND tgtype & 3 = 3
-        AND (tgtype & 4 = 4 OR (tgtype & 16 = 16 AND tgrelid = to_regclass('outbox.stream')))
+        AND (tgtype & 4 = 4 OR (tgtype & 24 <> 0 AND tgrelid IN (to_regclass('outbox.stream'), to_regclass('outbox.quarantine'))))
       UNION ALL
      SELECT 'RULE', quote_ident(rulename), ev_class::regclass::text FROM pg_rewrite r JOIN tables ON tables.oid = ev_class
-      WHERE ev_type IN ('2', '3') AND is_instead AND ev_enabled <> 'D'
+      WHERE (ev_type IN ('2', '3') OR (ev_type = '4' AND ev_class = to_regclass('outbox.quarantine'))) AND is_instead AND ev_enabled <> 'D'
       ORDER BY 3, 2`,
   );
   if (rows.length === 0) return [ok(id, 'none that could drop or change an event')];

@@ -1,5 +1,6 @@
 import type { Config } from '../../config.ts';
 import { Database } from '../../source/database.ts';
+import { refuseForeign } from '../../source/foreign-tables.ts';
 import { findingOf, ok, runChecks, shell, type Finding } from './finding.ts';
 import { FAILOVER_CHECKS } from './postgres-failover.ts';
 import { OBJECT_CHECKS } from './postgres-objects.ts';
@@ -29,6 +30,9 @@ export async function examinePostgres(config: Config): Promise<Finding[]> {
     const postgres = await introduce(db, config);
     const findings = [ok('postgres.connection', 'reachable'), ...(await runChecks(SERVER_CHECKS, postgres))];
     if (postgres.isStandby) return [...findings, ...(await runChecks(STANDBY_CHECKS, postgres))];
+    const foreign = await runChecks([{ id: 'postgres.table', examine: foreignTables }], postgres);
+    // nothing that could be said of somebody else's tables would help
+    if (foreign.length > 0) return [...findings, ...foreign];
     findings.push(...(await runChecks(OBJECT_CHECKS, postgres)));
     if (postgres.missing.length === 0)
       findings.push(...(await runChecks([...SLOT_CHECKS, ...FAILOVER_CHECKS], postgres)));
@@ -38,6 +42,11 @@ export async function examinePostgres(config: Config): Promise<Finding[]> {
   } finally {
     await db.close();
   }
+}
+
+async function foreignTables({ db }: PostgresSubject): Promise<Finding[]> {
+  await refuseForeign(db);
+  return [];
 }
 
 async function introduce(db: Database, config: Config): Promise<PostgresSubject> {
