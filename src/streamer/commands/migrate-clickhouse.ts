@@ -26,6 +26,10 @@ const ON_CLUSTER: readonly (readonly [string, string])[] = [
   ],
 ];
 
+/** How JSON is stored. A server that is too old to know the setting needs none. */
+const STORAGE = 'object_shared_data_serialization_version';
+const STORAGE_LINE = new RegExp(`,\\n *--[^\\n]*\\n *${STORAGE} = '\\w+'`);
+
 export interface ClickHouseTarget {
   readonly table: string;
   /** Empty: one server. */
@@ -43,7 +47,7 @@ export async function migrateClickHouse(
 ): Promise<void> {
   const clickhouse = new ClickHouse(url, TIMEOUT_MS);
   try {
-    const text = await readFile(EVENTS, 'utf8');
+    const text = await definition(clickhouse);
     if (cluster === '') {
       await clickhouse.command(text, { table });
       await checkTable(clickhouse, table);
@@ -68,6 +72,15 @@ export async function migrateClickHouse(
   } finally {
     await clickhouse.close();
   }
+}
+
+/** The table as this server can make it. */
+async function definition(clickhouse: ClickHouse): Promise<string> {
+  const text = await readFile(EVENTS, 'utf8');
+  const known = await clickhouse.select('SELECT name FROM system.merge_tree_settings WHERE name = {name:String}', {
+    name: STORAGE,
+  });
+  return known.length > 0 ? text : text.replace(STORAGE_LINE, '');
 }
 
 function onCluster(text: string, cluster: string): string {

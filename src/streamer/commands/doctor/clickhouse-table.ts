@@ -9,7 +9,7 @@ import { describeBroken, inspectTarget } from '../../clickhouse/target.ts';
 import { expiryOf } from '../../clickhouse/ttl.ts';
 import type { Target } from '../../clickhouse/views.ts';
 import { definitionOf } from '../migrate-clickhouse.ts';
-import { typedContext } from './clickhouse-typing.ts';
+import { mergedContext, typedContext } from './clickhouse-typing.ts';
 import { quoted, type ClickHouseCheck, type ClickHouseSubject } from './subjects.ts';
 import { bad, command, findingOf, ok, query, type Finding, type Fix } from './finding.ts';
 
@@ -52,6 +52,7 @@ export const TABLE_CHECKS: readonly ClickHouseCheck[] = [
   { id: 'clickhouse.privileges', examine: privileges },
   { id: 'clickhouse.left_views', examine: left },
   { id: 'clickhouse.typed_context', examine: typedContext },
+  { id: 'clickhouse.merged_context', examine: mergedContext },
   { id: 'clickhouse.ttl', examine: ttl },
   { id: 'clickhouse.parts', examine: parts },
 ];
