@@ -77,6 +77,8 @@ export async function migratePostgres(url: string, slot: string, report: Report,
     }
     report('Postgres: schema outbox is up to date');
     const isRestored = await restorePublication(db, report);
+    // a publication is in no schema, and somebody could have made it meanwhile
+    await checkOwners(db);
     await beginStream(db, url, slot, { failover, isRestored }, report);
   } finally {
     await db.close();
