@@ -69,7 +69,9 @@ describe('emitFailed, for an error of the server', () => {
   test.for<[string, Record<string, unknown>]>([
     ['42P01', { position: '13' }],
     ['42501', { routine: 'aclcheck_error', message: 'permission denied for table event' }],
-    ...['40001', '40P01', '25P02', '25006', '53100', '55P03', '57014'].map((code): [string, object] => [code, {}]),
+    ...['40001', '40P01', '25P02', '25006', '53100', '55P03', '57014'].map(
+      (code): [string, Record<string, unknown>] => [code, {}],
+    ),
   ])(
     'it keeps the message of SQLSTATE %s, which is about statement or session',
     ([code, { message = 'relation "outbox.event" does not exist', ...fields }]) => {
