@@ -140,7 +140,7 @@ async function views(subject: ClickHouseSubject, target: Target): Promise<Findin
   }
   const failing = await failingView(subject);
   if (failing !== undefined) return [findingOf(id, failing)];
-  if (target.doubtful.length === 0) return [ok(id, `${target.views} materialized views, each counts once`)];
+  if (target.doubtful.length === 0) return [ok(id, `${target.views.length} materialized views, each counts once`)];
   const [, ...fed] = target.tables;
   const forgetful = await clickhouse.select<{ database: string; name: string; engine: string }>(
     `SELECT database, name, engine FROM system.tables
