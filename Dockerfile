@@ -1,7 +1,9 @@
 # The streamer: `docker build .`
 # The shop of docker-compose.yml: `docker build --target shop .`
+# A release names the digest, too (docs/releasing.md).
+ARG NODE_IMAGE=node:24-bookworm-slim
 
-FROM node:24-bookworm-slim AS build
+FROM ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
 COPY packages/streamer/package.json packages/streamer/
@@ -15,7 +17,7 @@ COPY src src
 COPY migrations migrations
 RUN node scripts/build.ts
 
-FROM node:24-bookworm-slim AS dependencies
+FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json ./
 COPY packages/streamer/package.json packages/streamer/
@@ -30,7 +32,7 @@ HEALTHCHECK --interval=2s --timeout=3s --start-period=10s --retries=5 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:3000/health').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 CMD ["node", "src/demo/serve.ts"]
 
-FROM node:24-bookworm-slim
+FROM ${NODE_IMAGE}
 ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules

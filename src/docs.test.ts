@@ -1,5 +1,5 @@
 import { globSync, readFileSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, matchesGlob } from 'node:path';
 import { expect, test } from 'vitest';
 import { pages, stalePages } from '../scripts/docs.ts';
 import { readSettings } from './app/settings.ts';
@@ -40,11 +40,19 @@ test('readSettings has the defaults and limits that SETTINGS documents for the l
   }
 });
 
-test('every test that docs/guarantees.md names is there', () => {
-  const files = new Set(globSync('{src,model,test}/**/*.test.ts').map((path) => basename(path)));
-  const named = [...readFileSync('docs/guarantees.md', 'utf8').matchAll(/`([\w.-]+\.test\.ts)`/g)].map(
-    ([, name]) => name!,
-  );
+/** The tests that a page names, some by a pattern: `inputs-*.test.ts`. */
+const testsIn = (text: string): string[] => [...text.matchAll(/`([\w.*-]+\.test\.ts)`/g)].map(([, name]) => name!);
+
+test.each(['docs/guarantees.md', 'SECURITY.md'])('every test that %s names is there', (page) => {
+  const files = globSync('{src,model,test}/**/*.test.ts').map((path) => basename(path));
+  const named = testsIn(readFileSync(page, 'utf8'));
   expect(named.length).toBeGreaterThan(10);
-  expect(named.filter((name) => !files.has(name))).toEqual([]);
+  expect(named.filter((name) => !files.some((file) => matchesGlob(file, name)))).toEqual([]);
+});
+
+test('every line of the threat model in SECURITY.md names a test', () => {
+  const [, model = ''] = readFileSync('SECURITY.md', 'utf8').split('## Who can do what');
+  const [, , ...lines] = model.split('\n').filter((line) => line.startsWith('|'));
+  expect(lines.length).toBeGreaterThan(8);
+  expect(lines.filter((line) => testsIn(line.split('|').at(-2) ?? '').length === 0)).toEqual([]);
 });

@@ -29,6 +29,29 @@ const MESSAGE_CLASSES: ReadonlySet<string> = new Set([
   'XX',
 ]);
 
+/**
+ * The classes of these whose messages quote no value even when a statement runs over rows of events. The others do: a cast to a name
+ * (regconfig, regclass) in a constraint, a word that is too long for an index, a function in C.
+ */
+const SESSION_CLASSES: ReadonlySet<string> = new Set([
+  '08',
+  '25',
+  '26',
+  '28',
+  '2D',
+  '34',
+  '3B',
+  '40',
+  '53',
+  '57',
+  'F0',
+]);
+const LOCK_NOT_AVAILABLE = '55P03';
+
+/** What checks rights. Its messages name an object, which may be one that a value names. */
+const CHECKS_RIGHTS: readonly unknown[] = ['aclcheck_error', 'ExecWithCheckOptions'];
+const OURS = /\b(?:outbox|event(?:_\d\d)?|quarantine|stream|migration)\b/;
+
 /** The log drops a line that is too long, so a server's message is never repeated whole. */
 const MAX_MESSAGE = 300;
 
@@ -41,6 +64,9 @@ export function shortened(message: string): string {
 export interface ServerError {
   readonly routine?: unknown;
   readonly severity?: unknown;
+  readonly message?: unknown;
+  /** Where in the statement's text: of what the server met before it ran it. */
+  readonly position?: unknown;
   /** In which function it arose. */
   readonly where?: unknown;
 }
@@ -50,8 +76,15 @@ export function isOfTheServer({ routine, severity }: ServerError): boolean {
   return typeof routine === 'string' ? routine !== 'exec_stmt_raise' : severity === 'FATAL';
 }
 
-/** Whether the message of an error quotes no value. What a function runs may be put together from values, names of tables, too. */
-export function isTellable(sqlState: string, error: ServerError): boolean {
+/**
+ * Whether the message of an error quotes no value. What a function runs may be put together from values, names of tables, too.
+ *
+ * @param overEvents whether the statement reads or writes rows of events, on whose values constraints and indexes work
+ */
+export function isTellable(sqlState: string, error: ServerError, overEvents: boolean): boolean {
   const isOfAFunction = typeof error.where === 'string' && error.where !== '';
-  return MESSAGE_CLASSES.has(sqlState.slice(0, 2)) && isOfTheServer(error) && !isOfAFunction;
+  if (!MESSAGE_CLASSES.has(sqlState.slice(0, 2)) || !isOfTheServer(error) || isOfAFunction) return false;
+  if (!overEvents || SESSION_CLASSES.has(sqlState.slice(0, 2)) || sqlState === LOCK_NOT_AVAILABLE) return true;
+  if (typeof error.position === 'string' && error.position !== '') return true;
+  return CHECKS_RIGHTS.includes(error.routine) && typeof error.message === 'string' && OURS.test(error.message);
 }

@@ -8,15 +8,37 @@
 --                   GRANT outbox_producer TO my_app;
 -- outbox_streamer   what the streamer logs in as. Give it a password:  \password outbox_streamer
 --
+-- Where one of these roles is there and another role may grant it, that role could read all events: nothing is granted until it is removed.
+--
 -- REPLICATION is an attribute and is not inherited through a grant. A role that has it can take a base backup of the
 -- whole cluster: keep its credential off application hosts.
 DO $$
 DECLARE
 	partition pg_catalog.regclass;
 	function pg_catalog.regprocedure;
+	held record;
 BEGIN
 	-- nothing that somebody made in another schema is called below (CVE-2018-1058)
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+	-- who has made a role may grant it to itself (Postgres 16)
+	FOR held IN
+		SELECT r.rolname AS role, quote_ident(m.rolname) AS holder FROM pg_auth_members
+		  JOIN pg_roles r ON r.oid = roleid JOIN pg_roles m ON m.oid = member
+		 WHERE r.rolname IN ('outbox_producer', 'outbox_streamer') AND admin_option
+		   AND NOT m.rolsuper AND m.rolname <> current_user AND m.oid <> (SELECT nspowner FROM pg_namespace WHERE nspname = 'outbox')
+	LOOP
+		IF has_schema_privilege(held.role, 'outbox', 'USAGE') THEN
+			RAISE WARNING '% may grant % to anyone, itself too', held.holder, held.role
+				USING HINT = format('If it should not: REVOKE %s FROM %s CASCADE', held.role, held.holder);
+		ELSE
+			RAISE EXCEPTION 'the role % is not yours alone: % may grant it to anyone, itself too', held.role, held.holder
+				USING HINT = format('REVOKE %s FROM %s CASCADE, or DROP ROLE %s; then run this again.', held.role, held.holder, held.role);
+		END IF;
+	END LOOP;
+	IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_producer' AND rolcanlogin) THEN
+		RAISE WARNING 'outbox_producer may log in: who knows its password emits events'
+			USING HINT = 'If it should not: ALTER ROLE outbox_producer NOLOGIN';
+	END IF;
 	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_producer') THEN
 		CREATE ROLE outbox_producer NOLOGIN;
 	END IF;

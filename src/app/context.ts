@@ -1,5 +1,6 @@
 import { isDate } from 'node:util/types';
 import { isPlainObject, isRawJson, kindOf, MAX_DEPTH, pathOf, type Problems, thrownName } from './problems.ts';
+import { pathOfTwo } from './paths.ts';
 import { redact as redactIn, type RedactPath } from './redact.ts';
 
 /** What an outbox adds to every context, and what it redacts there. */
@@ -50,7 +51,7 @@ export function serialiseContext(
     if (problems.count > before) return undefined;
     const whole = defaults === undefined ? plain : withoutToJson({ ...defaults, ...present(plain as object) });
     redactIn(whole, redact);
-    const twice = walk.hasDottedKeys ? pathOfTwo(whole as object) : undefined;
+    const twice = walk.hasDottedKeys ? pathOfTwo(whole) : undefined;
     if (twice !== undefined) {
       problems.add(
         path,
@@ -229,52 +230,6 @@ class Walk {
 
 function wellFormed(text: string): string {
   return text.isWellFormed() ? text : text.toWellFormed();
-}
-
-/** What stands under one path. Joined paths would cost the length of a key for each value below it. */
-interface PathNode {
-  readonly parent: PathNode | undefined;
-  readonly name: string;
-  readonly below: Map<string, PathNode>;
-  hasValue: boolean;
-}
-
-/** A path, with dots between its keys, under which an object holds two values; the objects in an array stand for themselves. */
-function pathOfTwo(whole: object): string | undefined {
-  const walk = (value: unknown, node: PathNode): string | undefined => {
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-      for (const [key, inner] of Object.entries(value)) {
-        const found = inner === undefined ? undefined : walk(inner, descend(node, key));
-        if (found !== undefined) return found;
-      }
-      return undefined;
-    }
-    if (node.hasValue) return formatPath(node);
-    node.hasValue = true;
-    if (!Array.isArray(value)) return undefined;
-    for (const item of value as unknown[]) {
-      const found = typeof item === 'object' && item !== null ? pathOfTwo(item) : undefined;
-      if (found !== undefined) return `${formatPath(node)}[].${found}`;
-    }
-    return undefined;
-  };
-  return walk(whole, { parent: undefined, name: '', below: new Map(), hasValue: false });
-}
-
-function descend(from: PathNode, key: string): PathNode {
-  let node = from;
-  for (const name of key.split('.')) {
-    let next = node.below.get(name);
-    if (next === undefined) node.below.set(name, (next = { parent: node, name, below: new Map(), hasValue: false }));
-    node = next;
-  }
-  return node;
-}
-
-function formatPath(node: PathNode): string {
-  const names: string[] = [];
-  for (let at = node; at.parent !== undefined; at = at.parent) names.unshift(at.name);
-  return names.join('.');
 }
 
 /** Hides a toJSON that an application has given to every object or array: JSON.stringify would call it a second time. */

@@ -66,17 +66,34 @@ describe('emitFailed, for an error of the server', () => {
     },
   );
 
-  test.for(['42P01', '42501', '40001', '40P01', '25P02', '25006', '53100', '57014', 'XX000'])(
-    'it keeps the message of SQLSTATE %s, which is about the statement',
-    (code) => {
-      const message = 'relation "outbox.event" does not exist';
-      const error = emitFailed(drizzleError(serverError(code, { message })));
+  test.for<[string, Record<string, unknown>]>([
+    ['42P01', { position: '13' }],
+    ['42501', { routine: 'aclcheck_error', message: 'permission denied for table event' }],
+    ...['40001', '40P01', '25P02', '25006', '53100', '55P03', '57014'].map(
+      (code): [string, Record<string, unknown>] => [code, {}],
+    ),
+  ])(
+    'it keeps the message of SQLSTATE %s, which is about statement or session',
+    ([code, { message = 'relation "outbox.event" does not exist', ...fields }]) => {
+      const error = emitFailed(drizzleError(serverError(code, { message, ...fields })));
       expect(error.message).toContain(`(SQLSTATE ${code})`.slice(1, -1));
       expect(error.message).toContain(message);
       expect(error.cause).toMatchObject({ message });
       expect(printed(error)).not.toContain(CANARY);
     },
   );
+
+  test.for<[string, Record<string, unknown>]>([
+    ['42704', { routine: 'get_ts_config_oid', message: `text search configuration "${CANARY}" does not exist` }],
+    ['42P01', { routine: 'RangeVarGetRelidExtended', message: `relation "${CANARY}" does not exist` }],
+    ['3F000', { routine: 'get_namespace_oid', message: `schema "${CANARY}" does not exist` }],
+    ['42501', { routine: 'aclcheck_error', message: `permission denied for schema ${CANARY}` }],
+    ['54000', { routine: 'pushValue', message: `word is too long in tsquery: "${CANARY}"` }],
+    ['58P01', { routine: 'AllocateFile', message: `could not open file "${CANARY}"` }],
+    ['XX000', { routine: 'parse_WKT_lwgeom', message: `parse error - invalid geometry: ${CANARY}` }],
+  ])('it withholds the message of SQLSTATE %s, when a constraint that works on the values met it', ([code, fields]) => {
+    expect(printed(emitFailed(drizzleError(serverError(code, fields))))).not.toContain(CANARY);
+  });
 
   test('it withholds the message of an error that a trigger raised, whatever its SQLSTATE', () => {
     expect(printed(emitFailed(serverError('42501', { routine: 'exec_stmt_raise' })))).not.toContain(CANARY);
@@ -114,7 +131,14 @@ describe('emitFailed, for an error of another client', () => {
 
   test('it keeps message, constraint and table of an error of postgres.js about the statement', () => {
     const message = 'relation "outbox.event" does not exist';
-    const fields = { name: 'PostgresError', message, query: 'INSERT', parameters: [CANARY], constraint: undefined };
+    const fields = {
+      name: 'PostgresError',
+      message,
+      position: '13',
+      query: 'INSERT',
+      parameters: [CANARY],
+      constraint: undefined,
+    };
     const error = emitFailed(
       serverError('42P01', { ...fields, constraint_name: 'no_a', table: undefined, table_name: 'event' }),
     );

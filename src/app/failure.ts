@@ -116,7 +116,7 @@ function tellable(error: Fields, sqlState: string | undefined): string | undefin
   const { message } = error;
   if (sqlState === undefined) return ofTheConnection(error);
   if (typeof message !== 'string' || quotesStatement(error, message)) return undefined;
-  return isTellable(sqlState, error) ? shortened(message) : undefined;
+  return isTellable(sqlState, error, true) ? shortened(message) : undefined;
 }
 
 /** node-postgres' own messages of a connection that failed: all constants. */

@@ -9,6 +9,8 @@ export const MAX_DEPTH = 100;
 export class Problems {
   /** Enough to fix a call. One bug in a loop over 50,000 events should not make a log line of 4 MB. */
   static readonly LIMIT = 100;
+  /** Of a path, whose keys may be an end user's. */
+  static readonly MAX_PATH = 512;
 
   #count = 0;
   readonly #named: string[] = [];
@@ -20,7 +22,9 @@ export class Problems {
 
   add(path: string, fault: string): void {
     this.#count += 1;
-    if (this.#count <= Problems.LIMIT) this.#named.push(`${path}: ${fault}`);
+    if (this.#count > Problems.LIMIT) return;
+    const shown = path.length > Problems.MAX_PATH ? `${path.slice(0, Problems.MAX_PATH)}…` : path;
+    this.#named.push(`${shown}: ${fault}`);
   }
 
   /** One line a problem, in the order found. */

@@ -128,7 +128,7 @@ export const CLICKHOUSE = {
     policy: 'repeat',
     happened:
       'A materialized view on the table threw, or the table that it fills is not there. The rows may already be in the table; only the same insert with the same token completes the view.',
-    next: 'Fix or drop the view, or create (or attach) the table that it fills. The insert is repeated until it succeeds, and counts once.',
+    next: 'Fix or drop the view (`problems` names those on the table, wherever they are), or create (or attach) the table that it fills. The insert is repeated until it succeeds, and counts once.',
   },
   OUTBOX_CH_VIEW_FORGETS: {
     policy: 'report',

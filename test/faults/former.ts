@@ -72,7 +72,7 @@ export class FormerTable {
       await client
         .command({
           query: `INSERT INTO events (event_type, event_date_time, environment, event_context, metadata_version) VALUES ('${DIRECT}', now(), 'prod', '{"n":1}', 1)`,
-          clickhouse_settings: { deduplicate_insert: 'disable' } as Record<string, string>,
+          clickhouse_settings: { deduplicate_insert: 'disable' },
         })
         .catch(() => undefined);
       await sleep(100);

@@ -152,9 +152,8 @@ test.each([
     "SELECT DISTINCT toString(event_date_time) AS at, JSONExtractString(toString(event_context), 'a') AS a FROM events WHERE source != ''",
   );
   expect(rows).toEqual([{ at, a: '1' }]);
-  expect(await command(outbox, ['quarantine', 'retry', '--all']).done).toMatchObject(
-    taken === 3 ? { code: 0 } : { code: 1, stdout: expect.stringContaining('refused:1') },
-  );
+  const again = await command(outbox, ['quarantine', 'retry', '--all']).done;
+  expect([again.code, again.stdout.includes('refused:1')]).toEqual(taken === 3 ? [0, false] : [1, true]);
   expect(await command(outbox, ['verify']).done).toMatchObject({ code: 0 });
   expect(await outbox.select("SELECT event_type, metadata_version AS v FROM events WHERE source = ''")).toEqual([
     { event_type: 'old', v: 3 },

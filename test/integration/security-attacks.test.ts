@@ -190,6 +190,50 @@ describe('`migrate` refuses a schema that is not its own', () => {
     await migratePostgres(outbox.databaseUrl, outbox.slot, () => undefined);
   });
 
+  test.concurrent.for([
+    [
+      'the schema, and a trigger on what it would write',
+      'CREATE SCHEMA',
+      `CREATE SCHEMA outbox;
+       CREATE TABLE outbox.migration (id serial PRIMARY KEY, hash text NOT NULL, created_at bigint, name text, applied_at timestamptz DEFAULT now());
+       CREATE FUNCTION outbox.steal() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN ALTER ROLE $ SUPERUSER; RETURN NEW; END';
+       CREATE TRIGGER steal BEFORE INSERT ON outbox.migration FOR EACH ROW EXECUTE FUNCTION outbox.steal()`,
+    ],
+    ['the publication', 'CREATE TABLE', 'CREATE PUBLICATION outbox'],
+  ] as const)('from a role that makes it while `migrate` runs: %s', async ([, held, attack]) => {
+    await using outbox = await Outbox.create({ migrated: false });
+    const { slot: database, postgres } = outbox;
+    const role = `racer_${database}`;
+    await postgres.query(
+      `CREATE ROLE ${role} LOGIN PASSWORD 'p'; GRANT CREATE ON DATABASE ${database} TO ${role};
+       CREATE FUNCTION public.hold() RETURNS event_trigger LANGUAGE plpgsql AS
+         $f$ BEGIN IF session_user <> '${role}' THEN PERFORM pg_advisory_xact_lock_shared(1); END IF; END $f$;
+       CREATE EVENT TRIGGER hold ON ddl_command_start WHEN TAG IN ('${held}') EXECUTE FUNCTION public.hold()`,
+    );
+    // `migrate` stands still before its first statement of the kind, for as long as this has the lock
+    const holder = await postgres.connect();
+    await holder.query('SELECT pg_advisory_lock(1)');
+    const migrating = migratePostgres(outbox.databaseUrl, database, () => undefined).catch((error: unknown) => error);
+    await eventually('it stands still', async () => {
+      const { rowCount } = await postgres.query(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'",
+      );
+      return rowCount === 1;
+    });
+    const racer = new Client({
+      connectionString: Object.assign(new URL(outbox.databaseUrl), { username: role, password: 'p' }).href,
+    });
+    await racer.connect();
+    await racer.query(attack.replaceAll('$', role));
+    await racer.end();
+    holder.release(true);
+    expect(await migrating).toMatchObject({ code: 'OUTBOX_PG_OWNER' });
+    const { rows } = await postgres.query('SELECT rolsuper FROM pg_roles WHERE rolname = $1', [role]);
+    expect(rows).toEqual([{ rolsuper: false }]);
+    await postgres.query(`DROP EVENT TRIGGER hold; DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`);
+    await migratePostgres(outbox.databaseUrl, database, () => undefined);
+  });
+
   test.concurrent('`doctor` names what another role owns or may create there', async () => {
     await using outbox = await Outbox.create();
     const role = `guest_${outbox.slot}`;
@@ -198,6 +242,43 @@ describe('`migrate` refuses a schema that is not its own', () => {
     expect(stdout).toContain(`REVOKE CREATE ON SCHEMA outbox FROM ${role}`);
     await outbox.postgres.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
   });
+});
+
+test.concurrent('roles.sql grants nothing to a role of its names that another role has made and may grant to itself', async () => {
+  await using outbox = await Outbox.create();
+  const { slot, postgres } = outbox;
+  // roles belong to the whole server, which other tests use
+  const [streamer, producer, creator] = ['streamer', 'producer', 'creator'].map((name) => `${name}_${slot}`);
+  const roles = ROLES.replaceAll('outbox_streamer', streamer!).replaceAll('outbox_producer', producer!);
+  await postgres.query(`CREATE ROLE ${creator} LOGIN CREATEROLE PASSWORD 'p'`);
+  const client = new Client({
+    connectionString: Object.assign(new URL(outbox.databaseUrl), { username: creator, password: 'p' }).href,
+  });
+  await client.connect();
+  await client.query(`CREATE ROLE ${streamer} LOGIN PASSWORD 'x'; GRANT ${streamer} TO ${creator}`);
+  const hint = `REVOKE ${streamer} FROM ${creator} CASCADE`;
+  await expect(postgres.query(roles)).rejects.toMatchObject({ code: 'P0001', hint: expect.stringContaining(hint) });
+  await expect(client.query('SELECT FROM outbox.event')).rejects.toMatchObject({ code: '42501' });
+  await postgres.query(hint);
+  await postgres.query(roles);
+  await expect(client.query('SELECT FROM outbox.event')).rejects.toMatchObject({ code: '42501' });
+  await expect(client.query(`GRANT ${streamer} TO ${creator}`)).rejects.toMatchObject({ code: '42501' });
+  await client.end();
+
+  // once they are the outbox's own, somebody may have been let grant them: it is said
+  const administrator = await postgres.connect();
+  const said: (string | undefined)[] = [];
+  administrator.on('notice', ({ message }) => said.push(message));
+  await administrator.query(`GRANT ${producer} TO ${creator} WITH ADMIN OPTION; ALTER ROLE ${producer} LOGIN`);
+  await administrator.query(roles);
+  administrator.release(true);
+  expect(said).toEqual([
+    `${creator} may grant ${producer} to anyone, itself too`,
+    `${producer} may log in: who knows its password emits events`,
+  ]);
+  await postgres.query(
+    [producer, streamer, creator].map((name) => `DROP OWNED BY ${name}; DROP ROLE ${name}`).join('; '),
+  );
 });
 
 describe('a producer', () => {

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
+import { createClient } from '@clickhouse/client';
 import { Client } from 'pg';
 import { expect, test } from 'vitest';
+import { startClickHouse } from '../../src/embedded/clickhouse.ts';
 import { Outbox } from '../support/outbox.ts';
 
 const SECURITY = await readFile(new URL('../../SECURITY.md', import.meta.url), 'utf8');
@@ -26,4 +28,51 @@ test('what a login writes into WAL in another database is not in the stream, and
   await expect(client.query(emit)).rejects.toMatchObject({ code: '42501' });
   await client.end();
   await outbox.postgres.query(`DROP ROLE ${role}`);
+});
+
+test('a view in another database that every insert fills is named while it fails; who reads a view of the table cannot make one', async () => {
+  const own = ['GRANT CREATE VIEW, DROP VIEW, INSERT, SELECT ON other.*'];
+  await using clickhouse = await startClickHouse({
+    users: [
+      { user: 'reader', password: 'p', grants: [...own, 'GRANT SELECT ON read_by_others.readable'] },
+      { user: 'analyst', password: 'p', grants: [...own, 'GRANT SELECT ON read_by_others.events'] },
+    ],
+  });
+  await using outbox = await Outbox.create({ clickhouseUrl: clickhouse.url, database: 'read_by_others' });
+  for (const query of [
+    'CREATE VIEW readable SQL SECURITY DEFINER AS SELECT * FROM events',
+    'CREATE DATABASE other',
+    'CREATE TABLE other.sink (x String) ENGINE = MergeTree ORDER BY x SETTINGS non_replicated_deduplication_window = 1000',
+  ])
+    await outbox.clickhouse.command({ query });
+  const run = async (username: string, query: string): Promise<void> => {
+    const client = createClient({
+      url: Object.assign(new URL(clickhouse.url), { username, password: 'p', pathname: '/' }).href,
+      log: { level: 127 },
+    });
+    try {
+      await client.command({ query });
+    } finally {
+      await client.close();
+    }
+  };
+  const trap = (name: string, table: string): string =>
+    `CREATE MATERIALIZED VIEW other.${name} TO other.sink AS SELECT toString(throwIf(1)) AS x FROM read_by_others.${table}`;
+  const streamer = outbox.stream();
+  await expect(run('reader', trap('trap', 'events'))).rejects.toMatchObject({ code: '497' });
+  await run('reader', trap('quiet', 'readable'));
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+  await run('analyst', trap('trap', 'events'));
+  // the insert during which it came may go on without it; the next one fails
+  await outbox.fill(1);
+  await streamer.failure('OUTBOX_CH_VIEW_FAILED');
+  await outbox.untilDelivered(2);
+  await outbox.fill(1);
+  await streamer.log(
+    ({ err }) => err?.code === 'OUTBOX_CH_VIEW_FAILED' && err.problems?.join().includes('other.trap') === true,
+  );
+  await run('analyst', 'DROP VIEW other.trap');
+  await outbox.untilDelivered(3);
+  expect(await streamer.stop()).toBe(0);
 });

@@ -61,11 +61,19 @@ const SERVER_ERROR = 500;
 export class ClickHouseRefusal extends OutboxError {
   readonly fault: Meaning['fault'];
   readonly isOutcomeUnknown: boolean;
+  readonly #meaning: Meaning;
 
-  constructor({ code, fault, outcome }: Meaning, detail: string, clickhouseCode?: number) {
-    super(code, { detail, ...(clickhouseCode === undefined ? {} : { clickhouseCode }) });
+  constructor(meaning: Meaning, detail: string, clickhouseCode?: number, problems: readonly string[] = []) {
+    const { code, fault, outcome } = meaning;
+    super(code, { detail, problems, ...(clickhouseCode === undefined ? {} : { clickhouseCode }) });
+    this.#meaning = meaning;
     this.fault = fault;
     this.isOutcomeUnknown = outcome === 'unknown';
+  }
+
+  /** The same refusal, with what ClickHouse did not say. */
+  about(problems: readonly string[]): ClickHouseRefusal {
+    return new ClickHouseRefusal(this.#meaning, this.message, this.clickhouseCode, problems);
   }
 }
 

@@ -21,7 +21,8 @@ export interface Target {
   readonly identity: string;
   /** Its replicas share what they take, and each may lag behind. */
   readonly isReplicated: boolean;
-  readonly views: number;
+  /** By database and name. */
+  readonly views: readonly string[];
   readonly broken: readonly BrokenView[];
   /** Views whose target forgets tokens, or cannot be looked at; each with what is wrong. */
   readonly doubtful: readonly string[];
@@ -111,7 +112,7 @@ async function inspectViews(
   return {
     identity,
     isReplicated: isShared,
-    views: seen.size,
+    views: [...seen].toSorted(),
     broken,
     doubtful: doubtful.toSorted(),
     tables,

@@ -6,7 +6,7 @@ import { inspectTable, type ColumnRow, type InspectedTable } from '../clickhouse
 import { unsuitable } from '../clickhouse/target.ts';
 import { viewsOn } from '../clickhouse/views.ts';
 import { quoted } from './doctor/subjects.ts';
-import { definitionOf, indexes, PURPOSES, typedContext } from './events-table.ts';
+import { definitionOf, indexes, knowsStorage, PURPOSES, STORAGE, typedContext } from './events-table.ts';
 
 interface Change {
   /** Behind ALTER TABLE and the table's name. */
@@ -29,9 +29,6 @@ export interface Adoption {
 /** The columns of a table that have other names than ours, by ours. */
 export type OwnNames = ReadonlyMap<string, string>;
 
-/** Up to here all columns of a part, and all paths of its JSON, are one file. */
-const COMPACT = 'min_bytes_for_wide_part = 134217728';
-
 /** Columns that a table may have under other names. */
 export const RENAMABLE = ['event_type', 'event_date_time', 'environment', 'event_context', 'metadata_version'] as const;
 
@@ -51,7 +48,7 @@ export async function planAdoption(clickhouse: ClickHouse, table: string, names:
   const steps = [
     ...(await added(clickhouse, found, names)),
     ...(await defaults(columns, names)),
-    ...settings(found),
+    ...(await settings(clickhouse, found)),
   ].map((change) => ({ table: quoted(table), ...change }));
   const { tables } = await viewsOn(clickhouse, found.table, found.setting, undefined);
   const views = (await forgetful(clickhouse, tables)).map(({ database, name, setting }) => ({
@@ -131,15 +128,21 @@ async function defaults(columns: readonly ColumnRow[], names: OwnNames): Promise
   return changes;
 }
 
-function settings({ table, problems }: InspectedTable): Change[] {
+async function settings(clickhouse: ClickHouse, { table, problems }: InspectedTable): Promise<Change[]> {
   const wanted = problems.flatMap(({ adds, alter = '' }) =>
     adds === true && alter.startsWith('MODIFY SETTING ') ? [alter.slice('MODIFY SETTING '.length)] : [],
   );
   const changes: Change[] = [];
   const why = 'a repeated insert counts once, and what was taken outlasts a power cut';
   if (wanted.length > 0) changes.push({ alter: `MODIFY SETTING ${wanted.join(', ')}`, why });
-  if (!table.engine_full.includes('min_bytes_for_wide_part'))
-    changes.push({ alter: `MODIFY SETTING ${COMPACT}`, why: 'a part is few files: each is flushed by itself' });
+  const compact = ['min_bytes_for_wide_part = 134217728'];
+  if (await knowsStorage(clickhouse)) compact.push(`${STORAGE} = 'map_with_buckets'`);
+  const unset = compact.filter((setting) => !table.engine_full.includes(setting.split(' ', 1)[0]!));
+  if (unset.length > 0)
+    changes.push({
+      alter: `MODIFY SETTING ${unset.join(', ')}`,
+      why: 'JSON is few files, each of which is flushed by itself, and its merges take little memory',
+    });
   return changes;
 }
 
@@ -180,7 +183,11 @@ export function statementsOf({ steps }: Adoption, cluster: string): string[] {
   for (const step of steps) {
     const last = groups.at(-1);
     // a table is altered once for all that is added
-    if (last?.[0]!.table === step.table && [last[0]!, step].every(({ alter }) => alter.startsWith('ADD ')))
+    if (
+      last !== undefined &&
+      last[0]!.table === step.table &&
+      [...last, step].every(({ alter }) => alter.startsWith('ADD '))
+    )
       last.push(step);
     else groups.push([step]);
   }

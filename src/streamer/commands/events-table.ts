@@ -1,9 +1,13 @@
 /** ClickHouse's table as the migration makes it, in parts: for tables that somebody else has made. */
 import { readFile } from 'node:fs/promises';
+import type { ClickHouse } from '../clickhouse/client.ts';
 import { literal } from '../clickhouse/literal.ts';
 import { MIGRATIONS } from '../source/event-table.ts';
 
 const EVENTS = new URL('clickhouse/0000_events.sql', MIGRATIONS);
+
+/** How JSON is stored. A server that is too old to know the setting needs none. */
+export const STORAGE = 'object_shared_data_serialization_version';
 
 /** What each column that the streamer sends is for. */
 export const PURPOSES: Readonly<Record<string, string>> = {
@@ -28,6 +32,13 @@ export const PURPOSES: Readonly<Record<string, string>> = {
 /** The statement that makes it; its parameter is `table`. */
 export async function createTable(): Promise<string> {
   return readFile(EVENTS, 'utf8');
+}
+
+export async function knowsStorage(clickhouse: ClickHouse): Promise<boolean> {
+  const known = await clickhouse.select('SELECT name FROM system.merge_tree_settings WHERE name = {name:String}', {
+    name: STORAGE,
+  });
+  return known.length > 0;
 }
 
 /** A column, or an index, behind ADD. */

@@ -6,7 +6,7 @@ import { inspectTable } from '../clickhouse/table.ts';
 import { checkTarget, unsuitable } from '../clickhouse/target.ts';
 import { planAdoption, statementsOf, type Adoption, type OwnNames } from './adopt.ts';
 import { quoted } from './doctor/subjects.ts';
-import { createTable, definitionOf } from './events-table.ts';
+import { createTable, definitionOf, knowsStorage, STORAGE } from './events-table.ts';
 
 /** Says what was done, a line at a time. */
 export type Report = (line: string) => void;
@@ -24,6 +24,8 @@ const ON_CLUSTER: readonly (readonly [string, string])[] = [
     'replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800, min_compressed_bytes_to_fsync_after_fetch = 1,',
   ],
 ];
+
+const STORAGE_LINE = new RegExp(`,\\n *--[^\\n]*\\n *${STORAGE} = '\\w+'`);
 
 /** Whether the statements may be run. */
 export type Approve = (adoption: Adoption) => Promise<boolean>;
@@ -70,7 +72,7 @@ export async function migrateClickHouse(
 ): Promise<void> {
   const clickhouse = new ClickHouse(url, TIMEOUT_MS);
   try {
-    const text = await createTable();
+    const text = await definition(clickhouse);
     if (cluster === '') {
       await clickhouse.command(text, { table });
       await checkTable(clickhouse, table);
@@ -95,6 +97,12 @@ export async function migrateClickHouse(
   } finally {
     await clickhouse.close();
   }
+}
+
+/** The table as this server can make it. */
+async function definition(clickhouse: ClickHouse): Promise<string> {
+  const text = await createTable();
+  return (await knowsStorage(clickhouse)) ? text : text.replace(STORAGE_LINE, '');
 }
 
 /** Before anything is made in Postgres. Throws OUTBOX_CH_TABLE_FOREIGN, and nothing else that ClickHouse may say. */

@@ -115,6 +115,8 @@ export async function migratePostgres(url: string, slot: string, report: Report,
     await applyAll(db);
     report('Postgres: schema outbox is up to date');
     const isRestored = await restorePublication(db, report);
+    // a publication is in no schema, and somebody could have made it meanwhile
+    await checkOwners(db);
     await beginStream(db, url, slot, { failover, isRestored }, report);
   } finally {
     await db.close();

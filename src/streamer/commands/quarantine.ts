@@ -133,7 +133,7 @@ async function retryAll(
     const { views } = await checkTarget(clickhouse, config.clickhouseTable);
     for (const id of ids) {
       try {
-        const became = await retry(db, clickhouse, config, id, views > 0);
+        const became = await retry(db, clickhouse, config, id, views.length > 0);
         outcome[became]++;
         if (became === 'views unproven') say(`${id}  ${new OutboxError('OUTBOX_CH_VIEWS_UNPROVEN').message}`);
       } catch (error) {

@@ -138,6 +138,7 @@ export class Neighbours {
         throw new OutboxError('OUTBOX_CH_VIEW_FAILED', {
           ...(error.clickhouseCode === undefined ? {} : { clickhouseCode: error.clickhouseCode }),
           detail: `a row of a rejected insert is in the table: ${error.message}`,
+          problems: this.#options.watch.views,
         });
       this.#begun = undefined;
       return false;

@@ -171,14 +171,16 @@ export class ReliableInsert {
   }
 
   /** Decides what an attempt that failed means. Returns when it is rejected permanently; throws when it is worth another one. */
-  async #judge(error: unknown, sentAt: number): Promise<Rejection> {
+  async #judge(thrown: unknown, sentAt: number): Promise<Rejection> {
     const { readBack, attemptLifetimeMs } = this.#scope;
     const { batch, rows } = this.#pending;
-    const isDefinite = this.#scope.watch.isDefinite(error);
+    const isDefinite = this.#scope.watch.isDefinite(thrown);
     if (!isDefinite) this.#quietAt = performance.now() + attemptLifetimeMs;
-    if (!(error instanceof ClickHouseRefusal)) throw error;
-    const { code, clickhouseCode } = error;
-    if (code === 'OUTBOX_CH_VIEW_FAILED') await this.#beginProof();
+    if (!(thrown instanceof ClickHouseRefusal)) throw thrown;
+    const isView = thrown.code === 'OUTBOX_CH_VIEW_FAILED';
+    const error = isView ? thrown.about(this.#scope.watch.views) : thrown;
+    const { clickhouseCode } = error;
+    if (isView) await this.#beginProof();
     if (!this.#isLasting(error)) throw error;
     // an older attempt may still succeed, and then the larger range must not be split
     if (sentAt < this.#quietAt) {
@@ -193,6 +195,7 @@ export class ReliableInsert {
       throw new OutboxError('OUTBOX_CH_VIEW_FAILED', {
         clickhouseCode,
         detail: `rows of a rejected insert are in the table: ${error.message}`,
+        problems: this.#scope.watch.views,
       });
     }
     if (error.fault !== 'load' || rows.to - rows.from === 1) await this.#checkQuarantine();
@@ -250,7 +253,7 @@ export class ReliableInsert {
     const { batch } = this.#pending;
     const { neighbours, watch } = this.#scope;
     const unproven = there - neighbours.takenBetween(positionOf(batch, rows.from), positionOf(batch, rows.to - 1));
-    if (unproven <= 0 || watch.target.views === 0) return;
+    if (unproven <= 0 || watch.target.views.length === 0) return;
     readiness.measures.unproven += unproven;
     log.error(
       { err: new OutboxError('OUTBOX_CH_VIEWS_UNPROVEN'), rows: unproven },

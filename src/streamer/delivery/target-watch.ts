@@ -14,6 +14,7 @@ const FORGOTTEN: ReadonlySet<string> = new Set([
 export const MANY_TURNS = 2;
 
 const TIMEOUT_EXCEEDED = 159;
+const MAX_NAMED = 10;
 
 /** Checks the table and its views again and again: they may change at any time, and what they forget must be looked for. */
 export class TargetWatch {
@@ -21,7 +22,7 @@ export class TargetWatch {
   #target: Target = {
     identity: '',
     isReplicated: false,
-    views: 0,
+    views: [],
     broken: [],
     doubtful: [],
     tables: [],
@@ -39,6 +40,16 @@ export class TargetWatch {
   /** As the last good check showed it. */
   get target(): Target {
     return this.#target;
+  }
+
+  /** One of these has failed where rows of a rejected insert are in the table. */
+  get views(): string[] {
+    const { views } = this.#target;
+    const more = views.length - MAX_NAMED;
+    return [
+      ...views.slice(0, MAX_NAMED).map((name) => `on the table: ${name}`),
+      ...(more > 0 ? [`… and ${more} more`] : []),
+    ];
   }
 
   /** How often tokens were seen to be forgotten or dropped, or the table to be another: what was sent before is not remembered. */

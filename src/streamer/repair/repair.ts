@@ -89,7 +89,7 @@ export async function repair(
     const examined = await examine(ask, config.slot);
     const work: Work = {
       config,
-      hasViews: views > 0,
+      hasViews: views.length > 0,
       sendsAgain,
       examined,
       ask,

@@ -209,7 +209,7 @@ export class Database {
       const { rows, rowCount } = Array.isArray(answers) ? answers.at(-1)! : answers;
       return { rows, count: rowCount ?? 0 };
     } catch (error) {
-      throw postgresError(error);
+      throw postgresError(error, OVER_EVENTS.test(text));
     }
   }
 
@@ -223,6 +223,8 @@ export class Database {
   }
 }
 
+/** A statement on whose values others' constraints, indexes and defaults work. */
+const OVER_EVENTS = /\boutbox\.(?:event|quarantine)/;
 const SQLSTATE_LENGTH = 5;
 const BY_SQLSTATE: Readonly<Record<string, ErrorCode>> = {
   '28P01': 'OUTBOX_PG_AUTH',
@@ -239,8 +241,12 @@ const BY_SQLSTATE: Readonly<Record<string, ErrorCode>> = {
   '53300': 'OUTBOX_PG_UNREACHABLE',
 };
 
-/** What an error of the driver means. The server's message is repeated where it cannot quote values. */
-export function postgresError(error: unknown): OutboxError {
+/**
+ * What an error of the driver means. The server's message is repeated where it cannot quote values.
+ *
+ * @param overEvents whether the statement reads or writes rows of events
+ */
+export function postgresError(error: unknown, overEvents = false): OutboxError {
   if (error instanceof OutboxError) return error;
   if (error instanceof TypeError || error instanceof ReferenceError) throw error;
   const { code, message, severity } = error as { code?: unknown; message?: unknown; severity?: unknown };
@@ -250,7 +256,7 @@ export function postgresError(error: unknown): OutboxError {
   if (severity === undefined || typeof code !== 'string') {
     return unreachable(`no connection to Postgres: ${shortened(String(typeof code === 'string' ? code : message))}`);
   }
-  return sqlStateError(code, String(message), error as ServerError);
+  return sqlStateError(code, String(message), error as ServerError, overEvents);
 }
 
 /** An error with this SQLSTATE, where Postgres itself would give none, comes from a pooler that stands before it. */
@@ -260,10 +266,15 @@ export function pooled(error: OutboxError, sqlState: string): OutboxError {
 }
 
 /** @param error as the server sent it; without it, the walsender's, which runs nobody's code */
-export function sqlStateError(code: string, message: string, error: ServerError = { severity: 'FATAL' }): OutboxError {
+export function sqlStateError(
+  code: string,
+  message: string,
+  error: ServerError = { severity: 'FATAL' },
+  overEvents = false,
+): OutboxError {
   const sqlState = code.slice(0, SQLSTATE_LENGTH);
   const kind = BY_SQLSTATE[sqlState] ?? 'OUTBOX_PG_FAILED';
-  const said = isTellable(sqlState, error) ? `: ${shortened(message)}` : '';
+  const said = isTellable(sqlState, error, overEvents) ? `: ${shortened(message)}` : '';
   return new OutboxError(kind, { detail: `Postgres answered ${sqlState}${said}`, sqlState });
 }
 

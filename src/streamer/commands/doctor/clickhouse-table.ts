@@ -10,7 +10,7 @@ import { describeBroken, inspectTarget } from '../../clickhouse/target.ts';
 import { expiryOf } from '../../clickhouse/ttl.ts';
 import type { Target } from '../../clickhouse/views.ts';
 import { definitionOf, PURPOSES } from '../events-table.ts';
-import { typedContext } from './clickhouse-typing.ts';
+import { mergedContext, typedContext } from './clickhouse-typing.ts';
 import { quoted, type ClickHouseCheck, type ClickHouseSubject } from './subjects.ts';
 import { bad, command, findingOf, ok, query, type Finding, type Fix } from './finding.ts';
 
@@ -34,6 +34,7 @@ export const TABLE_CHECKS: readonly ClickHouseCheck[] = [
   { id: 'clickhouse.privileges', examine: privileges },
   { id: 'clickhouse.left_views', examine: left },
   { id: 'clickhouse.typed_context', examine: typedContext },
+  { id: 'clickhouse.merged_context', examine: mergedContext },
   { id: 'clickhouse.ttl', examine: ttl },
   { id: 'clickhouse.parts', examine: parts },
 ];
@@ -121,7 +122,7 @@ async function views(subject: ClickHouseSubject, target: Target): Promise<Findin
   }
   const failing = await failingView(subject);
   if (failing !== undefined) return [findingOf(id, failing)];
-  if (target.doubtful.length === 0) return [ok(id, `${target.views} materialized views, each counts once`)];
+  if (target.doubtful.length === 0) return [ok(id, `${target.views.length} materialized views, each counts once`)];
   const fixes = (await forgetful(clickhouse, target.tables)).map((one): Fix =>
     query(`ALTER TABLE ${full(one)} MODIFY SETTING ${one.setting} = 10000`),
   );

@@ -1,4 +1,4 @@
-import { definitionOf } from '../events-table.ts';
+import { definitionOf, STORAGE } from '../events-table.ts';
 import { bad, ok, query, type Finding } from './finding.ts';
 import type { ClickHouseSubject } from './subjects.ts';
 
@@ -38,4 +38,21 @@ async function untyped({ clickhouse, config, table: name }: ClickHouseSubject): 
   if (count === 0) return [ok(ID, found)];
   const why = `Their event_context is {}, and queries by path do not see them. The table's DEFAULT does not type JSON that ClickHouse rejects (such as a key given twice, or half a surrogate pair), arrays nested more than 100 deep, and long keys above many others. The exact text is in event_context_text. Find the producers: SELECT event_type, count(), any(event_context_text) FROM ${name} WHERE ${LAST_DAY} AND ${UNTYPED} GROUP BY event_type.`;
   return [bad('warning', ID, found, why)];
+}
+
+/** How the paths of JSON without a column of their own are stored: 'advanced' takes a buffer of each path of a merge. */
+export async function mergedContext({ clickhouse, config, altered }: ClickHouseSubject): Promise<Finding[]> {
+  const id = 'clickhouse.merged_context';
+  const [row] = await clickhouse.select<{ stored: string }>(
+    `SELECT if(own = '', value, own) AS stored
+       FROM (SELECT extract(engine_full, '${STORAGE} = ''(\\\\w+)''') AS own FROM system.tables
+              WHERE database = currentDatabase() AND name = {table:String}) AS definition,
+            (SELECT value FROM system.merge_tree_settings WHERE name = '${STORAGE}') AS defaults`,
+    { table: config.clickhouseTable },
+  );
+  if (row === undefined || row.stored !== 'advanced') return [ok(id, 'merges take little memory')];
+  const why =
+    'A merge takes memory for each JSON path of its events: ten events of 2,000 keys of their own take more than 6 GB, and who fills keys by what users send lets them stop ClickHouse.';
+  const fix = query(`ALTER TABLE ${altered} MODIFY SETTING ${STORAGE} = 'map_with_buckets'`);
+  return [bad('warning', id, `${STORAGE} is ${row.stored}`, why, fix)];
 }
