@@ -29,6 +29,7 @@ describe('readConfig with a good environment', () => {
       databaseUrl: REQUIRED.DATABASE_URL,
       clickhouseUrl: REQUIRED.CLICKHOUSE_URL,
       slot: 'outbox',
+      shard: '',
       slotFailover: 'off',
       clickhouseTable: 'events',
       clickhouseCluster: '',

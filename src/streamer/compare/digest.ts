@@ -20,8 +20,8 @@ export const FIELDS = [
 const DASHES = "substr(tp, 3, 1) || substr(tp, 36, 1) || substr(tp, 53, 1) = '---'::bytea";
 const [BEFORE, BEYOND] = [FIRST_US, LAST_US + 1n].map((us) => new Date(Number(us / 1000n)).toISOString());
 
-/** Rows of outbox.event with `us`, the date as ClickHouse has it, and `digest`; the texts are bytes of UTF-8. */
-export const OUTBOX_ROWS = `
+/** Rows of outbox.event, or those that meet a condition on its columns, with `us`, the date as ClickHouse has it, and `digest`; the texts are bytes of UTF-8. */
+export const outboxRows = (condition: string): string => `
   SELECT event_id, us, recorded_at, event_date_time, metadata_version, type, environment, tp, trace, writer, context,
          md5(convert_to(concat_ws(' ', event_id, us, metadata_version, length(type), length(environment), length(trace), length(writer)) || ' ', 'UTF8')
              || type || environment || trace || writer || context) COLLATE "C" AS digest
@@ -36,7 +36,7 @@ export const OUTBOX_ROWS = `
                  convert_to(event_type, 'UTF8') AS type, convert_to(environment, 'UTF8') AS environment,
                  convert_to(event_context::text, 'UTF8') AS context, convert_to(traceparent, 'UTF8') AS tp,
                  convert_to(recorded_by, 'UTF8') AS writer
-            FROM outbox.event
+            FROM outbox.event${condition === '' ? '' : ` WHERE ${condition}`}
         ) AS e
     ) AS e`;
 

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import type { Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { writtenTo } from '../source/wal-end.ts';
-import { OUTBOX_BUCKET, OUTBOX_FIELDS, OUTBOX_ROWS, OUTBOX_SUM } from './digest.ts';
+import { OUTBOX_BUCKET, OUTBOX_FIELDS, OUTBOX_SUM, outboxRows } from './digest.ts';
 import type { IdList } from './id-list.ts';
 import type { Keyed } from './merge.ts';
 import type { Range, Window } from './window.ts';
@@ -57,32 +57,39 @@ export interface OutboxEvent extends Keyed {
  */
 export class OutboxSnapshot {
   readonly #db: Database;
+  /** The query of its rows. */
+  readonly #rows: string;
   #cursors = 0;
   readonly horizon: Horizon;
 
-  private constructor(db: Database, horizon: Horizon) {
+  private constructor(db: Database, part: string, horizon: Horizon) {
     this.#db = db;
+    this.#rows = outboxRows(part);
     this.horizon = horizon;
   }
 
-  /** Begins a transaction on the connection, which has SNAPSHOT_PARAMETERS and serves nothing else until `close`. */
-  static async take(db: Database): Promise<OutboxSnapshot> {
+  /**
+   * Begins a transaction on the connection, which has SNAPSHOT_PARAMETERS and serves nothing else until `close`.
+   *
+   * @param part see partOf
+   */
+  static async take(db: Database, part: string): Promise<OutboxSnapshot> {
     await begin(db);
     // before the snapshot: a TRUNCATE in between would show an empty bucket
     await db.query('LOCK TABLE outbox.event IN ACCESS SHARE MODE');
     const begun = await db.query<{ us: string }>('SELECT (extract(epoch FROM now()) * 1000000)::bigint AS us');
     // after the snapshot: the commit record of all that it shows lies before
     const lsn = await writtenTo(db);
-    return new OutboxSnapshot(db, { lsn, us: BigInt(begun.rows[0]!.us) });
+    return new OutboxSnapshot(db, part, { lsn, us: BigInt(begun.rows[0]!.us) });
   }
 
   /** The same with a snapshot that another session exports, of all that was committed before a position. */
-  static async import(db: Database, name: string, lsn: Lsn): Promise<OutboxSnapshot> {
+  static async import(db: Database, part: string, name: string, lsn: Lsn): Promise<OutboxSnapshot> {
     await begin(db);
     await db.query(`SET TRANSACTION SNAPSHOT '${name}'`);
     const { rows } = await db.query<{ us: string }>('SELECT (extract(epoch FROM now()) * 1000000)::bigint AS us');
     await db.query('LOCK TABLE outbox.event IN ACCESS SHARE MODE');
-    return new OutboxSnapshot(db, { lsn, us: BigInt(rows[0]!.us) });
+    return new OutboxSnapshot(db, part, { lsn, us: BigInt(rows[0]!.us) });
   }
 
   async close(): Promise<void> {
@@ -102,7 +109,7 @@ export class OutboxSnapshot {
     const events = 'count(*)::text';
     return this.#read<Bucket>(
       `SELECT lpad((${OUTBOX_BUCKET})::text, 8, '0') AS id, ${events} AS events, ${events} || ':' || ${OUTBOX_SUM} AS digest
-         FROM (${OUTBOX_ROWS}) AS e WHERE us <@ $1::int8range GROUP BY 1 ORDER BY 1`,
+         FROM (${this.#rows}) AS e WHERE us <@ $1::int8range GROUP BY 1 ORDER BY 1`,
       [int8range(window)],
     );
   }
@@ -110,7 +117,7 @@ export class OutboxSnapshot {
   /** Ids and digests of the window, as far as it lies in one of the ranges, behind the id `after`. */
   keys(window: Window, ranges: readonly Range[], after: string | undefined): AsyncGenerator<Keyed[], void, undefined> {
     return this.#read<Keyed>(
-      `SELECT event_id::text AS id, digest FROM (${OUTBOX_ROWS}) AS e
+      `SELECT event_id::text AS id, digest FROM (${this.#rows}) AS e
         WHERE us <@ $1::int8range AND us <@ $2::int8multirange AND ($3::uuid IS NULL OR event_id > $3::uuid) ORDER BY event_id, digest`,
       [int8range(window), `{${ranges.map(int8range).join(',')}}`, after ?? null],
     );
@@ -121,7 +128,7 @@ export class OutboxSnapshot {
     return this.#read<OutboxRow>(
       `SELECT event_id::text AS id, digest, us::text AS us, ${OUTBOX_FIELDS} AS fields,
               CASE WHEN isfinite(recorded_at) THEN (extract(epoch FROM recorded_at) * 1000000)::bigint ELSE 0 END::text AS recorded
-         FROM (${OUTBOX_ROWS}) AS e WHERE event_id = ANY($1::uuid[]) ORDER BY event_id, digest, recorded_at`,
+         FROM (${this.#rows}) AS e WHERE event_id = ANY($1::uuid[]) ORDER BY event_id, digest, recorded_at`,
       [`{${ids.text}}`],
     );
   }
@@ -136,7 +143,7 @@ export class OutboxSnapshot {
     return this.#read<OutboxEvent>(
       `SELECT event_id::text AS id, digest, uuid_send(event_id) AS event_id, type, timestamptz_send(event_date_time) AS date,
               environment, context, int4send(metadata_version) AS version, tp AS traceparent, writer
-         FROM (${OUTBOX_ROWS}) AS e WHERE event_id = ANY($1::uuid[]) AND length(context) + length(type) + length(environment) ${size}
+         FROM (${this.#rows}) AS e WHERE event_id = ANY($1::uuid[]) AND length(context) + length(type) + length(environment) ${size}
         ORDER BY event_id, digest`,
       [`{${ids.text}}`],
       atOnce,

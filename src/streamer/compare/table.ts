@@ -32,6 +32,8 @@ export interface TableOptions {
   readonly table: string;
   /** System identifier and slot: one table may be shared by many databases. */
   readonly source: string;
+  /** The table has all shares, whose sources are called like `source` with more behind it. */
+  readonly isWhole?: boolean;
 }
 
 /**
@@ -130,8 +132,8 @@ export class TableView {
   async leftOut(window: Window): Promise<{ ofOthers: number; behind: number }> {
     const left = { ofOthers: 0, behind: 0 };
     const counts = this.#stream<{ others: string; behind: string }>(
-      `SELECT toString(countIf(source != {source:String})) AS others,
-              toString(countIf(source = {source:String} AND NOT (${this.#isInView}))) AS behind
+      `SELECT toString(countIf(NOT ${this.#isOfSource})) AS others,
+              toString(countIf(${this.#isOfSource} AND NOT (${this.#isInView}))) AS behind
          FROM {table:Identifier} WHERE ${this.#current} AND ${between(window)}`,
     );
     for await (const rows of counts)
@@ -148,7 +150,13 @@ export class TableView {
 
   get #isInView(): string {
     const { lsn, us } = this.#horizon;
-    return `source = {source:String} AND (lsn < ${lsn} OR committed_at < ${time(us - CLOCK_MARGIN_US)})`;
+    return `${this.#isOfSource} AND (lsn < ${lsn} OR committed_at < ${time(us - CLOCK_MARGIN_US)})`;
+  }
+
+  get #isOfSource(): string {
+    return this.#options.isWhole === true
+      ? `match(source, concat('^', {source:String}, '(_[0-9]+_of_[0-9]+)?$'))`
+      : 'source = {source:String}';
   }
 
   #stream<Row>(query: string, parameters: Record<string, unknown> = {}): AsyncGenerator<Row[], void, undefined> {

@@ -17,6 +17,7 @@ import { dropSlot } from '../source/slot.ts';
 import { fill, NEVER, type Filled } from './fill.ts';
 import { examine, type Examined } from '../ledger/gap.ts';
 import { overviewOf } from '../ledger/overview.ts';
+import { partOf } from '../ledger/shares.ts';
 import { formerTable } from '../source/publication.ts';
 import { beginRepair, endRepair, recordRepair } from '../ledger/lifecycle.ts';
 
@@ -187,7 +188,7 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
   const made = await createSlot(config.databaseUrl, slot, { failover: isFailover, db: ask, onWait });
   try {
     const first = await connect(true);
-    const snapshot = await OutboxSnapshot.import(first, made.snapshot, made.consistentLsn);
+    const snapshot = await OutboxSnapshot.import(first, await partOf(ask, slot), made.snapshot, made.consistentLsn);
     await made.close();
     const prove = async (): Promise<void> => {
       const { count } = await ask.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND epoch = $2', [slot, epoch]);
@@ -244,7 +245,8 @@ async function comparison(
     first,
     second: looksAgain ? await connect(true) : undefined,
     ask,
-    slot: config.slot,
+    slots: [config.slot],
+    part: await partOf(ask, config.slot),
     window,
     waitMs: DELIVERY_WAIT_MS,
     onProgress,
