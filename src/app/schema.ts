@@ -81,7 +81,8 @@ export const stream = outbox.table(
     /** Slots of other shares deliver what is committed from here on, which is what the snapshot does not see: `reshard`. */
     ends_lsn: pgLsn(),
     ends_in: pgSnapshot(),
-    /** What it sees was delivered by slots of other shares. */
+    /** What is committed before, which is what the snapshot sees, was delivered by slots of other shares. */
+    begins_lsn: pgLsn(),
     begins_in: pgSnapshot(),
   },
   () => [

@@ -52,7 +52,7 @@ async function untilAll(at: Place, count: number): Promise<void> {
 }
 
 /** Writes events until it is stopped, in transactions with savepoints of which some are rolled back; returns how many were committed. */
-function producers(outbox: Outbox, howMany: number): { stop: () => Promise<number> } {
+function producers(outbox: Outbox, howMany: number): { stop: () => Promise<number> } & AsyncDisposable {
   const pool = new Pool({ connectionString: outbox.databaseUrl, max: howMany });
   let isOver = false;
   const write = async (): Promise<number> => {
@@ -71,12 +71,15 @@ function producers(outbox: Outbox, howMany: number): { stop: () => Promise<numbe
     return committed;
   };
   const writing = Promise.all(Array.from({ length: howMany }, write));
+  const stop = async (): Promise<number> => {
+    isOver = true;
+    return (await writing).reduce((sum, each) => sum + each, 0);
+  };
   return {
-    stop: async () => {
-      isOver = true;
-      const all = (await writing).reduce((sum, each) => sum + each, 0);
+    stop,
+    [Symbol.asyncDispose]: async () => {
+      await stop();
       await pool.end();
-      return all;
     },
   };
 }
@@ -97,7 +100,7 @@ test.concurrent('two shares deliver each event once, into the table of its share
   at.stream('2/2');
   await outbox.fill(500);
   await untilAll(at, 500);
-  const producing = producers(outbox, 3);
+  await using producing = producers(outbox, 3);
   await eventually('more events', async () => (await counts(at)).events > 600);
   await first.kill();
   at.stream('1/2');
@@ -127,4 +130,45 @@ test.concurrent('two shares deliver each event once, into the table of its share
       { slot: `${outbox.slot}_2_of_2`, streaming: true },
     ],
   });
+});
+
+test.concurrent('`reshard` moves an outbox from one slot to two shares, to three and back, while producers write', async () => {
+  await using postgres = await startPostgres({ settings: { max_replication_slots: 20, max_wal_senders: 20 } });
+  await using outbox = await Outbox.create({ postgresUrl: postgres.url });
+  const at = await place(outbox);
+  let former = [at.stream('')];
+  await outbox.fill(100);
+  await untilAll(at, 100);
+  await using producing = producers(outbox, 3);
+  let goal = 150;
+  for (const count of [2, 3, 1]) {
+    await eventually('more events', async () => (await counts(at)).events > goal);
+    const resharding = command(outbox, ['reshard', String(count)]);
+    const handedOver = new Promise<void>((resolve) =>
+      resharding.lines((line) => line.startsWith('handed over') && resolve()),
+    );
+    // kill -9 in the middle, once: it goes on
+    if (count === 3) {
+      await handedOver;
+      resharding.kill();
+      await resharding.done;
+      expect(await at.run(['reshard', '2'])).toMatchObject({ code: 1, stderr: expect.stringContaining('reshard 3') });
+      expect(await at.run(['reshard', '3'])).toMatchObject({ code: 0 });
+    } else expect(await resharding.done).toMatchObject({ code: 0 });
+    for (const streamer of former) await streamer.failure('OUTBOX_SHARD_DIFFERS');
+    await Promise.all(former.map((streamer) => streamer.stop()));
+    former = count === 1 ? [at.stream('')] : Array.from({ length: count }, (_, n) => at.stream(`${n + 1}/${count}`));
+    goal = (await counts(at)).events + 100;
+    await eventually('events of the new shares', async () => (await counts(at)).events > goal, 60_000);
+    const shards = count === 1 ? [''] : Array.from({ length: count }, (_, n) => `${n + 1}/${count}`);
+    for (const shard of shards) {
+      const verified = await at.run(['verify', '--json'], { OUTBOX_SHARD: shard });
+      expect(JSON.parse(verified.stdout)).toMatchObject({ identical: true });
+    }
+  }
+  const committed = 100 + (await producing.stop());
+  await untilAll(at, committed);
+  expect(await counts(at)).toEqual({ rows: committed, events: committed });
+  const { rows } = await outbox.postgres.query('SELECT slot_name FROM pg_replication_slots ORDER BY 1');
+  expect(rows).toEqual([{ slot_name: outbox.slot }]);
 });

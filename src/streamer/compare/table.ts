@@ -1,3 +1,4 @@
+import type { Lsn } from '../../lsn.ts';
 import { LAST_US } from '../batch/time.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { whereCurrent } from '../clickhouse/current.ts';
@@ -32,6 +33,8 @@ export interface TableOptions {
   readonly table: string;
   /** System identifier and slot: one table may be shared by many databases. */
   readonly source: string;
+  /** Rows before it are of an earlier time, when the slot delivered what another share does now. */
+  readonly since?: Lsn;
   /** The table has all shares, whose sources are called like `source` with more behind it. */
   readonly isWhole?: boolean;
 }
@@ -132,7 +135,7 @@ export class TableView {
   async leftOut(window: Window): Promise<{ ofOthers: number; behind: number }> {
     const left = { ofOthers: 0, behind: 0 };
     const counts = this.#stream<{ others: string; behind: string }>(
-      `SELECT toString(countIf(NOT ${this.#isOfSource})) AS others,
+      `SELECT toString(countIf(NOT (${this.#isOfSource}))) AS others,
               toString(countIf(${this.#isOfSource} AND NOT (${this.#isInView}))) AS behind
          FROM {table:Identifier} WHERE ${this.#current} AND ${between(window)}`,
     );
@@ -154,9 +157,10 @@ export class TableView {
   }
 
   get #isOfSource(): string {
-    return this.#options.isWhole === true
+    const { isWhole, since = 0 } = this.#options;
+    return isWhole === true
       ? `match(source, concat('^', {source:String}, '(_[0-9]+_of_[0-9]+)?$'))`
-      : 'source = {source:String}';
+      : `source = {source:String}${since === 0 ? '' : ` AND lsn >= ${since}`}`;
   }
 
   #stream<Row>(query: string, parameters: Record<string, unknown> = {}): AsyncGenerator<Row[], void, undefined> {

@@ -54,8 +54,8 @@ export async function handOver(
     );
     const begun = await db.query(
       // records begin at multiples of eight: no commit stands before the boundary
-      `INSERT INTO outbox.stream (slot_name, system_id, publication, acked_lsn, delivered_lsn, begins_in)
-       SELECT s.slot_name, system_identifier, p.identity, confirmed_flush_lsn, $3, $4
+      `INSERT INTO outbox.stream (slot_name, system_id, publication, acked_lsn, delivered_lsn, begins_lsn, begins_in)
+       SELECT s.slot_name, system_identifier, p.identity, confirmed_flush_lsn, $3, $5, $4
          FROM pg_control_system(), pg_replication_slots s
          JOIN unnest($1::text[], $2::text[]) AS p(slot_name, identity) ON p.slot_name = s.slot_name
         WHERE confirmed_flush_lsn <= $5`,

@@ -81,6 +81,8 @@ export interface Scope {
   readonly slots: readonly string[];
   /** See partOf. */
   readonly part: string;
+  /** See begins_lsn. */
+  readonly since: Lsn;
   /** Rows of all shares: their sources are called like `source`, with more behind it. */
   readonly isWhole: boolean;
 }
@@ -89,10 +91,25 @@ export interface Scope {
 export async function scopeOf(db: Database, slot: string): Promise<Scope> {
   const shares = await sharesOf(db, slot);
   const isWhole = shareOf(slot) === undefined && shares.some(({ count, isReplaced }) => count > 1 && !isReplaced);
-  if (!isWhole) return { source: await sourceOf(db, slot), slots: [slot], part: await partOf(db, slot), isWhole };
+  if (!isWhole) return scopeOfSlot(db, slot);
   const slots = shares.map((share) => share.slot);
   const [system] = (await sourceOf(db, slots[0]!)).split('/');
-  return { source: `${system}/${slot}`, slots, part: '', isWhole };
+  return { source: `${system}/${slot}`, slots, part: '', since: 0, isWhole };
+}
+
+/** Of one slot alone. Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED. */
+export async function scopeOfSlot(db: Database, slot: string): Promise<Scope> {
+  const since = await beginOf(db, slot);
+  return { source: await sourceOf(db, slot), slots: [slot], part: await partOf(db, slot), since, isWhole: false };
+}
+
+async function beginOf(db: Database, slot: string): Promise<Lsn> {
+  const { rows } = await db.query<{ lsn: string | null }>(
+    'SELECT begins_lsn AS lsn FROM outbox.stream WHERE slot_name = $1',
+    [slot],
+  );
+  const lsn = rows[0]?.lsn ?? null;
+  return lsn === null ? 0 : parseLsn(lsn);
 }
 
 const XIDS = 2n ** 32n;

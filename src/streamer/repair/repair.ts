@@ -17,7 +17,7 @@ import { dropSlot } from '../source/slot.ts';
 import { fill, NEVER, type Filled } from './fill.ts';
 import { examine, type Examined } from '../ledger/gap.ts';
 import { overviewOf } from '../ledger/overview.ts';
-import { partOf } from '../ledger/shares.ts';
+import { partOf, refuseOtherShares, scopeOfSlot } from '../ledger/shares.ts';
 import { formerTable } from '../source/publication.ts';
 import { beginRepair, endRepair, recordRepair } from '../ledger/lifecycle.ts';
 
@@ -84,6 +84,7 @@ export async function repair(
   try {
     const ask = await connect(false);
     await checkMigrated(ask);
+    await refuseOtherShares(ask, config.slot);
     await lock(ask, config.slot);
     const { views } = await checkTarget(clickhouse, config.clickhouseTable);
     const examined = await examine(ask, config.slot);
@@ -240,18 +241,16 @@ async function comparison(
   window: Window,
   looksAgain: boolean,
 ): Promise<ComparisonOptions> {
-  const { config, examined, ask, connect, clickhouse, onProgress } = work;
+  const { config, ask, connect, clickhouse, onProgress } = work;
   return {
     first,
     second: looksAgain ? await connect(true) : undefined,
     ask,
-    slots: [config.slot],
-    part: await partOf(ask, config.slot),
+    ...(await scopeOfSlot(ask, config.slot)),
     window,
     waitMs: DELIVERY_WAIT_MS,
     onProgress,
     clickhouse,
-    source: examined.source,
     table: config.clickhouseTable,
   };
 }
