@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { event, quarantine, stream } from './schema.ts';
 
-const MIGRATION = ['0000_outbox', '0001_quarantine']
+const MIGRATION = ['0000_outbox', '0001_quarantine', '0003_shares']
   .map((name) => readFileSync(new URL(`../../migrations/postgres/${name}.sql`, import.meta.url), 'utf8'))
   .join('\n');
 
@@ -21,7 +21,7 @@ function columnsOf(table: PgTable): string[] {
 }
 
 function quotedType(type: string): string {
-  return type === 'pg_lsn' ? '"pg_lsn"' : type;
+  return type.startsWith('pg_') ? `"${type}"` : type;
 }
 
 function literal(value: unknown): string {
