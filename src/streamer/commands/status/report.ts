@@ -173,7 +173,7 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
     at: iso(nowMs)!,
     flowing: reasons.length === 0,
     reasons,
-    warnings: postgres === undefined ? [] : cautions(postgres),
+    warnings: [...(postgres === undefined ? [] : cautions(postgres)), ...changing(shares)],
     slotName: config.slot,
     table: config.clickhouseTable,
     streamer:
@@ -265,6 +265,12 @@ function cautions({ ledger: { quarantined }, slot }: PostgresState): Reason[] {
   }
   if (quarantined > 0) found.push({ code: 'OUTBOX_QUARANTINED', detail: `${quarantined} events are in quarantine` });
   return found;
+}
+
+function changing(shares: readonly ShareState[]): Reason[] {
+  const names = shares.filter(({ ending }) => ending).map(({ slot }) => slot);
+  if (names.length === 0) return [];
+  return [{ code: 'OUTBOX_SHARD_UNFINISHED', detail: `other shares take over from ${names.join(', ')}` }];
 }
 
 function iso(ms: number | undefined): string | null {
