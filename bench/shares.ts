@@ -57,7 +57,8 @@ async function measure(count: number): Promise<Measured> {
   const before = cpuSeconds(server.pid);
   const began = performance.now();
   const streamers = slots.map((slot, index) => start(source.url, server.url, slot, index, count));
-  const walsenders = await Promise.all(slots.map(async (slot) => source.walsender(slot)));
+  const walsenders: number[] = [];
+  for (const slot of slots) walsenders.push(await source.walsender(slot));
   const delivered = async (): Promise<number> => {
     const result = await table.query({
       query: `SELECT count() AS n FROM merge(currentDatabase(), '^events_bench')`,
