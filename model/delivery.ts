@@ -60,7 +60,7 @@ function intend(steps: Steps, i: number): void {
   const { s, world } = steps;
   const me = s.streamers[i]!;
   if (me.batch === undefined ? me.row.pending !== undefined : me.batch.state !== ANSWERED) return;
-  const next = world.range(s, me.cut, startOf(world.visible(s))).slice(0, world.maxRows);
+  const next = world.range(s, me.cut, startOf(world.taken(s, me.row))).slice(0, world.maxRows);
   for (const [index, last] of next.entries()) {
     const rows = next.slice(0, index + 1);
     const to = world.positionOf(s, last);

@@ -28,6 +28,18 @@ export function executeTake(world: World, d: State): void {
   row.readBackBelow = d.wal.length;
 }
 
+/**
+ * `reshard`: UPDATE … SET epoch = epoch + 1, ends_lsn = the end of WAL, as it is once the row is locked. The second time, which the
+ * snapshot of a new slot goes with, others deliver from there on.
+ */
+export function executeEnd(world: World, d: State): void {
+  d.resharded++;
+  d.ledger.ends = d.wal.length;
+  if (world.without('endUnfenced')) return;
+  for (const streamer of d.streamers) streamer.mine = false;
+  d.late = d.late.filter(({ set }) => set === undefined);
+}
+
 export function executeLate(world: World, d: State, { was, set }: LateWrite): void {
   if (set === undefined) {
     executeTake(world, d);

@@ -104,6 +104,11 @@ export class World {
     return endLsn > 0 && this.without('ackPastEnd') ? endLsn + 1 : endLsn;
   }
 
+  /** How far the walsender sends what a session takes. */
+  taken(s: State, { ends }: Row): Lsn {
+    return Math.min(this.visible(s), ends ?? Infinity);
+  }
+
   /** How far the walsender sends. */
   visible({ wal, replica }: State): Lsn {
     return this.slotsWaitForStandby && replica !== undefined ? replica.walEnd : wal.length;
@@ -144,7 +149,14 @@ export class Steps {
   }
 }
 
-export const NO_ROW: Row = { timeline: 0, delivered: 0, pending: undefined, readBackBelow: 0, acked: 0 };
+export const NO_ROW: Row = {
+  timeline: 0,
+  delivered: 0,
+  pending: undefined,
+  readBackBelow: 0,
+  acked: 0,
+  ends: undefined,
+};
 
 export function downStreamer(): Streamer {
   return {

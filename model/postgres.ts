@@ -1,4 +1,4 @@
-import { executeLate, formatRow } from './ledger.ts';
+import { executeEnd, executeLate, formatRow } from './ledger.ts';
 import { outlast, type Steps } from './plan.ts';
 import { copyRow, CUT_OFF, STREAM, type Replica, type State } from './state.ts';
 
@@ -35,6 +35,10 @@ export function postgresSteps(steps: Steps): void {
       };
     });
   }
+  const end = (d: State): void => executeEnd(world, d);
+  const detail = (): string => `ends before LSN ${s.wal.length}`;
+  if (s.resharded === 0) steps.fault('reshard', 'reshard: the ledger ends for now', end, detail);
+  if (s.resharded === 1) steps.add('reshard: others deliver from its end on', end, detail);
   const { replica } = s;
   if (replica !== undefined) {
     const ahead = Math.min(s.confirmedFlush, replica.walEnd);

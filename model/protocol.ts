@@ -4,7 +4,19 @@ import type { Model, Step } from './explore.ts';
 import { downStreamer, NO_ROW, Steps, tokensInUse, World, type Plan } from './plan.ts';
 import { postgresSteps } from './postgres.ts';
 import { retrySteps } from './retry.ts';
-import { DOWN, LIVE, lsnOf, NOBODY, REFUSED, STOPPED, STREAM, UNSENT, type Faults, type State } from './state.ts';
+import {
+  DOWN,
+  LIVE,
+  lsnOf,
+  NOBODY,
+  REFUSED,
+  startOf,
+  STOPPED,
+  STREAM,
+  UNSENT,
+  type Faults,
+  type State,
+} from './state.ts';
 import { sessionSteps } from './session.ts';
 
 const NO_FAULTS: Faults = {
@@ -24,6 +36,7 @@ const NO_FAULTS: Faults = {
   tableBreaks: 0,
   partDropped: 0,
   slotRecreated: 0,
+  reshard: 0,
   killRetry: 0,
 };
 
@@ -62,6 +75,7 @@ export class Protocol implements Model<State> {
       tableBroken: false,
       window: 'on',
       slotChanged: 0,
+      resharded: 0,
       left: { ...NO_FAULTS, ...faults },
       wrong: undefined,
     };
@@ -139,6 +153,8 @@ export class Protocol implements Model<State> {
       if (s.quarantine.includes(event) && !world.poison.includes(event) && !world.large.includes(event))
         return `needless: event ${event} is in quarantine, and nothing was wrong with it`;
       const position = world.positionOf(s, event);
+      if (s.resharded === 2 && rows > 0 && lsnOf(position) >= s.ledger.ends!)
+        return `strayed: event ${event} is another share's, and in the table`;
       const isThere = world.isThere(s, event);
       if (!isThere && lsnOf(position) < s.confirmedFlush && s.slotChanged < 2)
         return `lost: confirmed_flush ${s.confirmedFlush} has passed event ${event}, which is not delivered`;
@@ -159,7 +175,7 @@ export class Protocol implements Model<State> {
       !s.lsnOf.includes(-1) &&
       s.attempts.length === 0 &&
       s.late.length === 0 &&
-      s.confirmedFlush === s.wal.length &&
+      s.confirmedFlush === Math.min(s.wal.length, s.ledger.ends ?? Infinity) &&
       s.retry === undefined &&
       !(world.retry && s.quarantine.length > 0) &&
       s.streamers.some(
@@ -169,7 +185,7 @@ export class Protocol implements Model<State> {
           link === STREAM &&
           batch === undefined &&
           row.pending === undefined &&
-          world.range(s, cut, Infinity).length === 0,
+          world.range(s, cut, startOf(world.taken(s, row))).length === 0,
       )
     );
   }
@@ -181,7 +197,7 @@ export class Protocol implements Model<State> {
       !s.lsnOf.includes(-1) &&
       s.attempts.length === 0 &&
       s.streamers.some(
-        ({ phase, mine, link, batch, vouchedFor }) =>
+        ({ phase, mine, link, batch, row, vouchedFor }) =>
           phase === LIVE &&
           mine &&
           link === STREAM &&
@@ -189,7 +205,7 @@ export class Protocol implements Model<State> {
           batch?.state === REFUSED &&
           batch.rows.length === 1 &&
           (world.poison.includes(batch.rows[0]!) || world.large.includes(batch.rows[0]!)) &&
-          world.range(s, batch.to, Infinity).every((event) => s.table[event]! > 0),
+          world.range(s, batch.to, startOf(world.taken(s, row))).every((event) => s.table[event]! > 0),
       )
     );
   }

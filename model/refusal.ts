@@ -81,7 +81,7 @@ function sendAhead(steps: Steps, i: number, batch: Batch): void {
   });
   // an event that was sent ahead before may be there, or still on its way
   if (s.attempts.length > 0 && !world.without('aheadUnwaited')) return;
-  const event = world.range(s, batch.to, startOf(world.visible(s))).find((other) => !isFound(s, other));
+  const event = world.range(s, batch.to, startOf(world.taken(s, me.row))).find((other) => !isFound(s, other));
   if (event === undefined) return;
   const then = (d: State, mine: Streamer): void => {
     if (!world.without('noDeadline')) outlast(d);

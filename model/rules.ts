@@ -22,6 +22,9 @@ export const BREAKS = {
   lazyLedger: 'a crash of Postgres may undo the last write (synchronous_commit = off)',
   readBeforeTake: 'reads the row before it takes the epoch',
   keepMemory: 'keeps its memory over a lost connection',
+  // shares
+  endUnfenced: '`reshard` ends a ledger and leaves it its epoch',
+  ackPastShare: 'acknowledges beyond the end of its ledger',
   // tokens
   newTokenOnRetry: 'a repeated insert gets a new token',
   rangeToken: 'a token is made of the range alone',

@@ -15,6 +15,7 @@ export type Outcome =
   | 'undone'
   | 'unnoticed'
   | 'false stop'
+  | 'strayed'
   | 'stuck';
 
 export interface Scenario {
@@ -46,6 +47,8 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['lazyLedger'], 'Postgres crashes', 'twice', [3]],
   [['readBeforeTake'], 'window off', 'twice', [5]],
   [['keepMemory'], 'failover, synced slot', 'lost', [5]],
+  [['endUnfenced'], 'shares', 'strayed', [4, 5]],
+  [['ackPastShare'], 'shares', 'lost', [2]],
   [['newTokenOnRetry'], 'restart', 'twice', [4]],
   [['rangeToken'], 'failover, two streamers', 'claimed', [4]],
   [['noDeadline'], 'failover, two streamers', 'twice', [5]],

@@ -183,8 +183,8 @@ function release(steps: Steps, i: number): void {
 
 /** How far keepalives go: all WAL before the next event, unless that stands inside its transaction. */
 function keepalive({ s, world }: Steps, me: Streamer): Lsn | undefined {
-  const visible = world.visible(s);
-  const [next] = world.range(s, me.cut, startOf(visible));
+  const visible = world.without('ackPastShare') ? world.visible(s) : world.taken(s, me.row);
+  const [next] = world.range(s, me.cut, startOf(world.taken(s, me.row)));
   if (next === undefined || world.without('idleAckWhileBuffered')) return visible;
   const { seq } = world.events[next]!;
   return seq === 1 ? lsnOf(world.positionOf(s, next)) : undefined;

@@ -22,6 +22,8 @@ export interface Row {
   pending: Pending | undefined;
   readBackBelow: Lsn;
   acked: Lsn;
+  /** From here on other slots deliver: `reshard`. */
+  ends: Lsn | undefined;
 }
 
 /** What a streamer's UPDATE sets. */
@@ -181,6 +183,8 @@ export type Fault =
   /** The commit of a part has no answer, and the replica removes the part although the token is known (ClickHouse#112149). */
   | 'partDropped'
   | 'slotRecreated'
+  /** Other shares take over, from a position on. */
+  | 'reshard'
   | 'killRetry';
 
 export type Faults = Record<Fault, number>;
@@ -219,6 +223,8 @@ export interface State {
   window: 'on' | 'off' | 'seen off' | 'replaced';
   /** The slot was made again by hand: 1 nothing was lost by it, 2 events were. */
   slotChanged: number;
+  /** `reshard`: 1 the ledger ends for now, 2 others deliver from its end on. */
+  resharded: number;
   left: Faults;
   /** What a step did wrong, where the state alone does not show it. */
   wrong: string | undefined;

@@ -131,6 +131,26 @@ export const WORLDS = {
     faults: { crash: 1, lostAnswer: 1, partDropped: 1, heal: 1, killRetry: 1 },
     invariants: [4, 7],
   },
+  shares: {
+    transactions: [1, 1],
+    committed: 1,
+    faults: { crash: 1, lostAnswer: 1, lostWrite: 1, reshard: 1 },
+    invariants: [2, 4, 5],
+  },
+  'shares, two streamers': {
+    transactions: [1, 1],
+    committed: 1,
+    streamers: 2,
+    faults: { takeover: 1, reshard: 1 },
+    invariants: [4, 5],
+  },
+  'shares, refused row': {
+    transactions: [1, 1],
+    committed: 1,
+    poison: [0],
+    faults: { crash: 1, heal: 1, reshard: 1 },
+    invariants: [4, 7],
+  },
   failover: { transactions: [1, 1], faults: { crash: 1, lostAnswer: 1, failover: 1 }, invariants: [4, 8] },
   'failover, two streamers': {
     transactions: [1, 1],

@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import { FRAME_HEADER_BYTES, FrameReader } from '../../src/streamer/source/frames.ts';
 import { Pace } from '../../src/streamer/source/pace.ts';
-import { PUBLICATION } from '../../src/streamer/source/publication.ts';
+import { publicationOf } from '../../src/streamer/share.ts';
 import { ReadSocket } from '../../src/streamer/source/socket.ts';
 import { message, standbyStatus } from '../../src/streamer/source/wire.ts';
 import { connectClient } from '../../src/streamer/source/database.ts';
@@ -47,7 +47,7 @@ reader.takeOver((chunk) => {
   frames.push(chunk);
   if (isPaced && pace.rests()) socket.pause();
 });
-const options = `proto_version '1', publication_names '${PUBLICATION}', binary 'true'`;
+const options = `proto_version '1', publication_names '${publicationOf(given('SLOT'))}', binary 'true'`;
 socket.write(message('Q', Buffer.from(`START_REPLICATION SLOT "${given('SLOT')}" LOGICAL 0/0 (${options})\0`)));
 setInterval(status, STATUS_MS);
 

@@ -30,6 +30,7 @@ const intake: Intake = new Intake({
   flushIntervalMs: 1e9,
   extraRowBytes: constantBytes({ source, origin: 'stream' }),
   delivered: { lsn: 0, seq: 0 },
+  ends: Infinity,
   pending: undefined,
   onProgress: () => {
     if (intake.timer.dueIn() === 0) setImmediate(record);
@@ -39,7 +40,7 @@ const intake: Intake = new Intake({
 const db = await Database.connect(given('DATABASE_URL'), {}, (error) => {
   throw error;
 });
-const { rootOid } = await checkPublication(db);
+const { rootOid } = await checkPublication(db, slot);
 await db.close();
 const decoder = new PgoutputDecoder(intake, rootOid);
 const replication = await Replication.connect({

@@ -63,6 +63,10 @@ CREATE TABLE "outbox"."stream" (
 	"repair_began_at" timestamp (6) with time zone,
 	"refused_at" timestamp (6) with time zone,
 	"refused" text,
+	"ends_lsn" "pg_lsn",
+	"ends_in" "pg_snapshot",
+	"begins_lsn" "pg_lsn",
+	"begins_in" "pg_snapshot",
 	CONSTRAINT "stream_pending_is_whole" CHECK (num_nulls(pending_lsn, pending_seq, pending_rows, pending_token, pending_at) IN (0, 5))
 ) WITH (fillfactor = 10);
 --> statement-breakpoint

@@ -19,7 +19,7 @@ function columnsOf(table: PgTable): string[] {
 }
 
 function quotedType(type: string): string {
-  return type === 'pg_lsn' ? '"pg_lsn"' : type;
+  return type.startsWith('pg_') ? `"${type}"` : type;
 }
 
 function literal(value: unknown): string {

@@ -20,6 +20,9 @@ import {
 /** A position in the write-ahead log, in Postgres' text form: `16/B374D848`. */
 const pgLsn = customType<{ data: string; driverData: string }>({ dataType: () => 'pg_lsn' });
 
+/** Which transactions had committed by then, in Postgres' text form: `10:20:10,14`. */
+const pgSnapshot = customType<{ data: string; driverData: string }>({ dataType: () => 'pg_snapshot' });
+
 /** Postgres stores microseconds; a Date has milliseconds. */
 const instant = () => timestamp({ precision: 6, withTimezone: true });
 
@@ -79,6 +82,12 @@ export const stream = outbox.table(
     /** Since when ClickHouse refuses what the holder sends or asks, and the last refusal. */
     refused_at: instant(),
     refused: text(),
+    /** Slots of other shares deliver what is committed from here on, which is what the snapshot does not see: `reshard`. */
+    ends_lsn: pgLsn(),
+    ends_in: pgSnapshot(),
+    /** What is committed before, which is what the snapshot sees, was delivered by slots of other shares. */
+    begins_lsn: pgLsn(),
+    begins_in: pgSnapshot(),
   },
   () => [
     check(

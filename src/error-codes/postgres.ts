@@ -58,7 +58,7 @@ export const POSTGRES = {
   },
   OUTBOX_PG_NOT_MIGRATED: {
     policy: 'reconnect patiently',
-    happened: 'The schema outbox, one of its tables, or the ledger row of this slot is missing.',
+    happened: 'The schema outbox, one of its tables or columns, or the ledger row of this slot is missing.',
     next: 'Run `pg-outbox-clickhouse migrate` against this database, with the same OUTBOX_SLOT.',
   },
   OUTBOX_PG_TABLE_UNSUITABLE: {
@@ -153,6 +153,18 @@ export const POSTGRES = {
     happened:
       'Another program holds the replication slot, and not a streamer. Nothing is delivered, and events that it acknowledges are not in the stream any more.',
     next: 'Stop the program that the message names, where it runs: it would connect again after SELECT pg_terminate_backend(<process>) alone. The streamer attaches when the slot is free. If it then reports OUTBOX_SLOT_CHANGED, run `pg-outbox-clickhouse repair`.',
+  },
+  OUTBOX_SHARD_DIFFERS: {
+    policy: 'reconnect patiently',
+    happened:
+      'The outbox is delivered in another number of shares than OUTBOX_SHARD says. Two numbers side by side would deliver each event twice, so this streamer does not start, and `migrate` changes nothing.',
+    next: 'Set OUTBOX_SHARD as the other streamers of this outbox have it; the message names their slots, such as "outbox_1_of_4". To have another number of shares, run `pg-outbox-clickhouse reshard <n>` first.',
+  },
+  OUTBOX_SHARD_UNFINISHED: {
+    policy: 'stop',
+    happened:
+      'The number of shares is being changed, and the former shares have not delivered all that was committed before.',
+    next: 'Apply what `problems` names, then run `pg-outbox-clickhouse reshard` again with the same number: it goes on. The new streamers may run meanwhile.',
   },
   OUTBOX_SYSTEM_CHANGED: {
     policy: 'reconnect patiently',

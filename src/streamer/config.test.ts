@@ -29,6 +29,7 @@ describe('readConfig with a good environment', () => {
       databaseUrl: REQUIRED.DATABASE_URL,
       clickhouseUrl: REQUIRED.CLICKHOUSE_URL,
       slot: 'outbox',
+      shard: '',
       slotFailover: 'off',
       clickhouseTable: 'events',
       clickhouseCluster: '',
@@ -134,6 +135,22 @@ describe('readConfig with a bad environment', () => {
       expect(problems({ OUTBOX_BATCH_MAX_ROWS: value })).toHaveLength(1);
     },
   );
+
+  test('puts the share into the name of the slot', () => {
+    expect(readConfig({ ...REQUIRED, OUTBOX_SHARD: '2/16' })).toMatchObject({ slot: 'outbox_2_of_16', shard: '2/16' });
+    expect(readConfig({ ...REQUIRED, OUTBOX_SLOT: 'a', OUTBOX_SHARD: '2/2' }).slot).toBe('a_2_of_2');
+  });
+
+  test.each(['1/1', '0/2', '3/2', '1/17', '2', '1/2/3', ' 1/2'])('rejects %j as a share', (OUTBOX_SHARD) => {
+    expect(problems({ OUTBOX_SHARD })).toEqual([expect.stringMatching(/^OUTBOX_SHARD must be k\/n/)]);
+  });
+
+  test('rejects the slot of a share as OUTBOX_SLOT, and a name that is too long with a share', () => {
+    expect(problems({ OUTBOX_SLOT: 'a_1_of_2' })).toEqual([expect.stringContaining('set OUTBOX_SHARD')]);
+    expect(problems({ OUTBOX_SLOT: 'x'.repeat(57), OUTBOX_SHARD: '1/2' })).toEqual([
+      expect.stringContaining('too long'),
+    ]);
+  });
 
   test.each(['Outbox', 'a-b', 'x'.repeat(64), 'a\n'])('rejects %j as a slot name', (OUTBOX_SLOT) => {
     expect(problems({ OUTBOX_SLOT })).toEqual(['OUTBOX_SLOT must be 1 to 63 of a-z, 0-9 and _']);

@@ -3,6 +3,7 @@ import { OutboxError } from '../errors.ts';
 import { nearest, TYPO_SHARE } from '../nearest.ts';
 import { type Config, type Setting, SETTINGS } from './settings.ts';
 import { readClickHouseUrl, urlsOf, withHostsOf } from './clickhouse/hosts.ts';
+import { shareOf, slotOf } from './share.ts';
 import { databaseUrlOf, readDatabaseUrl } from './source/hosts.ts';
 import {
   CHANNEL_BINDINGS,
@@ -24,6 +25,9 @@ type Outcome = { value: string | number } | { fault: string };
 
 /** Belongs to the tests, not to the service, but is often in the same environment. */
 const KNOWN_ELSEWHERE = ['OUTBOX_TEST_SERVICES', 'OUTBOX_TEST_CLUSTER'];
+
+/** Of any name in Postgres. */
+const MAX_SLOT_LENGTH = 63;
 
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   sslmode: SSL_MODES,
@@ -59,11 +63,24 @@ export function readConfig(env: Env, readFile: (path: string) => string = readTe
   if (typeof maxBatchBytes === 'number' && maxEventBytes > maxBatchBytes)
     problems.push('OUTBOX_BATCH_MAX_BYTES must not be below OUTBOX_MAX_EVENT_BYTES');
 
+  problems.push(...nameSlot(values));
   problems.push(...unknownNames(env));
   const databaseUrl = values[SETTINGS.DATABASE_URL.key];
   if (typeof databaseUrl === 'string') problems.push(...unreadSecurity(env, databaseUrlOf(databaseUrl).url));
   if (problems.length > 0 || !isComplete(values)) throw new OutboxError('OUTBOX_CONFIG_INVALID', { problems });
   return Object.freeze(values);
+}
+
+/** Puts the share into the slot's name, and returns what is wrong with them. */
+function nameSlot(values: Record<string, string | number>): string[] {
+  const { slot, shard } = values;
+  if (typeof slot !== 'string' || typeof shard !== 'string') return [];
+  if (shareOf(slot) !== undefined) return ['OUTBOX_SLOT must not end as the slot of a share does: set OUTBOX_SHARD'];
+  if (shard === '') return [];
+  const [number, count] = shard.split('/').map(Number) as [number, number];
+  if (number > count) return ['OUTBOX_SHARD must be k/n with k not above n'];
+  values['slot'] = slotOf({ outbox: slot, number, count });
+  return values['slot'].length > MAX_SLOT_LENGTH ? ['OUTBOX_SLOT is too long for the slots of its shares'] : [];
 }
 
 /** The value of one setting, for who needs no other. Throws OUTBOX_CONFIG_INVALID. */

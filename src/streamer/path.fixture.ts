@@ -100,6 +100,7 @@ export class Path {
       flushIntervalMs: 1000,
       extraRowBytes: 40,
       delivered: START,
+      ends: Infinity,
       pending: undefined,
       onProgress: () => {
         this.#full = intake.timer.dueIn() === 0;

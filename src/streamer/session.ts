@@ -10,6 +10,7 @@ import type { ClickHouse } from './clickhouse/client.ts';
 import type { Config } from './config.ts';
 import { sampleGauges } from './gauges.ts';
 import { Ledger } from './ledger/ledger.ts';
+import { refuseOtherShares } from './ledger/shares.ts';
 import { untilFree } from './ledger/standby.ts';
 import { recordUnreadable } from './ledger/unreadable.ts';
 import { DeliveryLoop, type StreamAttachment } from './loop.ts';
@@ -150,6 +151,7 @@ export class Session {
         delivered: formatPosition(delivered),
         pending: pending && formatPosition(pending.to),
         readBackBelow: readBackBelow === 0 ? undefined : formatLsn(readBackBelow),
+        ends: ledger.ends === Infinity ? undefined : formatLsn(ledger.ends),
       },
       'attached',
     );
@@ -166,6 +168,7 @@ export class Session {
     const onLost = (error: OutboxError): void => this.#fail(error);
     const db = (this.#db = await Database.connect(config.databaseUrl, { parameters }, onLost));
     await checkMigrated(db);
+    await refuseOtherShares(db, config.slot);
     await untilFree({ db, slot: config.slot, log, readiness, onSlot, signal: this.#signal, stop });
     const problems = await unsafeSettings(db);
     if (problems.length > 0)
@@ -210,6 +213,7 @@ export class Session {
       flushIntervalMs: config.flushIntervalMs,
       extraRowBytes: constantBytes({ source, origin: 'stream' }),
       delivered: ledger.state.delivered,
+      ends: ledger.ends,
       pending: ledger.state.pending,
       onProgress: () => loop.wake(),
       onRelation: () => {

@@ -75,6 +75,16 @@ export const SETTINGS = {
     form: '1 to 63 of a-z, 0-9 and _',
     meaning: 'The replication slot, and the name of its row in the ledger. Unique in the whole Postgres cluster.',
   },
+  OUTBOX_SHARD: {
+    key: 'shard',
+    readBy: 'streamer',
+    kind: 'text',
+    default: '',
+    pattern: /^(?:[1-9]|1[0-6])\/(?:[2-9]|1[0-6])$/,
+    form: 'k/n: the number of the share, and how many there are, 2 to 16',
+    meaning:
+      'Which share of the events this streamer delivers, such as `1/4`: its slot is OUTBOX_SLOT with `_1_of_4` behind it. Each share has a streamer and a CLICKHOUSE_URL of its own. Empty: all events. docs/clusters.md tells the way.',
+  },
   OUTBOX_SLOT_FAILOVER: {
     key: 'slotFailover',
     readBy: 'streamer',

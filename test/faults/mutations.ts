@@ -82,7 +82,7 @@ export const MUTATIONS: readonly Mutation[] = [
     patches: [
       {
         file: 'batch/intake.ts',
-        find: 'if (lsn < delivered.lsn || (lsn === delivered.lsn && seq <= delivered.seq)) {',
+        find: 'if (lsn < delivered.lsn || lsn >= ends || (lsn === delivered.lsn && seq <= delivered.seq)) {',
         replace: 'if (lsn < delivered.lsn - 2 ** 53) {',
       },
     ],

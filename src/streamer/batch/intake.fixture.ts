@@ -39,6 +39,7 @@ export class Feed {
       flushIntervalMs: 100,
       extraRowBytes: 0,
       delivered: START,
+      ends: Infinity,
       pending: undefined,
       onProgress: () => void this.progress++,
       onRelation: () => void this.relations++,

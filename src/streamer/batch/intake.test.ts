@@ -44,6 +44,15 @@ describe('Intake and its limits (invariant 6)', () => {
     );
   });
 
+  test('takes and acknowledges nothing that is committed at or behind the end of its ledger', () => {
+    const feed = new Feed({ ends: T2.commitLsn }).transactions(T1, T2);
+    const [batch] = feed.cutAll();
+    expect(positionsOf(batch!).map(({ lsn }) => lsn)).toEqual([T1.commitLsn, T1.commitLsn, T1.commitLsn]);
+    feed.intake.settled(batch!);
+    feed.intake.advanceTo(T2.commitLsn + 1000);
+    expect(feed.intake.ackable).toBe(T2.commitLsn);
+  });
+
   test('calls a batch full at its last row, without waiting for another', () => {
     const feed = new Feed({ maxRows: 2 }).transactions(T1);
     expect(feed.run()).toBe(3);

@@ -20,6 +20,8 @@ export interface IntakeOptions {
   readonly extraRowBytes: number;
   /** Positions up to here are in ClickHouse. */
   readonly delivered: Position;
+  /** What is committed from here on is delivered by the slots of other shares, and not acknowledged; mostly Infinity. */
+  readonly ends: Lsn;
   /** The end of an insert that may be under way, and how many rows it has: the first batch is cut exactly there. */
   readonly pending: { readonly to: Position; readonly rows: number } | undefined;
   /** The filling batch got its first row, became full or may be due, or a transaction with events became ackable. */
@@ -111,10 +113,10 @@ export class Intake implements ChangeHandler {
   insert(buffer: Buffer, tuple: Tuple): boolean {
     const { timer } = this;
     if (timer.isFull) return false;
-    const { delivered, extraRowBytes, limits } = this.#options;
+    const { delivered, ends, extraRowBytes, limits } = this.#options;
     const lsn = this.#stamp.commitLsn;
     const seq = this.#seq + 1;
-    if (lsn < delivered.lsn || (lsn === delivered.lsn && seq <= delivered.seq)) {
+    if (lsn < delivered.lsn || lsn >= ends || (lsn === delivered.lsn && seq <= delivered.seq)) {
       this.#seq = seq;
       return true;
     }
@@ -148,12 +150,13 @@ export class Intake implements ChangeHandler {
     if (this.#pending !== undefined && !this.timer.isFull && this.#stamp.commitLsn >= this.#pending.to.lsn) {
       throw this.#lost(`the stream reached the end of transaction ${formatLsn(this.#stamp.commitLsn)}`);
     }
+    const ackLsn = Math.min(endLsn, this.#options.ends);
     if (this.#filling.rows > 0) {
-      this.#filling.ackLsn = endLsn;
+      this.#filling.ackLsn = ackLsn;
       if (mayBeDue) this.#options.onProgress();
-    } else if (this.#tail !== undefined) this.#tail.ackLsn = endLsn;
+    } else if (this.#tail !== undefined) this.#tail.ackLsn = ackLsn;
     else {
-      this.#advance(endLsn, this.#seq > 0);
+      this.#advance(ackLsn, this.#seq > 0);
       if (this.#seq > 0) this.#options.onProgress();
     }
   }
@@ -169,7 +172,7 @@ export class Intake implements ChangeHandler {
     if (this.#pending !== undefined && !this.timer.isFull && walEnd > this.#pending.to.lsn) {
       throw this.#lost(`the stream reached ${formatPosition({ lsn: walEnd, seq: 0 })}`);
     }
-    if (this.isIdle) this.#advance(walEnd, false);
+    if (this.isIdle) this.#advance(Math.min(walEnd, this.#options.ends), false);
   }
 
   /** Hands over the filling batch and begins the next. */

@@ -6,6 +6,8 @@ import { oneLine } from '../../one-line.ts';
 import { readConfig } from '../config.ts';
 import { createLedger } from '../ledger/lifecycle.ts';
 import { overviewOf } from '../ledger/overview.ts';
+import { refuseOtherShares } from '../ledger/shares.ts';
+import { filterOf, outboxOf, publicationOf, shareOf, slotsOf } from '../share.ts';
 import { lock } from '../source/advisory-lock.ts';
 import { Database, postgresError } from '../source/database.ts';
 import { MIGRATIONS } from '../source/event-table.ts';
@@ -13,7 +15,7 @@ import { refuseForeign } from '../source/foreign-tables.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
 import { adoptSlot, createSlot, untilMade } from '../source/new-slot.ts';
 import { checkOwners } from '../source/owners.ts';
-import { checkPublication, PUBLICATION } from '../source/publication.ts';
+import { checkPublication } from '../source/publication.ts';
 import { checkFailover, checkServer } from '../source/server.ts';
 import { checkSlot } from '../source/slot.ts';
 import { parseNames, printAdoption, type OwnNames } from './adopt.ts';
@@ -29,7 +31,7 @@ import {
 import { parseUsage, refusePositionals } from './usage.ts';
 
 /** Any number will do, as long as every version of this program takes the same. */
-const ADVISORY_LOCK = 0x6f7574626f78;
+export const MIGRATION_LOCK = 0x6f7574626f78;
 const LOCK_WAIT_MS = 10 * 60_000;
 /** SQLSTATEs of a name that something else has: duplicate_table, duplicate_object, duplicate_function. */
 const NAME_TAKEN: ReadonlySet<string | undefined> = new Set(['42P07', '42710', '42723']);
@@ -102,8 +104,8 @@ function approval({ table }: ClickHouseTarget, isGiven: boolean, report: Report)
 
 /**
  * Brings Postgres to the newest schema, then makes the slot and its ledger row, in this order: what is emitted after this
- * is delivered. Idempotent, and safe to run twice at once. The slot is made only where the ledger has no row for it: a slot
- * that is lost is never made again (invariant 8). Throws OutboxErrors OUTBOX_PG_*, OUTBOX_SLOT_*, OUTBOX_PUBLICATION_MISSING.
+ * is delivered. Of an outbox in shares, all publications, slots and rows are made. Idempotent, and safe to run twice at once. The slot is made only where the ledger has no row for it: a slot
+ * that is lost is never made again (invariant 8). Throws OutboxErrors OUTBOX_PG_*, OUTBOX_SLOT_*, OUTBOX_SHARD_DIFFERS, OUTBOX_PUBLICATION_MISSING.
  *
  * @param failover makes the slot one that standbys synchronise (Postgres 17)
  */
@@ -111,13 +113,16 @@ export async function migratePostgres(url: string, slot: string, report: Report,
   const db = await Database.connect(url, { queryTimeoutMs: 0 }, () => undefined);
   try {
     await checkServer(db);
-    await lock(db, ADVISORY_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
+    await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
     await applyAll(db);
     report('Postgres: schema outbox is up to date');
-    const isRestored = await restorePublication(db, report);
-    // a publication is in no schema, and somebody could have made it meanwhile
-    await checkOwners(db);
-    await beginStream(db, url, slot, { failover, isRestored }, report);
+    await refuseOtherShares(db, slot);
+    for (const each of slotsOf(outboxOf(slot), shareOf(slot)?.count ?? 1)) {
+      const isRestored = await restorePublication(db, each, report);
+      // a publication is in no schema, and somebody could have made it meanwhile
+      await checkOwners(db);
+      await beginStream(db, url, each, { failover, isRestored }, report);
+    }
   } finally {
     await db.close();
   }
@@ -151,25 +156,28 @@ async function applyAll(db: Database): Promise<void> {
  * Makes the publication again, or right, where somebody has dropped or altered it. A stream that was there before notices it
  * all the same (OUTBOX_PUBLICATION_CHANGED), because what was committed meanwhile is not in it. Returns whether it did.
  */
-async function restorePublication(db: Database, report: Report): Promise<boolean> {
+export async function restorePublication(db: Database, slot: string, report: Report): Promise<boolean> {
+  const publication = publicationOf(slot);
+  const share = shareOf(slot);
   try {
-    await checkPublication(db);
+    await checkPublication(db, slot);
     return false;
   } catch (error) {
     if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_PUBLICATION_MISSING') throw error;
   }
-  if (!(await isOurs(db))) await db.query(`CREATE PUBLICATION ${PUBLICATION}`);
+  if (!(await isOurs(db, publication))) await db.query(`CREATE PUBLICATION ${publication}`);
   const columns = EVENT_COLUMNS.map(({ name }) => name).join(', ');
   // a column list of a partitioned table wants its root to be published
-  await db.query(`ALTER PUBLICATION ${PUBLICATION} SET (publish = 'insert', publish_via_partition_root = true)`);
-  await db.query(`ALTER PUBLICATION ${PUBLICATION} SET TABLE outbox.event (${columns})`);
-  await checkPublication(db);
-  report(`Postgres: restored the publication "${PUBLICATION}"`);
+  await db.query(`ALTER PUBLICATION ${publication} SET (publish = 'insert', publish_via_partition_root = true)`);
+  const filter = share === undefined ? '' : ` WHERE ${filterOf(share)}`;
+  await db.query(`ALTER PUBLICATION ${publication} SET TABLE outbox.event (${columns})${filter}`);
+  await checkPublication(db, slot);
+  report(`Postgres: restored the publication "${publication}"`);
   return true;
 }
 
 /** Whether there is a publication of the name. Throws OUTBOX_PUBLICATION_FOREIGN where it publishes what is not ours. */
-async function isOurs(db: Database): Promise<boolean> {
+async function isOurs(db: Database, publication: string): Promise<boolean> {
   const { rows } = await db.query<{ others: string[] }>(
     `SELECT ARRAY(SELECT prrelid::regclass::text FROM pg_publication_rel JOIN pg_class c ON c.oid = prrelid
                    WHERE prpubid = p.oid AND c.relnamespace IS DISTINCT FROM to_regnamespace('outbox')
@@ -178,12 +186,12 @@ async function isOurs(db: Database): Promise<boolean> {
                      AND pnnspid IS DISTINCT FROM to_regnamespace('outbox')
                    UNION ALL SELECT 'all tables' WHERE puballtables) AS others
        FROM pg_publication p WHERE pubname = $1`,
-    [PUBLICATION],
+    [publication],
   );
   const [found] = rows;
   if (found !== undefined && found.others.length > 0)
     throw new OutboxError('OUTBOX_PUBLICATION_FOREIGN', {
-      detail: `the publication "${PUBLICATION}" publishes ${found.others.slice(0, 10).join(', ')}`,
+      detail: `the publication "${publication}" publishes ${found.others.slice(0, 10).join(', ')}`,
     });
   return found !== undefined;
 }
@@ -219,6 +227,6 @@ async function beginStream(
     report(
       'Postgres: outbox.event already holds events; those committed before the slot begins will not be delivered by the stream: `pg-outbox-clickhouse repair` sends them, once the streamer runs. If another slot or cluster has delivered them, follow docs/failover.md, "Another slot name, another cluster", first',
     );
-  await createLedger(db, slot, (await checkPublication(db)).identity);
+  await createLedger(db, slot, (await checkPublication(db, slot)).identity);
   report(`Postgres: created the ledger row of "${slot}"`);
 }

@@ -55,6 +55,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     ],
     run: async (args, env) => (await import('./repair.ts')).repairCommand(args, env),
   },
+  reshard: {
+    summary: 'deliver the outbox in another number of shares, while all runs',
+    examples: [
+      ['reshard 4', 'as the database’s owner with REPLICATION; then a streamer for each of OUTBOX_SHARD=1/4 to 4/4'],
+      ['reshard 1', 'back to one slot'],
+    ],
+    run: async (args, env) => (await import('./reshard.ts')).reshardCommand(args, env),
+  },
   quarantine: {
     summary: 'list, retry or discard the events that ClickHouse refuses',
     examples: [

@@ -4,7 +4,7 @@ import { parseDuration, readWindow, type Window } from '../compare/window.ts';
 import { readConfig, type Config } from '../config.ts';
 import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { eventTimeOf } from '../clickhouse/event-time.ts';
-import { sourceOf } from '../ledger/row.ts';
+import { scopeOf } from '../ledger/shares.ts';
 import { Database } from '../source/database.ts';
 import { checkEventTable } from '../source/event-table.ts';
 import { checkMigrated } from '../source/server.ts';
@@ -36,6 +36,9 @@ What it finds
   quarantined     refused by ClickHouse and in quarantine; discarded: given up by an operator
   expired         in ClickHouse alone, because the outbox was emptied up to there
   mistyped        in ClickHouse with another event_context than the table’s DEFAULT makes of event_context_text
+
+Where the outbox is delivered in shares, OUTBOX_SHARD says which is compared. Without it, all are compared as one with the table
+OUTBOX_CLICKHOUSE_TABLE, which must then have the rows of all, as events_all has on a cluster.
 
 It does not compare the columns source, lsn, seq, committed_at, delivered_at and origin: Postgres does not have them.
 
@@ -116,17 +119,16 @@ export async function verify(
     const [first, second, ask] = [await connect(true), await connect(true), await connect(false)];
     await checkMigrated(ask);
     await checkEventTable(ask);
-    const source = await sourceOf(ask, slot);
+    const scope = await scopeOf(ask, slot);
     const comparing: ComparisonOptions = {
       first,
       second,
       ask,
-      slot,
+      ...scope,
       window,
       waitMs,
       onProgress,
       clickhouse,
-      source,
       table: config.clickhouseTable,
       dates: await eventTimeOf(clickhouse, config.clickhouseTable),
     };
@@ -139,7 +141,13 @@ export async function verify(
     await snapshot.close();
     const { lsn } = snapshot.horizon;
     const isTyped = mistyped !== undefined;
-    return findings.report(comparison.totals, { source, window, snapshotLsn: lsn, deliveredLsn: reached, isTyped });
+    return findings.report(comparison.totals, {
+      source: scope.source,
+      window,
+      snapshotLsn: lsn,
+      deliveredLsn: reached,
+      isTyped,
+    });
   } finally {
     await Promise.all([clickhouse.close(), ...opened.map(async (db) => db.close())]);
   }

@@ -20,7 +20,10 @@ const MAX_SUSPECTS = 100_000;
 const LONG_TRANSACTION_US = 3_600_000_000n;
 
 export interface ComparisonOptions extends TableOptions {
-  readonly slot: string;
+  /** Those that deliver it. */
+  readonly slots: readonly string[];
+  /** What of outbox.event they deliver, see partOf. */
+  readonly part: string;
   readonly window: Window;
   /** How long the streamer may take to deliver what a snapshot shows, in ms; 0 compares whatever is there. */
   readonly waitMs: number;
@@ -146,13 +149,13 @@ export class Comparison {
     expiredBefore: bigint,
     tell: (compared: number) => void,
   ): AsyncGenerator<Difference, void, undefined> {
-    const { second, ask, slot, dates } = this.#options;
+    const { second, ask, slots, part, dates } = this.#options;
     tell(0);
-    const snapshot = second === undefined ? this.#snapshot : await OutboxSnapshot.take(second, dates);
+    const snapshot = second === undefined ? this.#snapshot : await OutboxSnapshot.take(second, { part, dates });
     try {
       if (second !== undefined) await delivered(this.#options, snapshot);
       // after the wait: all that was rejected is in quarantine by now; before ClickHouse is read: what is taken up again is found there
-      const rejected = await rejectedOf(ask, slot, ids);
+      const rejected = await rejectedOf(ask, slots, ids);
       const table = await TableView.open(this.#options, snapshot.horizon);
       let unlike = 0;
       for await (const rows of unequal(snapshot.rows(ids), table.rows(ids))) {
@@ -182,30 +185,33 @@ async function* seen<Row>(
 
 const NONE: Rejected = { quarantined: 0, discarded: 0 };
 
-/** What of these ids this slot has in quarantine, or discarded; older schemas have no quarantine. */
-async function rejectedOf(db: Database, slot: string, ids: IdList): Promise<Map<string, Rejected>> {
+/** What of these ids these slots have in quarantine, or discarded; older schemas have no quarantine. */
+async function rejectedOf(db: Database, slots: readonly string[], ids: IdList): Promise<Map<string, Rejected>> {
   const known = await db.query<{ yes: boolean }>("SELECT to_regclass('outbox.quarantine') IS NOT NULL AS yes");
   if (known.rows[0]?.yes !== true) return new Map();
   const { rows } = await db.query<{ id: string; quarantined: number; discarded: number }>(
     `SELECT event_id::text AS id, count(*) FILTER (WHERE discarded_at IS NULL)::int AS quarantined,
             count(*) FILTER (WHERE discarded_at IS NOT NULL)::int AS discarded
-       FROM outbox.quarantine WHERE slot_name = $1 AND event_id = ANY($2::uuid[]) GROUP BY event_id`,
-    [slot, `{${ids.text}}`],
+       FROM outbox.quarantine WHERE slot_name = ANY($1) AND event_id = ANY($2::uuid[]) GROUP BY event_id`,
+    [slots, `{${ids.text}}`],
   );
   return new Map(rows.map((row) => [row.id, row]));
 }
 
 /** Takes a snapshot, and waits until the streamer has delivered all that it shows. */
 export async function deliveredSnapshot(
-  options: Waiting & Pick<ComparisonOptions, 'first' | 'dates'>,
+  options: Waiting & Pick<ComparisonOptions, 'first' | 'part' | 'dates'>,
 ): Promise<{ snapshot: OutboxSnapshot; reached: Lsn }> {
-  const snapshot = await OutboxSnapshot.take(options.first, options.dates);
+  const snapshot = await OutboxSnapshot.take(options.first, options);
   return { snapshot, reached: await delivered(options, snapshot) };
 }
 
-type Waiting = Pick<ComparisonOptions, 'ask' | 'slot' | 'waitMs' | 'onProgress'>;
+type Waiting = Pick<ComparisonOptions, 'ask' | 'slots' | 'waitMs' | 'onProgress'>;
 
-async function delivered({ ask, slot, waitMs, onProgress }: Waiting, { horizon }: OutboxSnapshot): Promise<Lsn> {
+/** How far the slowest of the slots is. */
+async function delivered({ ask, slots, waitMs, onProgress }: Waiting, { horizon }: OutboxSnapshot): Promise<Lsn> {
   const onWait = (): void => onProgress?.({ step: 'waiting for delivery', atMostMs: waitMs });
-  return untilDelivered(ask, slot, horizon.lsn, waitMs, onWait);
+  let reached = Infinity;
+  for (const slot of slots) reached = Math.min(reached, await untilDelivered(ask, slot, horizon.lsn, waitMs, onWait));
+  return reached;
 }

@@ -29,6 +29,14 @@ export interface Horizon {
   readonly us: bigint;
 }
 
+/** Which events are compared, and how. */
+export interface Scope {
+  /** A condition on the columns of outbox.event, see partOf; empty for all of it. */
+  readonly part: string;
+  /** What ClickHouse's table holds of a date. */
+  readonly dates: EventTime;
+}
+
 /** The rows of an hour: `id` is the bucket, `digest` their number and the sum of their digests. */
 export interface Bucket extends Keyed {
   readonly events: string;
@@ -60,39 +68,37 @@ export interface OutboxEvent extends Keyed {
  */
 export class OutboxSnapshot {
   readonly #db: Database;
-  /** The events, as a SELECT. */
-  readonly #events: string;
+  /** The query of its rows. */
+  readonly #rows: string;
   #cursors = 0;
   readonly horizon: Horizon;
 
-  private constructor(db: Database, horizon: Horizon, dates: EventTime) {
+  private constructor(db: Database, { part, dates }: Scope, horizon: Horizon) {
     this.#db = db;
-    this.#events = outboxRows(dates);
+    this.#rows = outboxRows(part, dates);
     this.horizon = horizon;
   }
 
   /**
    * Begins a transaction on the connection, which has SNAPSHOT_PARAMETERS and serves nothing else until `close`.
-   *
-   * @param dates what ClickHouse's table holds of a date
    */
-  static async take(db: Database, dates: EventTime): Promise<OutboxSnapshot> {
+  static async take(db: Database, scope: Scope): Promise<OutboxSnapshot> {
     await begin(db);
     // before the snapshot: a TRUNCATE in between would show an empty bucket
     await db.query('LOCK TABLE outbox.event IN ACCESS SHARE MODE');
     const begun = await db.query<{ us: string }>('SELECT (extract(epoch FROM now()) * 1000000)::bigint AS us');
     // after the snapshot: the commit record of all that it shows lies before
     const lsn = await writtenTo(db);
-    return new OutboxSnapshot(db, { lsn, us: BigInt(begun.rows[0]!.us) }, dates);
+    return new OutboxSnapshot(db, scope, { lsn, us: BigInt(begun.rows[0]!.us) });
   }
 
   /** The same with a snapshot that another session exports, of all that was committed before a position. */
-  static async import(db: Database, name: string, lsn: Lsn, dates: EventTime): Promise<OutboxSnapshot> {
+  static async import(db: Database, scope: Scope, name: string, lsn: Lsn): Promise<OutboxSnapshot> {
     await begin(db);
     await db.query(`SET TRANSACTION SNAPSHOT '${name}'`);
     const { rows } = await db.query<{ us: string }>('SELECT (extract(epoch FROM now()) * 1000000)::bigint AS us');
     await db.query('LOCK TABLE outbox.event IN ACCESS SHARE MODE');
-    return new OutboxSnapshot(db, { lsn, us: BigInt(rows[0]!.us) }, dates);
+    return new OutboxSnapshot(db, scope, { lsn, us: BigInt(rows[0]!.us) });
   }
 
   async close(): Promise<void> {
@@ -120,7 +126,7 @@ export class OutboxSnapshot {
     const events = 'count(*)::text';
     return this.#read<Bucket>(
       `SELECT lpad((${OUTBOX_BUCKET})::text, 8, '0') AS id, ${events} AS events, ${events} || ':' || ${OUTBOX_SUM} AS digest
-         FROM (${this.#events}) AS e WHERE us <@ $1::int8range GROUP BY 1 ORDER BY 1`,
+         FROM (${this.#rows}) AS e WHERE us <@ $1::int8range GROUP BY 1 ORDER BY 1`,
       [int8range(window)],
     );
   }
@@ -128,7 +134,7 @@ export class OutboxSnapshot {
   /** Ids and digests of the window, as far as it lies in one of the ranges, behind the id `after`. */
   keys(window: Window, ranges: readonly Range[], after: string | undefined): AsyncGenerator<Keyed[], void, undefined> {
     return this.#read<Keyed>(
-      `SELECT event_id::text AS id, digest FROM (${this.#events}) AS e
+      `SELECT event_id::text AS id, digest FROM (${this.#rows}) AS e
         WHERE us <@ $1::int8range AND us <@ $2::int8multirange AND ($3::uuid IS NULL OR event_id > $3::uuid) ORDER BY event_id, digest`,
       [int8range(window), `{${ranges.map(int8range).join(',')}}`, after ?? null],
     );
@@ -139,7 +145,7 @@ export class OutboxSnapshot {
     return this.#read<OutboxRow>(
       `SELECT event_id::text AS id, digest, us::text AS us, ${OUTBOX_FIELDS} AS fields,
               CASE WHEN isfinite(recorded_at) THEN (extract(epoch FROM recorded_at) * 1000000)::bigint ELSE 0 END::text AS recorded
-         FROM (${this.#events}) AS e WHERE event_id = ANY($1::uuid[]) ORDER BY event_id, digest, recorded_at`,
+         FROM (${this.#rows}) AS e WHERE event_id = ANY($1::uuid[]) ORDER BY event_id, digest, recorded_at`,
       [`{${ids.text}}`],
     );
   }
@@ -154,7 +160,7 @@ export class OutboxSnapshot {
     return this.#read<OutboxEvent>(
       `SELECT event_id::text AS id, digest, uuid_send(event_id) AS event_id, type, timestamptz_send(event_date_time) AS date,
               environment, context, int8send(metadata_version) AS version, subject, tp AS traceparent, writer
-         FROM (${this.#events}) AS e WHERE event_id = ANY($1::uuid[]) AND length(context) + length(type) + length(environment) + length(subject) ${size}
+         FROM (${this.#rows}) AS e WHERE event_id = ANY($1::uuid[]) AND length(context) + length(type) + length(environment) + length(subject) ${size}
         ORDER BY event_id, digest`,
       [`{${ids.text}}`],
       atOnce,

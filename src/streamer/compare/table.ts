@@ -1,3 +1,4 @@
+import type { Lsn } from '../../lsn.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { whereCurrent } from '../clickhouse/current.ts';
 import { LAST_US, type EventTime } from '../clickhouse/event-time.ts';
@@ -34,6 +35,10 @@ export interface TableOptions {
   readonly source: string;
   /** What the table holds of a date. */
   readonly dates: EventTime;
+  /** Rows before it are of an earlier time, when the slot delivered what another share does now. */
+  readonly since?: Lsn;
+  /** The table has all shares, whose sources are called like `source` with more behind it. */
+  readonly isWhole?: boolean;
 }
 
 /**
@@ -132,8 +137,8 @@ export class TableView {
   async leftOut(window: Window): Promise<{ ofOthers: number; behind: number }> {
     const left = { ofOthers: 0, behind: 0 };
     const counts = this.#stream<{ others: string; behind: string }>(
-      `SELECT toString(countIf(source != {source:String})) AS others,
-              toString(countIf(source = {source:String} AND NOT (${this.#isInView}))) AS behind
+      `SELECT toString(countIf(NOT (${this.#isOfSource}))) AS others,
+              toString(countIf(${this.#isOfSource} AND NOT (${this.#isInView}))) AS behind
          FROM {table:Identifier} WHERE ${this.#current} AND ${between(window)}`,
     );
     for await (const rows of counts)
@@ -150,7 +155,14 @@ export class TableView {
 
   get #isInView(): string {
     const { lsn, us } = this.#horizon;
-    return `source = {source:String} AND (lsn < ${lsn} OR committed_at < ${time(us - CLOCK_MARGIN_US)})`;
+    return `${this.#isOfSource} AND (lsn < ${lsn} OR committed_at < ${time(us - CLOCK_MARGIN_US)})`;
+  }
+
+  get #isOfSource(): string {
+    const { isWhole, since = 0 } = this.#options;
+    return isWhole === true
+      ? `match(source, concat('^', {source:String}, '(_[0-9]+_of_[0-9]+)?$'))`
+      : `source = {source:String}${since === 0 ? '' : ` AND lsn >= ${since}`}`;
   }
 
   #stream<Row>(query: string, parameters: Record<string, unknown> = {}): AsyncGenerator<Row[], void, undefined> {

@@ -37,7 +37,7 @@ export async function examine(db: Database, slot: string): Promise<Examined> {
   if (!ledger.isOfThisSystem) throw new OutboxError('OUTBOX_SYSTEM_CHANGED');
   // after the ledger, which is never ahead of WAL that is there
   const { walEnd } = await serverOf(db);
-  const { identity } = await checkPublication(db);
+  const { identity } = await checkPublication(db, slot);
   const gap = gapOf(held, ledger, walEnd, identity);
   return { source: ledger.source, publication: identity, slotExists: held !== undefined, gap };
 }

@@ -47,12 +47,14 @@ export async function holderOf(db: Database, slot: string): Promise<Holder> {
             (SELECT count(*)::int FROM pg_stat_activity o
               WHERE o.datname = current_database() AND o.application_name = $2 AND ${isStreamerConnection('o')} AND o.pid <> pg_backend_pid()
                 AND o.pid IS DISTINCT FROM l.holder_pid AND o.pid IS DISTINCT FROM s.active_pid) AS standbys,
-            greatest(l.delivered_lsn, s.confirmed_flush_lsn, r.replay_lsn, ${PUBLISHED_LSN}) AS reached
+            -- with its end, a slot has delivered all that ever will be its own
+            CASE WHEN l.ends_in IS NOT NULL AND x.reached >= l.ends_lsn THEN greatest(x.reached, pg_current_wal_lsn()) ELSE x.reached END AS reached
        FROM outbox.stream l
        LEFT JOIN pg_replication_slots s ON s.slot_name = l.slot_name
        LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid
        LEFT JOIN pg_stat_activity w ON w.pid = s.active_pid AND ${isStreamerConnection('w')}
        LEFT JOIN pg_stat_activity a ON a.pid = l.holder_pid AND s.active AND ${isStreamerConnection('a')}
+       CROSS JOIN LATERAL (SELECT greatest(l.delivered_lsn, s.confirmed_flush_lsn, r.replay_lsn, ${PUBLISHED_LSN}) AS reached) x
       WHERE l.slot_name = $1`,
     [slot, PACKAGE_NAME],
   );

@@ -57,6 +57,8 @@ export class Ledger {
   readonly timeline: number;
   /** The row was written on another timeline. */
   readonly isNewTimeline: boolean;
+  /** What is committed from here on is delivered by others; Infinity where nothing is. */
+  readonly ends: Lsn;
   /** Where WAL ended when the ledger was taken. */
   readonly takenAt: Lsn;
   #state: LedgerState;
@@ -70,6 +72,7 @@ export class Ledger {
   private constructor(db: Database, slot: string, row: Taken, provenAt: number) {
     this.isNewTimeline = row.is_new_timeline === true;
     this.takenAt = parseLsn(row.wal_end);
+    this.ends = row.ends_lsn === null ? Infinity : parseLsn(row.ends_lsn);
     this.#provenAt = provenAt;
     this.#db = db;
     this.#slot = slot;

@@ -39,11 +39,12 @@ export interface Row {
   read_back_below: string | null;
   target: string | null;
   acked_lsn: string;
+  ends_lsn: string | null;
   wal_end: string;
 }
 
 export const COLUMNS = `epoch, timeline, publication, delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows,
-                 pending_token, pending_at, read_back_below, target, acked_lsn,
+                 pending_token, pending_at, read_back_below, target, acked_lsn, ends_lsn,
                  pg_current_wal_flush_lsn() AS wal_end`;
 
 export function ledgerStateOf(row: Row): LedgerState {

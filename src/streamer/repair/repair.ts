@@ -18,6 +18,7 @@ import { dropSlot } from '../source/slot.ts';
 import { fill, NEVER, type Filled } from './fill.ts';
 import { examine, type Examined } from '../ledger/gap.ts';
 import { overviewOf } from '../ledger/overview.ts';
+import { refuseOtherShares, scopeOfSlot } from '../ledger/shares.ts';
 import { formerTable } from '../source/publication.ts';
 import { beginRepair, endRepair, recordRepair } from '../ledger/lifecycle.ts';
 
@@ -84,6 +85,7 @@ export async function repair(
   try {
     const ask = await connect(false);
     await checkMigrated(ask);
+    await refuseOtherShares(ask, config.slot);
     await lock(ask, config.slot);
     const { views } = await checkTarget(clickhouse, config.clickhouseTable);
     const examined = await examine(ask, config.slot);
@@ -189,7 +191,7 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
   try {
     const first = await connect(true);
     const comparing = await comparison(work, first, ALL, false);
-    const snapshot = await OutboxSnapshot.import(first, made.snapshot, made.consistentLsn, comparing.dates);
+    const snapshot = await OutboxSnapshot.import(first, comparing, made.snapshot, made.consistentLsn);
     await made.close();
     const prove = async (): Promise<void> => {
       const { count } = await ask.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND epoch = $2', [slot, epoch]);
@@ -240,17 +242,16 @@ async function comparison(
   window: Window,
   looksAgain: boolean,
 ): Promise<ComparisonOptions> {
-  const { config, examined, ask, connect, clickhouse, onProgress } = work;
+  const { config, ask, connect, clickhouse, onProgress } = work;
   return {
     first,
     second: looksAgain ? await connect(true) : undefined,
     ask,
-    slot: config.slot,
+    ...(await scopeOfSlot(ask, config.slot)),
     window,
     waitMs: DELIVERY_WAIT_MS,
     onProgress,
     clickhouse,
-    source: examined.source,
     table: config.clickhouseTable,
     dates: await eventTimeOf(clickhouse, config.clickhouseTable),
   };

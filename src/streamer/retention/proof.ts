@@ -4,6 +4,7 @@ import { formatLsn, type Lsn } from '../../lsn.ts';
 import { examine } from '../ledger/gap.ts';
 import { holderOf } from '../ledger/holder.ts';
 import { overviews, type LedgerOverview } from '../ledger/overview.ts';
+import { missingShares } from '../ledger/shares.ts';
 import type { Database } from '../source/database.ts';
 
 const POLL_MS = 50;
@@ -36,6 +37,9 @@ export async function proveDelivered(
 async function obstacleTo(db: Database, lsn: Lsn): Promise<Obstacle | undefined> {
   const ledgers = await overviews(db);
   if (ledgers.length === 0) return { reason: 'outbox.stream has no row', passes: false };
+  const missing = await missingShares(db);
+  if (missing.length > 0)
+    return { reason: `outbox.stream has no row for ${missing.join(', ')}: nothing delivers its share`, passes: false };
   // before gaps are looked for: a slot that is moved by hand seems to have delivered everything
   const behind: Obstacle[] = [];
   for (const { slot } of ledgers) {

@@ -2,6 +2,7 @@ import { OutboxError } from '../../errors.ts';
 import { holderOfLock, tryLock } from '../source/advisory-lock.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import type { Config } from '../config.ts';
+import { partOf } from '../ledger/shares.ts';
 import { Database } from '../source/database.ts';
 import { cutoffOf, type Leaf } from './leaves.ts';
 import { Removal, type Removed, type RetentionReport } from './removal.ts';
@@ -28,7 +29,7 @@ const DELIVERY_MARGIN_MS = 15_000;
 
 type RetentionConfig = Pick<
   Config,
-  'databaseUrl' | 'retentionDays' | 'flushIntervalMs' | 'clickhouseUrl' | 'clickhouseTable'
+  'databaseUrl' | 'slot' | 'retentionDays' | 'flushIntervalMs' | 'clickhouseUrl' | 'clickhouseTable'
 >;
 
 /** A lock that any role can take: who has it is another retention, or somebody who keeps it from running. */
@@ -60,7 +61,7 @@ export class Retention {
 
   /** On connections of its own. Throws OUTBOX_RETENTION_BUSY and OUTBOX_PG_*. */
   async run(options: RetentionOptions): Promise<RetentionReport> {
-    const { databaseUrl, retentionDays, flushIntervalMs, clickhouseUrl, clickhouseTable: table } = this.#config;
+    const { databaseUrl, slot, retentionDays, flushIntervalMs, clickhouseUrl, clickhouseTable: table } = this.#config;
     const connection = { parameters: PARAMETERS, queryTimeoutMs: QUERY_TIMEOUT_MS };
     const db = await Database.connect(databaseUrl, connection, () => undefined);
     const clickhouse = new ClickHouse(clickhouseUrl, CLICKHOUSE_TIMEOUT_MS);
@@ -72,7 +73,8 @@ export class Retention {
       ask = await Database.connect(databaseUrl, {}, () => undefined);
       await ask.query(NAMED);
       const cutoffMs = await cutoffOf(db, retentionDays);
-      const lack = async (leaf: Leaf): Promise<string | undefined> => lackOf(leaf, { db, clickhouse, table });
+      const part = await partOf(db, slot);
+      const lack = async (leaf: Leaf): Promise<string | undefined> => lackOf(leaf, { db, clickhouse, table, part });
       return await new Removal(db, ask, { cutoffMs, signal: options.signal, isDry, waitMs, lack, onRemoved }).run();
     } finally {
       await Promise.all([db.close(), ask?.close(), clickhouse.close()]);

@@ -17,6 +17,14 @@ interface Sampled {
   us: string;
 }
 
+interface Where {
+  readonly db: Database;
+  readonly clickhouse: ClickHouse;
+  readonly table: string;
+  /** Which of the events should be there, see partOf. */
+  readonly part: string;
+}
+
 /**
  * Looks for some events of a partition in ClickHouse and in quarantine, before Postgres' copy of them goes. Returns what speaks
  * against that: fewer than half of them are there. Rows that were deleted in ClickHouse on purpose are missing, too, so not all
@@ -24,7 +32,7 @@ interface Sampled {
  */
 export async function lackOf(
   { name, blocks }: Leaf,
-  { db, clickhouse, table }: { readonly db: Database; readonly clickhouse: ClickHouse; readonly table: string },
+  { db, clickhouse, table, part }: Where,
 ): Promise<string | undefined> {
   // which they are is not to be known before
   const chosen = blocks <= BLOCKS ? range(blocks) : [...new Set(range(BLOCKS).map(() => randomInt(blocks)))];
@@ -33,7 +41,7 @@ export async function lackOf(
     (block) =>
       `(SELECT event_id AS id, event_type AS type, (extract(epoch FROM event_date_time) * 1000000)::int8::text AS us
           FROM ONLY ${name} WHERE ctid >= '(${block},0)' AND ctid < '(${block + 1},0)'
-           AND event_date_time BETWEEN '1900-01-02Z' AND '2262-01-01Z' LIMIT ${limit})`,
+           ${part === '' ? '' : `AND ${part} `}AND event_date_time BETWEEN '1900-01-02Z' AND '2262-01-01Z' LIMIT ${limit})`,
   );
   if (samples.length === 0) return undefined;
   const { rows } = await db.query<Sampled>(samples.join(' UNION '));

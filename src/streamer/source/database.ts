@@ -233,6 +233,7 @@ const BY_SQLSTATE: Readonly<Record<string, ErrorCode>> = {
   '42501': 'OUTBOX_PG_PRIVILEGE',
   '3F000': 'OUTBOX_PG_NOT_MIGRATED',
   '42P01': 'OUTBOX_PG_NOT_MIGRATED',
+  '42703': 'OUTBOX_PG_NOT_MIGRATED',
   '55006': 'OUTBOX_SLOT_BUSY',
   // the server starts up, shuts down, or has no connection to spare
   '57P01': 'OUTBOX_PG_UNREACHABLE',

@@ -48,7 +48,7 @@ export async function eventTableProblems(db: Database): Promise<TableProblem[]> 
   for (const { name, type, oid } of EVENT_COLUMNS) {
     const column = rows.find((row) => row.name === name);
     if (column === undefined) problems.push(await missing(db, name));
-    else if (column.oid !== oid) problems.push(retyped(column, type));
+    else if (column.oid !== oid) problems.push(await retyped(db, column, type));
     else if (!column.filled && name !== 'traceparent') problems.push(await nullable(name));
   }
   return problems;
@@ -95,12 +95,16 @@ async function missing(db: Database, name: string): Promise<TableProblem> {
   };
 }
 
-function retyped({ name, type }: Column, wanted: string): TableProblem {
+async function retyped(db: Database, { name, type }: Column, wanted: string): Promise<TableProblem> {
+  const { rows } = await db.query<{ name: string }>(
+    "SELECT pubname AS name FROM pg_publication WHERE pubname ~ '^outbox_[0-9]+_of_[0-9]+$' ORDER BY 1",
+  );
+  const publications = ['outbox', ...rows.map((row) => row.name)].join(', ');
   return {
     what: `the column ${name} is of type ${type}, and not ${wanted}`,
     fix: [
       // Postgres alters the type of no column that is published; `migrate` makes the publication again
-      'DROP PUBLICATION IF EXISTS outbox',
+      `DROP PUBLICATION IF EXISTS ${publications}`,
       `ALTER TABLE outbox.event ALTER COLUMN ${name} TYPE ${wanted} USING ${name}::${wanted}`,
     ],
   };

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
-import { connectClient, endClient, postgresError, type Database } from './database.ts';
+import { publicationOf } from '../share.ts';
+import { connectClient, Database, endClient, postgresError } from './database.ts';
 import { identify } from './identify.ts';
-import { PUBLICATION } from './publication.ts';
 
 /** A slot that was just made, and the snapshot of exactly what it will not stream. */
 export interface NewSlot {
@@ -23,6 +23,8 @@ export interface NewSlotOptions {
   readonly db: Database;
   /** Is told for whom the slot waits: a transaction that began before, with its process. */
   readonly onWait: (line: string) => void;
+  /** How long; ten minutes where nothing is said. */
+  readonly waitMs?: number;
 }
 
 const POLL_MS = 500;
@@ -55,6 +57,19 @@ export async function createSlot(url: string, slot: string, options: NewSlotOpti
     throw postgresError(error);
   } finally {
     over.abort();
+  }
+}
+
+/** A snapshot that another session exports, as pg_current_snapshot() gives it. */
+export async function snapshotText(url: string, snapshot: string): Promise<string> {
+  const db = await Database.connect(url, {}, () => undefined);
+  try {
+    await db.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    await db.query(`SET TRANSACTION SNAPSHOT '${snapshot}'`);
+    const { rows } = await db.query<{ text: string }>('SELECT pg_current_snapshot()::text AS text');
+    return rows[0]!.text;
+  } finally {
+    await db.close();
   }
 }
 
@@ -99,7 +114,7 @@ export async function adoptSlot(db: Database, slot: string, isRestored: boolean)
   try {
     await db.query(
       "SELECT FROM pg_logical_slot_peek_binary_changes($1, NULL, 1, 'proto_version', '1', 'publication_names', $2)",
-      [slot, PUBLICATION],
+      [slot, publicationOf(slot)],
     );
   } catch (error) {
     if (!(error instanceof OutboxError) || error.sqlState !== '42704') throw error;
@@ -115,10 +130,10 @@ export async function adoptSlot(db: Database, slot: string, isRestored: boolean)
 async function tellUntil(
   pid: number,
   slot: string,
-  { db, onWait }: Pick<NewSlotOptions, 'db' | 'onWait'>,
+  { db, onWait, waitMs = WAIT_MS }: Pick<NewSlotOptions, 'db' | 'onWait' | 'waitMs'>,
   signal: AbortSignal,
 ): Promise<never> {
-  const end = performance.now() + WAIT_MS;
+  const end = performance.now() + waitMs;
   const told = new Set<string>();
   for (;;) {
     await sleep(POLL_MS, undefined, { signal });

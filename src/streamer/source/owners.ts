@@ -110,9 +110,9 @@ export async function foreignOwners(
             format('REVOKE CREATE ON SCHEMA outbox FROM %s', coalesce((SELECT quote_ident(rolname) FROM pg_roles WHERE oid = grantee), 'PUBLIC'))
        FROM home, aclexplode(nspacl) WHERE privilege_type = 'CREATE' AND grantee NOT IN (SELECT oid FROM trusted)
       UNION ALL
-     SELECT format('the publication outbox belongs to %I', (SELECT rolname FROM pg_roles WHERE oid = pubowner)),
-            format('ALTER PUBLICATION outbox OWNER TO %s', (SELECT name FROM keeper))
-       FROM pg_publication WHERE pubname = 'outbox' AND pubowner NOT IN (SELECT oid FROM trusted)
+     SELECT format('the publication %I belongs to %I', pubname, (SELECT rolname FROM pg_roles WHERE oid = pubowner)),
+            format('ALTER PUBLICATION %I OWNER TO %s', pubname, (SELECT name FROM keeper))
+       FROM pg_publication WHERE pubname ~ '^outbox(_[0-9]+_of_[0-9]+)?$' AND pubowner NOT IN (SELECT oid FROM trusted)
       UNION ALL
      SELECT format('%s may make triggers on outbox.%I', coalesce((SELECT quote_ident(rolname) FROM pg_roles WHERE oid = grantee), 'PUBLIC'), relname),
             format('REVOKE TRIGGER ON outbox.%I FROM %s', relname, coalesce((SELECT quote_ident(rolname) FROM pg_roles WHERE oid = grantee), 'PUBLIC'))

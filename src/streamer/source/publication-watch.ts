@@ -62,7 +62,7 @@ export class PublicationWatch {
 /** Events that are not in WAL are a gap, also when the partition is logged again before anybody looks: only `repair` clears it. */
 async function look(db: Database, slot: string): Promise<PublicationCheck> {
   try {
-    return await checkPublication(db);
+    return await checkPublication(db, slot);
   } catch (error) {
     if (error instanceof OutboxError && error.code === 'OUTBOX_PG_TABLE_UNSUITABLE')
       await db.query("UPDATE outbox.stream SET publication = 'not logged' WHERE slot_name = $1", [slot]);

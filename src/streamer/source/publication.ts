@@ -1,10 +1,9 @@
 import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
+import { filterOf, publicationOf, shareOf } from '../share.ts';
 import type { Database } from './database.ts';
 import { checkEventTable } from './event-table.ts';
 import { EVENT_COLUMNS } from './pgoutput.ts';
-
-export const PUBLICATION = 'outbox';
 
 interface PublicationRow {
   identity: string;
@@ -54,12 +53,14 @@ export async function formerTable(db: Database, identity: string): Promise<strin
 }
 
 /**
- * Makes sure that inserts of outbox.event are published, whole. Since Postgres 18 a walsender only warns of a missing publication,
+ * Makes sure that inserts of outbox.event are published for a slot: all of them, or those of its share. Since Postgres 18 a walsender only warns of a missing publication,
  * and events pass by unseen. So this is checked again and again, and nothing beyond the last good check is acknowledged
  * (invariant 8). Throws OUTBOX_PUBLICATION_MISSING; OUTBOX_PG_TABLE_UNSUITABLE where the columns are not right, and where events of
  * a partition are not in WAL.
  */
-export async function checkPublication(db: Database): Promise<PublicationCheck> {
+export async function checkPublication(db: Database, slot: string): Promise<PublicationCheck> {
+  const name = publicationOf(slot);
+  const share = shareOf(slot);
   // first: a column that is gone has left the publication, too, and only its table can bring it back
   await checkEventTable(db);
   // a statement of its own: within one, the position might be read after the snapshot that sees the publication
@@ -78,15 +79,19 @@ export async function checkPublication(db: Database): Promise<PublicationCheck> 
        LEFT JOIN pg_publication_tables t ON t.pubname = p.pubname AND t.schemaname = 'outbox' AND t.tablename = 'event'
        LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = to_regclass('outbox.event')
       WHERE p.pubname = $1`,
-    [PUBLICATION],
+    [name],
   );
   const [found] = rows;
   const problems: string[] = [];
-  if (found === undefined) problems.push(`the publication "${PUBLICATION}" does not exist`);
+  if (found === undefined) problems.push(`the publication "${name}" does not exist`);
   else {
     if (!found.pubinsert) problems.push('it does not publish INSERT');
     if (!found.pubviaroot) problems.push('publish_via_partition_root is off');
-    if (found.rowfilter !== null) problems.push('it has a row filter');
+    const { rowfilter } = found;
+    if (share === undefined) {
+      if (rowfilter !== null) problems.push('it has a row filter');
+    } else if (found.columns !== null && rowfilter !== filterOf(share))
+      problems.push(`its row filter is not that of share ${share.number} of ${share.count}, ${filterOf(share)}`);
     const { columns } = found;
     if (columns === null) problems.push('outbox.event is not in it');
     else if (!found.named)
@@ -94,24 +99,27 @@ export async function checkPublication(db: Database): Promise<PublicationCheck> 
         'outbox.event is in it with its schema alone, which leaves no trace where it is taken out for a while',
       );
     else
-      for (const { name } of EVENT_COLUMNS)
-        if (!columns.includes(name)) problems.push(`the column ${name} is not in it`);
+      for (const column of EVENT_COLUMNS)
+        if (!columns.includes(column.name)) problems.push(`the column ${column.name} is not in it`);
   }
   if (problems.length > 0)
     throw new OutboxError('OUTBOX_PUBLICATION_MISSING', {
-      detail: 'the publication does not carry the events',
+      detail:
+        share === undefined
+          ? 'the publication does not carry the events'
+          : `the publication "${name}" does not carry the events of its share`,
       problems,
     });
   const { identity, root, unlogged } = found!;
   if (unlogged.length > 0)
     throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', {
       detail: 'events of a partition are not in WAL',
-      problems: unlogged.map(({ name, kind }) =>
+      problems: unlogged.map(({ name: table, kind }) =>
         kind === 'r'
-          ? `ALTER TABLE ${name} SET LOGGED, then \`pg-outbox-clickhouse repair\``
+          ? `ALTER TABLE ${table} SET LOGGED, then \`pg-outbox-clickhouse repair\``
           : kind === 'inherits'
-            ? `ALTER TABLE ${name} NO INHERIT outbox.event: its rows are not published`
-            : `${name} is no table of this server: ALTER TABLE outbox.event DETACH PARTITION ${name}, and attach a table`,
+            ? `ALTER TABLE ${table} NO INHERIT outbox.event: its rows are not published`
+            : `${table} is no table of this server: ALTER TABLE outbox.event DETACH PARTITION ${table}, and attach a table`,
       ),
     });
   return { identity, rootOid: root!, flushedLsn: parseLsn(wal.rows[0]!.lsn) };

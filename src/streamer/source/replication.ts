@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type pg from 'pg';
 import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
+import { publicationOf } from '../share.ts';
 import type { Measures, PauseReason } from '../observe/measures.ts';
 import { connectClient, endClient, postgresError } from './database.ts';
 import { readCopyData, type CopyDataHandler } from './copy-data.ts';
@@ -10,7 +11,6 @@ import { identify, type ServerIdentity } from './identify.ts';
 import { Liveness, SILENCE_MS } from './liveness.ts';
 import { Pace } from './pace.ts';
 import { PauseLock } from './pause-lock.ts';
-import { PUBLICATION } from './publication.ts';
 import { streamRefused } from './slot.ts';
 import { ReadSocket } from './socket.ts';
 import { message, responseFields, standbyStatus } from './wire.ts';
@@ -108,7 +108,8 @@ export class Replication {
     const started = new Promise<void>((resolve, reject) => {
       this.#started = { resolve, reject };
     });
-    const command = `START_REPLICATION SLOT "${this.#options.slot}" LOGICAL 0/0 (proto_version '1', publication_names '${PUBLICATION}', binary 'true')`;
+    const { slot } = this.#options;
+    const command = `START_REPLICATION SLOT "${slot}" LOGICAL 0/0 (proto_version '1', publication_names '${publicationOf(slot)}', binary 'true')`;
     this.#socket.removeAllListeners('data');
     this.#reader.takeOver((chunk) => this.#read(chunk));
     // a TLS socket hands over what it deciphered as events

@@ -51,7 +51,8 @@ export async function checkServer(db: Database): Promise<void> {
 export async function checkMigrated(db: Database): Promise<void> {
   await checkServer(db);
   const { rows } = await db.query<{ migrated: boolean }>(
-    "SELECT to_regclass('outbox.event') IS NOT NULL AND to_regclass('outbox.quarantine') IS NOT NULL AS migrated",
+    `SELECT to_regclass('outbox.event') IS NOT NULL AND to_regclass('outbox.quarantine') IS NOT NULL
+            AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('outbox.stream') AND attname = 'begins_in') AS migrated`,
   );
   if (!rows[0]!.migrated) throw new OutboxError('OUTBOX_PG_NOT_MIGRATED');
 }

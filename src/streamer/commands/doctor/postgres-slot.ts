@@ -6,8 +6,10 @@ import { checkSlot, slotForeign, slotMissing } from '../../source/slot.ts';
 import { examine } from '../../ledger/gap.ts';
 import { holderOf } from '../../ledger/holder.ts';
 import { overviewOf } from '../../ledger/overview.ts';
+import { missingShares, refuseOtherShares, sharesOf } from '../../ledger/shares.ts';
 import { publicationFault } from '../../ledger/unreadable.ts';
 import { SILENT_AFTER_MS } from '../../observe/silence.ts';
+import { outboxOf, shareOf } from '../../share.ts';
 import { SlotWatch } from '../../source/slot-watch.ts';
 import { bad, command, findingOf, ok, setting, sql, type Finding } from './finding.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
@@ -23,10 +25,57 @@ export const SLOT_CHECKS: readonly PostgresCheck[] = [
   { id: 'postgres.streamer', examine: streamer },
   { id: 'postgres.quarantine', examine: quarantine },
   { id: 'postgres.slots', examine: twins },
+  { id: 'postgres.shares', examine: shares },
   { id: 'postgres.transactions', examine: transactions },
 ];
 
-/** Each slot delivers all events, under a source of its own. */
+/** Together they deliver each event once: the hash of an id is in one share, as far as there is a slot for each and its filter is right. */
+async function shares({ db, config }: PostgresSubject): Promise<Finding[]> {
+  const id = 'postgres.shares';
+  const found: Finding[] = [];
+  try {
+    await refuseOtherShares(db, config.slot);
+  } catch (error) {
+    found.push(findingOf(id, error));
+  }
+  const rows = await sharesOf(db, config.slot);
+  if (rows.every(({ count, ends }) => count === 1 && ends === undefined))
+    return found.length > 0 ? found : [ok(id, 'all events have one slot')];
+  const ending = rows.filter(({ ends }) => ends !== undefined);
+  if (ending.length > 0) {
+    const names = ending.map((row) => row.slot).join(', ');
+    const why =
+      'Until they have delivered what was committed before, retention removes nothing, and their WAL is kept.';
+    const next = rows.find(({ ends }) => ends === undefined)?.count;
+    found.push(
+      bad('warning', id, `${names}: other shares take over`, why, ...(next ? [command(`reshard ${next}`)] : [])),
+    );
+  }
+  const outbox = outboxOf(config.slot);
+  const missing = (await missingShares(db)).filter((name) => outboxOf(name) === outbox);
+  if (missing.length > 0)
+    found.push(
+      bad(
+        'error',
+        id,
+        `no row for ${missing.join(', ')}`,
+        'Events of these shares are in no stream.',
+        command('migrate'),
+      ),
+    );
+  for (const { slot: name } of rows.filter((row) => row.slot !== config.slot)) {
+    const gap = await examine(db, name).then(
+      (examined) => examined.gap,
+      (error: unknown) => (error instanceof OutboxError ? error.message : String(error)),
+    );
+    if (gap === undefined) continue;
+    const why = `Its events are not delivered. \`doctor\` with OUTBOX_SHARD of that share says more.`;
+    found.push(bad('error', id, `the slot "${name}": ${gap}`, why));
+  }
+  return found.length > 0 ? found : [ok(id, `each event is in one of ${rows.length} shares, and each has its slot`)];
+}
+
+/** Each slot delivers all events, under a source of its own; those of shares deliver different ones. */
 async function twins({ db, config }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.slots';
   const { rows } = await db.query<{ slot: string }>(
@@ -35,10 +84,11 @@ async function twins({ db, config }: PostgresSubject): Promise<Finding[]> {
       WHERE mine.slot_name = $1 AND other.slot_name <> $1 ORDER BY 1`,
     [config.slot],
   );
-  if (rows.length === 0) return [ok(id, 'no other slot delivers into the same table')];
+  const others = rows.filter((row) => shareOf(row.slot) === undefined || outboxOf(row.slot) !== outboxOf(config.slot));
+  if (others.length === 0) return [ok(id, 'no other slot delivers into the same table')];
   const why =
     'Every event is in the table once for each slot. Drop the one that is not meant; docs/failover.md says how a slot is renamed.';
-  return [bad('warning', id, `${rows.map(({ slot: name }) => name).join(', ')} delivers into the same table`, why)];
+  return [bad('warning', id, `${others.map(({ slot: name }) => name).join(', ')} delivers into the same table`, why)];
 }
 
 async function transactions({ db }: PostgresSubject): Promise<Finding[]> {
@@ -66,7 +116,7 @@ async function ledger({ db, config }: PostgresSubject): Promise<Finding[]> {
   if (row.isRepairing) return [findingOf(id, new OutboxError('OUTBOX_REPAIR_UNFINISHED'), command('repair'))];
   const found: Finding[] = [ok(id, row.isReadingBack ? 'reads back what was written before a failover' : 'whole')];
   // a publication that is missing has a finding of its own
-  const publication = await checkPublication(db).catch(() => undefined);
+  const publication = await checkPublication(db, config.slot).catch(() => undefined);
   const fault =
     publication === undefined || row.publication === undefined
       ? undefined

@@ -65,12 +65,12 @@ async function columns({ db, missing }: PostgresSubject): Promise<Finding[]> {
   );
 }
 
-async function publication({ db, missing }: PostgresSubject): Promise<Finding[]> {
+async function publication({ db, config, missing }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.publication';
   // columns that are not right have a finding of their own
   if (missing.includes('event') || (await eventTableProblems(db)).length > 0) return [];
   try {
-    await checkPublication(db);
+    await checkPublication(db, config.slot);
     return [ok(id, 'inserts of outbox.event, through the root')];
   } catch (error) {
     if (!(error instanceof OutboxError)) throw error;

@@ -6,6 +6,7 @@ import type { Config } from '../../config.ts';
 import { holderOf, type Holder } from '../../ledger/holder.ts';
 import { overviewOf, type LedgerOverview } from '../../ledger/overview.ts';
 import { noLedger } from '../../ledger/row.ts';
+import { refuseOtherShares, sharesOf } from '../../ledger/shares.ts';
 import { publicationFault } from '../../ledger/unreadable.ts';
 import type { SlotHealth } from '../../observe/readiness.ts';
 import { reasonOf, type Reason } from '../../observe/reason.ts';
@@ -47,7 +48,10 @@ export async function askPostgres(
   slotWatch: SlotWatch,
 ): Promise<PostgresState> {
   const ledger = await overviewOf(db, slotName);
-  if (ledger === undefined) throw noLedger(slotName);
+  if (ledger === undefined) {
+    await refuseOtherShares(db, slotName);
+    throw noLedger(slotName);
+  }
   const { slot, fault } = await slotOf(db, slotName);
   const sourceFault = fault ?? (await publicationFaultOf(db, ledger));
   return {
@@ -72,15 +76,46 @@ async function slotOf(db: Database, name: string): Promise<{ slot?: Slot; fault?
 }
 
 /** What of the table and the publication keeps a streamer from attaching. */
-async function publicationFaultOf(db: Database, { publication }: LedgerOverview): Promise<Reason | undefined> {
+async function publicationFaultOf(db: Database, { slot, publication }: LedgerOverview): Promise<Reason | undefined> {
   try {
-    const { identity } = await checkPublication(db);
+    const { identity } = await checkPublication(db, slot);
     const fault = publication === undefined ? undefined : publicationFault(publication, identity);
     return fault && reasonOf(fault);
   } catch (error) {
     if (error instanceof OutboxError && policyOf(error.code) === 'reconnect patiently') return reasonOf(error);
     throw error;
   }
+}
+
+/** One of the slots that deliver an outbox together. */
+export interface ShareState {
+  readonly slot: string;
+  readonly streaming: boolean;
+  /** WAL that is not delivered. */
+  readonly waitingBytes: number;
+  readonly quarantined: number;
+  /** Others deliver what is committed later: it goes once it is delivered. */
+  readonly ending: boolean;
+}
+
+/** All shares of the outbox; empty where it is not delivered in shares. Throws OUTBOX_PG_*. */
+export async function askShares(db: Database, { slot }: Pick<Config, 'slot'>): Promise<ShareState[]> {
+  const rows = await sharesOf(db, slot);
+  if (rows.every(({ count, ends }) => count === 1 && ends === undefined)) return [];
+  const states: ShareState[] = [];
+  for (const row of rows) {
+    const ledger = await overviewOf(db, row.slot);
+    if (ledger === undefined) continue;
+    const { reached, walsender } = await holderOf(db, row.slot);
+    states.push({
+      slot: row.slot,
+      streaming: walsender !== undefined,
+      waitingBytes: Math.max(0, ledger.walEnd - reached),
+      quarantined: ledger.quarantined,
+      ending: row.ends !== undefined,
+    });
+  }
+  return states;
 }
 
 /** Throws OUTBOX_CH_*, also when there is no answer in time. */

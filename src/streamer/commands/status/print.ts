@@ -21,6 +21,7 @@ export function printFlow(report: FlowReport): string {
       report.quarantined === null ? 'unknown' : report.quarantined === 0 ? 'empty' : counted(report.quarantined),
     ],
     ['ClickHouse', clickhouseText(report)],
+    ...sharesText(report),
   ];
   const width = Math.max(...facts.map(([name]) => name.length));
   return [
@@ -91,6 +92,18 @@ function slotText({ slot }: FlowReport): string {
 function openText({ oldestTransaction: oldest }: FlowReport): [name: string, text: string][] {
   if (oldest === null || oldest.seconds < OPEN_SECONDS) return [];
   return [['open', `a transaction for ${duration(oldest.seconds)}: ${oldest.what}`]];
+}
+
+function sharesText({ shares }: FlowReport): [name: string, text: string][] {
+  return (shares ?? []).map(({ slot, streaming, waitingBytes, quarantined, ending }, index) => {
+    const facts = [
+      streaming ? 'streams' : 'no streamer',
+      waitingBytes === 0 ? 'nothing waits' : `${size(waitingBytes)} of WAL wait`,
+      ...(quarantined === 0 ? [] : [`${counted(quarantined)} in quarantine`]),
+      ...(ending ? ['ends: others take over'] : []),
+    ];
+    return [index === 0 ? 'shares' : '', `${slot}: ${facts.join(', ')}`];
+  });
 }
 
 function clickhouseText({ clickhouse, at }: FlowReport): string {

@@ -9,11 +9,13 @@ import { Database } from '../../source/database.ts';
 import { SlotWatch } from '../../source/slot-watch.ts';
 import {
   askClickHouse,
+  askShares,
   askPostgres,
   CLICKHOUSE_DEADLINE_MS,
   deliveredBetween,
   type ClickHouseState,
   type PostgresState,
+  type ShareState,
 } from './databases.ts';
 
 const POSTGRES_DEADLINE_MS = 3000;
@@ -49,6 +51,8 @@ export interface FlowReport {
   readonly readingBack: boolean;
   readonly repairing: boolean;
   readonly clickhouse: { readonly version: string; readonly lastPartAt: string | null } | null;
+  /** Every slot of an outbox that is delivered in shares; null where it is not, or where nobody knows. */
+  readonly shares: readonly ShareState[] | null;
 }
 
 /** Reports on the flow of events from outside: by whichever of the two databases answers. */
@@ -70,7 +74,7 @@ export class FlowReporter {
     const postgres = await this.#askPostgres(faults);
     const clickhouse = await this.#askClickHouse(faults, postgres);
     const eventsPerSecond = postgres === undefined || clickhouse === undefined ? null : await this.#rate(postgres);
-    return reportOf(this.#config, { faults, postgres, clickhouse, eventsPerSecond });
+    return reportOf(this.#config, { faults, postgres, clickhouse, eventsPerSecond, shares: await this.#askShares() });
   }
 
   async close(): Promise<void> {
@@ -90,6 +94,16 @@ export class FlowReporter {
         this.#db = undefined;
       }
       return undefined;
+    }
+  }
+
+  async #askShares(): Promise<ShareState[]> {
+    try {
+      const db = this.#db;
+      return db === undefined ? [] : await within(POSTGRES_DEADLINE_MS, async () => askShares(db, this.#config));
+    } catch (error) {
+      if (!(error instanceof OutboxError)) throw error;
+      return [];
     }
   }
 
@@ -146,9 +160,10 @@ interface Answers {
   readonly postgres: PostgresState | undefined;
   readonly clickhouse: ClickHouseState | undefined;
   readonly eventsPerSecond: number | null;
+  readonly shares: readonly ShareState[];
 }
 
-function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecond }: Answers): FlowReport {
+function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecond, shares }: Answers): FlowReport {
   const nowMs = Date.now();
   const found = postgres === undefined ? [] : obstacles(config, postgres, clickhouse, nowMs);
   // what is seen from here is newer than what the ledger has of it
@@ -158,7 +173,7 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
     at: iso(nowMs)!,
     flowing: reasons.length === 0,
     reasons,
-    warnings: postgres === undefined ? [] : cautions(postgres),
+    warnings: [...(postgres === undefined ? [] : cautions(postgres)), ...changing(shares)],
     slotName: config.slot,
     table: config.clickhouseTable,
     streamer:
@@ -187,6 +202,7 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
     repairing: ledger?.isRepairing ?? false,
     clickhouse:
       clickhouse === undefined ? null : { version: clickhouse.version, lastPartAt: iso(clickhouse.lastPartMs) },
+    shares: shares.length === 0 ? null : shares,
   };
 }
 
@@ -249,6 +265,12 @@ function cautions({ ledger: { quarantined }, slot }: PostgresState): Reason[] {
   }
   if (quarantined > 0) found.push({ code: 'OUTBOX_QUARANTINED', detail: `${quarantined} events are in quarantine` });
   return found;
+}
+
+function changing(shares: readonly ShareState[]): Reason[] {
+  const names = shares.filter(({ ending }) => ending).map(({ slot }) => slot);
+  if (names.length === 0) return [];
+  return [{ code: 'OUTBOX_SHARD_UNFINISHED', detail: `other shares take over from ${names.join(', ')}` }];
 }
 
 function iso(ms: number | undefined): string | null {

@@ -1,0 +1,127 @@
+import { OutboxError } from '../../errors.ts';
+import { parseLsn, type Lsn } from '../../lsn.ts';
+import { filterOf, outboxOf, shareOf, shareText, slotsOf } from '../share.ts';
+import type { Database } from '../source/database.ts';
+import { sourceOf } from './row.ts';
+
+/** A row of the ledger, as one of those that together deliver an outbox. */
+export interface ShareRow {
+  readonly slot: string;
+  /** How many shares there are with it: 1 where it delivers all events. */
+  readonly count: number;
+  /** Other shares deliver what is committed from here on: `reshard` has begun. */
+  readonly ends: Lsn | undefined;
+  /** They do, for good; before that the end is one for now. */
+  readonly isReplaced: boolean;
+}
+
+/** All rows of the outbox that a slot belongs to: one, those of its shares, or while they are changed those of both. */
+export async function sharesOf(db: Database, slot: string): Promise<ShareRow[]> {
+  const { rows } = await db.query<{ slot: string; ends: string | null; replaced: boolean }>(
+    `SELECT slot_name AS slot, ends_lsn AS ends, ends_in IS NOT NULL AS replaced FROM outbox.stream
+      WHERE slot_name = $1 OR slot_name ~ ('^' || $1 || '_[0-9]+_of_[0-9]+$')
+      ORDER BY length(slot_name), slot_name`,
+    [outboxOf(slot)],
+  );
+  return rows.map(({ slot: name, ends, replaced }) => ({
+    slot: name,
+    count: shareOf(name)?.count ?? 1,
+    ends: ends === null ? undefined : parseLsn(ends),
+    isReplaced: replaced,
+  }));
+}
+
+/**
+ * Makes sure that no other number of shares delivers the same outbox: events would be in two of them. What has an end beside them
+ * still delivers what comes before it. Throws OUTBOX_SHARD_DIFFERS.
+ */
+export async function refuseOtherShares(db: Database, slot: string): Promise<void> {
+  const rows = await sharesOf(db, slot);
+  if (rows.some((row) => row.slot === slot && row.ends !== undefined)) return;
+  const count = shareOf(slot)?.count ?? 1;
+  const others = rows.filter((row) => row.count !== count && !row.isReplaced);
+  if (others.length === 0) return;
+  const names = others.map((row) => `"${row.slot}"`).join(', ');
+  throw new OutboxError('OUTBOX_SHARD_DIFFERS', {
+    detail: `the slot "${slot}" would deliver ${shareText(slot)}, which ${names} ${others.length === 1 ? 'delivers' : 'deliver'}`,
+  });
+}
+
+/** Which slots of an outbox have no row, although others of as many shares have one: their events are in no stream. */
+export async function missingShares(db: Database): Promise<string[]> {
+  const { rows } = await db.query<{ slot: string }>(
+    "SELECT slot_name AS slot FROM outbox.stream WHERE slot_name ~ '_[0-9]+_of_[0-9]+$' AND ends_in IS NULL",
+  );
+  const there = new Set(rows.map(({ slot }) => slot));
+  const wanted = new Set([...there].flatMap((slot) => slotsOf(outboxOf(slot), shareOf(slot)!.count)));
+  return [...wanted].filter((slot) => !there.has(slot));
+}
+
+/**
+ * Which rows of outbox.event a slot delivers, as a condition on their columns: those of its share, committed while it was one of the
+ * outbox's. Empty where that is all.
+ */
+export async function partOf(db: Database, slot: string): Promise<string> {
+  const { rows } = await db.query<{ begins: string | null; ends: string | null }>(
+    'SELECT begins_in::text AS begins, ends_in::text AS ends FROM outbox.stream WHERE slot_name = $1',
+    [slot],
+  );
+  const { begins = null, ends = null } = rows[0] ?? {};
+  const share = shareOf(slot);
+  const conditions = share === undefined ? [] : [filterOf(share)];
+  if (begins !== null) conditions.push(`NOT ${isSeen(begins)}`);
+  if (ends !== null) conditions.push(isSeen(ends));
+  return conditions.join(' AND ');
+}
+
+/** What of outbox.event is compared with which rows of ClickHouse. */
+export interface Scope {
+  /** `<system identifier>/<slot>`. */
+  readonly source: string;
+  readonly slots: readonly string[];
+  /** See partOf. */
+  readonly part: string;
+  /** See begins_lsn. */
+  readonly since: Lsn;
+  /** Rows of all shares: their sources are called like `source`, with more behind it. */
+  readonly isWhole: boolean;
+}
+
+/** Of a slot; of an outbox that is delivered in shares, without one of them: all of it. Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED. */
+export async function scopeOf(db: Database, slot: string): Promise<Scope> {
+  const shares = await sharesOf(db, slot);
+  const isWhole = shareOf(slot) === undefined && shares.some(({ count, isReplaced }) => count > 1 && !isReplaced);
+  if (!isWhole) return scopeOfSlot(db, slot);
+  const slots = shares.map((share) => share.slot);
+  const [system] = (await sourceOf(db, slots[0]!)).split('/');
+  return { source: `${system}/${slot}`, slots, part: '', since: 0, isWhole };
+}
+
+/** Of one slot alone. Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED. */
+export async function scopeOfSlot(db: Database, slot: string): Promise<Scope> {
+  const since = await beginOf(db, slot);
+  return { source: await sourceOf(db, slot), slots: [slot], part: await partOf(db, slot), since, isWhole: false };
+}
+
+async function beginOf(db: Database, slot: string): Promise<Lsn> {
+  const { rows } = await db.query<{ lsn: string | null }>(
+    'SELECT begins_lsn AS lsn FROM outbox.stream WHERE slot_name = $1',
+    [slot],
+  );
+  const lsn = rows[0]?.lsn ?? null;
+  return lsn === null ? 0 : parseLsn(lsn);
+}
+
+const XIDS = 2n ** 32n;
+
+/**
+ * Whether a snapshot sees the transaction of a row. A row has the lower half of its number: it is taken for the one that is nearest
+ * to the snapshot's.
+ */
+function isSeen(snapshot: string): string {
+  const end = BigInt(snapshot.split(':')[1]!);
+  // never negative, so that the remainder is not
+  const shift = (end / XIDS + 1n) * XIDS + XIDS / 2n - end;
+  const xid = `greatest(${end} - ${XIDS / 2n} + (xmin::text::bigint + ${shift}) % ${XIDS}, 3)`;
+  return `pg_visible_in_snapshot((${xid})::text::xid8, '${snapshot}')`;
+}

@@ -1,0 +1,220 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Pool } from 'pg';
+import { expect, test } from 'vitest';
+import { startPostgres } from '../../src/embedded/postgres.ts';
+import { examinePostgres } from '../../src/streamer/commands/doctor/postgres.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { reshard } from '../../src/streamer/commands/reshard.ts';
+import { FlowReporter } from '../../src/streamer/commands/status/report.ts';
+import { verify, type VerifyOptions } from '../../src/streamer/commands/verify.ts';
+import { ALL } from '../../src/streamer/compare/window.ts';
+import { readConfig, type Config } from '../../src/streamer/config.ts';
+import { repair } from '../../src/streamer/repair/repair.ts';
+import { proveDelivered } from '../../src/streamer/retention/proof.ts';
+import { filterOf, MAX_SHARES, slotOf } from '../../src/streamer/share.ts';
+import { Database } from '../../src/streamer/source/database.ts';
+import { command } from '../support/command.ts';
+import { Outbox } from '../support/outbox.ts';
+import type { Streamer } from '../support/streamer.ts';
+import { eventually } from '../support/wait.ts';
+
+const VERIFY: VerifyOptions = { window: ALL, waitMs: 60_000, limit: 5 };
+const WAIT_MS = 60_000;
+
+/** An outbox whose shares have a table each, and the whole of it another: `events_all` reads them all. */
+class Shared {
+  readonly outbox: Outbox;
+
+  private constructor(outbox: Outbox) {
+    this.outbox = outbox;
+  }
+
+  static async create(outbox: Outbox): Promise<Shared> {
+    for (const table of ['events_1', 'events_2'])
+      await outbox.clickhouse.command({ query: `CREATE TABLE ${table} AS events` });
+    await outbox.clickhouse.command({
+      query: `CREATE TABLE events_all AS events ENGINE = Merge(currentDatabase(), '^events(_[12])?$')`,
+    });
+    return new Shared(outbox);
+  }
+
+  env(shard: string): Record<string, string> {
+    return {
+      OUTBOX_SHARD: shard,
+      OUTBOX_CLICKHOUSE_TABLE: shard === '' ? 'events' : `events_${shard[0]}`,
+      OUTBOX_INSERT_TIMEOUT_MS: '1000',
+    };
+  }
+
+  config(shard: string, more: Record<string, string> = {}): Config {
+    const { databaseUrl, clickhouseUrl, slot } = this.outbox;
+    const urls = { DATABASE_URL: databaseUrl, CLICKHOUSE_URL: clickhouseUrl, OUTBOX_SLOT: slot };
+    return readConfig({ ...urls, ...this.env(shard), ...more });
+  }
+
+  stream(shard: string): Streamer {
+    return this.outbox.stream(this.env(shard));
+  }
+
+  async counts(): Promise<{ rows: number; events: number }> {
+    const [found] = await this.outbox.select<{ rows: number; events: number }>(
+      'SELECT count() AS rows, uniqExact(event_id) AS events FROM events_all',
+    );
+    return found!;
+  }
+
+  async more(): Promise<void> {
+    const { events } = await this.counts();
+    await eventually('more events', async () => (await this.counts()).events > events + 20, 60_000);
+  }
+}
+
+/** Writes events until it is stopped, in transactions with savepoints, some of them rolled back; tells how many were committed. */
+function produce(outbox: Outbox): { stop: () => Promise<number> } & AsyncDisposable {
+  const pool = new Pool({ connectionString: outbox.databaseUrl, max: 3 });
+  const insert = (type: string): string =>
+    `INSERT INTO outbox.event (event_type, event_context) VALUES ('test.${type}', '{}')`;
+  const over = new AbortController();
+  const write = async (): Promise<number> => {
+    let committed = 0;
+    const client = await pool.connect();
+    for (let n = 0; !over.signal.aborted; n++) {
+      const isCommitted = n % 10 !== 9;
+      await client.query(
+        `BEGIN; ${insert('shared')}; SAVEPOINT one; ${insert('shared')}; RELEASE one;
+         SAVEPOINT two; ${insert('undone')}; ROLLBACK TO two; ${isCommitted ? 'COMMIT' : 'ROLLBACK'}`,
+      );
+      if (isCommitted) committed += 2;
+      // few enough to be compared in a moment
+      await sleep(10);
+    }
+    client.release();
+    return committed;
+  };
+  const writing = Promise.all([write(), write(), write()]);
+  const stop = async (): Promise<number> => {
+    over.abort();
+    return (await writing).reduce((sum, each) => sum + each, 0);
+  };
+  return {
+    stop,
+    [Symbol.asyncDispose]: async () => {
+      await stop();
+      await pool.end();
+    },
+  };
+}
+
+test.concurrent('an outbox goes from one slot to two shares and back while producers write: each event is delivered once', async () => {
+  // slots that are made wait for transactions of the whole server
+  await using postgres = await startPostgres();
+  await using outbox = await Outbox.create({ postgresUrl: postgres.url });
+  const at = await Shared.create(outbox);
+  const { slot } = outbox;
+  const [first, second] = [`${slot}_1_of_2`, `${slot}_2_of_2`];
+  const said: string[] = [];
+  const report = (line: string): void => void said.push(line);
+  await using producing = produce(outbox);
+  const whole = at.stream('');
+  await at.more();
+
+  // two numbers of shares are not made side by side
+  await expect(migratePostgres(outbox.databaseUrl, first, report)).rejects.toMatchObject({
+    code: 'OUTBOX_SHARD_DIFFERS',
+  });
+  await reshard(outbox.databaseUrl, { outbox: slot, count: 2, isFailover: false }, WAIT_MS, report);
+  expect(said).toContain('handed over: streamers of the new shares may run');
+  await whole.failure('OUTBOX_SHARD_DIFFERS');
+  await whole.stop();
+  const killed = at.stream('1/2');
+  const two = at.stream('2/2');
+  await at.more();
+  await killed.kill();
+  const one = at.stream('1/2');
+  await at.more();
+
+  const spread = async (): Promise<unknown[]> =>
+    outbox.select(
+      "SELECT _table AS table, splitByChar('/', source)[2] AS source FROM events_all GROUP BY ALL ORDER BY table",
+    );
+  await eventually('rows of each slot', async () => (await spread()).length === 3);
+  expect(await spread()).toEqual([
+    { table: 'events', source: slot },
+    { table: 'events_1', source: first },
+    { table: 'events_2', source: second },
+  ]);
+  // each share alone, and all as one
+  for (const shard of ['1/2', '2/2'])
+    expect(await verify(at.config(shard), VERIFY)).toMatchObject({ identical: true, ofOthers: 0 });
+  const all = at.config('', { OUTBOX_CLICKHOUSE_TABLE: 'events_all' });
+  expect(await verify(all, VERIFY)).toMatchObject({ identical: true, ofOthers: 0 });
+  // what the one slot has delivered is not sent again
+  expect(await repair(at.config('2/2'), { dryRun: true, newSlot: false, sendAgain: false, window: ALL })).toMatchObject(
+    {
+      missing: 0,
+      quarantined: 0,
+    },
+  );
+  const reporter = new FlowReporter(at.config('1/2'));
+  expect((await reporter.report()).shares).toMatchObject([{ slot: first, streaming: true }, { slot: second }]);
+  await reporter.close();
+
+  // killed when it has handed over: run again, it goes on
+  const killing = command(outbox, ['reshard', '1']);
+  await new Promise<void>((resolve) => killing.lines((line) => line.startsWith('handed over') && resolve()));
+  killing.kill();
+  await killing.done;
+  await reshard(outbox.databaseUrl, { outbox: slot, count: 1, isFailover: false }, WAIT_MS, report);
+  for (const streamer of [one, two]) {
+    await streamer.failure('OUTBOX_SHARD_DIFFERS');
+    await streamer.stop();
+  }
+  at.stream('');
+  await at.more();
+  expect(await verify(at.config(''), VERIFY)).toMatchObject({ identical: true });
+  const committed = await producing.stop();
+  await eventually('all events', async () => (await at.counts()).events >= committed, 60_000);
+  expect(await at.counts()).toEqual({ rows: committed, events: committed });
+  const { rows } = await outbox.postgres.query('SELECT slot_name AS slot FROM pg_replication_slots');
+  expect(rows).toEqual([{ slot }]);
+});
+
+test.concurrent('each id is in exactly one share, and a share without its slot or its filter is told', async () => {
+  await using postgres = await startPostgres();
+  await using outbox = await Outbox.create({ postgresUrl: postgres.url, migrated: false });
+  const at = new Map(['1/2', '2/2'].map((shard) => [shard, `${outbox.slot}_${shard[0]}_of_2`]));
+  await migratePostgres(outbox.databaseUrl, at.get('2/2')!, () => undefined);
+  const ids = `SELECT gen_random_uuid() AS event_id FROM generate_series(1, 500)
+               UNION SELECT lpad(to_hex(n), 32, '0')::uuid FROM generate_series(0, 500) n`;
+  for (let count = 2; count <= MAX_SHARES; count++) {
+    const shares = Array.from({ length: count }, (_, index) => filterOf({ outbox: '', number: index + 1, count }));
+    const { rows } = await outbox.postgres.query(
+      `SELECT count(*)::int AS n FROM (${ids}) AS e WHERE (${shares.map((filter) => `${filter}::int`).join(' + ')}) <> 1`,
+    );
+    expect(rows).toEqual([{ n: 0 }]);
+  }
+  const config = readConfig({
+    DATABASE_URL: outbox.databaseUrl,
+    CLICKHOUSE_URL: outbox.clickhouseUrl,
+    OUTBOX_SLOT: outbox.slot,
+    OUTBOX_SHARD: '1/2',
+  });
+  const told = async (): Promise<unknown> =>
+    (await examinePostgres(config)).filter(({ id }) => /\.(shares|publication)$/.test(id)).map(({ level }) => level);
+  expect(await told()).toEqual(['ok', 'ok']);
+
+  const db = await Database.connect(outbox.databaseUrl, {}, () => undefined);
+  await outbox.postgres.query('CREATE TABLE kept AS SELECT * FROM outbox.stream WHERE slot_name = $1', [at.get('2/2')]);
+  await outbox.postgres.query('DELETE FROM outbox.stream WHERE slot_name = $1', [at.get('2/2')]);
+  expect(await told()).toEqual(['ok', 'error']);
+  // a retention now would remove what is in no stream
+  expect(await proveDelivered(db, 1, 0, () => true)).toMatchObject({ reason: expect.stringContaining('has no row') });
+  await db.close();
+  await outbox.postgres.query('INSERT INTO outbox.stream SELECT * FROM kept');
+
+  const other = filterOf({ outbox: '', number: 1, count: 3 });
+  await outbox.postgres.query(`ALTER PUBLICATION outbox_1_of_2 SET TABLE outbox.event WHERE ${other}`);
+  expect(await told()).toEqual(['error', 'ok']);
+  await outbox.stream({ OUTBOX_SHARD: '1/2' }).failure('OUTBOX_PUBLICATION_MISSING');
+  expect(slotOf({ outbox: outbox.slot, number: 2, count: 2 })).toBe(at.get('2/2'));
+});
