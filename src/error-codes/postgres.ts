@@ -33,12 +33,12 @@ export const POSTGRES = {
     policy: 'reconnect patiently',
     isPrivilege: true,
     happened: 'The role of DATABASE_URL lacks a privilege that is needed.',
-    next: 'For the streamer, grant it as migrations/postgres/roles.sql shows; `migrate` needs the database’s owner with REPLICATION.',
+    next: 'For the streamer, grant it as migrations/postgres/roles.sql shows; `migrate` needs the database’s owner with REPLICATION. On a managed service: docs/managed-postgres.md.',
   },
   OUTBOX_PG_WAL_LEVEL: {
     policy: 'reconnect patiently',
     happened: 'wal_level is not "logical", so Postgres cannot decode committed changes.',
-    next: 'Run `ALTER SYSTEM SET wal_level = logical` and restart Postgres.',
+    next: 'Run `ALTER SYSTEM SET wal_level = logical` and restart Postgres. On a managed service: docs/managed-postgres.md.',
   },
   OUTBOX_PG_VERSION: {
     policy: 'reconnect patiently',

@@ -14,7 +14,7 @@ not see is said.
 Options
   --all    also what is in order
   --json   one JSON document on stdout: { "errors": 0, "warnings": 1, "findings": [ { "id", "level", "found", "why", "fix": [
-           { "in": "postgres" | "clickhouse" | "shell", "run" } ] } ] }, with what is in order
+           { "in": "postgres" | "clickhouse" | "shell" | "console", "run" } ] } ] }, with what is in order
 
 Exit codes
   0 no errors; there may be warnings   1 errors   2 wrong usage or configuration

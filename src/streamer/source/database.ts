@@ -7,15 +7,17 @@ import { isTellable, shortened, type ServerError } from '../../server-message.ts
 import { isLoopback } from '../loopback.ts';
 import { connectToFirst, databaseUrlOf, type Host } from './hosts.ts';
 import { guardLogin } from './login.ts';
+import { poolerOf } from './pooler.ts';
 import { connectTimeoutMs, OURS, SECURED, securityOf, wantsPrimary, type Security } from './parameters.ts';
 
 /** No statement of the streamer takes long. One that does has lost its connection without a word. */
 const QUERY_TIMEOUT_MS = 10_000;
 const END_TIMEOUT_MS = 1000;
+/** A function that somebody made in another schema is never called instead of Postgres' own (CVE-2018-1058). */
+export const SEARCH_PATH = 'pg_catalog,pg_temp';
 /** What every session is pinned to, whatever the URL, the role or the database says. */
 const PINNED = {
-  // a function that somebody made in another schema is never called instead of Postgres' own (CVE-2018-1058)
-  search_path: 'pg_catalog,pg_temp',
+  search_path: SEARCH_PATH,
   // a host whose disk is nearly full makes transactions read-only, and the ledger has to be written to free WAL
   default_transaction_read_only: 'off',
   default_transaction_isolation: 'read committed',
@@ -127,7 +129,7 @@ async function connectTo(
     lost = true;
     await endClient(client);
     // it refuses what is asked of a session when it begins
-    throw refused(false) ?? pooled(postgresError(error), '08P01');
+    throw refused(false) ?? loginError(host, error);
   }
   client.on('end', () => lose());
   return client;
@@ -257,6 +259,16 @@ export function postgresError(error: unknown): OutboxError {
 export function pooled(error: OutboxError, sqlState: string): OutboxError {
   if (error.sqlState !== sqlState) return error;
   return new OutboxError('OUTBOX_PG_POOLER', { detail: error.message, sqlState });
+}
+
+/** What was refused before the session began. PgBouncer refuses the settings of a session; a proxy before it may repeat its words alone. */
+function loginError(host: Host, error: unknown): OutboxError {
+  const failure = postgresError(error);
+  const isPooler = failure.sqlState === '08P01' || String(error).includes('unsupported startup parameter');
+  if (!isPooler) return failure;
+  const named = poolerOf(host);
+  const detail = named === undefined ? failure.message : `${failure.message}; the host is ${named}`;
+  return new OutboxError('OUTBOX_PG_POOLER', { detail, sqlState: failure.sqlState });
 }
 
 /** @param error as the server sent it; without it, the walsender's, which runs nobody's code */

@@ -1,8 +1,10 @@
 import type { Config } from '../../config.ts';
 import { Database } from '../../source/database.ts';
+import { serviceOf } from '../../source/service.ts';
 import { findingOf, ok, runChecks, shell, type Finding } from './finding.ts';
 import { FAILOVER_CHECKS } from './postgres-failover.ts';
 import { OBJECT_CHECKS } from './postgres-objects.ts';
+import { POOLER_CHECKS } from './postgres-pooler.ts';
 import { SERVER_CHECKS } from './postgres-server.ts';
 import { SLOT_CHECKS } from './postgres-slot.ts';
 import { STANDBY_CHECKS } from './postgres-standby.ts';
@@ -32,7 +34,7 @@ export async function examinePostgres(config: Config): Promise<Finding[]> {
     findings.push(...(await runChecks(OBJECT_CHECKS, postgres)));
     if (postgres.missing.length === 0)
       findings.push(...(await runChecks([...SLOT_CHECKS, ...FAILOVER_CHECKS], postgres)));
-    return findings;
+    return [...findings, ...(await runChecks(POOLER_CHECKS, postgres))];
   } catch (error) {
     return [findingOf('postgres.connection', error)];
   } finally {
@@ -51,5 +53,5 @@ async function introduce(db: Database, config: Config): Promise<PostgresSubject>
   const { rows: settings } = await db.query<{ name: string; setting: string }>('SELECT name, setting FROM pg_settings');
   const { version, standby: isStandby, role, missing } = rows[0]!;
   const named = new Map(settings.map(({ name, setting }) => [name, setting]));
-  return { db, config, version, settings: named, isStandby, missing, role };
+  return { db, config, version, settings: named, isStandby, service: await serviceOf(db), missing, role };
 }
