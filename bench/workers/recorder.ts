@@ -43,7 +43,7 @@ const { rootOid } = await checkPublication(db);
 await db.close();
 const decoder = new PgoutputDecoder(intake, rootOid);
 const replication = await Replication.connect({
-  url: given('DATABASE_URL'),
+  access: given('DATABASE_URL'),
   slot,
   onMessage: (buffer, start, end) => {
     const isTaken = decoder.decode(buffer, start, end);

@@ -164,7 +164,7 @@ export class Session {
     const { config, log, readiness, onSlot, stop } = this.#options;
     const parameters = { synchronous_commit: 'on', statement_timeout: `${STATEMENT_TIMEOUT_MS}ms` };
     const onLost = (error: OutboxError): void => this.#fail(error);
-    const db = (this.#db = await Database.connect(config.databaseUrl, { parameters }, onLost));
+    const db = (this.#db = await Database.connect(config, { parameters }, onLost));
     await checkMigrated(db);
     await untilFree({ db, slot: config.slot, log, readiness, onSlot, signal: this.#signal, stop });
     const problems = await unsafeSettings(db);
@@ -176,10 +176,10 @@ export class Session {
   /** Attaches to the slot. */
   async #startReplication(db: Database): Promise<Replication> {
     const { config, log } = this.#options;
-    const { databaseUrl: url, slot } = config;
+    const { slot } = config;
     const warnings = new LogThrottle();
     const replication = (this.#replication = await Replication.connect({
-      url,
+      access: config,
       slot,
       // before the ledger is read there is no room for anything
       onMessage: (buffer, start, end) => this.#attached?.decoder.decode(buffer, start, end) ?? false,

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { OutboxError } from '../../errors.ts';
+import type { ClickHouseAccess } from '../clickhouse/access.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkCluster, clustersOf } from '../clickhouse/cluster.ts';
 import { literal } from '../clickhouse/literal.ts';
@@ -37,11 +38,11 @@ export interface ClickHouseTarget {
  * has one, and `<table>_all` reads all of them. Throws OutboxErrors OUTBOX_CH_*.
  */
 export async function migrateClickHouse(
-  url: string,
+  access: string | ClickHouseAccess,
   { table, cluster = '' }: ClickHouseTarget,
   report: Report,
 ): Promise<void> {
-  const clickhouse = new ClickHouse(url, TIMEOUT_MS);
+  const clickhouse = new ClickHouse(access, TIMEOUT_MS);
   try {
     const text = await readFile(EVENTS, 'utf8');
     if (cluster === '') {

@@ -7,6 +7,7 @@ import { readConfig } from '../config.ts';
 import { createLedger } from '../ledger/lifecycle.ts';
 import { overviewOf } from '../ledger/overview.ts';
 import { lock } from '../source/advisory-lock.ts';
+import type { DatabaseAccess } from '../source/access.ts';
 import { Database, postgresError } from '../source/database.ts';
 import { MIGRATIONS } from '../source/event-table.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
@@ -38,14 +39,15 @@ Exit codes
 export async function migrateCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const usage = parseUsage(args, { options: { json: { type: 'boolean', default: false } }, help: HELP });
   if (typeof usage === 'number') return usage;
-  const { databaseUrl, clickhouseUrl, clickhouseTable, clickhouseCluster, slot, slotFailover } = readConfig(env);
+  const config = readConfig(env);
+  const { clickhouseTable, clickhouseCluster, slot, slotFailover } = config;
   const done: string[] = [];
   const report: Report = (line) => {
     done.push(line);
     if (!usage.values.json) process.stdout.write(`${oneLine(line)}\n`);
   };
-  await migratePostgres(databaseUrl, slot, report, slotFailover === 'on');
-  await migrateClickHouse(clickhouseUrl, { table: clickhouseTable, cluster: clickhouseCluster }, report);
+  await migratePostgres(config, slot, report, slotFailover === 'on');
+  await migrateClickHouse(config, { table: clickhouseTable, cluster: clickhouseCluster }, report);
   if (usage.values.json) process.stdout.write(`${JSON.stringify({ done }, null, 2)}\n`);
   return 0;
 }
@@ -57,8 +59,13 @@ export async function migrateCommand(args: string[], env: NodeJS.ProcessEnv): Pr
  *
  * @param failover makes the slot one that standbys synchronise (Postgres 17)
  */
-export async function migratePostgres(url: string, slot: string, report: Report, failover = false): Promise<void> {
-  const db = await Database.connect(url, { queryTimeoutMs: 0 }, () => undefined);
+export async function migratePostgres(
+  access: string | DatabaseAccess,
+  slot: string,
+  report: Report,
+  failover = false,
+): Promise<void> {
+  const db = await Database.connect(access, { queryTimeoutMs: 0 }, () => undefined);
   try {
     await checkServer(db);
     await lock(db, ADVISORY_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
@@ -77,7 +84,7 @@ export async function migratePostgres(url: string, slot: string, report: Report,
     }
     report('Postgres: schema outbox is up to date');
     const isRestored = await restorePublication(db, report);
-    await beginStream(db, url, slot, { failover, isRestored }, report);
+    await beginStream(db, access, slot, { failover, isRestored }, report);
   } finally {
     await db.close();
   }
@@ -127,7 +134,7 @@ async function isOurs(db: Database): Promise<boolean> {
 /** Makes the slot and its ledger row, where they are not there. */
 async function beginStream(
   db: Database,
-  url: string,
+  access: string | DatabaseAccess,
   slot: string,
   { failover, isRestored }: { readonly failover: boolean; readonly isRestored: boolean },
   report: Report,
@@ -145,7 +152,7 @@ async function beginStream(
   }
   if (!exists) {
     if (failover) await checkFailover(db);
-    const made = await createSlot(url, slot, { failover, db, onWait });
+    const made = await createSlot(access, slot, { failover, db, onWait });
     await made.close();
     report(`Postgres: created the slot "${slot}"`);
   } else if (await adoptSlot(db, slot, isRestored))

@@ -29,10 +29,11 @@ const PROBE_TIMEOUT_MS = 1000;
  * Throws OUTBOX_HEALTH_PORT when it cannot listen.
  */
 export async function serveHealth(
-  { healthPort: port, healthHost, clickhouseUrl, clickhouseTable }: Config,
+  config: Config,
   readiness: Readiness,
   metrics: () => Promise<string>,
 ): Promise<{ port: number; stop: () => void }> {
+  const { healthPort: port, healthHost, clickhouseTable } = config;
   const rendered = atMostEvery(METRICS_EVERY_MS, async () => Buffer.from(await metrics()));
   const connections = new BriefConnections();
   const server = createServer(({ url, headers, socket }, response) => {
@@ -60,7 +61,7 @@ export async function serveHealth(
   server.on('error', () => undefined);
   // what is asked here must not keep the process alive
   server.unref();
-  const clickhouse = new ClickHouse(clickhouseUrl, PROBE_TIMEOUT_MS);
+  const clickhouse = new ClickHouse(config, PROBE_TIMEOUT_MS);
   const probe = new PeriodicCheck(
     PROBE_EVERY_MS,
     async () => {

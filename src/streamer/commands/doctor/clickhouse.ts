@@ -12,7 +12,7 @@ const TIMEOUT_MS = 5000;
 /** Everything about ClickHouse. Never throws for what ClickHouse says. */
 export async function examineClickHouse(config: Config): Promise<Finding[]> {
   const [{ pathname, username }] = urlsOf(config.clickhouseUrl);
-  const clickhouse = new ClickHouse(config.clickhouseUrl, TIMEOUT_MS);
+  const clickhouse = new ClickHouse(config, TIMEOUT_MS);
   const table = `${quoted(decodeURIComponent(pathname.slice(1)))}.${quoted(config.clickhouseTable)}`;
   const { clickhouseCluster: cluster } = config;
   const subject: ClickHouseSubject = {

@@ -30,7 +30,7 @@ async function lostSettings({ db }: PostgresSubject): Promise<string | undefined
 /** A pooler may take a connection for replication as any other, or bring it to another server. */
 async function lostReplication({ db, config }: PostgresSubject): Promise<string | undefined> {
   try {
-    const client = await connectClient(config.databaseUrl, { replication: true }, () => undefined);
+    const client = await connectClient(config, { replication: true }, () => undefined);
     try {
       const [{ systemId }, server] = await Promise.all([identify(client), serverOf(db)]);
       return systemId === server.systemId ? undefined : 'replication reaches another server';

@@ -21,7 +21,7 @@ interface Row {
 export async function examinePostgres(config: Config): Promise<Finding[]> {
   let db: Database;
   try {
-    db = await Database.connect(config.databaseUrl, {}, () => undefined);
+    db = await Database.connect(config, {}, () => undefined);
   } catch (error) {
     return [findingOf('postgres.connection', error, shell(`psql "$DATABASE_URL" -c 'SELECT 1'`))];
   }

@@ -61,7 +61,7 @@ export class FlowReporter {
 
   constructor(config: Config) {
     this.#config = config;
-    this.#clickhouse = new ClickHouse(config.clickhouseUrl, CLICKHOUSE_DEADLINE_MS);
+    this.#clickhouse = new ClickHouse(config, CLICKHOUSE_DEADLINE_MS);
   }
 
   /** Never throws for what the databases say. */
@@ -95,7 +95,7 @@ export class FlowReporter {
 
   async #connected(): Promise<Database> {
     if (this.#db !== undefined) return this.#db;
-    const db = await Database.connect(this.#config.databaseUrl, {}, () => {
+    const db = await Database.connect(this.#config, {}, () => {
       this.#db = undefined;
     });
     await db.query("SELECT set_config('application_name', 'pg-outbox-clickhouse status', false)");
