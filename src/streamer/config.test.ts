@@ -36,6 +36,7 @@ describe('readConfig with a good environment', () => {
       slotFailover: 'off',
       clickhouseTable: 'events',
       clickhouseCluster: '',
+      clickhouseIdling: 'auto',
       batchMaxRows: 200_000,
       batchMaxBytes: 67_108_864,
       flushIntervalMs: 1000,

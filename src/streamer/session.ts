@@ -8,7 +8,9 @@ import { BatchLimits } from './batch/limits.ts';
 import { constantBytes } from './batch/native.ts';
 import type { ClickHouse } from './clickhouse/client.ts';
 import type { Config } from './config.ts';
+import { mayIdle } from './clickhouse/idling.ts';
 import { sampleGauges } from './gauges.ts';
+import { IdleGate } from './observe/idle-gate.ts';
 import { Ledger } from './ledger/ledger.ts';
 import { untilFree } from './ledger/standby.ts';
 import { recordUnreadable } from './ledger/unreadable.ts';
@@ -261,7 +263,8 @@ export class Session {
     const proofs = new PeriodicCheck(PROVE_EVERY_MS, prove, fail);
     const checks = new PeriodicCheck(CHECK_EVERY_MS, check, fail);
     measures.attached(progress);
-    const gauges = sampleGauges({ ledger, db, clickhouse, table, source, measures, log, signal });
+    const gate = mayIdle(config) ? new IdleGate(() => readiness.isClickHouseAwaited) : undefined;
+    const gauges = sampleGauges({ ledger, db, clickhouse, table, source, measures, log, signal, gate });
     const decoder = new PgoutputDecoder(intake, watch.rootOid);
     return { ...attachment, decoder, loop, walEnd: () => walEnd, proofs, checks, gauges };
   }

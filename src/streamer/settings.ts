@@ -100,6 +100,15 @@ export const SETTINGS = {
     meaning:
       'The ClickHouse cluster on which `migrate` makes the table, replicated. Empty: on the one server of CLICKHOUSE_URL. docs/clusters.md tells the way.',
   },
+  OUTBOX_CLICKHOUSE_IDLING: {
+    key: 'clickhouseIdling',
+    readBy: 'streamer',
+    kind: 'choice',
+    choices: ['auto', 'on', 'off'],
+    default: 'auto',
+    meaning:
+      'Whether ClickHouse is a service that idles when nobody asks it, as those of ClickHouse Cloud may: with nothing waiting it is asked once an hour, and has a minute to wake. `auto` means hosts under `clickhouse.cloud`. docs/operations.md says what changes.',
+  },
   OUTBOX_BATCH_MAX_ROWS: {
     key: 'batchMaxRows',
     readBy: 'streamer',

@@ -5,8 +5,10 @@ import { json } from 'node:stream/consumers';
 import { OutboxError } from '../../errors.ts';
 import type { Config } from '../config.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
+import { mayIdle, WAKE_MS } from '../clickhouse/idling.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import { isLoopback } from '../loopback.ts';
+import { IdleGate } from '../observe/idle-gate.ts';
 import { PeriodicCheck } from '../observe/periodic-check.ts';
 import type { Readiness, ReadinessReport } from '../observe/readiness.ts';
 import { reasonOf } from '../observe/reason.ts';
@@ -61,10 +63,13 @@ export async function serveHealth(
   server.on('error', () => undefined);
   // what is asked here must not keep the process alive
   server.unref();
-  const clickhouse = new ClickHouse(config, PROBE_TIMEOUT_MS);
+  // one that wakes is not at fault
+  const clickhouse = new ClickHouse(config, mayIdle(config) ? WAKE_MS : PROBE_TIMEOUT_MS);
+  const gate = mayIdle(config) ? new IdleGate(() => readiness.isClickHouseAwaited) : undefined;
   const probe = new PeriodicCheck(
     PROBE_EVERY_MS,
     async () => {
+      if (gate?.isOpen === false) return;
       await checkTarget(clickhouse, clickhouseTable);
       readiness.clickhouseProbed(undefined);
     },

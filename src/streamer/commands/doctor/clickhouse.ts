@@ -1,4 +1,5 @@
 import { ClickHouse } from '../../clickhouse/client.ts';
+import { awaken, mayIdle } from '../../clickhouse/idling.ts';
 import { urlsOf } from '../../clickhouse/hosts.ts';
 import type { Config } from '../../config.ts';
 import { REPLICA_CHECKS } from './clickhouse-replicas.ts';
@@ -10,7 +11,7 @@ import { quoted, type ClickHouseSubject } from './subjects.ts';
 const TIMEOUT_MS = 5000;
 
 /** Everything about ClickHouse. Never throws for what ClickHouse says. */
-export async function examineClickHouse(config: Config): Promise<Finding[]> {
+export async function examineClickHouse(config: Config, onWaking = (): void => undefined): Promise<Finding[]> {
   const [{ pathname, username }] = urlsOf(config.clickhouseUrl);
   const clickhouse = new ClickHouse(config, TIMEOUT_MS);
   const table = `${quoted(decodeURIComponent(pathname.slice(1)))}.${quoted(config.clickhouseTable)}`;
@@ -23,9 +24,12 @@ export async function examineClickHouse(config: Config): Promise<Finding[]> {
     user: quoted(decodeURIComponent(username)),
   };
   try {
-    await clickhouse.select('SELECT 1');
+    let wokeInMs: number | undefined;
+    if (mayIdle(config)) wokeInMs = await awaken(clickhouse, onWaking);
+    else await clickhouse.select('SELECT 1');
+    const woke = wokeInMs === undefined ? '' : `; it was idle, and woke in ${Math.round(wokeInMs / 1000)} s`;
     return [
-      ok('clickhouse.connection', 'reachable'),
+      ok('clickhouse.connection', `reachable${woke}`),
       ...(await runChecks(CLICKHOUSE_SERVER_CHECKS, subject)),
       ...(await runChecks(TABLE_CHECKS, subject)),
       ...(await runChecks(REPLICA_CHECKS, subject)),

@@ -95,8 +95,9 @@ function openText({ oldestTransaction: oldest }: FlowReport): [name: string, tex
 
 function clickhouseText({ clickhouse, at }: FlowReport): string {
   if (clickhouse === null) return 'no answer';
-  const { version, lastPartAt } = clickhouse;
-  return `${version}, ${lastPartAt === null ? 'the table is empty' : `last part ${ago(lastPartAt, at)}`}`;
+  const { version, lastPartAt, wokeInSeconds } = clickhouse;
+  const part = lastPartAt === null ? 'the table is empty' : `last part ${ago(lastPartAt, at)}`;
+  return `${version}, ${part}${wokeInSeconds === null ? '' : `; it was idle, and woke in ${wokeInSeconds} s`}`;
 }
 
 function counted(events: number): string {
