@@ -15,8 +15,7 @@ test('secrets that a command prints and a file holds are read anew, and never lo
   };
   await outbox.postgres.query(`CREATE ROLE ${outbox.slot} LOGIN SUPERUSER`);
   await rotate('canary-1');
-  // nobody listens there
-  await writeFile(url, Object.assign(new URL(outbox.clickhouseUrl), { port: '1' }).href);
+  await writeFile(url, Object.assign(new URL(outbox.clickhouseUrl), { password: 'canary-0' }).href);
   const streamer = outbox.stream({
     DATABASE_URL: Object.assign(new URL(outbox.databaseUrl), { username: outbox.slot, password: '' }).href,
     DATABASE_PASSWORD_COMMAND: `cat ${token}`,
@@ -26,7 +25,7 @@ test('secrets that a command prints and a file holds are read anew, and never lo
   });
   try {
     await outbox.fill(1);
-    await streamer.failure('OUTBOX_CH_UNREACHABLE');
+    await streamer.failure('OUTBOX_CH_AUTH');
     await writeFile(url, outbox.clickhouseUrl);
     await outbox.untilDelivered(1);
 

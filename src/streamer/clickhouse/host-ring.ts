@@ -46,12 +46,15 @@ export class HostRing {
   /** To be called before a request: new connections are made where a file holds something new. */
   renew(): void {
     if (typeof this.#access === 'string') return;
-    const credentials = credentialsOf(this.#access, this.#credentials);
+    const read = credentialsOf(this.#access, this.#credentials);
+    if (isDeepStrictEqual(read, this.#credentials)) return;
+    // another target is no rotation: what is pending in one must not be repeated in the other
+    const isSameTarget = targetOf(read.url) === targetOf(this.#credentials.url);
+    const credentials = isSameTarget ? read : { ...read, url: this.#credentials.url };
     if (isDeepStrictEqual(credentials, this.#credentials)) return;
     this.#credentials = credentials;
     this.#replaced.push(...this.#hosts);
     this.#hosts = this.#open();
-    this.#at %= this.#hosts.length;
     while (this.#replaced.length > MAX_REPLACED * this.#hosts.length) void this.#replaced.shift()!.client.close();
   }
 
@@ -75,6 +78,10 @@ export class HostRing {
   async close(): Promise<void> {
     await Promise.all([...this.#replaced, ...this.#hosts].map(async ({ client }) => client.close()));
   }
+}
+
+function targetOf(url: string): string {
+  return String(urlsOf(url).map(({ protocol, host, pathname }) => `${protocol}//${host}${pathname}`));
 }
 
 /** Whether another host may answer where one failed so. */
