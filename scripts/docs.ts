@@ -65,7 +65,7 @@ All configuration comes from the environment. An empty variable counts as not se
 
 ${settingsTable('streamer')}
 
-The two URLs are secrets. Each may be given as a file instead, by the same name with \`_FILE\` (\`DATABASE_URL_FILE=/run/secrets/database_url\`), but not in both ways at once. No password is ever printed, and no value is repeated in a report of problems. Special characters of user and password are percent-encoded, as in every URL.
+The two URLs are secrets. Each may be given as a file instead, by the same name with \`_FILE\` (\`DATABASE_URL_FILE=/run/secrets/database_url\`), but not in both ways at once. Such a file is read anew for each connection to Postgres and each request to ClickHouse, and so are the files of certificates that a setting or a parameter names: what is rotated is used without a restart. When a file cannot be read at that moment, or holds no valid URL, the last one stays in use; so does a \`CLICKHOUSE_URL\` that now names other hosts or another database, until a restart. No password is ever printed, and no value is repeated in a report of problems. Special characters of user and password are percent-encoded, as in every URL.
 
 \`DATABASE_URL\` may have these parameters, with libpq's meaning: ${TAKEN.map((name) => `\`${name}\``).join(', ')}; \`sslmode\` (${SSL_MODES.map((mode) => `\`${mode}\``).join(', ')}), \`sslrootcert\`, \`sslcert\`, \`sslkey\`, \`sslnegotiation\`, \`channel_binding\` (${CHANNEL_BINDINGS.map((mode) => `\`${mode}\``).join(', ')}); \`connect_timeout\`, \`target_session_attrs\` (${SESSION_ATTRS.map((value) => `\`${value}\``).join(', ')}). Those that say how a session is held (\`keepalives\` and the like) are accepted and have no effect, but for \`options\`. Any other, or one that is given twice, is refused. Without TLS that verifies the server, a password is given in clear text or as MD5 to a server on this host alone. \`sslrootcert=system\` means the authorities of Node.js and implies \`sslmode=verify-full\`; a weaker mode beside it is refused.
 
@@ -92,6 +92,7 @@ function valueColumn(setting: Setting): string {
   if (setting.kind === 'integer') return range(setting);
   if (setting.kind === 'choice') return setting.choices.map((choice) => `\`${choice}\``).join(', ');
   if (setting.kind === 'text') return setting.form;
+  if (setting.kind === 'file') return 'the path of a file';
   return setting.protocols.map((protocol) => `\`${protocol}//user:password@host:port/database\``).join(' or ');
 }
 

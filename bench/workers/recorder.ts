@@ -44,7 +44,7 @@ const { rootOid } = await checkPublication(db, slot);
 await db.close();
 const decoder = new PgoutputDecoder(intake, rootOid);
 const replication = await Replication.connect({
-  url: given('DATABASE_URL'),
+  access: given('DATABASE_URL'),
   slot,
   onMessage: (buffer, start, end) => {
     const isTaken = decoder.decode(buffer, start, end);

@@ -43,14 +43,19 @@ BEGIN
 		CREATE ROLE outbox_producer NOLOGIN;
 	END IF;
 	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_streamer') THEN
+		CREATE ROLE outbox_streamer LOGIN;
+	END IF;
+	BEGIN
 		-- on RDS and Aurora the attribute is another role's to give
 		IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication') THEN
-			CREATE ROLE outbox_streamer LOGIN;
 			GRANT rds_replication TO outbox_streamer;
-		ELSE
-			CREATE ROLE outbox_streamer LOGIN REPLICATION;
+		ELSIF NOT (SELECT rolreplication FROM pg_roles WHERE rolname = 'outbox_streamer') THEN
+			ALTER ROLE outbox_streamer REPLICATION;
 		END IF;
-	END IF;
+	EXCEPTION WHEN insufficient_privilege THEN
+		RAISE WARNING 'outbox_streamer may not replicate yet: %, who runs this, may not let it', current_user
+			USING HINT = 'Run this as a role that has REPLICATION itself (Postgres 16 and newer), or see docs/managed-postgres.md.';
+	END;
 
 	GRANT USAGE ON SCHEMA outbox TO outbox_producer, outbox_streamer;
 	-- the server writes recorded_at, recorded_by and bucket
@@ -71,11 +76,9 @@ BEGIN
 	END LOOP;
 	-- with it any login could fill WAL that the slot keeps, beside a transaction that stays open
 	FOR function IN SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = 'pg_logical_emit_message' LOOP
-		BEGIN
+		IF pg_has_role((SELECT proowner FROM pg_proc WHERE oid = function), 'MEMBER') THEN
 			EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function);
-		EXCEPTION WHEN insufficient_privilege THEN
-			NULL;
-		END;
+		END IF;
 		IF has_function_privilege('public', function, 'EXECUTE') THEN
 			RAISE NOTICE 'only a superuser may revoke EXECUTE on % from PUBLIC', function;
 		END IF;

@@ -12,6 +12,11 @@ export const POSTGRES = {
     happened: 'Postgres answered, but refused the user, the password or the database of DATABASE_URL.',
     next: 'Check user, password and database, the role’s REPLICATION attribute, and pg_hba.conf.',
   },
+  OUTBOX_PG_PASSWORD_COMMAND: {
+    policy: 'reconnect soon',
+    happened: 'DATABASE_PASSWORD_COMMAND gave no password: it failed, took too long, or printed nothing or too much.',
+    next: 'Run the command as the streamer’s user, with its environment: it must end with 0 and print the password, and nothing else, within `connect_timeout` of DATABASE_URL (10 s). What it prints, on stderr too, is never logged.',
+  },
   OUTBOX_PG_LOCKED: {
     policy: 'stop',
     happened: 'Somebody holds the advisory lock under which the outbox is migrated, or its expired events are removed.',
@@ -33,12 +38,12 @@ export const POSTGRES = {
     policy: 'reconnect patiently',
     isPrivilege: true,
     happened: 'The role of DATABASE_URL lacks a privilege that is needed.',
-    next: 'For the streamer, grant it as migrations/postgres/roles.sql shows; `migrate` needs the database’s owner with REPLICATION.',
+    next: 'For the streamer, grant it as migrations/postgres/roles.sql shows; `migrate` needs the database’s owner with REPLICATION. On a managed service: docs/managed-postgres.md.',
   },
   OUTBOX_PG_WAL_LEVEL: {
     policy: 'reconnect patiently',
     happened: 'wal_level is not "logical", so Postgres cannot decode committed changes.',
-    next: 'Run `ALTER SYSTEM SET wal_level = logical` and restart Postgres.',
+    next: 'Run `ALTER SYSTEM SET wal_level = logical` and restart Postgres. On a managed service: docs/managed-postgres.md.',
   },
   OUTBOX_PG_VERSION: {
     policy: 'reconnect patiently',

@@ -37,6 +37,17 @@ describe('readConfig with secrets in files', () => {
     expect(readConfig(env, read).databaseUrl).toBe(REQUIRED.DATABASE_URL);
   });
 
+  test('reads the file anew whenever the value is asked for, and keeps the last good one', () => {
+    let content = REQUIRED.DATABASE_URL;
+    const config = readConfig(env, () => {
+      if (content === '') throw new Error('away');
+      return content;
+    });
+    content = 'postgres://streamer:other@db.internal/app\n';
+    expect(config.databaseUrl).toBe('postgres://streamer:other@db.internal/app');
+    for (content of ['', 'half a UR']) expect(config.databaseUrl).toBe('postgres://streamer:other@db.internal/app');
+  });
+
   test('names an unreadable file by its variable and the system’s code only', () => {
     // a user who puts the URL itself into the _FILE variable must not find it in the log
     const { message } = failure({ ...env, DATABASE_URL_FILE: 'postgres://u:canary@h/db' });
@@ -57,6 +68,33 @@ describe('readConfig with secrets in files', () => {
       'OUTBOX_SLOT_FILE is unknown; the nearest name is OUTBOX_SLOT',
     ]);
   });
+});
+
+test('readConfig rejects a password beside DATABASE_PASSWORD_COMMAND, and never prints the command', () => {
+  const command = { DATABASE_PASSWORD_COMMAND: 'cat canary' };
+  expect(failure({ ...REQUIRED, ...command }).problems).toEqual([
+    'DATABASE_PASSWORD_COMMAND and a password in DATABASE_URL are both given; keep one',
+  ]);
+  const config = readConfig({ ...REQUIRED, ...command, DATABASE_URL: 'postgres://streamer@h/db' });
+  expect(config.databasePasswordCommand).toBe('cat canary');
+  expect(redact(config)['databasePasswordCommand']).toBe('***');
+});
+
+test('readConfig wants certificates for ClickHouse to be readable, in pairs and with https', () => {
+  const read = (path: string): string => {
+    if (path === '/pem') return '';
+    throw Object.assign(new Error(path), { code: 'ENOENT' });
+  };
+  const problems = (env: Record<string, string>) => failure({ ...REQUIRED, ...env }, read).problems;
+  expect(problems({ CLICKHOUSE_CA_FILE: '/canary' })).toEqual([
+    'CLICKHOUSE_CA_FILE names a file that cannot be read (ENOENT)',
+  ]);
+  expect(problems({ CLICKHOUSE_CERT_FILE: '/pem' })).toEqual([
+    'CLICKHOUSE_CERT_FILE and CLICKHOUSE_KEY_FILE go together; give both',
+  ]);
+  expect(problems({ CLICKHOUSE_CA_FILE: '/pem', CLICKHOUSE_URL: 'http://h' })).toEqual([
+    'CLICKHOUSE_URL must begin with https:// where a file names a certificate',
+  ]);
 });
 
 describe('redact', () => {

@@ -27,12 +27,17 @@ describe('readConfig with a good environment', () => {
   test('needs the two URLs alone, and has defaults for the rest', () => {
     expect(readConfig(REQUIRED)).toEqual({
       databaseUrl: REQUIRED.DATABASE_URL,
+      databasePasswordCommand: '',
       clickhouseUrl: REQUIRED.CLICKHOUSE_URL,
+      clickhouseCaFile: '',
+      clickhouseCertFile: '',
+      clickhouseKeyFile: '',
       slot: 'outbox',
       shard: '',
       slotFailover: 'off',
       clickhouseTable: 'events',
       clickhouseCluster: '',
+      clickhouseIdling: 'auto',
       batchMaxRows: 200_000,
       batchMaxBytes: 67_108_864,
       flushIntervalMs: 1000,
@@ -275,3 +280,10 @@ test.for(['postgres://u:p@a.internal,,b.internal/app', 'postgres://u:p@a.interna
     expect(problems({ DATABASE_URL })).toEqual([expect.stringContaining('the host is missing')]);
   },
 );
+
+test.for([
+  ['http://[::1]:8123,[2001:db8::2]:8123', 'http://default@[::1]:8123,[2001:db8::2]:8123/default'],
+  ['http://writer@[::1]:8123,b.internal/events', 'http://writer@[::1]:8123,b.internal/events'],
+] as const)('readConfig takes several hosts of ClickHouse by their addresses: %s', ([CLICKHOUSE_URL, read]) => {
+  expect(readConfig({ ...REQUIRED, CLICKHOUSE_URL }).clickhouseUrl).toBe(read);
+});

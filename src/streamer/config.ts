@@ -1,20 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { OutboxError } from '../errors.ts';
-import { nearest, TYPO_SHARE } from '../nearest.ts';
+import { nearest } from '../nearest.ts';
 import { type Config, type Setting, SETTINGS } from './settings.ts';
-import { readClickHouseUrl, urlsOf, withHostsOf } from './clickhouse/hosts.ts';
+import { urlsOf, withHostsOf } from './clickhouse/hosts.ts';
 import { shareOf, slotOf } from './share.ts';
-import { databaseUrlOf, readDatabaseUrl } from './source/hosts.ts';
-import {
-  CHANNEL_BINDINGS,
-  FILE_PARAMETERS,
-  KNOWN_PARAMETERS,
-  SESSION_ATTRS,
-  SSL_MODES,
-  STANDBY_ATTRS,
-  SYSTEM,
-  unreadSecurity,
-} from './source/parameters.ts';
+import { databaseUrlOf } from './source/hosts.ts';
+import { unreadSecurity } from './source/parameters.ts';
+import { completed, fileFault, systemCode, urlFault } from './url-fault.ts';
 
 export type { Config };
 
@@ -28,12 +20,6 @@ const KNOWN_ELSEWHERE = ['OUTBOX_TEST_SERVICES', 'OUTBOX_TEST_CLUSTER'];
 
 /** Of any name in Postgres. */
 const MAX_SLOT_LENGTH = 63;
-
-const CHOICES: Readonly<Record<string, readonly string[]>> = {
-  sslmode: SSL_MODES,
-  channel_binding: CHANNEL_BINDINGS,
-  target_session_attrs: SESSION_ATTRS,
-};
 
 /** Parameters of a Postgres URL that are worth seeing and can hold no secret. */
 const PRINTABLE_PARAMETERS = ['host', 'port', 'sslmode', 'application_name', 'target_session_attrs', 'connect_timeout'];
@@ -52,9 +38,13 @@ export function readConfig(env: Env, readFile: (path: string) => string = readTe
 
   for (const [name, setting] of entries()) {
     if (setting.readBy !== 'streamer') continue;
-    const outcome = setting.kind === 'url' ? readUrl(name, setting, env, readFile) : readPlain(setting, env[name]);
+    const outcome = readOne(name, setting, env, readFile);
     if ('fault' in outcome) problems.push(`${name} ${outcome.fault}`);
-    else values[setting.key] = outcome.value;
+    else if (setting.kind !== 'url' || !env[`${name}_FILE`]) values[setting.key] = outcome.value;
+    else {
+      const get = latestOf(outcome.value, () => readUrl(name, setting, env, readFile));
+      Object.defineProperty(values, setting.key, { enumerable: true, get });
+    }
   }
 
   // the largest event that the library lets through must fit a batch, or the limit on memory would not hold
@@ -66,7 +56,12 @@ export function readConfig(env: Env, readFile: (path: string) => string = readTe
   problems.push(...nameSlot(values));
   problems.push(...unknownNames(env));
   const databaseUrl = values[SETTINGS.DATABASE_URL.key];
-  if (typeof databaseUrl === 'string') problems.push(...unreadSecurity(env, databaseUrlOf(databaseUrl).url));
+  if (typeof databaseUrl === 'string') {
+    problems.push(...unreadSecurity(env, databaseUrlOf(databaseUrl).url));
+    if (values[SETTINGS.DATABASE_PASSWORD_COMMAND.key] && databaseUrlOf(databaseUrl).url.password)
+      problems.push('DATABASE_PASSWORD_COMMAND and a password in DATABASE_URL are both given; keep one');
+  }
+  problems.push(...certificateFaults(values));
   if (problems.length > 0 || !isComplete(values)) throw new OutboxError('OUTBOX_CONFIG_INVALID', { problems });
   return Object.freeze(values);
 }
@@ -83,10 +78,27 @@ function nameSlot(values: Record<string, string | number>): string[] {
   return values['slot'].length > MAX_SLOT_LENGTH ? ['OUTBOX_SLOT is too long for the slots of its shares'] : [];
 }
 
+function readOne(name: string, setting: Setting, env: Env, readFile: (path: string) => string): Outcome {
+  if (setting.kind === 'url') return readUrl(name, setting, env, readFile);
+  if (setting.kind !== 'file') return readPlain(setting, env[name]);
+  const fault = fileFault(env[name] ?? '', readFile);
+  return fault === undefined ? { value: env[name] ?? '' } : { fault: `names a file that cannot be read${fault}` };
+}
+
+/** Reads a secret's file again whenever its value is asked for. What is no value, at that moment, leaves the last one. */
+function latestOf(first: string | number, read: () => Outcome): () => string | number {
+  let last = first;
+  return () => {
+    const outcome = read();
+    if ('value' in outcome) last = outcome.value;
+    return last;
+  };
+}
+
 /** The value of one setting, for who needs no other. Throws OUTBOX_CONFIG_INVALID. */
 export function readSetting(name: keyof typeof SETTINGS, env: Env): string | number {
   const setting: Setting = SETTINGS[name];
-  const outcome = setting.kind === 'url' ? readUrl(name, setting, env, readText) : readPlain(setting, env[name]);
+  const outcome = readOne(name, setting, env, readText);
   if ('fault' in outcome) throw new OutboxError('OUTBOX_CONFIG_INVALID', { problems: [`${name} ${outcome.fault}`] });
   return outcome.value;
 }
@@ -115,6 +127,7 @@ export function redact(config: Config): Readonly<Record<string, string | number>
   const copy: Record<string, string | number> = { ...config };
   for (const [, setting] of entries()) {
     if (setting.kind === 'url') copy[setting.key] = redactUrl(String(copy[setting.key]), setting);
+    if (setting.kind === 'text' && setting.isSecret && copy[setting.key]) copy[setting.key] = '***';
   }
   return copy;
 }
@@ -143,7 +156,7 @@ function readText(path: string): string {
   return readFileSync(path, 'utf8');
 }
 
-function readPlain(setting: Exclude<Setting, { kind: 'url' }>, given: string | undefined): Outcome {
+function readPlain(setting: Exclude<Setting, { kind: 'url' | 'file' }>, given: string | undefined): Outcome {
   if (!given) return { value: setting.default };
   if (setting.kind === 'integer') {
     const value = /^\d+$/.test(given) ? Number(given) : Number.NaN;
@@ -179,86 +192,18 @@ function readUrl(
   return fault ? { fault } : { value: setting.database ? given : completed(given) };
 }
 
-/** With the user and the database that ClickHouse's own clients take where none is given. */
-function completed(text: string): string {
-  const [url] = urlsOf(text);
-  if (url.username !== '' && url.pathname.length > 1) return text;
-  url.username ||= 'default';
-  if (url.pathname.length <= 1) url.pathname = '/default';
-  return withHostsOf(text, url);
-}
-
-function parameterFault({ searchParams }: URL, readFile: (path: string) => string): string | undefined {
-  // a name that is not taken is not repeated: it may be what follows a question mark in a password
-  const names = [...searchParams.keys()];
-  const unknown = names.find((name) => !KNOWN_PARAMETERS.includes(name));
-  if (unknown !== undefined) {
-    const meant = nearest(unknown, KNOWN_PARAMETERS, TYPO_SHARE)?.name;
-    return `has a parameter that is not known${meant === undefined ? '' : `, perhaps meant to be ${meant}`}; docs/configuration.md lists them`;
-  }
-  const twice = names.find((name, at) => names.indexOf(name) !== at);
-  if (twice !== undefined) return `has the parameter ${twice} more than once`;
-  if (STANDBY_ATTRS.includes(searchParams.get('target_session_attrs') ?? ''))
-    return 'has a target_session_attrs that may lead to a standby, which can keep no ledger: use primary or read-write';
-  for (const [name, choices] of Object.entries(CHOICES)) {
-    const value = searchParams.get(name);
-    if (value !== null && !choices.includes(value))
-      return `has ${name === 'sslmode' ? 'an' : 'a'} ${name} that is none of ${choices.join(', ')}`;
-  }
-  if (!/^\d{1,4}$/.test(searchParams.get('connect_timeout') ?? '0'))
-    return 'has a connect_timeout that is no whole number of seconds from 0 to 9999';
-  if (searchParams.get('sslrootcert') === SYSTEM && (searchParams.get('sslmode') ?? 'verify-full') !== 'verify-full')
-    return 'has an sslmode that does not go with sslrootcert=system, whose authorities sign for anybody: use verify-full';
-  if (searchParams.get('sslmode') === 'verify-ca' && !searchParams.has('sslrootcert'))
-    return 'has sslmode=verify-ca without an sslrootcert: name the authority, or use verify-full';
-  for (const name of FILE_PARAMETERS) {
-    const path = searchParams.get(name);
-    try {
-      if (path && path !== SYSTEM) readFile(path);
-    } catch (error) {
-      return `names an ${name} that cannot be read${systemCode(error)}`;
-    }
-  }
-  return undefined;
-}
-
-function systemCode(error: unknown): string {
-  return error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
-}
-
-function urlFault(
-  text: string,
-  setting: Extract<Setting, { kind: 'url' }>,
-  readFile: (path: string) => string,
-): string | undefined {
-  const encode = 'percent-encode the special characters of user and password';
-  const form = `must have the form ${setting.protocols.join('// or ')}//user:password@host:port/database`;
-  if (/\s/.test(text) || !isDecodable(text)) return `${form}; ${encode}`;
-  const read = setting.parameters ? readDatabaseUrl(text) : undefined;
-  const url = typeof read === 'object' ? read.url : readClickHouseUrl(text)?.[0];
-  if (url === undefined) return `${form}; ${encode}`;
-  if (!setting.protocols.includes(url.protocol)) return form;
-  if (url.hash || `${url.pathname}${url.search}`.includes('@')) return `${form}; ${encode}`;
-  if (typeof read === 'string') return read;
-  if (
-    read === undefined
-      ? readClickHouseUrl(text)?.some(({ hostname }) => !hostname)
-      : read.hosts.some(({ name }) => name === '')
-  )
-    return `${form}: the host is missing`;
-  if (!setting.database && /^\/?$/.test(url.pathname)) return undefined;
-  if (!/^\/[^/]+$/.test(url.pathname)) return `${form}: the path must be the name of one database`;
-  if (url.search && !setting.parameters) return `${form}, without parameters`;
-  return parameterFault(url, readFile);
-}
-
-function isDecodable(text: string): boolean {
-  try {
-    decodeURIComponent(text);
-    return true;
-  } catch {
-    return false;
-  }
+/** What certificates for ClickHouse need beside each other. */
+function certificateFaults(values: Readonly<Record<string, string | number>>): string[] {
+  const { clickhouseUrl, clickhouseCaFile, clickhouseCertFile, clickhouseKeyFile } = values;
+  const given = clickhouseCaFile || clickhouseCertFile || clickhouseKeyFile;
+  return [
+    ...(!clickhouseCertFile === !clickhouseKeyFile
+      ? []
+      : ['CLICKHOUSE_CERT_FILE and CLICKHOUSE_KEY_FILE go together; give both']),
+    ...(given && typeof clickhouseUrl === 'string' && !clickhouseUrl.startsWith('https:')
+      ? ['CLICKHOUSE_URL must begin with https:// where a file names a certificate']
+      : []),
+  ];
 }
 
 function unknownNames(env: Env): string[] {

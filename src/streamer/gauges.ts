@@ -4,6 +4,7 @@ import { Detached } from './delivery/detached.ts';
 import { TableIdentity } from './delivery/table-identity.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import type { Logger } from './observe/log.ts';
+import type { IdleGate } from './observe/idle-gate.ts';
 import type { Measures } from './observe/measures.ts';
 import { PeriodicCheck } from './observe/periodic-check.ts';
 import type { Database } from './source/database.ts';
@@ -19,6 +20,8 @@ export interface GaugeSources {
   readonly source: string;
   readonly measures: Measures;
   readonly log: Logger;
+  /** Where ClickHouse may idle. */
+  readonly gate: IdleGate | undefined;
   /** The session is over. */
   readonly signal: AbortSignal;
 }
@@ -35,17 +38,19 @@ export function sampleGauges({
   source,
   measures,
   log,
+  gate,
   signal,
 }: GaugeSources): PeriodicCheck {
   const identity = new TableIdentity({ clickhouse, table, source, log, signal }, ledger);
   const detached = new Detached({ clickhouse, table, log, signal });
   const sample = async (): Promise<void> => {
+    const isAsked = gate === undefined || gate.isOpen;
     const [quarantined, oldest, parts] = await Promise.allSettled([
       ledger.glanceAtQuarantine(),
       oldestTransaction(db),
-      mostParts(clickhouse, table, signal),
-      identity.observe(),
-      detached.observe(),
+      isAsked ? mostParts(clickhouse, table, signal) : measures.parts,
+      isAsked ? identity.observe() : undefined,
+      isAsked ? detached.observe() : undefined,
     ]);
     // what an attachment knew ends with it
     if (signal.aborted) return;

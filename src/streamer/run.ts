@@ -1,4 +1,5 @@
 import { OutboxError } from '../errors.ts';
+import { stalledAfterMs } from './clickhouse/idling.ts';
 import type { Config } from './config.ts';
 import { createLogger } from './observe/log.ts';
 import { LogWriter } from './observe/log-writer.ts';
@@ -33,7 +34,7 @@ export async function run(config: Config, env: Readonly<Record<string, string | 
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);
   });
-  const readiness = new Readiness({ maxLagMs: config.readyMaxLagMs });
+  const readiness = new Readiness({ maxLagMs: config.readyMaxLagMs, stalledAfterMs: stalledAfterMs(config) });
   readiness.measures.log = lines;
   const { slot, healthPort } = config;
   const telemetry = await startTelemetry(env, { readiness, slot, isServed: healthPort > 0 });

@@ -8,7 +8,9 @@ import { BatchLimits } from './batch/limits.ts';
 import { constantBytes } from './batch/native.ts';
 import type { ClickHouse } from './clickhouse/client.ts';
 import type { Config } from './config.ts';
+import { mayIdle } from './clickhouse/idling.ts';
 import { sampleGauges } from './gauges.ts';
+import { IdleGate } from './observe/idle-gate.ts';
 import { Ledger } from './ledger/ledger.ts';
 import { refuseOtherShares } from './ledger/shares.ts';
 import { untilFree } from './ledger/standby.ts';
@@ -166,7 +168,7 @@ export class Session {
     const { config, log, readiness, onSlot, stop } = this.#options;
     const parameters = { synchronous_commit: 'on', statement_timeout: `${STATEMENT_TIMEOUT_MS}ms` };
     const onLost = (error: OutboxError): void => this.#fail(error);
-    const db = (this.#db = await Database.connect(config.databaseUrl, { parameters }, onLost));
+    const db = (this.#db = await Database.connect(config, { parameters }, onLost));
     await checkMigrated(db);
     await refuseOtherShares(db, config.slot);
     await untilFree({ db, slot: config.slot, log, readiness, onSlot, signal: this.#signal, stop });
@@ -179,10 +181,10 @@ export class Session {
   /** Attaches to the slot. */
   async #startReplication(db: Database): Promise<Replication> {
     const { config, log } = this.#options;
-    const { databaseUrl: url, slot } = config;
+    const { slot } = config;
     const warnings = new LogThrottle();
     const replication = (this.#replication = await Replication.connect({
-      url,
+      access: config,
       slot,
       // before the ledger is read there is no room for anything
       onMessage: (buffer, start, end) => this.#attached?.decoder.decode(buffer, start, end) ?? false,
@@ -265,7 +267,8 @@ export class Session {
     const proofs = new PeriodicCheck(PROVE_EVERY_MS, prove, fail);
     const checks = new PeriodicCheck(CHECK_EVERY_MS, check, fail);
     measures.attached(progress);
-    const gauges = sampleGauges({ ledger, db, clickhouse, table, source, measures, log, signal });
+    const gate = mayIdle(config) ? new IdleGate(() => readiness.isClickHouseAwaited) : undefined;
+    const gauges = sampleGauges({ ledger, db, clickhouse, table, source, measures, log, signal, gate });
     const decoder = new PgoutputDecoder(intake, watch.rootOid);
     return { ...attachment, decoder, loop, walEnd: () => walEnd, proofs, checks, gauges };
   }

@@ -1,43 +1,6 @@
-interface Described {
-  /** The name in `Config`. */
-  readonly key: string;
-  /** Which half of the package reads it. The streamer accepts and ignores what is the library's. */
-  readonly readBy: 'streamer' | 'library';
-  readonly meaning: string;
-}
+import type { Setting } from './setting.ts';
 
-/** Always required and always a secret: may come as NAME_FILE, and its value is never printed. */
-interface UrlSetting extends Described {
-  readonly kind: 'url';
-  readonly protocols: readonly string[];
-  readonly parameters: boolean;
-  /** It must name one; otherwise, and without a user, `default` is meant. */
-  readonly database: boolean;
-  readonly example: string;
-}
-
-interface TextSetting extends Described {
-  readonly kind: 'text';
-  readonly default: string;
-  readonly pattern: RegExp;
-  readonly form: string;
-}
-
-interface IntegerSetting extends Described {
-  readonly kind: 'integer';
-  readonly unit: 'rows' | 'bytes' | 'ms' | 'days' | 'port' | 'spans';
-  readonly default: number;
-  readonly min: number;
-  readonly max: number;
-}
-
-interface ChoiceSetting extends Described {
-  readonly kind: 'choice';
-  readonly choices: readonly string[];
-  readonly default: string;
-}
-
-export type Setting = UrlSetting | TextSetting | IntegerSetting | ChoiceSetting;
+export type { Setting };
 
 /** Links of one span, and so requests of a batch that its trace can name: more would cost collectors more than they tell. */
 export const MAX_TRACE_LINKS = 512;
@@ -55,6 +18,17 @@ export const SETTINGS = {
     meaning:
       'The Postgres database that holds the outbox, and a role with REPLICATION. It may name several hosts, `host1:5432,host2:5432`: the primary among them is used. A Unix socket is a percent-encoded host: `%2Fvar%2Frun%2Fpostgresql`.',
   },
+  DATABASE_PASSWORD_COMMAND: {
+    key: 'databasePasswordCommand',
+    readBy: 'streamer',
+    kind: 'text',
+    default: '',
+    isSecret: true,
+    pattern: /^[^\0]+$/,
+    form: 'a command of /bin/sh',
+    meaning:
+      'A command that prints the password of DATABASE_URL, which then has none: for tokens that expire, such as those of IAM. It runs for each new connection whose server asks for a password, for at most `connect_timeout` (10 s). Its output is never logged.',
+  },
   CLICKHOUSE_URL: {
     key: 'clickhouseUrl',
     readBy: 'streamer',
@@ -64,7 +38,30 @@ export const SETTINGS = {
     database: false,
     example: 'http://outbox:password@localhost:8123/analytics',
     meaning:
-      'The ClickHouse server, by its HTTP port, with the database as path. It may name the replicas of one shard, `host1:8123,host2:8123`: the first is used until it is away. It takes no parameters: every setting that matters is sent with each insert.',
+      'The ClickHouse server, by its HTTP port, with the database as path. It may name the replicas of one shard, `host1:8123,host2:8123`: the first is used until it is away. It takes no parameters: every setting that matters is sent with each insert. Without a user, `default` is meant; without a database, too.',
+  },
+  CLICKHOUSE_CA_FILE: {
+    key: 'clickhouseCaFile',
+    readBy: 'streamer',
+    kind: 'file',
+    default: '',
+    meaning:
+      'The authorities, in PEM, that may have signed the certificate of ClickHouse, instead of those of Node.js. Only with `https`.',
+  },
+  CLICKHOUSE_CERT_FILE: {
+    key: 'clickhouseCertFile',
+    readBy: 'streamer',
+    kind: 'file',
+    default: '',
+    meaning:
+      'A client’s certificate for ClickHouse, in PEM, with CLICKHOUSE_KEY_FILE. When CLICKHOUSE_URL has no password, it is the login: the user is one that ClickHouse identifies by `ssl_certificate`.',
+  },
+  CLICKHOUSE_KEY_FILE: {
+    key: 'clickhouseKeyFile',
+    readBy: 'streamer',
+    kind: 'file',
+    default: '',
+    meaning: 'The private key of CLICKHOUSE_CERT_FILE, in PEM, without a passphrase.',
   },
   OUTBOX_SLOT: {
     key: 'slot',
@@ -112,6 +109,15 @@ export const SETTINGS = {
     form: 'the name of a cluster: 1 to 128 of A-Z, a-z, 0-9, _, . and -',
     meaning:
       'The ClickHouse cluster on which `migrate` makes the table, replicated. Empty: on the one server of CLICKHOUSE_URL. docs/clusters.md tells the way.',
+  },
+  OUTBOX_CLICKHOUSE_IDLING: {
+    key: 'clickhouseIdling',
+    readBy: 'streamer',
+    kind: 'choice',
+    choices: ['auto', 'on', 'off'],
+    default: 'auto',
+    meaning:
+      'Whether ClickHouse is a service that idles when nobody asks it, as those of ClickHouse Cloud may: with nothing waiting it is asked once an hour, and has a minute to wake. `auto` means hosts under `clickhouse.cloud`. docs/operations.md says what changes.',
   },
   OUTBOX_BATCH_MAX_ROWS: {
     key: 'batchMaxRows',

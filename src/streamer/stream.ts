@@ -22,7 +22,7 @@ const PATIENT_MS = 5000;
  */
 export async function stream(config: Config, log: Logger, readiness: Readiness, stop: AbortSignal): Promise<void> {
   const { retryMaxMs: maxMs } = config;
-  const clickhouse = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs);
+  const clickhouse = new ClickHouse(config, config.insertTimeoutMs);
   const pool = new ChunkPool(config.batchMaxBytes + BEGUN_CHUNKS_BYTES);
   const soon = createBackoff({ baseMs: SOON_MS, maxMs });
   const patient = createBackoff({ baseMs: Math.min(PATIENT_MS, maxMs), maxMs });

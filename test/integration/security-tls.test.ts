@@ -1,3 +1,4 @@
+import { copyFile } from 'node:fs/promises';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgres.ts';
@@ -39,7 +40,9 @@ describe.skipIf(!hasOpenssl)('Postgres over TLS (needs openssl to make certifica
   let proxied: string;
 
   beforeAll(async () => {
-    postgres = await startPostgres({ settings: { ssl: 'on', ssl_cert_file: good.cert, ssl_key_file: good.key } });
+    postgres = await startPostgres({
+      settings: { ssl: 'on', ssl_cert_file: good.cert, ssl_key_file: good.key, ssl_ca_file: authority.cert },
+    });
     outbox = await Outbox.create({ postgresUrl: postgres.url });
     ({ proxy, url: proxied } = await Proxy.to(new URL(outbox.databaseUrl)));
   });
@@ -74,15 +77,17 @@ describe.skipIf(!hasOpenssl)('Postgres over TLS (needs openssl to make certifica
     await reload();
   }
 
-  test('the streamer encrypts both of its connections with sslmode=verify-full and the right authority', async () => {
-    const streamer = outbox.stream({ DATABASE_URL: url({ sslmode: 'verify-full', sslrootcert: authority.cert }) });
+  test('the streamer encrypts both of its connections with sslmode=verify-full and the right authority, and shows its own certificate', async () => {
+    const client = await certificates.client('streamer', authority);
+    const files = { sslrootcert: authority.cert, sslcert: client.cert, sslkey: client.key };
+    const streamer = outbox.stream({ DATABASE_URL: url({ sslmode: 'verify-full', ...files }) });
     await streamer.attached();
     const { rows } = await outbox.postgres.query(
-      "SELECT s.ssl, backend_type FROM pg_stat_ssl s JOIN pg_stat_activity USING (pid) WHERE application_name LIKE 'pg-outbox-clickhouse%' ORDER BY 2",
+      "SELECT s.ssl, client_dn AS client, backend_type FROM pg_stat_ssl s JOIN pg_stat_activity USING (pid) WHERE application_name LIKE 'pg-outbox-clickhouse%' ORDER BY 3",
     );
     expect(rows).toEqual([
-      { ssl: true, backend_type: 'client backend' },
-      { ssl: true, backend_type: 'walsender' },
+      { ssl: true, client: '/CN=streamer', backend_type: 'client backend' },
+      { ssl: true, client: '/CN=streamer', backend_type: 'walsender' },
     ]);
     // more than one read or one TLS record holds
     await outbox.postgres.query(
@@ -181,6 +186,27 @@ describe.skipIf(!hasOpenssl)('ClickHouse over TLS (needs openssl to make certifi
     await outbox.untilDelivered(1000);
     expect(await streamer.stop()).toBe(0);
     expect(await outbox.delivered()).toEqual({ rows: 1000, events: 1000 });
+  });
+
+  test('the streamer trusts CLICKHOUSE_CA_FILE, shows a certificate, and uses one that replaces it without a restart', async () => {
+    await using outbox = await Outbox.create();
+    await using terminator = await TlsTerminator.to(new URL(outbox.clickhouseUrl), good, authority);
+    const [foreign, own] = [
+      await certificates.client('foreign', stranger),
+      await certificates.client('own', authority),
+    ];
+    const streamer = outbox.stream({
+      CLICKHOUSE_URL: terminator.url(outbox.clickhouseUrl),
+      CLICKHOUSE_CA_FILE: authority.cert,
+      CLICKHOUSE_CERT_FILE: foreign.cert,
+      CLICKHOUSE_KEY_FILE: foreign.key,
+    });
+    await outbox.fill(10);
+    await streamer.failure('OUTBOX_CH_UNREACHABLE');
+    await copyFile(own.cert, foreign.cert);
+    await copyFile(own.key, foreign.key);
+    await outbox.untilDelivered(10);
+    expect(await streamer.stop()).toBe(0);
   });
 
   test.for(FAULTS)('the streamer rejects a certificate with %s and names that error', async (reason) => {

@@ -155,7 +155,7 @@ test.concurrent('an outbox goes from one slot to two shares and back while produ
       quarantined: 0,
     },
   );
-  const reporter = new FlowReporter(at.config('1/2'));
+  const reporter = new FlowReporter(at.config('1/2'), () => undefined);
   expect((await reporter.report()).shares).toMatchObject([{ slot: first, streaming: true }, { slot: second }]);
   await reporter.close();
 

@@ -77,6 +77,31 @@ test('`status` reports that events flow, and what waits and since when while Cli
   await proxy.close();
 });
 
+test('`status` and `doctor` give a ClickHouse that may idle a minute to answer, and say that it is waking', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const environment = { CLICKHOUSE_URL: url, OUTBOX_CLICKHOUSE_IDLING: 'on' };
+  proxy.isolate();
+  const asked = [command(outbox, ['status'], environment), command(outbox, ['doctor', '--all'], environment)];
+  for (const { told } of asked) await told('ClickHouse is waking');
+  proxy.release();
+  proxy.cut();
+  const [flow, doctor] = await Promise.all(asked.map(async ({ done }) => done));
+  expect(flow).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/^ {2}ClickHouse +\d+\..*; it was idle, and woke in \d+ s$/m),
+  });
+  expect(doctor).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/ok {7}clickhouse\.connection {2}reachable; it was idle, and woke in \d+ s/),
+  });
+  await proxy.close();
+  expect(await streamer.stop()).toBe(0);
+});
+
 test(
   '`status` without a streamer reports how much WAL waits, and no age for the oldest event',
   { timeout: 60_000 },

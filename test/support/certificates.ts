@@ -41,9 +41,14 @@ export class Certificates implements AsyncDisposable {
     return this.#paths(name);
   }
 
+  /** Of a client that is known by its name. */
+  async client(name: string, authority: Certificate): Promise<Certificate> {
+    return this.server(name, authority, `DNS:${name}`, 1, 'clientAuth');
+  }
+
   /** A server's certificate for `host`, such as `IP:127.0.0.1`; with negative days it has expired. */
-  async server(name: string, authority: Certificate, host: string, days = 1): Promise<Certificate> {
-    await writeFile(join(this.#directory, `${name}.ext`), `subjectAltName=${host}\nextendedKeyUsage=serverAuth\n`);
+  async server(name: string, authority: Certificate, host: string, days = 1, use = 'serverAuth'): Promise<Certificate> {
+    await writeFile(join(this.#directory, `${name}.ext`), `subjectAltName=${host}\nextendedKeyUsage=${use}\n`);
     await this.#openssl(`req ${NEW_KEY} -subj /CN=${name} -keyout ${name}.key -out ${name}.csr`);
     const [ca, caKey] = [basename(authority.cert), basename(authority.key)];
     await this.#openssl(

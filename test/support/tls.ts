@@ -26,8 +26,14 @@ export class TlsTerminator implements AsyncDisposable {
     });
   }
 
-  static async to(target: URL, { cert, key }: Certificate): Promise<TlsTerminator> {
-    const server = createServer({ cert: await readFile(cert), key: await readFile(key) });
+  /** @param clients whose authority must have signed the certificate of each client */
+  static async to(target: URL, { cert, key }: Certificate, clients?: Certificate): Promise<TlsTerminator> {
+    const server = createServer({
+      cert: await readFile(cert),
+      key: await readFile(key),
+      ...(clients && { ca: await readFile(clients.cert), requestCert: true, rejectUnauthorized: true }),
+    });
+    server.on('tlsClientError', () => undefined);
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     return new TlsTerminator(server, target);

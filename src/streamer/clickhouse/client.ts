@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { ClickHouseSettings, ExecParams } from '@clickhouse/client';
 import { OutboxError } from '../../errors.ts';
+import type { ClickHouseAccess } from './access.ts';
 import { HostRing, isAway } from './host-ring.ts';
 import { linesOf, read, refusalOf, rowsOf, type Answer } from './answer.ts';
 import { INSERT_SETTINGS, NEWER_INSERT_SETTINGS, SELECT_SETTINGS, STREAM_SETTINGS } from './settings.ts';
@@ -35,13 +36,13 @@ export class ClickHouse {
   #insertSettings: ClickHouseSettings | undefined;
 
   /**
-   * @param url `http(s)://user:password@host:port/database`; several hosts are replicas of one shard, `a:8123,b:8123`
+   * @param access `http(s)://user:password@host:port/database`; several hosts are replicas of one shard, `a:8123,b:8123`
    * @param timeoutMs how long the server may take for one request; it is given up a little later
    */
-  constructor(url: string, timeoutMs: number) {
+  constructor(access: string | ClickHouseAccess, timeoutMs: number) {
     this.#timeoutMs = timeoutMs;
     this.#deadlineMs = timeoutMs + ANSWER_MARGIN_MS;
-    this.#hosts = new HostRing(url, this.#deadlineMs);
+    this.#hosts = new HostRing(access, this.#deadlineMs);
   }
 
   /** The server that is asked now. */
@@ -114,6 +115,7 @@ export class ClickHouse {
     signal?: AbortSignal,
   ): AsyncGenerator<Row[], void, undefined> {
     const over = new AbortController();
+    this.#hosts.renew();
     const { server } = this;
     const abort_signal = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]);
     try {
@@ -261,6 +263,7 @@ export class ClickHouse {
   async #guarded<T>(signal: AbortSignal | undefined, request: (signal: AbortSignal) => Promise<T>): Promise<T> {
     signal?.throwIfAborted();
     const timeout = AbortSignal.timeout(this.#deadlineMs);
+    this.#hosts.renew();
     const { server } = this;
     try {
       return await request(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));

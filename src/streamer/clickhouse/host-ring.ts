@@ -1,10 +1,20 @@
-import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickhouse/client';
+import { Agent } from 'node:https';
+import { isDeepStrictEqual } from 'node:util';
+import {
+  ClickHouseLogLevel,
+  createClient,
+  type ClickHouseClient,
+  type ClickHouseClientConfigOptions,
+} from '@clickhouse/client';
 import { OutboxError } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
+import { credentialsOf, type ClickHouseAccess, type Credentials } from './access.ts';
 import { urlsOf } from './hosts.ts';
 
 /** A request of its own may be under way beside an insert. */
 const MAX_CONNECTIONS = 2;
+/** Of clients whose credentials are replaced so many stay: requests may be under way. */
+const MAX_REPLACED = 4;
 
 interface Host {
   readonly url: URL;
@@ -13,14 +23,41 @@ interface Host {
 
 /** The hosts of a URL, one of which is asked at a time: the first, and another once it is away. */
 export class HostRing {
-  readonly #hosts: readonly Host[];
+  readonly #access: string | ClickHouseAccess;
+  readonly #deadlineMs: number;
+  readonly #replaced: Host[] = [];
+  #credentials: Credentials;
+  #hosts: readonly Host[];
   #at = 0;
   #answeredBy: string | undefined;
   #turns = 0;
 
   /** @param deadlineMs after which a request is given up */
-  constructor(url: string, deadlineMs: number) {
-    this.#hosts = urlsOf(url).map((host) => ({ url: host, client: clientOf(host, deadlineMs) }));
+  constructor(access: string | ClickHouseAccess, deadlineMs: number) {
+    this.#access = access;
+    this.#deadlineMs = deadlineMs;
+    this.#credentials = credentialsOf(access);
+    this.#hosts = this.#open();
+  }
+
+  #open(): Host[] {
+    const { url, ...files } = this.#credentials;
+    return urlsOf(url).map((host) => ({ url: host, client: clientOf(host, files, this.#deadlineMs) }));
+  }
+
+  /** To be called before a request: new connections are made where a file holds something new. */
+  renew(): void {
+    if (typeof this.#access === 'string') return;
+    const read = credentialsOf(this.#access, this.#credentials);
+    if (isDeepStrictEqual(read, this.#credentials)) return;
+    // another target is no rotation: what is pending in one must not be repeated in the other
+    const isSameTarget = targetOf(read.url) === targetOf(this.#credentials.url);
+    const credentials = isSameTarget ? read : { ...read, url: this.#credentials.url };
+    if (isDeepStrictEqual(credentials, this.#credentials)) return;
+    this.#credentials = credentials;
+    this.#replaced.push(...this.#hosts);
+    this.#hosts = this.#open();
+    while (this.#replaced.length > MAX_REPLACED * this.#hosts.length) void this.#replaced.shift()!.client.close();
   }
 
   get size(): number {
@@ -53,8 +90,12 @@ export class HostRing {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#hosts.map(async ({ client }) => client.close()));
+    await Promise.all([...this.#replaced, ...this.#hosts].map(async ({ client }) => client.close()));
   }
+}
+
+function targetOf(url: string): string {
+  return String(urlsOf(url).map(({ protocol, host, pathname }) => `${protocol}//${host}${pathname}`));
 }
 
 /** Whether another host may answer where one failed so. */
@@ -62,7 +103,7 @@ export function isAway(error: OutboxError): boolean {
   return error.code === 'OUTBOX_CH_UNREACHABLE' || error.code === 'OUTBOX_CH_KEEPER_AWAY';
 }
 
-function clientOf(host: URL, deadlineMs: number): ClickHouseClient {
+function clientOf(host: URL, { ca, cert, key }: Omit<Credentials, 'url'>, deadlineMs: number): ClickHouseClient {
   const server = new URL(host);
   // the client would take the path as it stands, percent signs and all
   server.pathname = '';
@@ -75,5 +116,18 @@ function clientOf(host: URL, deadlineMs: number): ClickHouseClient {
     keep_alive: { enabled: true, eagerly_destroy_stale_sockets: true },
     compression: { request: false, response: false },
     log: { level: ClickHouseLogLevel.OFF },
+    ...(ca !== undefined || cert !== undefined ? secured(host.password !== '', { ca, cert, key }) : {}),
   });
+}
+
+/** With a certificate and no password, the client says in a header that the certificate is the login. */
+function secured(
+  hasPassword: boolean,
+  { ca, cert, key }: Omit<Credentials, 'url'>,
+): Pick<ClickHouseClientConfigOptions, 'tls'> | Pick<ClickHouseClientConfigOptions, 'http_agent'> {
+  if (cert === undefined || key === undefined) return { tls: { ca_cert: Buffer.from(ca ?? '') } };
+  if (hasPassword) return { http_agent: new Agent({ keepAlive: true, maxSockets: MAX_CONNECTIONS, ca, cert, key }) };
+  // without an authority, those of Node.js
+  const tls = { ...(ca !== undefined && { ca_cert: Buffer.from(ca) }), cert: Buffer.from(cert), key: Buffer.from(key) };
+  return { tls: tls as typeof tls & { ca_cert: Buffer } };
 }

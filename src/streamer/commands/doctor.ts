@@ -4,6 +4,7 @@ import { examineClickHouse } from './doctor/clickhouse.ts';
 import { examineCollector } from './doctor/host.ts';
 import { examinePostgres } from './doctor/postgres.ts';
 import { printFindings } from './doctor/print.ts';
+import { tellWaking } from './progress.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse doctor [--all] [--json]
 
@@ -14,7 +15,7 @@ not see is said.
 Options
   --all    also what is in order
   --json   one JSON document on stdout: { "errors": 0, "warnings": 1, "findings": [ { "id", "level", "found", "why", "fix": [
-           { "in": "postgres" | "clickhouse" | "shell", "run" } ] } ] }, with what is in order
+           { "in": "postgres" | "clickhouse" | "shell" | "console", "run" } ] } ] }, with what is in order
 
 Exit codes
   0 no errors; there may be warnings   1 errors   2 wrong usage or configuration
@@ -28,7 +29,11 @@ export async function doctorCommand(args: string[], env: NodeJS.ProcessEnv): Pro
   });
   if (typeof usage === 'number') return usage;
   const config = readConfig(env);
-  const examined = await Promise.all([examinePostgres(config), examineClickHouse(config), examineCollector(env)]);
+  const examined = await Promise.all([
+    examinePostgres(config),
+    examineClickHouse(config, tellWaking),
+    examineCollector(env),
+  ]);
   const findings = examined.flat();
   const errors = findings.filter(({ level }) => level === 'error').length;
   const warnings = findings.filter(({ level }) => level === 'warning').length;

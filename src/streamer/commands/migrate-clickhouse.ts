@@ -1,4 +1,5 @@
 import { OutboxError } from '../../errors.ts';
+import type { ClickHouseAccess } from '../clickhouse/access.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkCluster, clustersOf } from '../clickhouse/cluster.ts';
 import { literal } from '../clickhouse/literal.ts';
@@ -35,11 +36,11 @@ export type Approve = (adoption: Adoption) => Promise<boolean>;
  * false where it was not approved, and has changed nothing then. Throws OUTBOX_CH_TABLE_UNSUITABLE and OUTBOX_CH_*.
  */
 export async function adoptTable(
-  url: string,
+  access: string | ClickHouseAccess,
   { table, cluster = '' }: ClickHouseTarget,
   { names, approve, report }: { readonly names: OwnNames; readonly approve: Approve; readonly report: Report },
 ): Promise<boolean> {
-  const clickhouse = new ClickHouse(url, TIMEOUT_MS);
+  const clickhouse = new ClickHouse(access, TIMEOUT_MS);
   try {
     const plan = await planAdoption(clickhouse, table, names).catch((error: unknown) => {
       if (error instanceof OutboxError && error.code === 'OUTBOX_CH_NOT_MIGRATED') return undefined;
@@ -66,11 +67,11 @@ export interface ClickHouseTarget {
  * has one, and `<table>_all` reads all of them. Throws OutboxErrors OUTBOX_CH_*.
  */
 export async function migrateClickHouse(
-  url: string,
+  access: string | ClickHouseAccess,
   { table, cluster = '' }: ClickHouseTarget,
   report: Report,
 ): Promise<void> {
-  const clickhouse = new ClickHouse(url, TIMEOUT_MS);
+  const clickhouse = new ClickHouse(access, TIMEOUT_MS);
   try {
     const text = await definition(clickhouse);
     if (cluster === '') {
@@ -106,8 +107,8 @@ async function definition(clickhouse: ClickHouse): Promise<string> {
 }
 
 /** Before anything is made in Postgres. Throws OUTBOX_CH_TABLE_FOREIGN, and nothing else that ClickHouse may say. */
-export async function refuseForeignTable(url: string, table: string): Promise<void> {
-  const clickhouse = new ClickHouse(url, TIMEOUT_MS);
+export async function refuseForeignTable(access: string | ClickHouseAccess, table: string): Promise<void> {
+  const clickhouse = new ClickHouse(access, TIMEOUT_MS);
   try {
     await inspectTable(clickhouse, table);
   } catch (error) {

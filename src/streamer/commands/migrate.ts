@@ -9,6 +9,7 @@ import { overviewOf } from '../ledger/overview.ts';
 import { refuseOtherShares } from '../ledger/shares.ts';
 import { filterOf, outboxOf, publicationOf, shareOf, slotsOf } from '../share.ts';
 import { lock } from '../source/advisory-lock.ts';
+import type { DatabaseAccess } from '../source/access.ts';
 import { Database, postgresError } from '../source/database.ts';
 import { MIGRATIONS } from '../source/event-table.ts';
 import { refuseForeign } from '../source/foreign-tables.ts';
@@ -66,7 +67,8 @@ export async function migrateCommand(args: string[], env: NodeJS.ProcessEnv): Pr
   });
   if (typeof usage === 'number') return usage;
   const { adopt, columns, yes, json } = usage.values;
-  const { databaseUrl, clickhouseUrl, clickhouseTable, clickhouseCluster, slot, slotFailover } = readConfig(env);
+  const config = readConfig(env);
+  const { clickhouseTable, clickhouseCluster, slot, slotFailover } = config;
   const done: string[] = [];
   const report: Report = (line) => {
     done.push(line);
@@ -75,11 +77,10 @@ export async function migrateCommand(args: string[], env: NodeJS.ProcessEnv): Pr
   const target = { table: clickhouseTable, cluster: clickhouseCluster };
   const names = parseNames(columns) as OwnNames;
   // before anything is made in Postgres: without a table to fill, a slot would only keep WAL
-  if (adopt && !(await adoptTable(clickhouseUrl, target, { names, approve: approval(target, yes, report), report })))
-    return 1;
-  await refuseForeignTable(clickhouseUrl, clickhouseTable);
-  await migratePostgres(databaseUrl, slot, report, slotFailover === 'on');
-  await migrateClickHouse(clickhouseUrl, target, report);
+  if (adopt && !(await adoptTable(config, target, { names, approve: approval(target, yes, report), report }))) return 1;
+  await refuseForeignTable(config, clickhouseTable);
+  await migratePostgres(config, slot, report, slotFailover === 'on');
+  await migrateClickHouse(config, target, report);
   if (json) process.stdout.write(`${JSON.stringify({ done }, null, 2)}\n`);
   return 0;
 }
@@ -109,8 +110,13 @@ function approval({ table }: ClickHouseTarget, isGiven: boolean, report: Report)
  *
  * @param failover makes the slot one that standbys synchronise (Postgres 17)
  */
-export async function migratePostgres(url: string, slot: string, report: Report, failover = false): Promise<void> {
-  const db = await Database.connect(url, { queryTimeoutMs: 0 }, () => undefined);
+export async function migratePostgres(
+  access: string | DatabaseAccess,
+  slot: string,
+  report: Report,
+  failover = false,
+): Promise<void> {
+  const db = await Database.connect(access, { queryTimeoutMs: 0 }, () => undefined);
   try {
     await checkServer(db);
     await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
@@ -121,7 +127,7 @@ export async function migratePostgres(url: string, slot: string, report: Report,
       const isRestored = await restorePublication(db, each, report);
       // a publication is in no schema, and somebody could have made it meanwhile
       await checkOwners(db);
-      await beginStream(db, url, each, { failover, isRestored }, report);
+      await beginStream(db, access, each, { failover, isRestored }, report);
     }
   } finally {
     await db.close();
@@ -199,7 +205,7 @@ async function isOurs(db: Database, publication: string): Promise<boolean> {
 /** Makes the slot and its ledger row, where they are not there. */
 async function beginStream(
   db: Database,
-  url: string,
+  access: string | DatabaseAccess,
   slot: string,
   { failover, isRestored }: { readonly failover: boolean; readonly isRestored: boolean },
   report: Report,
@@ -217,7 +223,7 @@ async function beginStream(
   }
   if (!exists) {
     if (failover) await checkFailover(db);
-    const made = await createSlot(url, slot, { failover, db, onWait });
+    const made = await createSlot(access, slot, { failover, db, onWait });
     await made.close();
     report(`Postgres: created the slot "${slot}"`);
   } else if (await adoptSlot(db, slot, isRestored))

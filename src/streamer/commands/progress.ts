@@ -16,6 +16,11 @@ export function readProgress(text: string): { everyMs: number; problems: string[
   return { everyMs, problems: isSound ? [] : ['--progress must be a duration such as 10s, of a day at most'] };
 }
 
+/** While an idle service of ClickHouse Cloud is given its minute. */
+export function tellWaking(): void {
+  process.stderr.write('ClickHouse is waking: a service that was idle may take a minute to answer\n');
+}
+
 /**
  * What a command does while its answer takes long, on stderr: on a terminal one line that is written over and over, elsewhere plain
  * lines, at most one every so often. A wait is told at once, before it begins.

@@ -48,7 +48,7 @@ export async function quarantineCommand(args: string[], env: NodeJS.ProcessEnv):
   const { all, json } = usage.values;
   const config = readConfig(env);
   const say: Report = (text) => void process.stdout.write(`${text}\n`);
-  const db = await Database.connect(config.databaseUrl, {}, () => undefined);
+  const db = await Database.connect(config, {}, () => undefined);
   try {
     if (action === 'list') {
       const rows = await list(db, config.slot, all);
@@ -127,7 +127,7 @@ async function retryAll(
   ids: readonly string[],
   say: Report,
 ): Promise<Record<string, number>> {
-  const clickhouse = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs);
+  const clickhouse = new ClickHouse(config, config.insertTimeoutMs);
   const outcome = { delivered: 0, 'there already': 0, 'views unproven': 0, refused: 0, gone: 0 };
   try {
     const { views } = await checkTarget(clickhouse, config.clickhouseTable);

@@ -11,6 +11,7 @@ import { noLedger } from '../ledger/row.ts';
 import { missingShares, sharesOf, type ShareRow } from '../ledger/shares.ts';
 import { MAX_SHARES, outboxOf, publicationOf, shareOf, slotsOf } from '../share.ts';
 import { lock } from '../source/advisory-lock.ts';
+import type { DatabaseAccess } from '../source/access.ts';
 import { Database } from '../source/database.ts';
 import { adoptSlot, createSlot, snapshotText, untilMade } from '../source/new-slot.ts';
 import { checkOwners } from '../source/owners.ts';
@@ -55,14 +56,15 @@ export async function reshardCommand(args: string[], env: NodeJS.ProcessEnv): Pr
     },
   });
   if (typeof usage === 'number') return usage;
-  const { databaseUrl, slot, slotFailover } = readConfig(env);
+  const config = readConfig(env);
+  const { slot, slotFailover } = config;
   const done: string[] = [];
   const report: Report = (line) => {
     done.push(line);
     if (!usage.values.json) process.stdout.write(`${oneLine(line)}\n`);
   };
   await reshard(
-    databaseUrl,
+    config,
     { outbox: outboxOf(slot), count: Number(usage.positionals[0]), isFailover: slotFailover === 'on' },
     parseDuration(usage.values.wait)!,
     report,
@@ -82,9 +84,14 @@ interface Wanted {
  * Changes the number of shares. Idempotent, and safe to be killed at any step. Throws OUTBOX_SHARD_UNFINISHED, OUTBOX_SLOT_*,
  * OUTBOX_PG_* and OUTBOX_PUBLICATION_*.
  */
-export async function reshard(url: string, wanted: Wanted, waitMs: number, report: Report): Promise<void> {
+export async function reshard(
+  access: string | DatabaseAccess,
+  wanted: Wanted,
+  waitMs: number,
+  report: Report,
+): Promise<void> {
   const parameters = { synchronous_commit: 'on' };
-  const db = await Database.connect(url, { queryTimeoutMs: 0, parameters }, () => undefined);
+  const db = await Database.connect(access, { queryTimeoutMs: 0, parameters }, () => undefined);
   try {
     await checkMigrated(db);
     await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) => report(`waiting for ${holder}, which migrates`));
@@ -92,7 +99,7 @@ export async function reshard(url: string, wanted: Wanted, waitMs: number, repor
     const rows = await sharesOf(db, wanted.outbox);
     if (rows.length === 0) throw noLedger(wanted.outbox);
     const formers = rows.filter(({ count, isReplaced }) => count !== wanted.count && !isReplaced);
-    if (formers.length > 0) await change(db, url, wanted, rows, report);
+    if (formers.length > 0) await change(db, access, wanted, rows, report);
     await finish(db, wanted, waitMs, report);
   } finally {
     await db.close();
@@ -102,7 +109,7 @@ export async function reshard(url: string, wanted: Wanted, waitMs: number, repor
 /** Makes the new slots and hands over to them. */
 async function change(
   db: Database,
-  url: string,
+  access: string | DatabaseAccess,
   { outbox, count, isFailover }: Wanted,
   rows: readonly ShareRow[],
   report: Report,
@@ -125,14 +132,14 @@ async function change(
     // what takes long comes first: meanwhile the former streamers deliver
     for (const slot of slots) {
       if (slot !== last && (await checkSlot(db, slot)) === undefined)
-        await (await createSlot(url, slot, { failover: isFailover, db, onWait })).close();
+        await (await createSlot(access, slot, { failover: isFailover, db, onWait })).close();
     }
     await dropSlot(db, last);
     report(`made the slots of ${slots.length === 1 ? 'the whole outbox' : `${slots.length} shares`}`);
     await endForNow(db, formers);
-    const made = await createSlot(url, last, { failover: isFailover, db, onWait, waitMs: PAUSE_MS });
+    const made = await createSlot(access, last, { failover: isFailover, db, onWait, waitMs: PAUSE_MS });
     try {
-      const snapshot = await snapshotText(url, made.snapshot);
+      const snapshot = await snapshotText(access, made.snapshot);
       await handOver(db, formers, publications, { lsn: made.consistentLsn, snapshot });
     } finally {
       await made.close();

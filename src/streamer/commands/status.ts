@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfig } from '../config.ts';
 import { parseUsage } from './usage.ts';
+import { tellWaking } from './progress.ts';
 import { printFlow, printFlowLine } from './status/print.ts';
 import { FlowReporter, type FlowReport } from './status/report.ts';
 
@@ -39,7 +40,7 @@ export async function statusCommand(args: string[], env: NodeJS.ProcessEnv): Pro
   });
   if (typeof usage === 'number') return usage;
   const { json, watch: isRepeated } = usage.values;
-  const flow = new FlowReporter(readConfig(env));
+  const flow = new FlowReporter(readConfig(env), tellWaking);
   try {
     let report = await flow.report();
     process.stdout.write(present(report, json, isRepeated));

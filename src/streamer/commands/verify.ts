@@ -105,13 +105,13 @@ export async function verify(
   options: VerifyOptions,
   onProgress: (progress: Progress) => void = () => undefined,
 ): Promise<VerifyReport> {
-  const { slot, databaseUrl } = config;
+  const { slot } = config;
   const { window, waitMs } = options;
-  const clickhouse = new ClickHouse(config.clickhouseUrl, LONG_SELECT_MS);
+  const clickhouse = new ClickHouse(config, LONG_SELECT_MS);
   const opened: Database[] = [];
   const connect = async (forSnapshots: boolean): Promise<Database> => {
     const long = { queryTimeoutMs: 0, parameters: SNAPSHOT_PARAMETERS };
-    const db = await Database.connect(databaseUrl, forSnapshots ? long : {}, () => undefined);
+    const db = await Database.connect(config, forSnapshots ? long : {}, () => undefined);
     opened.push(db);
     return db;
   };

@@ -49,6 +49,8 @@ export interface ReadinessReport {
 export interface ReadinessOptions {
   /** 0 for no limit. */
   readonly maxLagMs?: number;
+  /** How long an insert may go without an answer. */
+  readonly stalledAfterMs?: number;
   /** Monotonic, ms. */
   readonly now?: () => number;
 }
@@ -57,6 +59,7 @@ export interface ReadinessOptions {
 export class Readiness {
   readonly measures = new Measures();
   readonly #maxLagMs: number;
+  readonly #stalledAfterMs: number;
   readonly #now: () => number;
   #state: ReadinessReport['state'] = 'starting';
   /** Why it does not stream. */
@@ -75,8 +78,13 @@ export class Readiness {
   #wasSlotSeen = false;
   #retention: RetentionStatus | undefined;
 
-  constructor({ maxLagMs = 0, now = () => performance.now() }: ReadinessOptions = {}) {
+  constructor({
+    maxLagMs = 0,
+    stalledAfterMs = STALLED_AFTER_MS,
+    now = () => performance.now(),
+  }: ReadinessOptions = {}) {
     this.#maxLagMs = maxLagMs;
+    this.#stalledAfterMs = stalledAfterMs;
     this.#now = now;
   }
 
@@ -151,6 +159,12 @@ export class Readiness {
     return this.#clickhouseReasons().length === 0;
   }
 
+  /** Whether an answer of ClickHouse is waited for, or events wait for it. */
+  get isClickHouseAwaited(): boolean {
+    const isWaiting = (this.measures.progress?.bufferedEvents ?? 0) > 0 || this.#insertingSince !== undefined;
+    return isWaiting || this.#failing !== undefined || this.#probed !== undefined;
+  }
+
   /** As in pg_replication_slots, as long as it can be used; undefined before the first check. */
   get slotState(): string | undefined {
     const code = this.#state === 'not streaming' ? this.#ended?.code : undefined;
@@ -213,7 +227,7 @@ export class Readiness {
     if (!this.#isDelivering) found.push({ code: 'OUTBOX_FLOW_STARTING', detail: 'ClickHouse has not answered yet' });
     if (this.#failing !== undefined) found.push({ code: this.#failing, detail: ERRORS[this.#failing].happened });
     const insertingMs = this.#insertingSince === undefined ? 0 : this.#now() - this.#insertingSince;
-    if (insertingMs > STALLED_AFTER_MS)
+    if (insertingMs > this.#stalledAfterMs)
       found.push({
         code: 'OUTBOX_FLOW_STALLED',
         detail: `an insert has had no answer for ${Math.round(insertingMs / 1000)} s`,

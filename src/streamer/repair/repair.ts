@@ -76,12 +76,12 @@ export async function repair(
     const long = { queryTimeoutMs: 0, parameters: SNAPSHOT_PARAMETERS };
     // the streamer's too: a quarantined event, and a repair that has ended, outlive a crash
     const durable = { parameters: { synchronous_commit: 'on' } };
-    const db = await Database.connect(config.databaseUrl, isLong ? long : durable, () => undefined);
+    const db = await Database.connect(config, isLong ? long : durable, () => undefined);
     opened.push(db);
     return db;
   };
-  const clickhouse = new ClickHouse(config.clickhouseUrl, LONG_SELECT_MS);
-  const inserting = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs);
+  const clickhouse = new ClickHouse(config, LONG_SELECT_MS);
+  const inserting = new ClickHouse(config, config.insertTimeoutMs);
   try {
     const ask = await connect(false);
     await checkMigrated(ask);
@@ -187,7 +187,7 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
   // a repair that was killed leaves the server at making one
   await untilMade(ask, slot, onWait);
   if (examined.slotExists) await dropSlot(ask, slot);
-  const made = await createSlot(config.databaseUrl, slot, { failover: isFailover, db: ask, onWait });
+  const made = await createSlot(config, slot, { failover: isFailover, db: ask, onWait });
   try {
     const first = await connect(true);
     const comparing = await comparison(work, first, ALL, false);

@@ -1,8 +1,10 @@
 import { OutboxError } from '../../errors.ts';
 import { holderOfLock, tryLock } from '../source/advisory-lock.ts';
+import type { ClickHouseAccess } from '../clickhouse/access.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import type { Config } from '../config.ts';
 import { partOf } from '../ledger/shares.ts';
+import type { DatabaseAccess } from '../source/access.ts';
 import { Database } from '../source/database.ts';
 import { cutoffOf, type Leaf } from './leaves.ts';
 import { Removal, type Removed, type RetentionReport } from './removal.ts';
@@ -27,10 +29,9 @@ const CLICKHOUSE_TIMEOUT_MS = 30_000;
 /** An idle stream says that it has delivered everything a few seconds later, a busy one after the next batch. */
 const DELIVERY_MARGIN_MS = 15_000;
 
-type RetentionConfig = Pick<
-  Config,
-  'databaseUrl' | 'slot' | 'retentionDays' | 'flushIntervalMs' | 'clickhouseUrl' | 'clickhouseTable'
->;
+type RetentionConfig = Pick<Config, 'slot' | 'retentionDays' | 'flushIntervalMs' | 'clickhouseTable'> &
+  DatabaseAccess &
+  ClickHouseAccess;
 
 /** A lock that any role can take: who has it is another retention, or somebody who keeps it from running. */
 async function busy(db: Database): Promise<OutboxError> {
@@ -61,16 +62,16 @@ export class Retention {
 
   /** On connections of its own. Throws OUTBOX_RETENTION_BUSY and OUTBOX_PG_*. */
   async run(options: RetentionOptions): Promise<RetentionReport> {
-    const { databaseUrl, slot, retentionDays, flushIntervalMs, clickhouseUrl, clickhouseTable: table } = this.#config;
+    const { slot, retentionDays, flushIntervalMs, clickhouseTable: table } = this.#config;
     const connection = { parameters: PARAMETERS, queryTimeoutMs: QUERY_TIMEOUT_MS };
-    const db = await Database.connect(databaseUrl, connection, () => undefined);
-    const clickhouse = new ClickHouse(clickhouseUrl, CLICKHOUSE_TIMEOUT_MS);
+    const db = await Database.connect(this.#config, connection, () => undefined);
+    const clickhouse = new ClickHouse(this.#config, CLICKHOUSE_TIMEOUT_MS);
     let ask: Database | undefined;
     try {
       await db.query(NAMED);
       if (!(await tryLock(db, ADVISORY_LOCK))) throw await busy(db);
       const { isDry = false, waitMs = flushIntervalMs + DELIVERY_MARGIN_MS, onRemoved = () => undefined } = options;
-      ask = await Database.connect(databaseUrl, {}, () => undefined);
+      ask = await Database.connect(this.#config, {}, () => undefined);
       await ask.query(NAMED);
       const cutoffMs = await cutoffOf(db, retentionDays);
       const part = await partOf(db, slot);

@@ -5,17 +5,21 @@ import { OutboxError, type ErrorCode } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
 import { isTellable, shortened, type ServerError } from '../../server-message.ts';
 import { isLoopback } from '../loopback.ts';
+import type { DatabaseAccess } from './access.ts';
 import { connectToFirst, databaseUrlOf, type Host } from './hosts.ts';
 import { guardLogin } from './login.ts';
+import { passwordOf } from './password-command.ts';
+import { poolerOf } from './pooler.ts';
 import { connectTimeoutMs, OURS, SECURED, securityOf, wantsPrimary, type Security } from './parameters.ts';
 
 /** No statement of the streamer takes long. One that does has lost its connection without a word. */
 const QUERY_TIMEOUT_MS = 10_000;
 const END_TIMEOUT_MS = 1000;
+/** A function that somebody made in another schema is never called instead of Postgres' own (CVE-2018-1058). */
+export const SEARCH_PATH = 'pg_catalog,pg_temp';
 /** What every session is pinned to, whatever the URL, the role or the database says. */
 const PINNED = {
-  // a function that somebody made in another schema is never called instead of Postgres' own (CVE-2018-1058)
-  search_path: 'pg_catalog,pg_temp',
+  search_path: SEARCH_PATH,
   // a host whose disk is nearly full makes transactions read-only, and the ledger has to be written to free WAL
   default_transaction_read_only: 'off',
   default_transaction_isolation: 'read committed',
@@ -48,31 +52,34 @@ export interface ConnectOptions {
 /**
  * Opens a connection to the first host of the URL that fits, and returns the driver's client. Its loss is told through `onLost`, once.
  * At bytes that are not Postgres' protocol the driver's parser throws where nobody can catch it: the process ends, and its supervisor
- * starts it again. Throws OUTBOX_PG_UNREACHABLE, OUTBOX_PG_STANDBY, OUTBOX_PG_AUTH, OUTBOX_PG_POOLER and what else `postgresError`
- * makes of the server's answer.
+ * starts it again. Throws OUTBOX_PG_UNREACHABLE, OUTBOX_PG_STANDBY, OUTBOX_PG_AUTH, OUTBOX_PG_PASSWORD_COMMAND, OUTBOX_PG_POOLER and
+ * what else `postgresError` makes of the server's answer.
  */
 export async function connectClient(
-  url: string,
+  access: string | DatabaseAccess,
   options: ConnectOptions,
   onLost: (error: OutboxError) => void,
 ): Promise<pg.Client> {
-  const { hosts, url: common } = databaseUrlOf(url);
-  const mustBePrimary = wantsPrimary(common.searchParams, hosts.length);
-  return connectToFirst(hosts, async (host) => connectTo(host, new URL(common), { ...options, mustBePrimary }, onLost));
+  const { databaseUrl, databasePasswordCommand: passwordCommand } =
+    typeof access === 'string' ? { databaseUrl: access, databasePasswordCommand: '' } : access;
+  const { hosts, url: common } = databaseUrlOf(databaseUrl);
+  const wanted = { ...options, passwordCommand, mustBePrimary: wantsPrimary(common.searchParams, hosts.length) };
+  return connectToFirst(hosts, async (host) => connectTo(host, new URL(common), wanted, onLost));
 }
 
 async function connectTo(
   host: Host,
   target: URL,
-  options: ConnectOptions & { readonly mustBePrimary: boolean },
+  options: ConnectOptions & { readonly mustBePrimary: boolean; readonly passwordCommand: string },
   onLost: (error: OutboxError) => void,
 ): Promise<pg.Client> {
-  const { parameters = {}, replication = false, socket, queryTimeoutMs = QUERY_TIMEOUT_MS, mustBePrimary } = options;
+  const { parameters = {}, replication = false, socket, queryTimeoutMs = QUERY_TIMEOUT_MS } = options;
+  const { mustBePrimary, passwordCommand } = options;
   // of two that set the same, the later one counts
   const ownOptions = target.searchParams.get('options') ?? '';
   const security = secured(target.searchParams);
   const channelBinding = target.searchParams.get('channel_binding');
-  const connectionTimeoutMillis = connectTimeoutMs(target.searchParams);
+  const timeoutMs = connectTimeoutMs(target.searchParams);
   const isDirect = security.ssl !== false && target.searchParams.get('sslnegotiation') === 'direct';
   // the driver lets parameters of the URL win over its configuration
   for (const name of [...OURS, ...SECURED]) target.searchParams.delete(name);
@@ -86,7 +93,8 @@ async function connectTo(
   } = {
     connectionString: target.href,
     application_name: PACKAGE_NAME,
-    connectionTimeoutMillis,
+    // a command has a limit of its own
+    connectionTimeoutMillis: passwordCommand === '' ? timeoutMs : 2 * timeoutMs,
     keepAlive: true,
     options: [
       ownOptions,
@@ -105,6 +113,8 @@ async function connectTo(
     ...(replication ? { replication: 'database' } : {}),
   };
   const client = createClient(config, decodeURIComponent(target.pathname.slice(1)));
+  // the driver asks for it when the server does
+  if (passwordCommand !== '') Object.assign(client, { password: async () => passwordOf(passwordCommand, timeoutMs) });
   let lost = false;
   const lose = (error?: Error): void => {
     if (lost) return;
@@ -127,7 +137,7 @@ async function connectTo(
     lost = true;
     await endClient(client);
     // it refuses what is asked of a session when it begins
-    throw refused(false) ?? pooled(postgresError(error), '08P01');
+    throw refused(false) ?? loginError(host, error);
   }
   client.on('end', () => lose());
   return client;
@@ -193,8 +203,12 @@ export class Database {
     this.#client = client;
   }
 
-  static async connect(url: string, options: ConnectOptions, onLost: (error: OutboxError) => void): Promise<Database> {
-    return new Database(await connectClient(url, options, onLost));
+  static async connect(
+    access: string | DatabaseAccess,
+    options: ConnectOptions,
+    onLost: (error: OutboxError) => void,
+  ): Promise<Database> {
+    return new Database(await connectClient(access, options, onLost));
   }
 
   /** Of several statements in one text, which have no values, the last one's rows. Throws OutboxErrors OUTBOX_PG_*. */
@@ -264,6 +278,16 @@ export function postgresError(error: unknown, overEvents = false): OutboxError {
 export function pooled(error: OutboxError, sqlState: string): OutboxError {
   if (error.sqlState !== sqlState) return error;
   return new OutboxError('OUTBOX_PG_POOLER', { detail: error.message, sqlState });
+}
+
+/** What was refused before the session began. PgBouncer refuses the settings of a session; a proxy before it may repeat its words alone. */
+function loginError(host: Host, error: unknown): OutboxError {
+  const failure = postgresError(error);
+  const isPooler = failure.sqlState === '08P01' || String(error).includes('unsupported startup parameter');
+  if (!isPooler) return failure;
+  const named = poolerOf(host);
+  const detail = named === undefined ? failure.message : `${failure.message}; the host is ${named}`;
+  return new OutboxError('OUTBOX_PG_POOLER', { detail, sqlState: failure.sqlState });
 }
 
 /** @param error as the server sent it; without it, the walsender's, which runs nobody's code */

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import { publicationOf } from '../share.ts';
+import type { DatabaseAccess } from './access.ts';
 import { connectClient, Database, endClient, postgresError } from './database.ts';
 import { identify } from './identify.ts';
 
@@ -35,8 +36,12 @@ const WAIT_MS = 10 * 60_000;
  * Makes the slot. Waits for transactions that are running, ten minutes at most. Throws OUTBOX_SLOT_WAITS and OutboxErrors
  * OUTBOX_PG_*.
  */
-export async function createSlot(url: string, slot: string, options: NewSlotOptions): Promise<NewSlot> {
-  const client = await connectClient(url, { replication: true, queryTimeoutMs: 0 }, () => undefined);
+export async function createSlot(
+  access: string | DatabaseAccess,
+  slot: string,
+  options: NewSlotOptions,
+): Promise<NewSlot> {
+  const client = await connectClient(access, { replication: true, queryTimeoutMs: 0 }, () => undefined);
   const { processID: pid } = client as unknown as { processID: number };
   const over = new AbortController();
   try {

@@ -4,6 +4,7 @@ import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
 import { publicationOf } from '../share.ts';
 import type { Measures, PauseReason } from '../observe/measures.ts';
+import type { DatabaseAccess } from './access.ts';
 import { connectClient, endClient, postgresError } from './database.ts';
 import { readCopyData, type CopyDataHandler } from './copy-data.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
@@ -20,7 +21,7 @@ const STATUS_EVERY_MS = 1000;
 const START_TIMEOUT_MS = 10_000;
 
 export interface ReplicationOptions extends CopyDataHandler {
-  readonly url: string;
+  readonly access: string | DatabaseAccess;
   readonly slot: string;
   /** Everything before it is durable in ClickHouse and settled in the ledger: Postgres may forget it. Asked whenever a status goes out. */
   readonly flushLsn: () => Lsn;
@@ -87,7 +88,7 @@ export class Replication {
     let reader!: ReadSocket;
     const socket = (): Socket => (reader = new ReadSocket()).socket;
     const parameters = { wal_sender_timeout: `${SILENCE_MS}ms` };
-    const client = await connectClient(options.url, { replication: true, parameters, socket }, (error) =>
+    const client = await connectClient(options.access, { replication: true, parameters, socket }, (error) =>
       failed?.(error),
     );
     try {

@@ -1,6 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from './database.ts';
+import { HARMLESS, serviceOf } from './service.ts';
 
 /** Publications with column lists came with 15. */
 const MIN_SERVER_VERSION = 150_000;
@@ -72,5 +73,10 @@ export async function unsafeSettings(db: Database): Promise<string[]> {
   const { rows } = await db.query<{ name: string }>(
     "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name",
   );
-  return rows.map(({ name }) => `${name} is off: ALTER SYSTEM SET ${name} = on`);
+  if (rows.length === 0) return [];
+  const service = await serviceOf(db);
+  const harmless = (service && HARMLESS[service]) ?? [];
+  return rows
+    .filter(({ name }) => !harmless.includes(name))
+    .map(({ name }) => `${name} is off: ALTER SYSTEM SET ${name} = on`);
 }

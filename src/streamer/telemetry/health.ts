@@ -5,8 +5,10 @@ import { json } from 'node:stream/consumers';
 import { OutboxError } from '../../errors.ts';
 import type { Config } from '../config.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
+import { mayIdle, WAKE_MS } from '../clickhouse/idling.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import { isLoopback } from '../loopback.ts';
+import { IdleGate } from '../observe/idle-gate.ts';
 import { PeriodicCheck } from '../observe/periodic-check.ts';
 import type { Readiness, ReadinessReport } from '../observe/readiness.ts';
 import { reasonOf } from '../observe/reason.ts';
@@ -29,10 +31,11 @@ const PROBE_TIMEOUT_MS = 1000;
  * Throws OUTBOX_HEALTH_PORT when it cannot listen.
  */
 export async function serveHealth(
-  { healthPort: port, healthHost, clickhouseUrl, clickhouseTable }: Config,
+  config: Config,
   readiness: Readiness,
   metrics: () => Promise<string>,
 ): Promise<{ port: number; stop: () => void }> {
+  const { healthPort: port, healthHost, clickhouseTable } = config;
   const rendered = atMostEvery(METRICS_EVERY_MS, async () => Buffer.from(await metrics()));
   const connections = new BriefConnections();
   const server = createServer(({ url, headers, socket }, response) => {
@@ -60,10 +63,13 @@ export async function serveHealth(
   server.on('error', () => undefined);
   // what is asked here must not keep the process alive
   server.unref();
-  const clickhouse = new ClickHouse(clickhouseUrl, PROBE_TIMEOUT_MS);
+  // one that wakes is not at fault
+  const clickhouse = new ClickHouse(config, mayIdle(config) ? WAKE_MS : PROBE_TIMEOUT_MS);
+  const gate = mayIdle(config) ? new IdleGate(() => readiness.isClickHouseAwaited) : undefined;
   const probe = new PeriodicCheck(
     PROBE_EVERY_MS,
     async () => {
+      if (gate?.isOpen === false) return;
       await checkTarget(clickhouse, clickhouseTable);
       readiness.clickhouseProbed(undefined);
     },

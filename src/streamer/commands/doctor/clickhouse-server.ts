@@ -55,7 +55,7 @@ async function oneServer({ clickhouse, config }: ClickHouseSubject): Promise<Fin
   if (isReplicated(table?.engine ?? '')) return [];
   const names = new Set<string>();
   for (let count = 0; count < CONNECTIONS; count++) {
-    const another = new ClickHouse(config.clickhouseUrl, TIMEOUT_MS);
+    const another = new ClickHouse(config, TIMEOUT_MS);
     try {
       const [row] = await another.select<{ name: string; id: string }>(
         'SELECT displayName() AS name, toString(serverUUID()) AS id',

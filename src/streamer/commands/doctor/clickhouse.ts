@@ -1,4 +1,5 @@
 import { ClickHouse } from '../../clickhouse/client.ts';
+import { awaken, mayIdle } from '../../clickhouse/idling.ts';
 import { urlsOf } from '../../clickhouse/hosts.ts';
 import type { Config } from '../../config.ts';
 import { refuseForeignTable } from '../migrate-clickhouse.ts';
@@ -12,9 +13,9 @@ import { quoted, type ClickHouseSubject } from './subjects.ts';
 const TIMEOUT_MS = 5000;
 
 /** Everything about ClickHouse. Never throws for what ClickHouse says. */
-export async function examineClickHouse(config: Config): Promise<Finding[]> {
+export async function examineClickHouse(config: Config, onWaking = (): void => undefined): Promise<Finding[]> {
   const [{ pathname, username }] = urlsOf(config.clickhouseUrl);
-  const clickhouse = new ClickHouse(config.clickhouseUrl, TIMEOUT_MS);
+  const clickhouse = new ClickHouse(config, TIMEOUT_MS);
   const table = `${quoted(decodeURIComponent(pathname.slice(1)))}.${quoted(config.clickhouseTable)}`;
   const { clickhouseCluster: cluster } = config;
   const subject: ClickHouseSubject = {
@@ -25,10 +26,13 @@ export async function examineClickHouse(config: Config): Promise<Finding[]> {
     user: quoted(decodeURIComponent(username)),
   };
   try {
-    await clickhouse.select('SELECT 1');
+    let wokeInMs: number | undefined;
+    if (mayIdle(config)) wokeInMs = await awaken(clickhouse, onWaking);
+    else await clickhouse.select('SELECT 1');
+    const woke = wokeInMs === undefined ? '' : `; it was idle, and woke in ${Math.round(wokeInMs / 1000)} s`;
     const foreign = await runChecks([{ id: 'clickhouse.table', examine: foreignTable }], subject);
     return [
-      ok('clickhouse.connection', 'reachable'),
+      ok('clickhouse.connection', `reachable${woke}`),
       ...(await runChecks(CLICKHOUSE_SERVER_CHECKS, subject)),
       ...foreign,
       // nothing that could be said of somebody else's table would help
@@ -49,7 +53,7 @@ export async function examineClickHouse(config: Config): Promise<Finding[]> {
 }
 
 async function foreignTable({ config }: ClickHouseSubject): Promise<Finding[]> {
-  await refuseForeignTable(config.clickhouseUrl, config.clickhouseTable);
+  await refuseForeignTable(config, config.clickhouseTable);
   return [];
 }
 

@@ -4,9 +4,12 @@ import { oneLine } from '../../../one-line.ts';
 /** `error`: events do not flow, or may be lost or doubled. `warning`: they flow, but not as they should, or not for long. */
 export type Level = 'ok' | 'warning' | 'error';
 
-/** One statement or command, as it can be pasted. Those of Postgres want an administrator, outside a transaction block. */
+/**
+ * One statement or command, as it can be pasted. Those of Postgres want an administrator, outside a transaction block. What only the web
+ * console of a managed service can do is said in words.
+ */
 export interface Fix {
-  readonly in: 'postgres' | 'clickhouse' | 'shell';
+  readonly in: 'postgres' | 'clickhouse' | 'shell' | 'console';
   readonly run: string;
 }
 
@@ -42,6 +45,8 @@ export const sql = (run: string): Fix => fixIn('postgres', run);
 /** A statement for ClickHouse. */
 export const query = (run: string): Fix => fixIn('clickhouse', run);
 export const shell = (run: string): Fix => fixIn('shell', run);
+/** What to do in the console of the service that runs Postgres. */
+export const consoleOf = (run: string): Fix => fixIn('console', run);
 
 /** A name with a line break in it would look like the next statement. */
 function fixIn(place: Fix['in'], run: string): Fix {
@@ -50,11 +55,6 @@ function fixIn(place: Fix['in'], run: string): Fix {
 }
 /** A command of this program. */
 export const command = (args: string): Fix => shell(`pg-outbox-clickhouse ${args}`);
-
-/** `ALTER SYSTEM SET`, which needs a reload to be seen. */
-export function setting(name: string, value: string): Fix[] {
-  return [sql(`ALTER SYSTEM SET ${name} = '${value}'`), sql('SELECT pg_reload_conf()')];
-}
 
 /** An error as a finding. Throws what is not an OutboxError. */
 export function findingOf(id: string, error: unknown, ...fix: Fix[]): Finding {

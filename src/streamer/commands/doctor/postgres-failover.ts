@@ -1,4 +1,5 @@
-import { bad, ok, setting, shell, type Finding } from './finding.ts';
+import { bad, ok, shell, type Finding } from './finding.ts';
+import { setting } from './managed.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
 /** What the primary needs so that a failover takes the slot along. Only where that is wanted. */
@@ -31,7 +32,8 @@ interface Standby {
 }
 
 /** The standbys that the streamer must not overtake. */
-async function standbys({ db, config, settings }: PostgresSubject): Promise<Finding[]> {
+async function standbys(postgres: PostgresSubject): Promise<Finding[]> {
+  const { db, config, settings } = postgres;
   if (config.slotFailover !== 'on' || !settings.has('synchronized_standby_slots')) return [];
   const { rows: slots } = await db.query<Standby>(
     `SELECT slot_name AS name, active, xmin IS NOT NULL OR catalog_xmin IS NOT NULL AS feedback
@@ -39,27 +41,27 @@ async function standbys({ db, config, settings }: PostgresSubject): Promise<Find
   );
   const wanted = (settings.get('synchronized_standby_slots') ?? '').split(',').map((name) => name.trim());
   const names = wanted.filter((name) => name !== '');
-  return names.length === 0 ? [unnamed(slots)] : names.map((name) => named(name, names, slots));
+  return names.length === 0 ? [unnamed(postgres, slots)] : names.map((name) => named(postgres, name, names, slots));
 }
 
-function unnamed(slots: readonly Standby[]): Finding {
+function unnamed(postgres: PostgresSubject, slots: readonly Standby[]): Finding {
   const id = 'postgres.synchronized_standbys';
   const attached = slots.filter(({ active }) => active).map(({ name }) => name);
   const why =
     'The streamer may be ahead of the standby: what a failover then loses, ClickHouse has. How to attach one: docs/failover.md.';
   // a name that nobody answers to would hold up the stream
-  const fix = attached.length === 0 ? [] : setting('synchronized_standby_slots', attached.join(', '));
+  const fix = attached.length === 0 ? [] : setting(postgres, 'synchronized_standby_slots', attached.join(', '));
   return bad('warning', id, 'synchronized_standby_slots is empty', why, ...fix);
 }
 
-function named(name: string, names: readonly string[], slots: readonly Standby[]): Finding {
+function named(postgres: PostgresSubject, name: string, names: readonly string[], slots: readonly Standby[]): Finding {
   const id = 'postgres.synchronized_standbys';
   const found = slots.find((one) => one.name === name);
   if (found?.active !== true) {
     const what = found === undefined ? `there is no physical slot "${name}"` : `the standby "${name}" is away`;
     const why = 'The streamer waits for it: events are late until it is back, or its name is removed.';
     const others = names.filter((other) => other !== name).join(', ');
-    return bad('error', id, what, why, ...setting('synchronized_standby_slots', others));
+    return bad('error', id, what, why, ...setting(postgres, 'synchronized_standby_slots', others));
   }
   if (found.feedback) return ok(id, `"${name}" is attached`);
   const why = 'Without it, the copy of the slot on the standby can be lost.';

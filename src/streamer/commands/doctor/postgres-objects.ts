@@ -35,7 +35,7 @@ async function replication({ db, role }: PostgresSubject): Promise<Finding[]> {
   );
   const { may, through, rds: isRds } = rows[0]!;
   if (may || through) return [ok('postgres.replication', `${role} may replicate`)];
-  const why = 'Without the attribute nothing can be streamed.';
+  const why = 'Without it nothing can be streamed. Who gives it must have it, since Postgres 16.';
   const fix = sql(isRds ? `GRANT rds_replication TO ${role}` : `ALTER ROLE ${role} REPLICATION`);
   return [bad('error', 'postgres.replication', `${role} has no REPLICATION attribute`, why, fix)];
 }

@@ -1,15 +1,16 @@
 import { unsafeSettings } from '../../source/server.ts';
-import { bad, ok, setting, shell, sql, type Finding } from './finding.ts';
+import { HARMLESS } from '../../source/service.ts';
+import { bad, ok, shell, type Finding } from './finding.ts';
 import { isLocal } from '../../source/database.ts';
 import { databaseUrlOf } from '../../source/hosts.ts';
 import { clockFinding } from './host.ts';
+import { setting, startSetting } from './managed.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
-
-const RESTART = shell('systemctl restart postgresql');
 
 /** What the server as a whole must be like. */
 export const SERVER_CHECKS: readonly PostgresCheck[] = [
   { id: 'postgres.version', examine: async (postgres) => [version(postgres)] },
+  { id: 'postgres.service', examine: async ({ service }) => [ok('postgres.service', service ?? 'none that is known')] },
   { id: 'postgres.role', examine: async (postgres) => [standby(postgres)] },
   { id: 'postgres.wal_level', examine: async (postgres) => [walLevel(postgres)] },
   { id: 'postgres.slots', examine: slots },
@@ -35,55 +36,59 @@ function standby({ isStandby }: PostgresSubject): Finding {
   return bad('error', 'postgres.role', 'a standby', why, shell(`psql "$DATABASE_URL" -c 'SHOW primary_conninfo'`));
 }
 
-function walLevel({ settings }: PostgresSubject): Finding {
-  const level = settings.get('wal_level');
+function walLevel(postgres: PostgresSubject): Finding {
+  const level = postgres.settings.get('wal_level');
   if (level === 'logical') return ok('postgres.wal_level', 'logical');
   const why = 'Only logical decoding tells what was committed.';
-  return bad('error', 'postgres.wal_level', `${level}`, why, sql("ALTER SYSTEM SET wal_level = 'logical'"), RESTART);
+  return bad('error', 'postgres.wal_level', `${level}`, why, ...startSetting(postgres, 'wal_level', 'logical'));
 }
 
-async function slots({ db, settings, config }: PostgresSubject): Promise<Finding[]> {
+async function slots(postgres: PostgresSubject): Promise<Finding[]> {
+  const { db, config } = postgres;
   const { rows } = await db.query<{ used: number; ours: boolean }>(
     'SELECT count(*)::int AS used, coalesce(bool_or(slot_name = $1), false) AS ours FROM pg_replication_slots',
     [config.slot],
   );
   const { used, ours } = rows[0]!;
-  return [room('postgres.slots', used, Number(settings.get('max_replication_slots')), 'max_replication_slots', ours)];
+  return [room(postgres, 'postgres.slots', used, 'max_replication_slots', ours)];
 }
 
-async function senders({ db, settings, config }: PostgresSubject): Promise<Finding[]> {
+async function senders(postgres: PostgresSubject): Promise<Finding[]> {
+  const { db, config } = postgres;
   const { rows } = await db.query<{ used: number; ours: boolean }>(
     `SELECT (SELECT count(*)::int FROM pg_stat_replication) AS used,
             EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active) AS ours`,
     [config.slot],
   );
   const { used, ours } = rows[0]!;
-  return [room('postgres.senders', used, Number(settings.get('max_wal_senders')), 'max_wal_senders', ours)];
+  return [room(postgres, 'postgres.senders', used, 'max_wal_senders', ours)];
 }
 
 /** @param isOurs the outbox has its own already */
-function room(id: string, used: number, max: number, name: string, isOurs: boolean): Finding {
+function room(postgres: PostgresSubject, id: string, used: number, name: string, isOurs: boolean): Finding {
+  const max = Number(postgres.settings.get(name));
   const found = `${used} of ${max} in use (${name})`;
   if (used < max) return ok(id, found);
   const why = isOurs ? 'None is left: a repair, or another standby, may want one.' : 'None is left for the outbox.';
-  return bad(isOurs ? 'warning' : 'error', id, found, why, sql(`ALTER SYSTEM SET ${name} = ${max + 5}`), RESTART);
+  return bad(isOurs ? 'warning' : 'error', id, found, why, ...startSetting(postgres, name, String(max + 5)));
 }
 
-function slotWalLimit({ settings }: PostgresSubject): Finding {
+function slotWalLimit(postgres: PostgresSubject): Finding {
   const id = 'postgres.slot_wal_limit';
-  const megabytes = Number(settings.get('max_slot_wal_keep_size'));
+  const megabytes = Number(postgres.settings.get('max_slot_wal_keep_size'));
   if (megabytes >= 0) return ok(id, `max_slot_wal_keep_size is ${megabytes} MB`);
   const why = 'A streamer that is gone would keep WAL until the disk is full, and all transactions fail.';
-  return bad('warning', id, 'max_slot_wal_keep_size is unlimited', why, ...setting('max_slot_wal_keep_size', '10GB'));
+  const fix = setting(postgres, 'max_slot_wal_keep_size', '10GB');
+  return bad('warning', id, 'max_slot_wal_keep_size is unlimited', why, ...fix);
 }
 
-function idleSlotTimeout({ settings }: PostgresSubject): Finding {
+function idleSlotTimeout(postgres: PostgresSubject): Finding {
   const id = 'postgres.idle_slot_timeout';
-  const timeout = Number(settings.get('idle_replication_slot_timeout') ?? 0);
+  const timeout = Number(postgres.settings.get('idle_replication_slot_timeout') ?? 0);
   if (timeout === 0) return ok(id, 'slots do not expire');
   const why = 'An outage of the streamer that lasts longer invalidates the slot, and needs a repair.';
   const found = `slots that nobody holds expire after ${timeout} s`;
-  return bad('warning', id, found, why, ...setting('idle_replication_slot_timeout', '0'));
+  return bad('warning', id, found, why, ...setting(postgres, 'idle_replication_slot_timeout', '0'));
 }
 
 function walSenderTimeout({ settings }: PostgresSubject): Finding {
@@ -91,23 +96,27 @@ function walSenderTimeout({ settings }: PostgresSubject): Finding {
   return ok('postgres.wal_sender_timeout', found);
 }
 
-async function durability({ db }: PostgresSubject): Promise<Finding[]> {
+async function durability(postgres: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.durability';
+  const { db, service } = postgres;
   const unsafe = await unsafeSettings(db);
-  if (unsafe.length === 0) return [ok(id, 'fsync and full_page_writes are on')];
+  const isElsewhere = service !== undefined && HARMLESS[service] !== undefined;
+  if (unsafe.length === 0)
+    return [ok(id, isElsewhere ? `${service} keeps WAL elsewhere` : 'fsync and full_page_writes are on')];
   const why = 'A crash of the host may lose what was confirmed: events may be lost or doubled.';
   return unsafe.map((problem) => {
     const [name = ''] = problem.split(' ');
-    return bad('error', id, `${name} is off`, why, ...setting(name, 'on'));
+    return bad('error', id, `${name} is off`, why, ...setting(postgres, name, 'on'));
   });
 }
 
-function synchronousStandbys({ settings }: PostgresSubject): Finding {
+function synchronousStandbys(postgres: PostgresSubject): Finding {
   const id = 'postgres.synchronous_standbys';
-  const names = settings.get('synchronous_standby_names') ?? '';
+  const names = postgres.settings.get('synchronous_standby_names') ?? '';
   if (!names.includes('*')) return ok(id, names === '' ? 'none' : names);
   const why = 'The streamer counts as a standby: commits wait for ClickHouse. Name the standbys that you mean.';
-  return bad('error', id, `synchronous_standby_names is "${names}"`, why, ...setting('synchronous_standby_names', ''));
+  const fix = setting(postgres, 'synchronous_standby_names', '');
+  return bad('error', id, `synchronous_standby_names is "${names}"`, why, ...fix);
 }
 
 async function tls({ db, config }: PostgresSubject): Promise<Finding[]> {

@@ -11,7 +11,8 @@ import { publicationFault } from '../../ledger/unreadable.ts';
 import { SILENT_AFTER_MS } from '../../observe/silence.ts';
 import { outboxOf, shareOf } from '../../share.ts';
 import { SlotWatch } from '../../source/slot-watch.ts';
-import { bad, command, findingOf, ok, setting, sql, type Finding } from './finding.ts';
+import { bad, command, findingOf, ok, sql, type Finding } from './finding.ts';
+import { setting } from './managed.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
 const MIB = 1024 * 1024;
@@ -130,8 +131,9 @@ async function ledger({ db, config }: PostgresSubject): Promise<Finding[]> {
   return found;
 }
 
-async function slot({ db, config }: PostgresSubject): Promise<Finding[]> {
+async function slot(postgres: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.slot';
+  const { db, config } = postgres;
   let found;
   try {
     found = await checkSlot(db, config.slot);
@@ -157,7 +159,7 @@ async function slot({ db, config }: PostgresSubject): Promise<Finding[]> {
   if (!new SlotWatch().observe(found, 0).endangered) return [ok(id, text)];
   const limit = Math.ceil(((safeWalBytes + retainedBytes) * 2) / MIB);
   const { next } = new OutboxError('OUTBOX_SLOT_ENDANGERED');
-  const raised = setting('max_slot_wal_keep_size', `${limit}MB`);
+  const raised = setting(postgres, 'max_slot_wal_keep_size', `${limit}MB`);
   return [bad('error', id, `OUTBOX_SLOT_ENDANGERED: ${text}`, next, ...raised)];
 }
 

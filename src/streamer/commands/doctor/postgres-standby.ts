@@ -1,4 +1,5 @@
-import { bad, ok, setting, shell, type Finding } from './finding.ts';
+import { bad, ok, shell, type Finding } from './finding.ts';
+import { setting } from './managed.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
 /** What a standby needs so that the outbox goes on after a failover to it. */
@@ -11,11 +12,11 @@ export const STANDBY_CHECKS: readonly PostgresCheck[] = [
   { id: 'standby.slot', examine: copy },
 ];
 
-function isOn({ settings }: PostgresSubject, id: string, name: string): Finding {
-  const value = settings.get(name);
+function isOn(postgres: PostgresSubject, id: string, name: string): Finding {
+  const value = postgres.settings.get(name);
   if (value === 'on') return ok(id, `${name} is on`);
   const why = 'Without it this server has no good copy of the slot, and a failover to it needs a repair.';
-  return bad('warning', id, `${name} is ${value ?? 'unknown to this version'}`, why, ...setting(name, 'on'));
+  return bad('warning', id, `${name} is ${value ?? 'unknown to this version'}`, why, ...setting(postgres, name, 'on'));
 }
 
 async function copy({ db, config, version }: PostgresSubject): Promise<Finding[]> {

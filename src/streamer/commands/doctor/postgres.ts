@@ -1,9 +1,11 @@
 import type { Config } from '../../config.ts';
 import { Database } from '../../source/database.ts';
 import { refuseForeign } from '../../source/foreign-tables.ts';
+import { serviceOf } from '../../source/service.ts';
 import { findingOf, ok, runChecks, shell, type Finding } from './finding.ts';
 import { FAILOVER_CHECKS } from './postgres-failover.ts';
 import { OBJECT_CHECKS } from './postgres-objects.ts';
+import { POOLER_CHECKS } from './postgres-pooler.ts';
 import { SERVER_CHECKS } from './postgres-server.ts';
 import { SLOT_CHECKS } from './postgres-slot.ts';
 import { STANDBY_CHECKS } from './postgres-standby.ts';
@@ -20,7 +22,7 @@ interface Row {
 export async function examinePostgres(config: Config): Promise<Finding[]> {
   let db: Database;
   try {
-    db = await Database.connect(config.databaseUrl, {}, () => undefined);
+    db = await Database.connect(config, {}, () => undefined);
   } catch (error) {
     return [findingOf('postgres.connection', error, shell(`psql "$DATABASE_URL" -c 'SELECT 1'`))];
   }
@@ -36,7 +38,7 @@ export async function examinePostgres(config: Config): Promise<Finding[]> {
     findings.push(...(await runChecks(OBJECT_CHECKS, postgres)));
     if (postgres.missing.length === 0)
       findings.push(...(await runChecks([...SLOT_CHECKS, ...FAILOVER_CHECKS], postgres)));
-    return findings;
+    return [...findings, ...(await runChecks(POOLER_CHECKS, postgres))];
   } catch (error) {
     return [findingOf('postgres.connection', error)];
   } finally {
@@ -60,5 +62,5 @@ async function introduce(db: Database, config: Config): Promise<PostgresSubject>
   const { rows: settings } = await db.query<{ name: string; setting: string }>('SELECT name, setting FROM pg_settings');
   const { version, standby: isStandby, role, missing } = rows[0]!;
   const named = new Map(settings.map(({ name, setting }) => [name, setting]));
-  return { db, config, version, settings: named, isStandby, missing, role };
+  return { db, config, version, settings: named, isStandby, service: await serviceOf(db), missing, role };
 }

@@ -3,7 +3,12 @@ import type { Finding, Fix, Level } from './finding.ts';
 
 const COLOURS = { ok: 'green', warning: 'yellow', error: 'red' } as const satisfies Record<Level, string>;
 const ORDER: readonly Level[] = ['error', 'warning', 'ok'];
-const WHERE = { postgres: 'in Postgres', clickhouse: 'in ClickHouse', shell: 'in a shell' } as const;
+const WHERE = {
+  postgres: 'in Postgres',
+  clickhouse: 'in ClickHouse',
+  shell: 'in a shell',
+  console: 'in the service’s console',
+} as const;
 
 /** The findings for people, the worst first; what is in order only when `all` is asked for. */
 export function printFindings(findings: readonly Finding[], all: boolean): string {
@@ -22,7 +27,7 @@ function printFinding({ id, level, found, why, fix }: Finding): string {
 function printFixes(fixes: readonly Fix[]): string[] {
   return fixes.flatMap((fix, index) => {
     const isSame = fixes[index - 1]?.in === fix.in;
-    const line = `           ${fix.run}${fix.in === 'shell' ? '' : ';'}`;
+    const line = `           ${fix.run}${fix.in === 'shell' || fix.in === 'console' ? '' : ';'}`;
     return isSame ? [line] : [`         Fix, ${WHERE[fix.in]}:`, line];
   });
 }

@@ -1,6 +1,7 @@
 import type { ClickHouse } from '../../clickhouse/client.ts';
 import type { Config } from '../../config.ts';
 import type { Database } from '../../source/database.ts';
+import type { ServiceName } from '../../source/service.ts';
 import type { Check } from './finding.ts';
 
 /** What every check of Postgres may want to know. */
@@ -12,6 +13,8 @@ export interface PostgresSubject {
   /** Settings of the server, in its own units; undefined where it does not have them. */
   readonly settings: ReadonlyMap<string, string>;
   readonly isStandby: boolean;
+  /** The managed service that runs it, where it is known. */
+  readonly service: ServiceName | undefined;
   /** Which of the outbox's tables are missing. */
   readonly missing: readonly string[];
   /** The role, quoted. */

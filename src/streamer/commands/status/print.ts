@@ -108,8 +108,9 @@ function sharesText({ shares }: FlowReport): [name: string, text: string][] {
 
 function clickhouseText({ clickhouse, at }: FlowReport): string {
   if (clickhouse === null) return 'no answer';
-  const { version, lastPartAt } = clickhouse;
-  return `${version}, ${lastPartAt === null ? 'the table is empty' : `last part ${ago(lastPartAt, at)}`}`;
+  const { version, lastPartAt, wokeInSeconds } = clickhouse;
+  const part = lastPartAt === null ? 'the table is empty' : `last part ${ago(lastPartAt, at)}`;
+  return `${version}, ${part}${wokeInSeconds === null ? '' : `; it was idle, and woke in ${wokeInSeconds} s`}`;
 }
 
 function counted(events: number): string {

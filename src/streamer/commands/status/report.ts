@@ -1,10 +1,11 @@
 import { ERRORS, OutboxError, type ErrorCode } from '../../../errors.ts';
 import { formatPosition } from '../../../position.ts';
 import { ClickHouse } from '../../clickhouse/client.ts';
+import { awaken, mayIdle, stalledAfterMs } from '../../clickhouse/idling.ts';
 import type { Config } from '../../config.ts';
 import type { SlotHealth } from '../../observe/readiness.ts';
 import { reasonOf, type Reason } from '../../observe/reason.ts';
-import { SILENT_AFTER_MS, STALLED_AFTER_MS } from '../../observe/silence.ts';
+import { SILENT_AFTER_MS } from '../../observe/silence.ts';
 import { Database } from '../../source/database.ts';
 import { SlotWatch } from '../../source/slot-watch.ts';
 import {
@@ -50,7 +51,12 @@ export interface FlowReport {
   readonly quarantined: number | null;
   readonly readingBack: boolean;
   readonly repairing: boolean;
-  readonly clickhouse: { readonly version: string; readonly lastPartAt: string | null } | null;
+  /** `wokeInSeconds`: it was idle, and answered only then. */
+  readonly clickhouse: {
+    readonly version: string;
+    readonly lastPartAt: string | null;
+    readonly wokeInSeconds: number | null;
+  } | null;
   /** Every slot of an outbox that is delivered in shares; null where it is not, or where nobody knows. */
   readonly shares: readonly ShareState[] | null;
 }
@@ -63,9 +69,13 @@ export class FlowReporter {
   #db: Database | undefined;
   #before: { readonly atMs: number; readonly lsn: number } | undefined;
 
-  constructor(config: Config) {
+  readonly #onWaking: () => void;
+
+  /** @param onWaking is told that ClickHouse may be idle and does not answer yet, which may last for a minute */
+  constructor(config: Config, onWaking: () => void) {
     this.#config = config;
-    this.#clickhouse = new ClickHouse(config.clickhouseUrl, CLICKHOUSE_DEADLINE_MS);
+    this.#onWaking = onWaking;
+    this.#clickhouse = new ClickHouse(config, CLICKHOUSE_DEADLINE_MS);
   }
 
   /** Never throws for what the databases say. */
@@ -109,7 +119,7 @@ export class FlowReporter {
 
   async #connected(): Promise<Database> {
     if (this.#db !== undefined) return this.#db;
-    const db = await Database.connect(this.#config.databaseUrl, {}, () => {
+    const db = await Database.connect(this.#config, {}, () => {
       this.#db = undefined;
     });
     await db.query("SELECT set_config('application_name', 'pg-outbox-clickhouse status', false)");
@@ -117,9 +127,14 @@ export class FlowReporter {
     return db;
   }
 
-  async #askClickHouse(faults: Reason[], postgres: PostgresState | undefined): Promise<ClickHouseState | undefined> {
+  async #askClickHouse(
+    faults: Reason[],
+    postgres: PostgresState | undefined,
+  ): Promise<(ClickHouseState & { readonly wokeInMs: number | undefined }) | undefined> {
     try {
-      return await askClickHouse(this.#clickhouse, this.#config.clickhouseTable, postgres?.ledger);
+      const wokeInMs = mayIdle(this.#config) ? await awaken(this.#clickhouse, this.#onWaking) : undefined;
+      const state = await askClickHouse(this.#clickhouse, this.#config.clickhouseTable, postgres?.ledger);
+      return { ...state, wokeInMs };
     } catch (error) {
       faults.push(reasonOf(error));
       return undefined;
@@ -158,7 +173,7 @@ async function within<T>(ms: number, work: () => Promise<T>): Promise<T> {
 interface Answers {
   readonly faults: readonly Reason[];
   readonly postgres: PostgresState | undefined;
-  readonly clickhouse: ClickHouseState | undefined;
+  readonly clickhouse: (ClickHouseState & { readonly wokeInMs: number | undefined }) | undefined;
   readonly eventsPerSecond: number | null;
   readonly shares: readonly ShareState[];
 }
@@ -201,7 +216,13 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
     readingBack: ledger?.isReadingBack ?? false,
     repairing: ledger?.isRepairing ?? false,
     clickhouse:
-      clickhouse === undefined ? null : { version: clickhouse.version, lastPartAt: iso(clickhouse.lastPartMs) },
+      clickhouse === undefined
+        ? null
+        : {
+            version: clickhouse.version,
+            lastPartAt: iso(clickhouse.lastPartMs),
+            wokeInSeconds: clickhouse.wokeInMs === undefined ? null : Math.round(clickhouse.wokeInMs / 1000),
+          },
     shares: shares.length === 0 ? null : shares,
   };
 }
@@ -229,6 +250,7 @@ function obstacles(
 ): Reason[] {
   const { holder, ledger, slotFault } = postgres;
   const { pending, refusal } = ledger;
+  const stalledMs = stalledAfterMs(config);
   const found: Reason[] = [];
   const say = (code: ErrorCode, detail: string): void => void found.push({ code, detail });
   const seconds = (sinceMs: number): number => Math.round((nowMs - sinceMs) / 1000);
@@ -242,10 +264,10 @@ function obstacles(
     const since = `for ${seconds(refusal.sinceMs)} s`;
     if (Object.hasOwn(ERRORS, code)) say(code as ErrorCode, `${rest.join(': ')}, ${since}`);
   }
-  if (pending !== undefined && nowMs - pending.sinceMs > STALLED_AFTER_MS)
+  if (pending !== undefined && nowMs - pending.sinceMs > stalledMs)
     say('OUTBOX_FLOW_STALLED', `a batch of ${pending.rows} rows is pending for ${seconds(pending.sinceMs)} s`);
   const oldestMs = oldestMsOf(postgres) ?? nowMs;
-  const restMs = STALLED_AFTER_MS + config.flushIntervalMs;
+  const restMs = stalledMs + config.flushIntervalMs;
   const stillMs = nowMs - Math.max(oldestMs, clickhouse?.deliveredMs ?? 0);
   if (pending === undefined && found.length === 0 && stillMs > restMs)
     say(
