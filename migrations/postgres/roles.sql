@@ -16,7 +16,7 @@ DO $$
 DECLARE
 	partition pg_catalog.regclass;
 	function pg_catalog.regprocedure;
-	held record;
+	held pg_catalog.record;
 BEGIN
 	-- nothing that somebody made in another schema is called below (CVE-2018-1058)
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);

@@ -54,6 +54,7 @@ BEGIN
   FOREACH l IN ARRAY ARRAY['uuid', 'text', 'json', 'timestamptz', 'pg_lsn', 'int8', 'int4', 'float8', 'regclass'] LOOP
     EXECUTE format('CREATE DOMAIN public.%I AS pg_catalog.%I CHECK (public.planted())', l, l);
   END LOOP;
+  CREATE DOMAIN public.record AS pg_catalog.text CHECK (public.planted());
 END $plant$`;
 
 describe('search_path (CVE-2018-1058)', () => {
