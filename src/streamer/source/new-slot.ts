@@ -66,8 +66,8 @@ export async function createSlot(
 }
 
 /** A snapshot that another session exports, as pg_current_snapshot() gives it. */
-export async function snapshotText(url: string, snapshot: string): Promise<string> {
-  const db = await Database.connect(url, {}, () => undefined);
+export async function snapshotText(access: string | DatabaseAccess, snapshot: string): Promise<string> {
+  const db = await Database.connect(access, {}, () => undefined);
   try {
     await db.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     await db.query(`SET TRANSACTION SNAPSHOT '${snapshot}'`);
