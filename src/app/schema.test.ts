@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { event, quarantine, stream } from './schema.ts';
 
-const MIGRATION = ['0000_outbox', '0001_quarantine']
+const MIGRATION = ['0000_outbox', '0001_quarantine', '0003_detach']
   .map((name) => readFileSync(new URL(`../../migrations/postgres/${name}.sql`, import.meta.url), 'utf8'))
   .join('\n');
 
@@ -38,9 +38,13 @@ function migrated(table: string): string[] {
     .filter((line) => !line.startsWith('CONSTRAINT'))
     .concat(
       [...MIGRATION.matchAll(new RegExp(String.raw`ALTER TABLE "outbox"\."${table}" ADD COLUMN (.*);`, 'g'))].map(
-        ([, column]) => column!,
+        ([, column]) => (MIGRATION.includes(notNull(table, column!)) ? `${column!} NOT NULL` : column!),
       ),
     );
+}
+
+function notNull(table: string, column: string): string {
+  return `ALTER TABLE "outbox"."${table}" ALTER COLUMN ${column.split(' ', 1)[0]} SET NOT NULL`;
 }
 
 test('the drizzle schema has the columns of the migration, in the same order', () => {

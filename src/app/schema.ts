@@ -52,6 +52,7 @@ export const stream = outbox.table(
   'stream',
   {
     slot_name: text().primaryKey(),
+    /** The server that the row was written for. */
     system_id: text().notNull(),
     timeline: integer(),
     publication: text(),
@@ -75,6 +76,12 @@ export const stream = outbox.table(
     /** Since when ClickHouse refuses what the holder sends or asks, and the last refusal. */
     refused_at: instant(),
     refused: text(),
+    /** What ClickHouse's column of that name says of this stream's events, on whatever server it goes on. */
+    source: text().notNull(),
+    /** When `detach` proved that all before acked_lsn is delivered. No streamer delivers until a repair has made a slot. */
+    detached_at: instant(),
+    /** When the stream came from another server. What was delivered until then has positions of that one. */
+    moved_at: instant(),
   },
   () => [
     check(

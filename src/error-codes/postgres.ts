@@ -117,7 +117,7 @@ export const POSTGRES = {
     policy: 'reconnect patiently',
     happened:
       'The replication slot cannot be used: invalidated (wal_status lost), of another database, temporary, or not of the plugin pgoutput.',
-    next: 'Look at pg_replication_slots. Where it is invalidated, run `pg-outbox-clickhouse repair`: the events are in outbox.event. A slot of another plugin or database is somebody else’s: set another OUTBOX_SLOT. If this slot has delivered events before, docs/failover.md says under "Another slot name, another cluster" how to rename it.',
+    next: 'Look at pg_replication_slots. Where it is invalidated, run `pg-outbox-clickhouse repair`: the events are in outbox.event. A slot of another plugin or database is somebody else’s: set another OUTBOX_SLOT. If this slot has delivered events before, docs/upgrading.md says how to rename it.',
   },
   OUTBOX_SLOT_CHANGED: {
     policy: 'reconnect patiently',
@@ -145,7 +145,18 @@ export const POSTGRES = {
   OUTBOX_SYSTEM_CHANGED: {
     policy: 'reconnect patiently',
     happened: 'This is another database cluster than the one the ledger was written for (system identifier differs).',
-    next: 'Check DATABASE_URL. A cluster made from a dump needs a slot and a ledger of its own: docs/failover.md says under "Another slot name, another cluster" how to go on without sending events twice.',
+    next: 'Check DATABASE_URL. If the database has moved to this cluster without `detach`, and nothing delivers from the former one any more, run `pg-outbox-clickhouse repair --moved`. A copy that is to deliver beside the original needs an OUTBOX_SLOT of its own.',
+  },
+  OUTBOX_DETACHED: {
+    policy: 'reconnect patiently',
+    happened:
+      '`detach` has ended this stream, for an upgrade or a move of the database: there is no slot, and nothing is delivered. Events are kept in outbox.event.',
+    next: 'When the upgrade or the move is done, run `pg-outbox-clickhouse repair`: it makes a slot on this server and delivers what was committed since `detach`. On a server that the database has left, stop the streamer.',
+  },
+  OUTBOX_DETACH_GAP: {
+    policy: 'stop',
+    happened: 'The stream has a gap, so a streamer cannot deliver everything before the stream is detached.',
+    next: 'Run `pg-outbox-clickhouse repair`, then `detach` again.',
   },
   OUTBOX_TIMELINE_CHANGED: {
     policy: 'report',

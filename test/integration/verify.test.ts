@@ -348,6 +348,7 @@ test('`verify` finds no difference in what commits between its snapshot and the 
     ask,
     clickhouse,
     source,
+    movedAtMs: 0,
     slot: outbox.slot,
     table: 'events',
     window: ALL,

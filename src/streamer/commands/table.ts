@@ -52,8 +52,15 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     examples: [
       ['repair --dry-run', 'what would be done'],
       ['repair', 'do it; once more after an interruption'],
+      ['repair --moved', 'the database is on another server now, and was not detached before'],
     ],
     run: async (args, env) => (await import('./repair.ts')).repairCommand(args, env),
+  },
+  detach: {
+    summary:
+      'deliver everything and drop the slot, before a major upgrade or a move of Postgres; `repair` goes on after it',
+    examples: [['detach', 'once all streamers are stopped']],
+    run: async (args, env) => (await import('./detach.ts')).detachCommand(args, env),
   },
   quarantine: {
     summary: 'list, retry or discard the events that ClickHouse refuses',

@@ -3,7 +3,7 @@ import { SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
 import { parseDuration, readWindow, type Window } from '../compare/window.ts';
 import { readConfig, type Config } from '../config.ts';
 import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
-import { sourceOf } from '../ledger/row.ts';
+import { knownAs } from '../ledger/row.ts';
 import { Database } from '../source/database.ts';
 import { checkEventTable } from '../source/event-table.ts';
 import { checkMigrated } from '../source/server.ts';
@@ -95,7 +95,7 @@ function readOptions(
   return { window, waitMs, limit, progressMs: progress.everyMs, problems: [...problems, ...progress.problems] };
 }
 
-/** Compares outbox.event with ClickHouse. Throws OUTBOX_PG_*, OUTBOX_CH_*, OUTBOX_SYSTEM_CHANGED, OUTBOX_VERIFY_*. */
+/** Compares outbox.event with ClickHouse. Throws OUTBOX_PG_*, OUTBOX_CH_*, OUTBOX_DETACHED, OUTBOX_SYSTEM_CHANGED, OUTBOX_VERIFY_*. */
 export async function verify(
   config: Config,
   options: VerifyOptions,
@@ -115,7 +115,7 @@ export async function verify(
     const [first, second, ask] = [await connect(true), await connect(true), await connect(false)];
     await checkMigrated(ask);
     await checkEventTable(ask);
-    const source = await sourceOf(ask, slot);
+    const known = await knownAs(ask, slot);
     const comparing: ComparisonOptions = {
       first,
       second,
@@ -125,7 +125,7 @@ export async function verify(
       waitMs,
       onProgress,
       clickhouse,
-      source,
+      ...known,
       table: config.clickhouseTable,
     };
     const { snapshot, reached } = await deliveredSnapshot(comparing);
@@ -137,7 +137,13 @@ export async function verify(
     await snapshot.close();
     const { lsn } = snapshot.horizon;
     const isTyped = mistyped !== undefined;
-    return findings.report(comparison.totals, { source, window, snapshotLsn: lsn, deliveredLsn: reached, isTyped });
+    return findings.report(comparison.totals, {
+      source: known.source,
+      window,
+      snapshotLsn: lsn,
+      deliveredLsn: reached,
+      isTyped,
+    });
   } finally {
     await Promise.all([clickhouse.close(), ...opened.map(async (db) => db.close())]);
   }

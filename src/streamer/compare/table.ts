@@ -30,8 +30,10 @@ const TYPED_ROW = `toString(event_id) AS id, ${PLACE}`;
 export interface TableOptions {
   readonly clickhouse: ClickHouse;
   readonly table: string;
-  /** System identifier and slot: one table may be shared by many databases. */
+  /** One table may be shared by many databases. */
   readonly source: string;
+  /** What was delivered until then has positions of another server; ms since 1970, see KnownAs. */
+  readonly movedAtMs: number;
 }
 
 /**
@@ -148,7 +150,8 @@ export class TableView {
 
   get #isInView(): string {
     const { lsn, us } = this.#horizon;
-    return `source = {source:String} AND (lsn < ${lsn} OR committed_at < ${time(us - CLOCK_MARGIN_US)})`;
+    const moved = time(BigInt(this.#options.movedAtMs) * 1000n);
+    return `source = {source:String} AND (lsn < ${lsn} OR committed_at < ${time(us - CLOCK_MARGIN_US)} OR delivered_at <= ${moved})`;
   }
 
   #stream<Row>(query: string, parameters: Record<string, unknown> = {}): AsyncGenerator<Row[], void, undefined> {

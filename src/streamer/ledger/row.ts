@@ -2,6 +2,7 @@ import { OutboxError } from '../../errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { serverOf } from '../source/server.ts';
+import { slotMissing } from '../source/slot.ts';
 import type { Position } from '../../position.ts';
 
 /** What may be under way: rows of the range (delivered, to]. */
@@ -27,6 +28,8 @@ export interface LedgerState {
 /** The row of outbox.stream as the driver gives it. */
 export interface Row {
   epoch: string;
+  source: string;
+  moved_at: Date | null;
   timeline: number;
   publication: string;
   delivered_lsn: string;
@@ -42,7 +45,7 @@ export interface Row {
   wal_end: string;
 }
 
-export const COLUMNS = `epoch, timeline, publication, delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows,
+export const COLUMNS = `epoch, source, moved_at, timeline, publication, delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows,
                  pending_token, pending_at, read_back_below, target, acked_lsn,
                  pg_current_wal_flush_lsn() AS wal_end`;
 
@@ -81,26 +84,44 @@ export function noLedger(slot: string): OutboxError {
   return new OutboxError('OUTBOX_PG_NOT_MIGRATED', { detail: `outbox.stream has no row for the slot "${slot}"` });
 }
 
+/** By what ClickHouse's rows of a stream are known. */
+export interface KnownAs {
+  readonly source: string;
+  /** What was delivered until then has positions of another server; ms since 1970, 0 where there never was another. */
+  readonly movedAtMs: number;
+}
+
 /**
- * What ClickHouse's column `source` says of a slot's events: `<system identifier>/<slot>`. Throws OUTBOX_PG_NOT_MIGRATED, and
- * OUTBOX_SYSTEM_CHANGED where the ledger was written for another server.
+ * By what ClickHouse knows a slot's events. Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_DETACHED, and OUTBOX_SYSTEM_CHANGED where the
+ * ledger was written for another server.
  */
-export async function sourceOf(db: Database, slot: string): Promise<string> {
-  const { rows } = await db.query<{ system_id: string }>('SELECT system_id FROM outbox.stream WHERE slot_name = $1', [
-    slot,
-  ]);
+export async function knownAs(db: Database, slot: string): Promise<KnownAs> {
+  const { rows } = await db.query<{ system_id: string; source: string; moved_at: Date | null; detached: boolean }>(
+    'SELECT system_id, source, moved_at, detached_at IS NOT NULL AS detached FROM outbox.stream WHERE slot_name = $1',
+    [slot],
+  );
   const [row] = rows;
   if (row === undefined) throw noLedger(slot);
+  if (row.detached) throw new OutboxError('OUTBOX_DETACHED');
   if (row.system_id !== (await serverOf(db)).systemId) throw new OutboxError('OUTBOX_SYSTEM_CHANGED');
-  return `${row.system_id}/${slot}`;
+  return { source: row.source, movedAtMs: row.moved_at?.getTime() ?? 0 };
+}
+
+/** The error of a slot that is not there: `detach` has dropped it, or nobody knows who did. */
+export async function slotGone(db: Database, slot: string): Promise<OutboxError> {
+  const { count } = await db.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND detached_at IS NOT NULL', [
+    slot,
+  ]);
+  return count === 0 ? slotMissing(slot) : new OutboxError('OUTBOX_DETACHED');
 }
 
 /** Why the row could not be taken. */
 export async function notTaken(db: Database, slot: string): Promise<OutboxError> {
-  const { rows } = await db.query<{ repairing: boolean }>(
-    'SELECT repair_began_at IS NOT NULL AS repairing FROM outbox.stream WHERE slot_name = $1',
+  const { rows } = await db.query<{ repairing: boolean; detached: boolean }>(
+    'SELECT repair_began_at IS NOT NULL AS repairing, detached_at IS NOT NULL AS detached FROM outbox.stream WHERE slot_name = $1',
     [slot],
   );
+  if (rows[0]?.detached === true) return new OutboxError('OUTBOX_DETACHED');
   if (rows[0]?.repairing === true) return new OutboxError('OUTBOX_REPAIR_UNFINISHED');
   if (rows.length === 0) return noLedger(slot);
   return new OutboxError('OUTBOX_SYSTEM_CHANGED');

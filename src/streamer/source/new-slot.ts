@@ -11,6 +11,7 @@ export interface NewSlot {
   readonly consistentLsn: Lsn;
   /** For SET TRANSACTION SNAPSHOT, until `close` is called. */
   readonly snapshot: string;
+  readonly systemId: string;
   readonly timeline: number;
   /** Ends the snapshot. */
   close(): Promise<void>;
@@ -38,7 +39,7 @@ export async function createSlot(url: string, slot: string, options: NewSlotOpti
   const { processID: pid } = client as unknown as { processID: number };
   const over = new AbortController();
   try {
-    const { timeline } = await identify(client);
+    const server = await identify(client);
     const making = client.query<{ consistent_point: string; snapshot_name: string }>(
       `CREATE_REPLICATION_SLOT "${slot}" LOGICAL pgoutput (SNAPSHOT 'export'${options.failover ? ', FAILOVER' : ''})`,
     );
@@ -47,7 +48,7 @@ export async function createSlot(url: string, slot: string, options: NewSlotOpti
     return {
       consistentLsn: parseLsn(lsn),
       snapshot,
-      timeline,
+      ...server,
       close: async () => endClient(client),
     };
   } catch (error) {
