@@ -65,7 +65,7 @@ export const stream = outbox.table(
     pending_token: text(),
     pending_at: instant(),
     read_back_below: pgLsn(),
-    /** Which table of ClickHouse has the name: its UUID. Another one does not know the tokens of this one. */
+    /** ClickHouse's version, and the UUID of the table. Another one may not know the tokens of this one. */
     target: text(),
     /** No flush LSN beyond it was ever reported to Postgres. A slot beyond it was made again, or advanced by hand. */
     acked_lsn: pgLsn(),

@@ -4,6 +4,7 @@ import type { ClickHouse } from './client.ts';
 import { literal } from './literal.ts';
 import { emptiedColumns } from './ttl.ts';
 import { MIN_WINDOW_BLOCKS, type SettingOf } from './views.ts';
+import { refuseOld } from './version.ts';
 
 const MIN_WINDOW_SECONDS = 3600;
 const TABLE_SETTINGS = [
@@ -51,6 +52,8 @@ export interface TableRow {
   engine_full: string;
   /** As it is made. */
   definition: string;
+  /** The server's. */
+  version: string;
 }
 
 /** Why a table cannot hold every event exactly once. */
@@ -71,7 +74,7 @@ export interface InspectedTable {
 }
 
 /**
- * Looks at a table of the current database. Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_DETACHED, or what the question itself
+ * Looks at a table of the current database. Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_DETACHED, OUTBOX_CH_VERSION, or what the question itself
  * ran into.
  */
 export async function inspectTable(
@@ -80,12 +83,14 @@ export async function inspectTable(
   signal?: AbortSignal,
 ): Promise<InspectedTable> {
   const [table] = await clickhouse.select<TableRow>(
-    `SELECT database, name, toString(uuid) AS uuid, engine, engine_full, create_table_query AS definition FROM system.tables
+    `SELECT database, name, toString(uuid) AS uuid, engine, engine_full, create_table_query AS definition,
+            version() AS version FROM system.tables
       WHERE database = currentDatabase() AND name = {name:String}`,
     { name },
     signal,
   );
   if (table === undefined) throw await absentTable(clickhouse, name, signal);
+  refuseOld(table.version);
   const columns = await clickhouse.select<ColumnRow>(
     'SELECT name, type, default_kind FROM system.columns WHERE database = currentDatabase() AND table = {name:String}',
     { name },

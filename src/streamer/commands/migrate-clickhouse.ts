@@ -5,6 +5,7 @@ import { checkCluster, clustersOf } from '../clickhouse/cluster.ts';
 import { literal } from '../clickhouse/literal.ts';
 import { inspectTable } from '../clickhouse/table.ts';
 import { checkTarget, unsuitable } from '../clickhouse/target.ts';
+import { refuseOld, versionOf } from '../clickhouse/version.ts';
 import { MIGRATIONS } from '../source/event-table.ts';
 import { quoted } from './doctor/subjects.ts';
 
@@ -43,6 +44,7 @@ export async function migrateClickHouse(
 ): Promise<void> {
   const clickhouse = new ClickHouse(url, TIMEOUT_MS);
   try {
+    refuseOld(await versionOf(clickhouse));
     const text = await readFile(EVENTS, 'utf8');
     if (cluster === '') {
       await clickhouse.command(text, { table });

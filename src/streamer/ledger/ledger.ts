@@ -185,7 +185,7 @@ export class Ledger {
     if (lsn > this.#state.readBackBelow) await this.#write({ ...this.#state, readBackBelow: lsn });
   }
 
-  /** Another table has the name, or the first: what is pending must be looked for in it, also by whoever comes next. */
+  /** Another table has the name, or its server another version, or it is the first: what is pending must be looked for in it, also by whoever comes next. */
   async deliverInto(target: string): Promise<void> {
     const { pending, readBackBelow } = this.#state;
     const below = pending === undefined ? 0 : pending.to.lsn + 1;

@@ -21,7 +21,7 @@ export interface LedgerState {
   readonly acked: Lsn;
   /** Batches that begin below it may be in ClickHouse already, whatever the rest says: they are read back first. */
   readonly readBackBelow: Lsn;
-  /** The identity of the table that was delivered into. */
+  /** The server's version and the identity of the table that was delivered into. */
   readonly target: string | undefined;
 }
 
