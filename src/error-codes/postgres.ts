@@ -37,7 +37,8 @@ export const POSTGRES = {
   },
   OUTBOX_PG_WAL_LEVEL: {
     policy: 'reconnect patiently',
-    happened: 'wal_level is not "logical", so Postgres cannot decode committed changes.',
+    happened:
+      'wal_level is not "logical" (from Postgres 19 on: it is "minimal"), so Postgres cannot decode committed changes.',
     next: 'Run `ALTER SYSTEM SET wal_level = logical` and restart Postgres.',
   },
   OUTBOX_PG_VERSION: {

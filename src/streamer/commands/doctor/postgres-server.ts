@@ -1,4 +1,4 @@
-import { unsafeSettings } from '../../source/server.ts';
+import { canDecode, unsafeSettings } from '../../source/server.ts';
 import { bad, ok, setting, shell, sql, type Finding } from './finding.ts';
 import { isLocal } from '../../source/database.ts';
 import { databaseUrlOf } from '../../source/hosts.ts';
@@ -36,10 +36,10 @@ function standby({ isStandby }: PostgresSubject): Finding {
 }
 
 function walLevel({ settings }: PostgresSubject): Finding {
-  const level = settings.get('wal_level');
-  if (level === 'logical') return ok('postgres.wal_level', 'logical');
+  const level = settings.get('wal_level') ?? '';
+  if (canDecode(level, settings.get('effective_wal_level'))) return ok('postgres.wal_level', level);
   const why = 'Only logical decoding tells what was committed.';
-  return bad('error', 'postgres.wal_level', `${level}`, why, sql("ALTER SYSTEM SET wal_level = 'logical'"), RESTART);
+  return bad('error', 'postgres.wal_level', level, why, sql("ALTER SYSTEM SET wal_level = 'logical'"), RESTART);
 }
 
 async function slots({ db, settings, config }: PostgresSubject): Promise<Finding[]> {
