@@ -22,6 +22,9 @@ export const BREAKS = {
   lazyLedger: 'a crash of Postgres may undo the last write (synchronous_commit = off)',
   readBeforeTake: 'reads the row before it takes the epoch',
   keepMemory: 'keeps its memory over a lost connection',
+  // detaching, and the repair after it
+  detachUnfenced: '`detach` does not take the epoch',
+  repairUnwaited: 'a repair compares while an older attempt may be under way',
   // tokens
   newTokenOnRetry: 'a repeated insert gets a new token',
   rangeToken: 'a token is made of the range alone',

@@ -46,6 +46,8 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['lazyLedger'], 'Postgres crashes', 'twice', [3]],
   [['readBeforeTake'], 'window off', 'twice', [5]],
   [['keepMemory'], 'failover, synced slot', 'lost', [5]],
+  [['detachUnfenced'], 'detached', 'twice', [5]],
+  [['repairUnwaited'], 'detached', 'twice', [4]],
   [['newTokenOnRetry'], 'restart', 'twice', [4]],
   [['rangeToken'], 'failover, two streamers', 'claimed', [4]],
   [['noDeadline'], 'failover, two streamers', 'twice', [5]],

@@ -181,6 +181,7 @@ export type Fault =
   /** The commit of a part has no answer, and the replica removes the part although the token is known (ClickHouse#112149). */
   | 'partDropped'
   | 'slotRecreated'
+  | 'detach'
   | 'killRetry';
 
 export type Faults = Record<Fault, number>;
@@ -220,6 +221,10 @@ export interface State {
   /** The slot was made again by hand: 1 nothing was lost by it, 2 events were. */
   slotChanged: number;
   left: Faults;
+  /** There is no slot, and nobody takes the ledger. */
+  detached: boolean;
+  /** A repair after that: the end of its snapshot, and what was missing. */
+  repair: { readonly upTo: Lsn; readonly rows: readonly EventId[] } | undefined;
   /** What a step did wrong, where the state alone does not show it. */
   wrong: string | undefined;
 }

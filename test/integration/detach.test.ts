@@ -6,6 +6,7 @@ import { command, type Running } from '../support/command.ts';
 import { killAt } from '../support/crash-point.ts';
 import { moveOutbox } from '../support/move.ts';
 import { Outbox } from '../support/outbox.ts';
+import { POSTGRES } from '../support/services.embedded.ts';
 import { Streamer } from '../support/streamer.ts';
 import { eventually } from '../support/wait.ts';
 
@@ -29,9 +30,9 @@ async function killed(pool: Pool, running: Running, condition: string, commits: 
   });
 }
 
-/** An outbox whose Postgres is a server of its own, and another server that it moves to. */
+/** An outbox whose Postgres is a server of its own, and another server that it moves to, of the newest version. */
 async function twoServers(): Promise<{ old: EmbeddedPostgres; next: EmbeddedPostgres; outbox: Outbox }> {
-  const [old, next] = await Promise.all([startPostgres(), startPostgres()]);
+  const [old, next] = await Promise.all([startPostgres(POSTGRES), startPostgres()]);
   return { old, next, outbox: await Outbox.create({ postgresUrl: old.url }) };
 }
 
