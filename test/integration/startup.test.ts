@@ -232,5 +232,5 @@ test('`migrate` applies each migration once when three run at once and one later
   await client.connect();
   const { rows } = await client.query('SELECT count(*)::int AS n FROM outbox.migration');
   await client.end();
-  expect(rows).toEqual([{ n: 3 }]);
+  expect(rows).toEqual([{ n: 4 }]);
 });

@@ -57,8 +57,7 @@ function print({ delivered, slot, quarantined }: { delivered: string; slot: stri
     `everything committed before ${delivered} is delivered, and nothing is pending`,
     `the slot "${slot}" is dropped: no streamer delivers until \`pg-outbox-clickhouse repair\``,
   ];
-  if (quarantined > 0)
-    lines.push(`events in quarantine: ${quarantined}. Retry or discard them before the database moves`);
+  if (quarantined > 0) lines.push(`${quarantined} events are in quarantine, and stay there`);
   return `${lines.join('\n')}\n`;
 }
 

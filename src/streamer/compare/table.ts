@@ -151,7 +151,7 @@ export class TableView {
   get #isInView(): string {
     const { lsn, us } = this.#horizon;
     const moved = time(BigInt(this.#options.movedAtMs) * 1000n);
-    return `source = {source:String} AND (lsn < ${lsn} OR committed_at < ${time(us - CLOCK_MARGIN_US)} OR delivered_at <= ${moved})`;
+    return `source = {source:String} AND (lsn < ${lsn} OR committed_at < ${time(us - CLOCK_MARGIN_US)} OR least(committed_at, delivered_at) <= ${moved})`;
   }
 
   #stream<Row>(query: string, parameters: Record<string, unknown> = {}): AsyncGenerator<Row[], void, undefined> {

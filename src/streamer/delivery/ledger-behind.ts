@@ -7,6 +7,8 @@ import type { Attachment } from './attachment.ts';
 
 /** Not a repair's, whose LSNs are no multiples of eight, also where they went through quarantine. */
 const OF_THE_STREAM = 'lsn % 8 = 0';
+/** With positions of this server. What was in quarantine keeps the other one's, also when it is delivered after the move. */
+const OF_THIS_SERVER = "least(committed_at, delivered_at) > fromUnixTimestamp64Milli({movedAtMs:Int64}, 'UTC')";
 
 type Scope = Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal'>;
 
@@ -47,7 +49,7 @@ async function unknownRows(
   const [found] = await clickhouse.select<{ rows: string; last: string }>(
     `SELECT toString(count()) AS rows, toString(max(lsn)) AS last FROM {table:Identifier}
       WHERE source = {source:String} AND ${OF_THE_STREAM} AND lsn >= {lsn:UInt64} AND (lsn, seq) > ({lsn:UInt64}, {seq:UInt64})
-        AND delivered_at > fromUnixTimestamp64Milli({movedAtMs:Int64}, 'UTC')
+        AND ${OF_THIS_SERVER}
         AND NOT ((lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64}) AND delivered_at = fromUnixTimestamp64Milli({atMs:Int64}, 'UTC'))
         AND ${current}`,
     {

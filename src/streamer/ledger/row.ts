@@ -87,7 +87,7 @@ export function noLedger(slot: string): OutboxError {
 /** By what ClickHouse's rows of a stream are known. */
 export interface KnownAs {
   readonly source: string;
-  /** What was delivered until then has positions of another server; ms since 1970, 0 where there never was another. */
+  /** What was committed or delivered until then has positions of another server; ms since 1970, 0 where there never was another. */
   readonly movedAtMs: number;
 }
 
