@@ -17,8 +17,8 @@ import {
 
 /** UPDATE … SET epoch = epoch + 1 RETURNING …: nobody else's write changes anything from now on. */
 export function executeTake(world: World, d: State): void {
-  for (const streamer of d.streamers) streamer.mine = false;
-  d.late = d.late.filter(({ set }) => set === undefined || isUnchecked(world, set));
+  if (d.detached) return;
+  fence(world, d);
   const row = d.ledger;
   if (row.timeline === d.timeline) return;
   row.timeline = d.timeline;
@@ -35,9 +35,13 @@ export function executeTake(world: World, d: State): void {
 export function executeEnd(world: World, d: State): void {
   d.resharded++;
   d.ledger.ends = d.wal.length;
-  if (world.without('endUnfenced')) return;
+  if (!world.without('endUnfenced')) fence(world, d);
+}
+
+/** A new epoch. */
+export function fence(world: World, d: State): void {
   for (const streamer of d.streamers) streamer.mine = false;
-  d.late = d.late.filter(({ set }) => set === undefined);
+  d.late = d.late.filter(({ set }) => set === undefined || isUnchecked(world, set));
 }
 
 export function executeLate(world: World, d: State, { was, set }: LateWrite): void {

@@ -204,6 +204,7 @@ export function tokensInUse(s: State): Set<Token> {
     add(batch);
   }
   s.attempts.forEach(add);
+  if (s.repair !== undefined) used.add(tokenOfRepair(s.repair.rows));
   // the operator calls retry again as long as the row is there
   const retried = s.retry === undefined ? s.quarantine : [...s.quarantine, s.retry.event];
   for (const event of retried) for (const dropped of [0, 1]) used.add(tokenOfQuarantined(event, dropped));
@@ -220,6 +221,10 @@ export function freshToken(s: State): Token {
 
 /** The token of `quarantine retry` for a row: always the same, until ClickHouse knows it and has no row. */
 export const tokenOfQuarantined = (event: EventId, dropped = 0): Token => 100 + event + dropped * 50;
+
+/** The token of a repair for some rows: always the same. */
+export const tokenOfRepair = (rows: readonly EventId[]): Token =>
+  rows.reduce((token, event) => token + (1 << event), 200);
 
 export const isBelow = (position: Position | undefined, lsn: Lsn): boolean =>
   position !== undefined && lsnOf(position) < lsn;

@@ -1,6 +1,7 @@
 import { clickhouseSteps } from './clickhouse.ts';
 import { encode } from './encode.ts';
 import type { Model, Step } from './explore.ts';
+import { detachSteps } from './detach.ts';
 import { downStreamer, NO_ROW, Steps, tokensInUse, World, type Plan } from './plan.ts';
 import { postgresSteps } from './postgres.ts';
 import { retrySteps } from './retry.ts';
@@ -37,6 +38,7 @@ const NO_FAULTS: Faults = {
   partDropped: 0,
   slotRecreated: 0,
   reshard: 0,
+  detach: 0,
   killRetry: 0,
 };
 
@@ -76,6 +78,8 @@ export class Protocol implements Model<State> {
       window: 'on',
       slotChanged: 0,
       resharded: 0,
+      detached: false,
+      repair: undefined,
       left: { ...NO_FAULTS, ...faults },
       wrong: undefined,
     };
@@ -88,6 +92,7 @@ export class Protocol implements Model<State> {
     clickhouseSteps(steps);
     for (const i of s.streamers.keys()) sessionSteps(steps, i);
     retrySteps(steps);
+    detachSteps(steps);
     return steps.all;
   }
 
@@ -175,6 +180,7 @@ export class Protocol implements Model<State> {
       !s.lsnOf.includes(-1) &&
       s.attempts.length === 0 &&
       s.late.length === 0 &&
+      !s.detached &&
       s.confirmedFlush === Math.min(s.wal.length, s.ledger.ends ?? Infinity) &&
       s.retry === undefined &&
       !(world.retry && s.quarantine.length > 0) &&

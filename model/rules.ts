@@ -25,6 +25,9 @@ export const BREAKS = {
   // shares
   endUnfenced: '`reshard` ends a ledger and leaves it its epoch',
   ackPastShare: 'acknowledges beyond the end of its ledger',
+  // detaching, and the repair after it
+  detachUnfenced: '`detach` does not take the epoch',
+  repairUnwaited: 'a repair compares while an older attempt may be under way',
   // tokens
   newTokenOnRetry: 'a repeated insert gets a new token',
   rangeToken: 'a token is made of the range alone',

@@ -49,6 +49,8 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['keepMemory'], 'failover, synced slot', 'lost', [5]],
   [['endUnfenced'], 'shares', 'strayed', [4, 5]],
   [['ackPastShare'], 'shares', 'lost', [2]],
+  [['detachUnfenced'], 'detached', 'twice', [5]],
+  [['repairUnwaited'], 'detached', 'twice', [4]],
   [['newTokenOnRetry'], 'restart', 'twice', [4]],
   [['rangeToken'], 'failover, two streamers', 'claimed', [4]],
   [['noDeadline'], 'failover, two streamers', 'twice', [5]],

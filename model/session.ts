@@ -48,6 +48,7 @@ export function sessionSteps(steps: Steps, i: number): void {
 /** The slot admits one; untilFree terminates a holder that is taken for dead. */
 function attach(steps: Steps, i: number): void {
   const { s } = steps;
+  if (s.detached) return;
   const change = (d: State): void => {
     for (const other of d.streamers) other.link = Math.min(other.link, STATEMENTS) as typeof STATEMENTS;
     d.streamers[i] = { ...d.streamers[i]!, phase: ATTACHED, link: STREAM };

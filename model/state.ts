@@ -185,6 +185,7 @@ export type Fault =
   | 'slotRecreated'
   /** Other shares take over, from a position on. */
   | 'reshard'
+  | 'detach'
   | 'killRetry';
 
 export type Faults = Record<Fault, number>;
@@ -226,6 +227,10 @@ export interface State {
   /** `reshard`: 1 the ledger ends for now, 2 others deliver from its end on. */
   resharded: number;
   left: Faults;
+  /** There is no slot, and nobody takes the ledger. */
+  detached: boolean;
+  /** A repair after that: the end of its snapshot, and what was missing. */
+  repair: { readonly upTo: Lsn; readonly rows: readonly EventId[] } | undefined;
   /** What a step did wrong, where the state alone does not show it. */
   wrong: string | undefined;
 }

@@ -3,6 +3,13 @@ import type { Known } from './worlds.ts';
 /** Together some minutes. */
 export const LARGE_WORLDS: Readonly<Record<string, Known>> = {
   'large: lost writes': { transactions: [2, 1], faults: { crash: 1, lostAnswer: 1, lostWrite: 2 }, invariants: [3, 5] },
+  'large: detached': {
+    transactions: [1, 1],
+    committed: 1,
+    streamers: 2,
+    faults: { crash: 1, lostAnswer: 1, lostWrite: 1, takeover: 1, detach: 1 },
+    invariants: [4, 5, 8],
+  },
   'large: window off': {
     transactions: [2, 1],
     committed: 2,

@@ -33,6 +33,13 @@ export const WORLDS = {
     faults: { crash: 1, slotRecreated: 1, postgresCrash: 1 },
     invariants: [8],
   },
+  detached: {
+    transactions: [1, 1],
+    committed: 1,
+    streamers: 2,
+    faults: { crash: 1, takeover: 1, detach: 1 },
+    invariants: [4, 5, 8],
+  },
   partitions: {
     transactions: [2, 1],
     committed: 2,

@@ -21,7 +21,7 @@ const ERROR_GROUPS = [
   { title: 'Testing', codes: /^OUTBOX_TEST_/ },
   { title: 'Configuration', codes: /^OUTBOX_CONFIG/ },
   { title: 'Postgres', codes: /^OUTBOX_(PG|PUBLICATION|SYSTEM|TIMELINE|POSITION)/ },
-  { title: 'Slot, ledger and stream', codes: /^OUTBOX_(SLOT|SHARD|LEDGER|EPOCH|RANGE|PROTOCOL)/ },
+  { title: 'Slot, ledger and stream', codes: /^OUTBOX_(SLOT|SHARD|DETACH|LEDGER|EPOCH|RANGE|PROTOCOL)/ },
   { title: 'ClickHouse', codes: /^OUTBOX_(CH_|QUARANTINE)/ },
   { title: 'Comparing and repairing', codes: /^OUTBOX_(VERIFY|REPAIR)/ },
   { title: 'The process', codes: /^OUTBOX_(NODE|OUTPUT|SHUTDOWN|HEALTH|FLOW)/ },

@@ -46,6 +46,7 @@ END $$;
 CREATE TABLE "outbox"."stream" (
 	"slot_name" text PRIMARY KEY NOT NULL,
 	"system_id" text NOT NULL,
+	"source" text NOT NULL,
 	"timeline" integer,
 	"publication" text,
 	"epoch" bigint DEFAULT 0 NOT NULL,
@@ -67,6 +68,8 @@ CREATE TABLE "outbox"."stream" (
 	"ends_in" "pg_snapshot",
 	"begins_lsn" "pg_lsn",
 	"begins_in" "pg_snapshot",
+	"detached_at" timestamp (6) with time zone,
+	"moved_at" timestamp (6) with time zone,
 	CONSTRAINT "stream_pending_is_whole" CHECK (num_nulls(pending_lsn, pending_seq, pending_rows, pending_token, pending_at) IN (0, 5))
 ) WITH (fillfactor = 10);
 --> statement-breakpoint

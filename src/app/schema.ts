@@ -59,7 +59,10 @@ export const stream = outbox.table(
   'stream',
   {
     slot_name: text().primaryKey(),
+    /** The server that the row was written for. */
     system_id: text().notNull(),
+    /** What ClickHouse's column of that name says of this stream's events, on whatever server it goes on. */
+    source: text().notNull(),
     timeline: integer(),
     publication: text(),
     epoch: bigint({ mode: 'number' }).notNull().default(0),
@@ -71,7 +74,7 @@ export const stream = outbox.table(
     pending_token: text(),
     pending_at: instant(),
     read_back_below: pgLsn(),
-    /** Which table of ClickHouse has the name: its UUID. Another one does not know the tokens of this one. */
+    /** ClickHouse's version, and the UUID of the table. Another one may not know the tokens of this one. */
     target: text(),
     /** No flush LSN beyond it was ever reported to Postgres. A slot beyond it was made again, or advanced by hand. */
     acked_lsn: pgLsn(),
@@ -88,6 +91,10 @@ export const stream = outbox.table(
     /** What is committed before, which is what the snapshot sees, was delivered by slots of other shares. */
     begins_lsn: pgLsn(),
     begins_in: pgSnapshot(),
+    /** When `detach` proved that all before acked_lsn is delivered. No streamer delivers until a repair has made a slot. */
+    detached_at: instant(),
+    /** When the stream came from another server. What was delivered until then has positions of that one. */
+    moved_at: instant(),
   },
   () => [
     check(

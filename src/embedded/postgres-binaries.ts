@@ -12,6 +12,7 @@ const run = promisify(execFile);
 export interface PostgresBinaries {
   initdb: string;
   postgres: string;
+  major: number;
 }
 
 function packageRoot(): string {
@@ -40,16 +41,20 @@ async function missingLinks(root: string): Promise<string[]> {
 }
 
 /**
- * Finds initdb and postgres. An npm package cannot hold symbolic links, so an install script makes those of the
+ * Finds initdb and postgres in a package, which is the one that is installed unless another is given. An npm package cannot hold symbolic links, so an install script makes those of the
  * libraries; where scripts are switched off, it is run here.
  */
-export async function findPostgres(): Promise<PostgresBinaries> {
+export async function findPostgres(root = packageRoot()): Promise<PostgresBinaries> {
   requirePlatform('Postgres');
-  const root = packageRoot();
   if ((await missingLinks(root)).length > 0) {
     await run(process.execPath, [join(root, 'scripts', 'hydrate-symlinks.js')], { cwd: root });
     const missing = await missingLinks(root);
     if (missing.length > 0) throw failed(`The libraries of ${root} lack links that could not be made:`, missing);
   }
-  return { initdb: join(root, 'native', 'bin', 'initdb'), postgres: join(root, 'native', 'bin', 'postgres') };
+  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string };
+  return {
+    initdb: join(root, 'native', 'bin', 'initdb'),
+    postgres: join(root, 'native', 'bin', 'postgres'),
+    major: Number.parseInt(version, 10),
+  };
 }

@@ -20,6 +20,7 @@ const SETTINGS = {
 
 export interface Cluster {
   initdb: string;
+  major: number;
   directory: string;
   data: string;
   account: Account | undefined;
@@ -52,8 +53,7 @@ export async function createCluster(cluster: Cluster, password: string): Promise
         '--auth=scram-sha-256',
         '--encoding=UTF8',
         '--locale=C',
-        '--locale-provider=builtin',
-        '--builtin-locale=C.UTF-8',
+        ...(cluster.major >= 17 ? ['--locale-provider=builtin', '--builtin-locale=C.UTF-8'] : []),
         '--no-instructions',
         ...(temporary ? ['--no-sync'] : []),
       ],

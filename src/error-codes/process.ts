@@ -35,7 +35,7 @@ export const PROCESS = {
     policy: 'stop',
     happened:
       'ClickHouse lacks events under the source of this slot, and has them elsewhere, mostly under another source, which `problems` names: another slot, or another cluster, has delivered them. To send them would count them twice. None of them was sent.',
-    next: 'If the slot was renamed or the database was moved, give the rows in ClickHouse their new source, as docs/failover.md says under "Another slot name, another cluster", then run `pg-outbox-clickhouse repair` again. If both sources are to have these events, run it with --send-again.',
+    next: 'If the slot was renamed or the database was moved, give the stream its former source, as docs/upgrading.md says, then run `pg-outbox-clickhouse repair` again. If both sources are to have these events, run it with --send-again.',
   },
   OUTBOX_VERIFY_NO_STREAMER: {
     policy: 'stop',

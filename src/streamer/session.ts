@@ -206,7 +206,7 @@ export class Session {
     const { slot, clickhouseTable: table } = config;
     const { signal } = this.#over;
     const { measures } = readiness;
-    const source = `${replication.server.systemId}/${slot}`;
+    const { source } = ledger;
     let relations = 0;
     const intake = new Intake({
       pool,

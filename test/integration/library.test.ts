@@ -266,7 +266,7 @@ describe('untilDelivered', () => {
   });
 
   test('it rejects with the position reached when its time is up', async () => {
-    await pool.query(`INSERT INTO outbox.stream (slot_name, system_id) VALUES ('nobody', '1')`);
+    await pool.query(`INSERT INTO outbox.stream (slot_name, system_id, source) VALUES ('nobody', '1', '1/nobody')`);
     try {
       await expect(untilDelivered(pool, { slot: 'nobody', timeoutMs: 0 })).rejects.toMatchObject({
         code: 'OUTBOX_TEST_NOT_DELIVERED',

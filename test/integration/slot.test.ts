@@ -26,9 +26,9 @@ const MEDDLERS: { title: string; meddle: (outbox: Outbox) => Promise<unknown> }[
 
 async function slotOf(outbox: Outbox): Promise<Record<string, string | boolean | null> | undefined> {
   const { rows } = await outbox.postgres.query(
-    `SELECT restart_lsn, confirmed_flush_lsn, wal_status, invalidation_reason, active,
+    `SELECT restart_lsn, confirmed_flush_lsn, wal_status, to_jsonb(s) ->> 'invalidation_reason' AS invalidation_reason, active,
             pg_current_wal_lsn() - restart_lsn AS retained, pg_current_wal_lsn() - confirmed_flush_lsn AS unconfirmed
-       FROM pg_replication_slots WHERE slot_name = $1`,
+       FROM pg_replication_slots s WHERE slot_name = $1`,
     [outbox.slot],
   );
   return rows[0];

@@ -54,6 +54,23 @@ test.concurrent('the streamer reads back a pending insert whose token may be for
   expect(await outbox.delivered()).toEqual({ rows: COUNT + 1, events: COUNT + 1 });
 });
 
+test.concurrent('the streamer reads back a pending insert when ClickHouse has another version than the ledger says, and has forgotten tokens', async () => {
+  await using outbox = await Outbox.create();
+  const { proxy, streamer } = await unanswered(outbox);
+  await streamer.kill();
+  await proxy.close();
+  await forgetTokens(outbox);
+  expect((await outbox.ledger())['target']).toMatch(/^\d+\.\d+\.\d+\.\d+ /);
+  await outbox.postgres.query(
+    "UPDATE outbox.stream SET target = regexp_replace(target, '^\\S+', '26.1.1.1') WHERE slot_name = $1",
+    [outbox.slot],
+  );
+  const successor = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  await settled(outbox);
+  expect(await successor.stop()).toBe(0);
+  expect(await outbox.delivered()).toEqual({ rows: COUNT, events: COUNT });
+});
+
 test.concurrent('the streamer sends an old pending insert that never arrived', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));

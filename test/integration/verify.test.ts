@@ -358,6 +358,7 @@ test('`verify` finds no difference in what commits between its snapshot and the 
     source,
     slots: [outbox.slot],
     part: '',
+    movedAtMs: 0,
     table: 'events',
     window: ALL,
     dates: MICROSECONDS,

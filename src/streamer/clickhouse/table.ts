@@ -6,6 +6,7 @@ import { bare, eventTimeIn } from './event-time.ts';
 import { literal } from './literal.ts';
 import { emptiedColumns } from './ttl.ts';
 import { MIN_WINDOW_BLOCKS, type SettingOf } from './views.ts';
+import { refuseOld } from './version.ts';
 
 const MIN_WINDOW_SECONDS = 3600;
 const TABLE_SETTINGS = [
@@ -60,6 +61,8 @@ export interface TableRow {
   engine_full: string;
   /** As it is made. */
   definition: string;
+  /** The server's. */
+  version: string;
 }
 
 /** Why a table cannot hold every event exactly once. */
@@ -83,8 +86,8 @@ export interface InspectedTable {
 }
 
 /**
- * Looks at a table of the current database. Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_DETACHED, OUTBOX_CH_TABLE_FOREIGN, or what
- * the question itself ran into.
+ * Looks at a table of the current database. Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_DETACHED, OUTBOX_CH_TABLE_FOREIGN,
+ * OUTBOX_CH_VERSION, or what the question itself ran into.
  *
  * @param renamed columns of ours that it has under other names
  */
@@ -96,12 +99,13 @@ export async function inspectTable(
 ): Promise<InspectedTable> {
   const [table] = await clickhouse.select<TableRow>(
     `SELECT database, name, toString(uuid) AS uuid, toString(serverUUID()) AS server, engine, engine_full,
-            create_table_query AS definition FROM system.tables
+            create_table_query AS definition, version() AS version FROM system.tables
       WHERE database = currentDatabase() AND name = {name:String}`,
     { name },
     signal,
   );
   if (table === undefined) throw await absentTable(clickhouse, name, signal);
+  refuseOld(table.version);
   const columns = await clickhouse.select<ColumnRow>(
     'SELECT name, type, default_kind, default_expression FROM system.columns WHERE database = currentDatabase() AND table = {name:String}',
     { name },

@@ -28,14 +28,15 @@ export function describeBroken({ view, target, isDetached }: BrokenView): string
 }
 
 /**
- * The same, and views that fail are told, not thrown. Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_DETACHED, OUTBOX_CH_TABLE_FOREIGN,
+ * The same, and views that fail are told, not thrown. Throws OUTBOX_CH_NOT_MIGRATED, OUTBOX_CH_TABLE_DETACHED, OUTBOX_CH_TABLE_FOREIGN, OUTBOX_CH_VERSION,
  * OUTBOX_CH_TABLE_UNSUITABLE with all problems, OUTBOX_CH_ROWS_HIDDEN, or what the question itself ran into.
  */
 export async function inspectTarget(clickhouse: ClickHouse, name: string, signal?: AbortSignal): Promise<Target> {
   const { table, setting, problems } = await inspectTable(clickhouse, name, signal);
   if (problems.length > 0) throw unsuitable(name, problems);
   await checkVisible(clickhouse, table, signal);
-  return viewsOn(clickhouse, table, setting, signal);
+  const target = await viewsOn(clickhouse, table, setting, signal);
+  return { ...target, identity: `${table.version} ${target.identity}` };
 }
 
 export function unsuitable(name: string, problems: readonly TableProblem[]): OutboxError {

@@ -17,7 +17,10 @@ export interface BrokenView {
 
 /** The table, and the materialized views that an insert feeds. */
 export interface Target {
-  /** Which tables have the names of the table and of what its views fill, see `identityOf`. */
+  /**
+   * The server's version, and which tables have the names of the table and of what its views fill, see `identityOf`: another one may
+   * not know the tokens of this one.
+   */
   readonly identity: string;
   /** Its replicas share what they take, and each may lag behind. */
   readonly isReplicated: boolean;

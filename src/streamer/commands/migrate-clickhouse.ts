@@ -5,6 +5,7 @@ import { checkCluster, clustersOf } from '../clickhouse/cluster.ts';
 import { literal } from '../clickhouse/literal.ts';
 import { inspectTable } from '../clickhouse/table.ts';
 import { checkTarget, unsuitable } from '../clickhouse/target.ts';
+import { refuseOld, versionOf } from '../clickhouse/version.ts';
 import { planAdoption, statementsOf, type Adoption, type OwnNames } from './adopt.ts';
 import { quoted } from './doctor/subjects.ts';
 import { createTable, definitionOf, knowsStorage, STORAGE } from './events-table.ts';
@@ -73,6 +74,7 @@ export async function migrateClickHouse(
 ): Promise<void> {
   const clickhouse = new ClickHouse(access, TIMEOUT_MS);
   try {
+    refuseOld(await versionOf(clickhouse));
     const text = await definition(clickhouse);
     if (cluster === '') {
       await clickhouse.command(text, { table });

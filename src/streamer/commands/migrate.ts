@@ -213,7 +213,14 @@ async function beginStream(
   const onWait = (line: string): void => report(`Postgres: the slot "${slot}" waits for ${line}`);
   await untilMade(db, slot, onWait);
   const exists = await checkSlot(db, slot);
-  if ((await overviewOf(db, slot)) !== undefined) {
+  const ledger = await overviewOf(db, slot);
+  if (ledger?.isDetached === true) {
+    report(
+      `Postgres: the stream of "${slot}" is detached: \`pg-outbox-clickhouse repair\` makes its slot on this server`,
+    );
+    return;
+  }
+  if (ledger !== undefined) {
     if (!exists)
       throw new OutboxError('OUTBOX_SLOT_MISSING', {
         detail: `the replication slot "${slot}" does not exist, but the ledger has a row for it`,
@@ -231,7 +238,7 @@ async function beginStream(
   const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
   if (earlier.count > 0)
     report(
-      'Postgres: outbox.event already holds events; those committed before the slot begins will not be delivered by the stream: `pg-outbox-clickhouse repair` sends them, once the streamer runs. If another slot or cluster has delivered them, follow docs/failover.md, "Another slot name, another cluster", first',
+      'Postgres: outbox.event already holds events; those committed before the slot begins will not be delivered by the stream: `pg-outbox-clickhouse repair` sends them, once the streamer runs. If another slot or cluster has delivered them, follow docs/upgrading.md first',
     );
   await createLedger(db, slot, (await checkPublication(db, slot)).identity);
   report(`Postgres: created the ledger row of "${slot}"`);

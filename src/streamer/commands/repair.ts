@@ -13,6 +13,8 @@ lost, invalidated or made again, the publication was changed) it takes the slot 
 that the new slot will not stream, compares that with ClickHouse, and sends what is missing; a streamer waits meanwhile
 and goes on by itself. Without a gap it works beside the streamer. Interrupted, it is run again: what was sent is there.
 
+After \`detach\` and an upgrade or a move of the database it makes the slot on this server, and sends what was committed since.
+
 What was emptied from the outbox cannot be repaired. Rows in ClickHouse that Postgres does not have, or has otherwise, are
 counted and left alone; verify names them.
 
@@ -20,6 +22,8 @@ Options
   --from <time>, --to <time>
               events of these dates only (event_date_time), as verify takes them; where the stream has no gap
   --new-slot  make a new slot although the stream seems to have no gap: for a streamer that stops all the same
+  --moved     the ledger was written for another server, which was not detached (OUTBOX_SYSTEM_CHANGED), and from which
+              nobody delivers any more
   --send-again
               send events, too, that ClickHouse has under another source (OUTBOX_REPAIR_OTHER_SOURCE), or may have in detached
               parts (OUTBOX_CH_PARTS_DETACHED): they are there twice then
@@ -41,6 +45,7 @@ export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Pro
       'dry-run': { type: 'boolean', default: false },
       'new-slot': { type: 'boolean', default: false },
       'send-again': { type: 'boolean', default: false },
+      moved: { type: 'boolean', default: false },
       from: { type: 'string' },
       to: { type: 'string' },
       progress: PROGRESS_OPTION,
@@ -52,12 +57,12 @@ export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Pro
       ([...readWindow(values, nowMs).problems, ...readProgress(values.progress).problems].join('\n') || undefined),
   });
   if (typeof usage === 'number') return usage;
-  const { 'dry-run': dryRun, 'new-slot': newSlot, 'send-again': sendAgain, json } = usage.values;
+  const { 'dry-run': dryRun, 'new-slot': newSlot, 'send-again': sendAgain, moved, json } = usage.values;
   const { window } = readWindow(usage.values, nowMs);
   const config = readConfig(env);
   keepHeapSmall();
   const display = new ProgressDisplay(process.stderr, readProgress(usage.values.progress).everyMs);
-  const report = await repair(config, { dryRun, newSlot, sendAgain, window }, (progress) =>
+  const report = await repair(config, { dryRun, newSlot, sendAgain, moved, window }, (progress) =>
     display.show(progress),
   ).finally(() => display.close());
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : print(report, dryRun));

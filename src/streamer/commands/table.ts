@@ -52,6 +52,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     examples: [
       ['repair --dry-run', 'what would be done'],
       ['repair', 'do it; once more after an interruption'],
+      ['repair --moved', 'the database is on another server now, and was not detached before'],
     ],
     run: async (args, env) => (await import('./repair.ts')).repairCommand(args, env),
   },
@@ -62,6 +63,12 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       ['reshard 1', 'back to one slot'],
     ],
     run: async (args, env) => (await import('./reshard.ts')).reshardCommand(args, env),
+  },
+  detach: {
+    summary:
+      'deliver everything and drop the slot, before a major upgrade or a move of Postgres; `repair` goes on after it',
+    examples: [['detach', 'once all streamers are stopped']],
+    run: async (args, env) => (await import('./detach.ts')).detachCommand(args, env),
   },
   quarantine: {
     summary: 'list, retry or discard the events that ClickHouse refuses',

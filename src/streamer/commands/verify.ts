@@ -99,7 +99,7 @@ function readOptions(
   return { window, waitMs, limit, progressMs: progress.everyMs, problems: [...problems, ...progress.problems] };
 }
 
-/** Compares outbox.event with ClickHouse. Throws OUTBOX_PG_*, OUTBOX_CH_*, OUTBOX_SYSTEM_CHANGED, OUTBOX_VERIFY_*. */
+/** Compares outbox.event with ClickHouse. Throws OUTBOX_PG_*, OUTBOX_CH_*, OUTBOX_DETACHED, OUTBOX_SYSTEM_CHANGED, OUTBOX_VERIFY_*. */
 export async function verify(
   config: Config,
   options: VerifyOptions,

@@ -31,7 +31,7 @@ const TYPED_ROW = `toString(event_id) AS id, ${PLACE}`;
 export interface TableOptions {
   readonly clickhouse: ClickHouse;
   readonly table: string;
-  /** System identifier and slot: one table may be shared by many databases. */
+  /** One table may be shared by many databases. */
   readonly source: string;
   /** What the table holds of a date. */
   readonly dates: EventTime;
@@ -39,6 +39,8 @@ export interface TableOptions {
   readonly since?: Lsn;
   /** The table has all shares, whose sources are called like `source` with more behind it. */
   readonly isWhole?: boolean;
+  /** What was delivered until then has positions of another server; ms since 1970, see KnownAs. */
+  readonly movedAtMs: number;
 }
 
 /**
@@ -155,7 +157,8 @@ export class TableView {
 
   get #isInView(): string {
     const { lsn, us } = this.#horizon;
-    return `${this.#isOfSource} AND (lsn < ${lsn} OR committed_at < ${time(us - CLOCK_MARGIN_US)})`;
+    const moved = time(BigInt(this.#options.movedAtMs) * 1000n);
+    return `${this.#isOfSource} AND (lsn < ${lsn} OR committed_at < ${time(us - CLOCK_MARGIN_US)} OR least(committed_at, delivered_at) <= ${moved})`;
   }
 
   get #isOfSource(): string {

@@ -3,11 +3,12 @@ import type { Lsn } from '../../lsn.ts';
 import { formatPosition } from '../../position.ts';
 import { whereCurrent } from '../clickhouse/current.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import type { LedgerState } from '../ledger/row.ts';
 import type { Attachment } from './attachment.ts';
 
 /** Not a repair's, whose LSNs are no multiples of eight, also where they went through quarantine. */
 const OF_THE_STREAM = 'lsn % 8 = 0';
+/** With positions of this server. What was in quarantine keeps the other one's, also when it is delivered after the move. */
+const OF_THIS_SERVER = "least(committed_at, delivered_at) > fromUnixTimestamp64Milli({movedAtMs:Int64}, 'UTC')";
 
 type Scope = Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal'>;
 
@@ -15,9 +16,12 @@ type Scope = Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signa
  * Detects that ClickHouse holds more than the ledger knows of, because a disk was restored or a ledger write was lost. Then the
  * ledger is not believed. Throws OutboxErrors OUTBOX_CH_*, OUTBOX_EPOCH_LOST.
  */
-export async function detectLedgerBehind(scope: Scope, ledger: Pick<Ledger, 'state' | 'distrust'>): Promise<void> {
+export async function detectLedgerBehind(
+  scope: Scope,
+  ledger: Pick<Ledger, 'state' | 'movedAtMs' | 'distrust'>,
+): Promise<void> {
   const { log } = scope;
-  const { rows, lastLsn } = await unknownRows(scope, ledger.state);
+  const { rows, lastLsn } = await unknownRows(scope, ledger);
   if (rows === 0 || lastLsn < ledger.state.readBackBelow) return;
   // a holder that was frozen sees what its successor has delivered: the ledger says that it is not ours, and there is no such fault
   await ledger.distrust(lastLsn);
@@ -33,15 +37,31 @@ export async function detectLedgerBehind(scope: Scope, ledger: Pick<Ledger, 'sta
  */
 async function unknownRows(
   { clickhouse, table, source, signal }: Scope,
-  { delivered: { lsn, seq }, pending }: LedgerState,
+  {
+    state: {
+      delivered: { lsn, seq },
+      pending,
+    },
+    movedAtMs,
+  }: Pick<Ledger, 'state' | 'movedAtMs'>,
 ): Promise<{ rows: number; lastLsn: Lsn }> {
   const current = await whereCurrent(clickhouse, table, signal);
   const [found] = await clickhouse.select<{ rows: string; last: string }>(
     `SELECT toString(count()) AS rows, toString(max(lsn)) AS last FROM {table:Identifier}
       WHERE source = {source:String} AND ${OF_THE_STREAM} AND lsn >= {lsn:UInt64} AND (lsn, seq) > ({lsn:UInt64}, {seq:UInt64})
+        AND ${OF_THIS_SERVER}
         AND NOT ((lsn, seq) <= ({toLsn:UInt64}, {toSeq:UInt64}) AND delivered_at = fromUnixTimestamp64Milli({atMs:Int64}, 'UTC'))
         AND ${current}`,
-    { table, source, lsn, seq, toLsn: pending?.to.lsn ?? 0, toSeq: pending?.to.seq ?? 0, atMs: pending?.atMs ?? 0 },
+    {
+      table,
+      source,
+      lsn,
+      seq,
+      movedAtMs,
+      toLsn: pending?.to.lsn ?? 0,
+      toSeq: pending?.to.seq ?? 0,
+      atMs: pending?.atMs ?? 0,
+    },
     signal,
   );
   return { rows: Number(found!.rows), lastLsn: Number(found!.last) };

@@ -52,7 +52,7 @@ export class TargetWatch {
     ];
   }
 
-  /** How often tokens were seen to be forgotten or dropped, or the table to be another: what was sent before is not remembered. */
+  /** How often tokens were seen to be forgotten or dropped, or the table or its server to be another: what was sent before is not remembered. */
   get doubts(): number {
     return this.#doubts;
   }
@@ -86,7 +86,7 @@ export class TargetWatch {
       }
       throw error;
     }
-    // a table that was filled from the former one has its rows, and not its tokens
+    // a table that was filled from the former one has its rows, and not its tokens; another version may forget them
     const { identity } = this.#target;
     if (ledger.state.target !== identity) {
       if (ledger.state.target !== undefined) this.#doubts++;

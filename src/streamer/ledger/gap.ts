@@ -10,8 +10,11 @@ import { publicationFault } from './unreadable.ts';
 
 /** What is known of a stream before it is repaired, or relied upon. */
 export interface Examined {
-  /** `<system identifier>/<slot>`. */
   readonly source: string;
+  /** See KnownAs. */
+  readonly movedAtMs: number;
+  /** The ledger was written for another server. */
+  readonly isMoved: boolean;
   readonly publication: string;
   readonly slotExists: boolean;
   /** Why the slot does not stream what is missing; undefined when it does, and only ClickHouse may lack something. */
@@ -25,21 +28,29 @@ interface HeldSlot {
 
 /**
  * Examines slot, ledger and publication, in this order: beside a streamer that goes on, the slot is never ahead of what the
- * ledger allows a moment later. Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_PUBLICATION_MISSING, and
+ * ledger allows a moment later. A ledger of another server is refused, unless that was detached, or `isMoved` says that nobody
+ * delivers from there any more. Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_PUBLICATION_MISSING, and
  * OUTBOX_SLOT_INVALID where the slot is somebody else's, OUTBOX_SLOT_FOREIGN where another program holds it.
  */
-export async function examine(db: Database, slot: string): Promise<Examined> {
+export async function examine(db: Database, slot: string, isMoved = false): Promise<Examined> {
   const held = await heldSlot(db, slot);
   const usable = held?.isLost === false ? await checkSlot(db, slot) : undefined;
   if (usable?.foreignHolder !== undefined) throw slotForeign(slot, usable.foreignHolder);
   const ledger = await overviewOf(db, slot);
   if (ledger === undefined) throw noLedger(slot);
-  if (!ledger.isOfThisSystem) throw new OutboxError('OUTBOX_SYSTEM_CHANGED');
+  if (!ledger.isOfThisSystem && !ledger.isDetached && !isMoved) throw new OutboxError('OUTBOX_SYSTEM_CHANGED');
   // after the ledger, which is never ahead of WAL that is there
   const { walEnd } = await serverOf(db);
   const { identity } = await checkPublication(db, slot);
   const gap = gapOf(held, ledger, walEnd, identity);
-  return { source: ledger.source, publication: identity, slotExists: held !== undefined, gap };
+  return {
+    source: ledger.source,
+    movedAtMs: ledger.movedAtMs,
+    isMoved: !ledger.isOfThisSystem,
+    publication: identity,
+    slotExists: held !== undefined,
+    gap,
+  };
 }
 
 /** `checkSlot` refuses a slot that is lost, which a repair can deal with. */
@@ -67,6 +78,8 @@ function gapOf(
   publication: string,
 ): string | undefined {
   const { acked, delivered, pending, timeline, serverTimeline } = ledger;
+  if (ledger.isDetached) return 'the stream is detached';
+  if (!ledger.isOfThisSystem) return 'the stream comes from another server';
   if (ledger.isRepairing) return 'an earlier repair has not ended';
   if (held === undefined) return 'the slot does not exist';
   if (held.isLost) return 'the slot is invalidated';

@@ -54,6 +54,10 @@ export class Ledger {
   readonly #db: Database;
   readonly #slot: string;
   readonly epoch: string;
+  /** ClickHouse's column of that name. */
+  readonly source: string;
+  /** What was delivered until then has positions of another server; ms since 1970. */
+  readonly movedAtMs: number;
   readonly timeline: number;
   /** The row was written on another timeline. */
   readonly isNewTimeline: boolean;
@@ -77,6 +81,8 @@ export class Ledger {
     this.#db = db;
     this.#slot = slot;
     this.epoch = row.epoch;
+    this.source = row.source;
+    this.movedAtMs = row.moved_at?.getTime() ?? 0;
     this.timeline = row.timeline;
     this.#state = ledgerStateOf(row);
   }
@@ -91,7 +97,7 @@ export class Ledger {
    * believed to be confirmed as it should be: one that was made by hand has a gap.
    *
    * Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED, OUTBOX_TIMELINE_DIFFERS, OUTBOX_PUBLICATION_CHANGED, OUTBOX_PG_TABLE_CHANGED,
-   * OUTBOX_POSITION_BEYOND_WAL, OUTBOX_SLOT_CHANGED, OUTBOX_REPAIR_UNFINISHED, OUTBOX_PG_WRITE_IGNORED.
+   * OUTBOX_POSITION_BEYOND_WAL, OUTBOX_SLOT_CHANGED, OUTBOX_DETACHED, OUTBOX_REPAIR_UNFINISHED, OUTBOX_PG_WRITE_IGNORED.
    */
   static async take(db: Database, slot: string, identity: SlotIdentity): Promise<Ledger> {
     // asked here, not of the replication connection: behind a proxy that may be another server
@@ -113,7 +119,7 @@ export class Ledger {
               pending_rows = CASE WHEN timeline <> $3 THEN NULL ELSE pending_rows END,
               pending_token = CASE WHEN timeline <> $3 THEN NULL ELSE pending_token END,
               pending_at = CASE WHEN timeline <> $3 THEN NULL ELSE pending_at END
-        WHERE slot_name = $1 AND system_id = $2 AND repair_began_at IS NULL
+        WHERE slot_name = $1 AND system_id = $2 AND repair_began_at IS NULL AND detached_at IS NULL
         RETURNING ${COLUMNS}, epoch > (SELECT was.epoch FROM outbox.stream was WHERE was.slot_name = $1) AS is_taken,
                   (SELECT was.timeline <> $3 FROM outbox.stream was WHERE was.slot_name = $1) AS is_new_timeline`,
       [
@@ -201,7 +207,7 @@ export class Ledger {
     if (lsn > this.#state.readBackBelow) await this.#write({ ...this.#state, readBackBelow: lsn });
   }
 
-  /** Another table has the name, or the first: what is pending must be looked for in it, also by whoever comes next. */
+  /** Another table has the name, or its server another version, or it is the first: what is pending must be looked for in it, also by whoever comes next. */
   async deliverInto(target: string): Promise<void> {
     const { pending, readBackBelow } = this.#state;
     const below = pending === undefined ? 0 : pending.to.lsn + 1;

@@ -1,4 +1,4 @@
-import { formatLsn, type Lsn } from '../../lsn.ts';
+import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { notWritten, writeIgnored, type Pending } from './row.ts';
 
@@ -6,8 +6,8 @@ import { notWritten, writeIgnored, type Pending } from './row.ts';
 export async function createLedger(db: Database, slot: string, publication: string): Promise<void> {
   const { count } = await db.query(
     // records begin at multiples of eight: no commit stands before the slot's begin
-    `INSERT INTO outbox.stream (slot_name, system_id, publication, acked_lsn, delivered_lsn)
-     SELECT slot_name, system_identifier, $2, confirmed_flush_lsn, confirmed_flush_lsn - 1
+    `INSERT INTO outbox.stream (slot_name, system_id, source, publication, acked_lsn, delivered_lsn)
+     SELECT slot_name, system_identifier, system_identifier || '/' || slot_name, $2, confirmed_flush_lsn, confirmed_flush_lsn - 1
        FROM pg_control_system(), pg_replication_slots WHERE slot_name = $1`,
     [slot, publication],
   );
@@ -50,17 +50,43 @@ export async function recordRepair(
   if (count !== 1) throw await notWritten(db, slot, epoch);
 }
 
-/** Hands the ledger back: everything before the new slot's begin is delivered. Throws OUTBOX_EPOCH_LOST, OUTBOX_PG_WRITE_IGNORED. */
+/**
+ * Takes the ledger from all streamers until a repair, once nothing is pending and all that was committed before `lsn` is delivered,
+ * and nothing else. Returns how far it is delivered; undefined where that is not so.
+ */
+export async function detach(db: Database, slot: string, lsn: Lsn): Promise<Lsn | undefined> {
+  const { rows } = await db.query<{ acked: string }>(
+    `UPDATE outbox.stream SET epoch = epoch + 1, holder_pid = NULL, detached_at = now()
+      WHERE slot_name = $1 AND acked_lsn >= $2 AND pending_lsn IS NULL AND repair_began_at IS NULL AND detached_at IS NULL
+      RETURNING acked_lsn AS acked`,
+    [slot, formatLsn(lsn)],
+  );
+  const [row] = rows;
+  return row === undefined ? undefined : parseLsn(row.acked);
+}
+
+/**
+ * Hands the ledger back, on this server: everything before the new slot's begin is delivered. Throws OUTBOX_EPOCH_LOST,
+ * OUTBOX_PG_WRITE_IGNORED.
+ */
 export async function endRepair(
   db: Database,
   slot: string,
-  repaired: { epoch: string; publication: string; timeline: number; consistentLsn: Lsn },
+  repaired: {
+    readonly epoch: string;
+    readonly publication: string;
+    readonly systemId: string;
+    readonly timeline: number;
+    readonly consistentLsn: Lsn;
+    /** See KnownAs. */
+    readonly movedAtMs: number;
+  },
 ): Promise<void> {
   const { count } = await db.query(
     `UPDATE outbox.stream
-        SET epoch = epoch + 1, repair_began_at = NULL, read_back_below = NULL, timeline = $3, publication = $4,
+        SET epoch = epoch + 1, repair_began_at = NULL, detached_at = NULL, read_back_below = NULL, timeline = $3, publication = $4,
             pending_lsn = NULL, pending_seq = NULL, pending_rows = NULL, pending_token = NULL, pending_at = NULL,
-            delivered_lsn = $5, delivered_seq = 0, acked_lsn = $6
+            delivered_lsn = $5, delivered_seq = 0, acked_lsn = $6, system_id = $7, moved_at = $8
       WHERE slot_name = $1 AND epoch = $2`,
     [
       slot,
@@ -70,6 +96,8 @@ export async function endRepair(
       // records begin at multiples of eight: no commit stands there
       formatLsn(repaired.consistentLsn - 1),
       formatLsn(repaired.consistentLsn),
+      repaired.systemId,
+      repaired.movedAtMs === 0 ? null : new Date(repaired.movedAtMs),
     ],
   );
   if (count !== 1) throw await notWritten(db, slot, repaired.epoch);

@@ -5,8 +5,10 @@ import type { Database } from '../source/database.ts';
 /** What the ledger says of a slot, to whoever only reads it: commands and retention. */
 export interface LedgerOverview {
   readonly slot: string;
-  /** As in ClickHouse's column of that name: `<system identifier>/<slot>`. */
+  /** As in ClickHouse's column of that name. */
   readonly source: string;
+  /** See KnownAs. */
+  readonly movedAtMs: number;
   /** The row was written for the server that was asked. */
   readonly isOfThisSystem: boolean;
   /** Undefined until a streamer has taken the ledger. */
@@ -24,6 +26,8 @@ export interface LedgerOverview {
   /** What was written before a failover, or a restored backup, is looked for in ClickHouse before it is sent. */
   readonly isReadingBack: boolean;
   readonly isRepairing: boolean;
+  /** `detach` has ended this stream, until a repair. */
+  readonly isDetached: boolean;
   /** Events of this slot in quarantine, without those that were discarded. */
   readonly quarantined: number;
   readonly walEnd: Lsn;
@@ -31,7 +35,8 @@ export interface LedgerOverview {
 
 interface Row {
   slot_name: string;
-  system_id: string;
+  source: string;
+  moved_at: Date | null;
   same_system: boolean;
   timeline: number | null;
   server_timeline: number;
@@ -46,6 +51,7 @@ interface Row {
   refused_at: Date | null;
   reading_back: boolean;
   repairing: boolean;
+  detached: boolean;
   quarantined: number;
   wal_end: string;
 }
@@ -58,10 +64,11 @@ export async function overviewOf(db: Database, slot: string): Promise<LedgerOver
 /** Of all slots, or of one, by their names. Throws OutboxErrors OUTBOX_PG_*. */
 export async function overviews(db: Database, slot?: string): Promise<LedgerOverview[]> {
   const { rows } = await db.query<Row>(
-    `SELECT l.slot_name, system_id, system_id = (SELECT system_identifier FROM pg_control_system())::text AS same_system,
+    `SELECT l.slot_name, source, moved_at, system_id = (SELECT system_identifier FROM pg_control_system())::text AS same_system,
             timeline, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int AS server_timeline,
             publication, acked_lsn, delivered_lsn, delivered_seq, pending_lsn, pending_rows, pending_at,
             refused, refused_at, read_back_below IS NOT NULL AS reading_back, repair_began_at IS NOT NULL AS repairing,
+            detached_at IS NOT NULL AS detached,
             (SELECT count(*)::int FROM outbox.quarantine q WHERE q.slot_name = l.slot_name AND discarded_at IS NULL) AS quarantined,
             pg_current_wal_lsn() AS wal_end
        FROM outbox.stream l WHERE $1::text IS NULL OR l.slot_name = $1 ORDER BY l.slot_name`,
@@ -69,7 +76,8 @@ export async function overviews(db: Database, slot?: string): Promise<LedgerOver
   );
   return rows.map((row) => ({
     slot: row.slot_name,
-    source: `${row.system_id}/${row.slot_name}`,
+    source: row.source,
+    movedAtMs: row.moved_at?.getTime() ?? 0,
     isOfThisSystem: row.same_system,
     timeline: row.timeline ?? undefined,
     serverTimeline: row.server_timeline,
@@ -86,6 +94,7 @@ export async function overviews(db: Database, slot?: string): Promise<LedgerOver
         : { said: row.refused, sinceMs: row.refused_at.getTime() },
     isReadingBack: row.reading_back,
     isRepairing: row.repairing,
+    isDetached: row.detached,
     quarantined: row.quarantined,
     walEnd: parseLsn(row.wal_end),
   }));

@@ -2,6 +2,7 @@ import { OutboxError } from '../../errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { serverOf } from '../source/server.ts';
+import { slotMissing } from '../source/slot.ts';
 import type { Position } from '../../position.ts';
 
 /** What may be under way: rows of the range (delivered, to]. */
@@ -20,13 +21,15 @@ export interface LedgerState {
   readonly acked: Lsn;
   /** Batches that begin below it may be in ClickHouse already, whatever the rest says: they are read back first. */
   readonly readBackBelow: Lsn;
-  /** The identity of the table that was delivered into. */
+  /** The server's version and the identity of the table that was delivered into. */
   readonly target: string | undefined;
 }
 
 /** The row of outbox.stream as the driver gives it. */
 export interface Row {
   epoch: string;
+  source: string;
+  moved_at: Date | null;
   timeline: number;
   publication: string;
   delivered_lsn: string;
@@ -43,7 +46,7 @@ export interface Row {
   wal_end: string;
 }
 
-export const COLUMNS = `epoch, timeline, publication, delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows,
+export const COLUMNS = `epoch, source, moved_at, timeline, publication, delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows,
                  pending_token, pending_at, read_back_below, target, acked_lsn, ends_lsn,
                  pg_current_wal_flush_lsn() AS wal_end`;
 
@@ -82,18 +85,35 @@ export function noLedger(slot: string): OutboxError {
   return new OutboxError('OUTBOX_PG_NOT_MIGRATED', { detail: `outbox.stream has no row for the slot "${slot}"` });
 }
 
+/** By what ClickHouse's rows of a stream are known. */
+export interface KnownAs {
+  readonly source: string;
+  /** What was committed or delivered until then has positions of another server; ms since 1970, 0 where there never was another. */
+  readonly movedAtMs: number;
+}
+
 /**
- * What ClickHouse's column `source` says of a slot's events: `<system identifier>/<slot>`. Throws OUTBOX_PG_NOT_MIGRATED, and
- * OUTBOX_SYSTEM_CHANGED where the ledger was written for another server.
+ * By what ClickHouse knows a slot's events. Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_DETACHED, and OUTBOX_SYSTEM_CHANGED where the
+ * ledger was written for another server.
  */
-export async function sourceOf(db: Database, slot: string): Promise<string> {
-  const { rows } = await db.query<{ system_id: string }>('SELECT system_id FROM outbox.stream WHERE slot_name = $1', [
-    slot,
-  ]);
+export async function knownAs(db: Database, slot: string): Promise<KnownAs> {
+  const { rows } = await db.query<{ system_id: string; source: string; moved_at: Date | null; detached: boolean }>(
+    'SELECT system_id, source, moved_at, detached_at IS NOT NULL AS detached FROM outbox.stream WHERE slot_name = $1',
+    [slot],
+  );
   const [row] = rows;
   if (row === undefined) throw noLedger(slot);
+  if (row.detached) throw new OutboxError('OUTBOX_DETACHED');
   if (row.system_id !== (await serverOf(db)).systemId) throw new OutboxError('OUTBOX_SYSTEM_CHANGED');
-  return `${row.system_id}/${slot}`;
+  return { source: row.source, movedAtMs: row.moved_at?.getTime() ?? 0 };
+}
+
+/** The error of a slot that is not there: `detach` has dropped it, or nobody knows who did. */
+export async function slotGone(db: Database, slot: string): Promise<OutboxError> {
+  const { count } = await db.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND detached_at IS NOT NULL', [
+    slot,
+  ]);
+  return count === 0 ? slotMissing(slot) : new OutboxError('OUTBOX_DETACHED');
 }
 
 /** Postgres took a write, and did not make it. @param table without its schema */
@@ -111,12 +131,13 @@ export async function notWritten(db: Database, slot: string, epoch: string): Pro
 
 /** Why the row could not be taken. */
 export async function notTaken(db: Database, slot: string): Promise<OutboxError> {
-  const { rows } = await db.query<{ repairing: boolean; system_id: string }>(
-    'SELECT repair_began_at IS NOT NULL AS repairing, system_id FROM outbox.stream WHERE slot_name = $1',
+  const { rows } = await db.query<{ repairing: boolean; detached: boolean; system_id: string }>(
+    'SELECT repair_began_at IS NOT NULL AS repairing, detached_at IS NOT NULL AS detached, system_id FROM outbox.stream WHERE slot_name = $1',
     [slot],
   );
   const [row] = rows;
   if (row === undefined) return noLedger(slot);
+  if (row.detached) return new OutboxError('OUTBOX_DETACHED');
   if (row.repairing) return new OutboxError('OUTBOX_REPAIR_UNFINISHED');
   return row.system_id === (await serverOf(db)).systemId
     ? writeIgnored('stream')

@@ -2,7 +2,7 @@ import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import { filterOf, outboxOf, shareOf, shareText, slotsOf } from '../share.ts';
 import type { Database } from '../source/database.ts';
-import { sourceOf } from './row.ts';
+import { knownAs, type KnownAs } from './row.ts';
 
 /** A row of the ledger, as one of those that together deliver an outbox. */
 export interface ShareRow {
@@ -75,9 +75,7 @@ export async function partOf(db: Database, slot: string): Promise<string> {
 }
 
 /** What of outbox.event is compared with which rows of ClickHouse. */
-export interface Scope {
-  /** `<system identifier>/<slot>`. */
-  readonly source: string;
+export interface Scope extends KnownAs {
   readonly slots: readonly string[];
   /** See partOf. */
   readonly part: string;
@@ -87,20 +85,22 @@ export interface Scope {
   readonly isWhole: boolean;
 }
 
-/** Of a slot; of an outbox that is delivered in shares, without one of them: all of it. Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED. */
+/** Of a slot; of an outbox that is delivered in shares, without one of them: all of it. Throws what knownAs throws. */
 export async function scopeOf(db: Database, slot: string): Promise<Scope> {
   const shares = await sharesOf(db, slot);
   const isWhole = shareOf(slot) === undefined && shares.some(({ count, isReplaced }) => count > 1 && !isReplaced);
   if (!isWhole) return scopeOfSlot(db, slot);
   const slots = shares.map((share) => share.slot);
-  const [system] = (await sourceOf(db, slots[0]!)).split('/');
-  return { source: `${system}/${slot}`, slots, part: '', since: 0, isWhole };
+  const known = await Promise.all(slots.map(async (each) => knownAs(db, each)));
+  const movedAtMs = Math.max(...known.map((one) => one.movedAtMs));
+  return { source: outboxOf(known[0]!.source), movedAtMs, slots, part: '', since: 0, isWhole };
 }
 
-/** Of one slot alone. Throws OUTBOX_PG_NOT_MIGRATED, OUTBOX_SYSTEM_CHANGED. */
-export async function scopeOfSlot(db: Database, slot: string): Promise<Scope> {
-  const since = await beginOf(db, slot);
-  return { source: await sourceOf(db, slot), slots: [slot], part: await partOf(db, slot), since, isWhole: false };
+/** Of one slot alone. Throws what knownAs throws, unless it is given. */
+export async function scopeOfSlot(db: Database, slot: string, known?: KnownAs): Promise<Scope> {
+  const { source, movedAtMs } = known ?? (await knownAs(db, slot));
+  const [part, since] = [await partOf(db, slot), await beginOf(db, slot)];
+  return { source, movedAtMs, slots: [slot], part, since, isWhole: false };
 }
 
 async function beginOf(db: Database, slot: string): Promise<Lsn> {
@@ -110,6 +110,26 @@ async function beginOf(db: Database, slot: string): Promise<Lsn> {
   );
   const lsn = rows[0]?.lsn ?? null;
   return lsn === null ? 0 : parseLsn(lsn);
+}
+
+/**
+ * Before a stream goes to another server, where positions and numbers of transactions mean others: forgets where it began as a share.
+ * Throws OUTBOX_DETACH_RESHARDED where that still matters.
+ */
+export async function forgetBegin(db: Database, slot: string): Promise<void> {
+  const { rows } = await db.query<{ begins: string | null; ends: string | null }>(
+    'SELECT begins_in::text AS begins, ends_lsn::text AS ends FROM outbox.stream WHERE slot_name = $1',
+    [slot],
+  );
+  const { begins = null, ends = null } = rows[0] ?? {};
+  if (ends !== null) throw new OutboxError('OUTBOX_DETACH_RESHARDED', { detail: 'the shares are being changed' });
+  if (begins === null) return;
+  const { count } = await db.query(`SELECT FROM outbox.event WHERE ${isSeen(begins)} LIMIT 1`);
+  if (count > 0)
+    throw new OutboxError('OUTBOX_DETACH_RESHARDED', {
+      detail: 'outbox.event still has events from before `reshard`, which other slots have delivered',
+    });
+  await db.query('UPDATE outbox.stream SET begins_lsn = NULL, begins_in = NULL WHERE slot_name = $1', [slot]);
 }
 
 const XIDS = 2n ** 32n;

@@ -5,7 +5,8 @@ import type { Logger } from '../observe/log.ts';
 import type { Readiness } from '../observe/readiness.ts';
 import { SILENT_AFTER_MS } from '../observe/silence.ts';
 import type { Database } from '../source/database.ts';
-import { checkSlot, slotForeign, slotMissing, type Slot } from '../source/slot.ts';
+import { slotGone } from './row.ts';
+import { checkSlot, slotForeign, type Slot } from '../source/slot.ts';
 
 const POLL_MS = 500;
 
@@ -37,7 +38,7 @@ interface Signs {
  * Signs are compared with each other only, never with a clock: the holder's may be wrong.
  *
  * Throws OUTBOX_SLOT_BUSY when a stop is asked for, OUTBOX_SLOT_FOREIGN when the holder is no streamer, OUTBOX_SLOT_MISSING,
- * OUTBOX_SLOT_INVALID and OutboxErrors OUTBOX_PG_*.
+ * OUTBOX_DETACHED, OUTBOX_SLOT_INVALID and OutboxErrors OUTBOX_PG_*.
  */
 export async function untilFree(options: StandbyOptions): Promise<void> {
   const { db, slot, log, readiness, onSlot, signal, stop } = options;
@@ -45,7 +46,7 @@ export async function untilFree(options: StandbyOptions): Promise<void> {
   let seenAt = performance.now();
   for (let waits = false; ; waits = true) {
     const found = await checkSlot(db, slot);
-    if (found === undefined) throw slotMissing(slot);
+    if (found === undefined) throw await slotGone(db, slot);
     onSlot(found);
     if (found.activePid === undefined) return;
     // it would never hand the slot over

@@ -31,6 +31,8 @@ export interface RepairOptions {
   readonly newSlot: boolean;
   /** Events are sent, too, that ClickHouse has under another source, or may have in detached parts. */
   readonly sendAgain: boolean;
+  /** The ledger was written for another server, from which nobody delivers any more. */
+  readonly moved: boolean;
   readonly window: Window;
 }
 
@@ -68,7 +70,7 @@ interface Work {
  */
 export async function repair(
   config: Config,
-  { dryRun: isDry, newSlot, sendAgain: sendsAgain, window }: RepairOptions,
+  { dryRun: isDry, newSlot, sendAgain: sendsAgain, moved: isMoved, window }: RepairOptions,
   onProgress: (progress: RepairProgress) => void = () => undefined,
 ): Promise<RepairReport> {
   const opened: Database[] = [];
@@ -86,9 +88,9 @@ export async function repair(
     const ask = await connect(false);
     await checkMigrated(ask);
     await refuseOtherShares(ask, config.slot);
-    await lock(ask, config.slot);
+    await lockRepair(ask, config.slot);
     const { views } = await checkTarget(clickhouse, config.clickhouseTable);
-    const examined = await examine(ask, config.slot);
+    const examined = await examine(ask, config.slot, isMoved);
     const work: Work = {
       config,
       hasViews: views.length > 0,
@@ -100,7 +102,8 @@ export async function repair(
       inserting,
       onProgress,
     };
-    await checkTable(ask, config.slot);
+    // another server may have given the OID of the table to any other
+    if (!examined.isMoved) await checkTable(ask, config.slot);
     const gap = examined.gap ?? (newSlot ? 'a new slot was asked for' : undefined);
     if (gap === undefined) return await fillBeside(work, window, isDry);
     if (window.from !== undefined || window.to !== undefined)
@@ -136,7 +139,8 @@ async function checkTable(db: Database, slot: string): Promise<void> {
   throw new OutboxError('OUTBOX_PG_TABLE_REPLACED', { detail: `the slot streamed the table that is ${former} now` });
 }
 
-async function lock(db: Database, slot: string): Promise<void> {
+/** Until the connection ends, no other repair of the slot begins, nor `detach`. Throws OUTBOX_REPAIR_BUSY. */
+export async function lockRepair(db: Database, slot: string): Promise<void> {
   const { rows } = await db.query<{ mine: boolean }>('SELECT pg_try_advisory_lock($1::bigint # hashtext($2)) AS mine', [
     ADVISORY_LOCK,
     slot,
@@ -190,14 +194,15 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
   const made = await createSlot(config, slot, { failover: isFailover, db: ask, onWait });
   try {
     const first = await connect(true);
-    const comparing = await comparison(work, first, ALL, false);
+    const movedAtMs = examined.isMoved ? await lastDeliveredMs(work) : examined.movedAtMs;
+    const comparing = { ...(await comparison(work, first, ALL, false)), movedAtMs };
     const snapshot = await OutboxSnapshot.import(first, comparing, made.snapshot, made.consistentLsn);
     await made.close();
     const prove = async (): Promise<void> => {
       const { count } = await ask.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND epoch = $2', [slot, epoch]);
       if (count === 0) throw new OutboxError('OUTBOX_EPOCH_LOST');
     };
-    const { consistentLsn, timeline } = made;
+    const { consistentLsn, systemId, timeline } = made;
     const lsn = consistentLsn;
     const onSend = sending(work);
     const filled = await fill({
@@ -213,11 +218,22 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
       sendsAgain,
       onSend,
     });
-    await endRepair(ask, slot, { epoch, publication: examined.publication, timeline, consistentLsn });
+    const { publication } = examined;
+    await endRepair(ask, slot, { epoch, publication, systemId, timeline, consistentLsn, movedAtMs });
     return { gap, viewsUnproven, ...filled };
   } finally {
     await made.close();
   }
+}
+
+/** When the last of the source's events was delivered, in ms since 1970, rounded up. */
+async function lastDeliveredMs({ config, examined: { source }, clickhouse }: Work): Promise<number> {
+  const current = await whereCurrent(clickhouse, config.clickhouseTable);
+  const [last] = await clickhouse.select<{ ms: string }>(
+    `SELECT toString(toUnixTimestamp64Milli(max(delivered_at)) + 1) AS ms FROM {table:Identifier} WHERE source = {source:String} AND ${current}`,
+    { table: config.clickhouseTable, source },
+  );
+  return Number(last!.ms);
 }
 
 /** How many rows of a pending insert are in the table. A view that failed has none of them, and no comparison sends them again. */
@@ -242,12 +258,12 @@ async function comparison(
   window: Window,
   looksAgain: boolean,
 ): Promise<ComparisonOptions> {
-  const { config, ask, connect, clickhouse, onProgress } = work;
+  const { config, examined, ask, connect, clickhouse, onProgress } = work;
   return {
     first,
     second: looksAgain ? await connect(true) : undefined,
     ask,
-    ...(await scopeOfSlot(ask, config.slot)),
+    ...(await scopeOfSlot(ask, config.slot, examined)),
     window,
     waitMs: DELIVERY_WAIT_MS,
     onProgress,

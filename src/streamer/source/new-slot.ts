@@ -12,6 +12,7 @@ export interface NewSlot {
   readonly consistentLsn: Lsn;
   /** For SET TRANSACTION SNAPSHOT, until `close` is called. */
   readonly snapshot: string;
+  readonly systemId: string;
   readonly timeline: number;
   /** Ends the snapshot. */
   close(): Promise<void>;
@@ -45,7 +46,7 @@ export async function createSlot(
   const { processID: pid } = client as unknown as { processID: number };
   const over = new AbortController();
   try {
-    const { timeline } = await identify(client);
+    const server = await identify(client);
     const making = client.query<{ consistent_point: string; snapshot_name: string }>(
       `CREATE_REPLICATION_SLOT "${slot}" LOGICAL pgoutput (SNAPSHOT 'export'${options.failover ? ', FAILOVER' : ''})`,
     );
@@ -54,7 +55,7 @@ export async function createSlot(
     return {
       consistentLsn: parseLsn(lsn),
       snapshot,
-      timeline,
+      ...server,
       close: async () => endClient(client),
     };
   } catch (error) {

@@ -10,6 +10,7 @@ const MIN_FAILOVER_VERSION = 170_000;
 
 interface ServerRow {
   wal_level: string;
+  effective_wal_level: string | null;
   version: number;
   in_recovery: boolean;
 }
@@ -37,15 +38,24 @@ export async function serverOf(db: Database): Promise<Server> {
 /** Throws OUTBOX_PG_VERSION, OUTBOX_PG_STANDBY or OUTBOX_PG_WAL_LEVEL when the server cannot stream an outbox. */
 export async function checkServer(db: Database): Promise<void> {
   const { rows } = await db.query<ServerRow>(
-    `SELECT current_setting('wal_level') AS wal_level, current_setting('server_version_num')::int AS version,
+    `SELECT current_setting('wal_level') AS wal_level, current_setting('effective_wal_level', true) AS effective_wal_level,
+            current_setting('server_version_num')::int AS version,
             pg_is_in_recovery() AS in_recovery`,
   );
   const server = rows[0]!;
   if (server.version < MIN_SERVER_VERSION)
     throw new OutboxError('OUTBOX_PG_VERSION', { detail: `the server is of version ${server.version}` });
   if (server.in_recovery) throw new OutboxError('OUTBOX_PG_STANDBY');
-  if (server.wal_level !== 'logical')
+  if (!canDecode(server.wal_level, server.effective_wal_level ?? undefined))
     throw new OutboxError('OUTBOX_PG_WAL_LEVEL', { detail: `wal_level is "${server.wal_level}", not "logical"` });
+}
+
+/**
+ * Since Postgres 19, which has `effective_wal_level`, wal_level is a floor: the first logical slot raises what is written from
+ * "replica" to "logical".
+ */
+export function canDecode(walLevel: string, effective: string | undefined): boolean {
+  return walLevel === 'logical' || (effective !== undefined && walLevel !== 'minimal');
 }
 
 /** Throws OUTBOX_PG_NOT_MIGRATED when there is no outbox, beside what `checkServer` throws. */

@@ -3,13 +3,12 @@ import { urlsOf } from '../../clickhouse/hosts.ts';
 import { isReplicated } from '../../clickhouse/identity.ts';
 import { bad, findingOf, ok, query, shell, type Finding } from './finding.ts';
 import { literal } from '../../clickhouse/literal.ts';
+import { refuseOld, versionOf } from '../../clickhouse/version.ts';
 import type { ClickHouseCheck, ClickHouseSubject } from './subjects.ts';
 import { OutboxError } from '../../../errors.ts';
 import { isLocal } from '../../source/database.ts';
 import { clockFinding } from './host.ts';
 
-/** The type JSON is settled since then. */
-const OLDEST = [25, 3] as const;
 const FULL = 0.1;
 const NEARLY_FULL = 0.2;
 const TIMEOUT_MS = 5000;
@@ -26,12 +25,14 @@ export const CLICKHOUSE_SERVER_CHECKS: readonly ClickHouseCheck[] = [
 ];
 
 async function version({ clickhouse }: ClickHouseSubject): Promise<Finding[]> {
-  const [row] = await clickhouse.select<{ version: string }>('SELECT version() AS version');
-  const text = row!.version;
-  const [major = 0, minor = 0] = text.split('.').map(Number);
-  if (major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])) return [ok('clickhouse.version', text)];
-  const why = `Before ${OLDEST.join('.')} the type JSON is an experiment, and \`migrate\` cannot make the table: upgrade ClickHouse.`;
-  return [bad('warning', 'clickhouse.version', text, why)];
+  const id = 'clickhouse.version';
+  const text = await versionOf(clickhouse);
+  try {
+    refuseOld(text);
+    return [ok(id, text)];
+  } catch (error) {
+    return [findingOf(id, error)];
+  }
 }
 
 function tls({ config }: ClickHouseSubject): Finding {

@@ -1,4 +1,4 @@
-import { unsafeSettings } from '../../source/server.ts';
+import { canDecode, unsafeSettings } from '../../source/server.ts';
 import { HARMLESS } from '../../source/service.ts';
 import { bad, ok, shell, type Finding } from './finding.ts';
 import { isLocal } from '../../source/database.ts';
@@ -37,10 +37,10 @@ function standby({ isStandby }: PostgresSubject): Finding {
 }
 
 function walLevel(postgres: PostgresSubject): Finding {
-  const level = postgres.settings.get('wal_level');
-  if (level === 'logical') return ok('postgres.wal_level', 'logical');
+  const level = postgres.settings.get('wal_level') ?? '';
+  if (canDecode(level, postgres.settings.get('effective_wal_level'))) return ok('postgres.wal_level', level);
   const why = 'Only logical decoding tells what was committed.';
-  return bad('error', 'postgres.wal_level', `${level}`, why, ...startSetting(postgres, 'wal_level', 'logical'));
+  return bad('error', 'postgres.wal_level', level, why, ...startSetting(postgres, 'wal_level', 'logical'));
 }
 
 async function slots(postgres: PostgresSubject): Promise<Finding[]> {

@@ -88,7 +88,7 @@ async function twins({ db, config }: PostgresSubject): Promise<Finding[]> {
   const others = rows.filter((row) => shareOf(row.slot) === undefined || outboxOf(row.slot) !== outboxOf(config.slot));
   if (others.length === 0) return [ok(id, 'no other slot delivers into the same table')];
   const why =
-    'Every event is in the table once for each slot. Drop the one that is not meant; docs/failover.md says how a slot is renamed.';
+    'Every event is in the table once for each slot. Drop the one that is not meant; docs/upgrading.md says how a slot is renamed.';
   return [bad('warning', id, `${others.map(({ slot: name }) => name).join(', ')} delivers into the same table`, why)];
 }
 
@@ -113,6 +113,7 @@ async function ledger({ db, config }: PostgresSubject): Promise<Finding[]> {
     const why = 'Nothing is delivered under this OUTBOX_SLOT. `migrate` makes row and slot.';
     return [bad('error', id, `no row for the slot "${config.slot}"`, why, command('migrate'))];
   }
+  if (row.isDetached) return [findingOf(id, new OutboxError('OUTBOX_DETACHED'), command('repair'))];
   if (!row.isOfThisSystem) return [findingOf(id, new OutboxError('OUTBOX_SYSTEM_CHANGED'))];
   if (row.isRepairing) return [findingOf(id, new OutboxError('OUTBOX_REPAIR_UNFINISHED'), command('repair'))];
   const found: Finding[] = [ok(id, row.isReadingBack ? 'reads back what was written before a failover' : 'whole')];
@@ -146,10 +147,9 @@ async function slot(postgres: PostgresSubject): Promise<Finding[]> {
     return [isOurs ? findingOf(id, error, command('repair')) : findingOf(id, error)];
   }
   if (found === undefined) {
-    // without a row it never was there, and `migrate` makes both
-    return (await overviewOf(db, config.slot)) === undefined
-      ? []
-      : [findingOf(id, slotMissing(config.slot), command('repair'))];
+    const row = await overviewOf(db, config.slot);
+    // without a row it never was there, and `migrate` makes both; a stream that is detached has a finding of its own
+    return row === undefined || row.isDetached ? [] : [findingOf(id, slotMissing(config.slot), command('repair'))];
   }
   const { walStatus, safeWalBytes, retainedBytes } = found;
   const kept = `keeps ${Math.ceil(retainedBytes / MIB)} MB of WAL`;

@@ -5,7 +5,7 @@ import type { ClickHouse } from '../../clickhouse/client.ts';
 import type { Config } from '../../config.ts';
 import { holderOf, type Holder } from '../../ledger/holder.ts';
 import { overviewOf, type LedgerOverview } from '../../ledger/overview.ts';
-import { noLedger } from '../../ledger/row.ts';
+import { noLedger, slotGone } from '../../ledger/row.ts';
 import { refuseOtherShares, sharesOf } from '../../ledger/shares.ts';
 import { publicationFault } from '../../ledger/unreadable.ts';
 import type { SlotHealth } from '../../observe/readiness.ts';
@@ -14,7 +14,7 @@ import type { Database } from '../../source/database.ts';
 import { oldestTransaction, type OpenTransaction } from '../../source/oldest-transaction.ts';
 import { checkPublication } from '../../source/publication.ts';
 import type { SlotWatch } from '../../source/slot-watch.ts';
-import { checkSlot, slotForeign, slotMissing, type Slot } from '../../source/slot.ts';
+import { checkSlot, slotForeign, type Slot } from '../../source/slot.ts';
 
 /** ClickHouse must answer within this time. */
 export const CLICKHOUSE_DEADLINE_MS = 1000;
@@ -66,7 +66,7 @@ export async function askPostgres(
 async function slotOf(db: Database, name: string): Promise<{ slot?: Slot; fault?: Reason }> {
   try {
     const slot = await checkSlot(db, name);
-    if (slot === undefined) return { fault: reasonOf(slotMissing(name)) };
+    if (slot === undefined) return { fault: reasonOf(await slotGone(db, name)) };
     const { foreignHolder } = slot;
     return foreignHolder === undefined ? { slot } : { slot, fault: reasonOf(slotForeign(name, foreignHolder)) };
   } catch (error) {

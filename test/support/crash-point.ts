@@ -1,0 +1,45 @@
+import type { Pool } from 'pg';
+import { eventually } from './wait.ts';
+
+const KEY = 1717;
+
+/**
+ * Holds the ledger's UPDATE that makes `condition` (over OLD and NEW) true, on the server and for as long as it takes to kill who
+ * sent it. Its outcome is unknown to that one: with `commits` it is executed afterwards, otherwise never.
+ */
+export async function killAt(
+  pool: Pool,
+  condition: string,
+  commits: boolean,
+  kill: () => void | Promise<void>,
+): Promise<void> {
+  const client = await pool.connect();
+  try {
+    await client.query(
+      `CREATE OR REPLACE FUNCTION public.held() RETURNS trigger LANGUAGE plpgsql
+         AS $$ BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared(${KEY}); RETURN NEW; END $$`,
+    );
+    await client.query('SELECT pg_advisory_lock($1)', [KEY]);
+    await client.query(
+      `CREATE TRIGGER held BEFORE UPDATE ON outbox.stream FOR EACH ROW WHEN (${condition}) EXECUTE FUNCTION public.held()`,
+    );
+    const waiting = `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = ${KEY} AND NOT granted`;
+    await eventually(
+      `an UPDATE by which ${condition}`,
+      async () => (await client.query(waiting)).rowCount === 1,
+      60_000,
+    );
+    await kill();
+    if (!commits) await client.query(`SELECT pg_terminate_backend(pid) FROM (${waiting}) AS held`);
+    await client.query('SELECT pg_advisory_unlock($1)', [KEY]);
+    await eventually('its end', async () => {
+      const left = await client.query(
+        "SELECT FROM pg_locks WHERE relation = 'outbox.stream'::regclass AND mode = 'RowExclusiveLock'",
+      );
+      return left.rowCount === 0;
+    });
+    await client.query('DROP TRIGGER held ON outbox.stream');
+  } finally {
+    client.release();
+  }
+}
