@@ -23,6 +23,7 @@ const NO_FAULTS: Faults = {
   viewBreaks: 0,
   tableBreaks: 0,
   partDropped: 0,
+  quorumFails: 0,
   slotRecreated: 0,
   killRetry: 0,
 };
