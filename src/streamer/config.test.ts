@@ -32,6 +32,7 @@ describe('readConfig with a good environment', () => {
       slotFailover: 'off',
       clickhouseTable: 'events',
       clickhouseCluster: '',
+      insertQuorum: 'off',
       batchMaxRows: 200_000,
       batchMaxBytes: 67_108_864,
       flushIntervalMs: 1000,

@@ -1,5 +1,6 @@
 import type { ClickHouse } from './clickhouse/client.ts';
 import { mostParts } from './clickhouse/parts.ts';
+import { replicaState } from './clickhouse/replicas.ts';
 import { TableIdentity } from './delivery/table-identity.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import type { Logger } from './observe/log.ts';
@@ -38,10 +39,11 @@ export function sampleGauges({
 }: GaugeSources): PeriodicCheck {
   const identity = new TableIdentity({ clickhouse, table, source, log, signal }, ledger);
   const sample = async (): Promise<void> => {
-    const [quarantined, oldest, parts] = await Promise.allSettled([
+    const [quarantined, oldest, parts, replica] = await Promise.allSettled([
       ledger.glanceAtQuarantine(),
       oldestTransaction(db),
       mostParts(clickhouse, table, signal),
+      replicaState(clickhouse, table, signal),
       identity.observe(),
     ]);
     // what an attachment knew ends with it
@@ -49,6 +51,7 @@ export function sampleGauges({
     if (quarantined.status === 'fulfilled') measures.quarantined = quarantined.value;
     if (oldest.status === 'fulfilled') measures.openSeconds = oldest.value?.seconds ?? 0;
     if (parts.status === 'fulfilled') measures.parts = parts.value;
+    if (replica.status === 'fulfilled') measures.replica = replica.value === 'unseen' ? undefined : replica.value;
   };
   const sampling = new PeriodicCheck(SAMPLE_EVERY_MS, sample, () => undefined);
   void sampling.run();

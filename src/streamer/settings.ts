@@ -103,6 +103,16 @@ export const SETTINGS = {
     meaning:
       'The ClickHouse cluster on which `migrate` makes the table, replicated. Empty: on the one server of CLICKHOUSE_URL. docs/clusters.md tells the way.',
   },
+  OUTBOX_INSERT_QUORUM: {
+    key: 'insertQuorum',
+    readBy: 'streamer',
+    kind: 'text',
+    default: 'off',
+    pattern: /^(?:off|auto|[2-9]|[1-9]\d)$/,
+    form: 'off, auto, or a number from 2 to 99',
+    meaning:
+      'How many replicas must have an insert before it counts as delivered; `auto` is the majority. Off: one, and a disk that is lost may take its last events along. Needs OUTBOX_CLICKHOUSE_CLUSTER. docs/clusters.md says what it costs.',
+  },
   OUTBOX_BATCH_MAX_ROWS: {
     key: 'batchMaxRows',
     readBy: 'streamer',

@@ -3,6 +3,7 @@ import { readConfig, type Config } from '../config.ts';
 import { whereCurrent } from '../clickhouse/current.ts';
 import { INSERT_COLUMNS } from '../clickhouse/columns.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
+import { quorumOf } from '../clickhouse/settings.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import { TOKEN_TRUST_MS } from '../delivery/retry.ts';
 import { Database } from '../source/database.ts';
@@ -132,7 +133,7 @@ async function retryAll(
   ids: readonly string[],
   say: Report,
 ): Promise<Record<string, number>> {
-  const clickhouse = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs);
+  const clickhouse = new ClickHouse(config.clickhouseUrl, config.insertTimeoutMs, quorumOf(config));
   const outcome = { delivered: 0, 'there already': 0, 'views unproven': 0, refused: 0, gone: 0 };
   try {
     const { views } = await checkTarget(clickhouse, config.clickhouseTable);

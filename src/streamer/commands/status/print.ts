@@ -95,12 +95,19 @@ function openText({ oldestTransaction: oldest }: FlowReport): [name: string, tex
 
 function clickhouseText({ clickhouse, at }: FlowReport): string {
   if (clickhouse === null) return 'no answer';
-  const { version, lastPartAt } = clickhouse;
-  return `${version}, ${lastPartAt === null ? 'the table is empty' : `last part ${ago(lastPartAt, at)}`}`;
+  const { version, lastPartAt, replica } = clickhouse;
+  const facts = [version, lastPartAt === null ? 'the table is empty' : `last part ${ago(lastPartAt, at)}`];
+  if (replica !== null) {
+    const { replica: name, active, total, delaySeconds, queue } = replica;
+    facts.push(
+      `${active} of ${total} replicas, ${name} ${duration(delaySeconds)} behind with ${counted(queue, 'task')}`,
+    );
+  }
+  return facts.join(', ');
 }
 
-function counted(events: number): string {
-  return `${events.toLocaleString('en-US')} ${events === 1 ? 'event' : 'events'}`;
+function counted(number: number, what = 'event'): string {
+  return `${number.toLocaleString('en-US')} ${what}${number === 1 ? '' : 's'}`;
 }
 
 function ago(then: string, now: string): string {

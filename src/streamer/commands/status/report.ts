@@ -1,6 +1,7 @@
 import { ERRORS, OutboxError, type ErrorCode } from '../../../errors.ts';
 import { formatPosition } from '../../../position.ts';
 import { ClickHouse } from '../../clickhouse/client.ts';
+import type { ReplicaState } from '../../clickhouse/replicas.ts';
 import type { Config } from '../../config.ts';
 import type { SlotHealth } from '../../observe/readiness.ts';
 import { reasonOf, type Reason } from '../../observe/reason.ts';
@@ -48,7 +49,12 @@ export interface FlowReport {
   readonly quarantined: number | null;
   readonly readingBack: boolean;
   readonly repairing: boolean;
-  readonly clickhouse: { readonly version: string; readonly lastPartAt: string | null } | null;
+  readonly clickhouse: {
+    readonly version: string;
+    readonly lastPartAt: string | null;
+    /** Null where the table is not replicated, or they may not be seen. */
+    readonly replica: ReplicaState | null;
+  } | null;
 }
 
 /** Reports on the flow of events from outside: by whichever of the two databases answers. */
@@ -158,7 +164,7 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
     at: iso(nowMs)!,
     flowing: reasons.length === 0,
     reasons,
-    warnings: postgres === undefined ? [] : cautions(postgres),
+    warnings: [...(postgres === undefined ? [] : cautions(postgres)), ...replicaCautions(clickhouse?.replica, reasons)],
     slotName: config.slot,
     table: config.clickhouseTable,
     streamer:
@@ -186,7 +192,13 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
     readingBack: ledger?.isReadingBack ?? false,
     repairing: ledger?.isRepairing ?? false,
     clickhouse:
-      clickhouse === undefined ? null : { version: clickhouse.version, lastPartAt: iso(clickhouse.lastPartMs) },
+      clickhouse === undefined
+        ? null
+        : {
+            version: clickhouse.version,
+            lastPartAt: iso(clickhouse.lastPartMs),
+            replica: clickhouse.replica ?? null,
+          },
   };
 }
 
@@ -249,6 +261,17 @@ function cautions({ ledger: { quarantined }, slot }: PostgresState): Reason[] {
   }
   if (quarantined > 0) found.push({ code: 'OUTBOX_QUARANTINED', detail: `${quarantined} events are in quarantine` });
   return found;
+}
+
+/** Events may flow all the same: by another replica, or until an insert comes. */
+function replicaCautions(replica: ReplicaState | undefined, reasons: readonly Reason[]): Reason[] {
+  if (replica === undefined || reasons.some(({ code }) => code === 'OUTBOX_CH_KEEPER_AWAY')) return [];
+  const { replica: name, state, active, total } = replica;
+  if (state === 'no Keeper')
+    return [{ code: 'OUTBOX_CH_KEEPER_AWAY', detail: `the replica "${name}" has no session with Keeper` }];
+  if (state === 'read only') return [{ code: 'OUTBOX_CH_KEEPER_AWAY', detail: `the replica "${name}" is read-only` }];
+  if (active >= total) return [];
+  return [{ code: 'OUTBOX_CH_REPLICA_AWAY', detail: `${active} of ${total} replicas are there` }];
 }
 
 function iso(ms: number | undefined): string | null {
