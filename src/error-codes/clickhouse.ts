@@ -75,7 +75,7 @@ export const CLICKHOUSE = {
     policy: 'repeat',
     happened:
       'Fewer replicas have the insert, or are there to take it, than OUTBOX_INSERT_QUORUM asks for. It does not count as delivered.',
-    next: 'Look at `SELECT * FROM system.replicas` and system.replication_queue on the replicas that are behind or away. The same insert is repeated until enough have it; events wait in Postgres. To go on with fewer, lower OUTBOX_INSERT_QUORUM and restart the streamer.',
+    next: 'Look at `SELECT * FROM system.replicas` and system.replication_queue on the replicas that are behind or away. The same insert is repeated until enough have it; events wait in Postgres. To go on without a replica that will never come back: SYSTEM DROP REPLICA on another one, then lower OUTBOX_INSERT_QUORUM.',
   },
   OUTBOX_CH_QUORUM_UNUSABLE: {
     policy: 'repeat',

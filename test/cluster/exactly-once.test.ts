@@ -1,6 +1,7 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { CLUSTER, Cluster, heldBy, REPLICATED_VIEW, untilWhole, type Node } from '../support/cluster.ts';
+import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import type { Streamer } from '../support/streamer.ts';
@@ -111,6 +112,8 @@ test('events wait while Keeper is away, and are delivered once when it is back',
   await cluster.keeper('kill');
   await outbox.fill(100);
   await streamer.failure('OUTBOX_CH_KEEPER_AWAY');
+  const { stdout } = await command(outbox, ['status', '--json'], { CLICKHOUSE_URL: urls()[0] }).done;
+  expect(stdout).toContain('OUTBOX_CH_KEEPER_AWAY');
   await cluster.keeper('start');
   await outbox.fill(1);
   await untilSettled();

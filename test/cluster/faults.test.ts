@@ -5,7 +5,7 @@ import { heldBy } from '../support/cluster.ts';
 import { KINDS, type Kind } from './kinds.ts';
 import { Scene } from './scene.ts';
 
-/** Each kind once takes about four minutes. */
+/** Each kind once takes about two minutes. */
 const FAULTS = Number(process.env['OUTBOX_TEST_FAULTS'] ?? KINDS.length);
 const SEED = Number(process.env['OUTBOX_TEST_SEED'] ?? randomInt(1_000_000));
 /** How often a fault comes together with one of another part. */
