@@ -182,6 +182,15 @@ describe('readConfig with a bad environment', () => {
     expect(problems({ OUTBOX_MAX_EVENT_BYTES: '67108865' })).toEqual(expected);
   });
 
+  test('rejects a quorum of one, and one without a cluster whose replicas can be asked', () => {
+    const cluster = { OUTBOX_CLICKHOUSE_CLUSTER: 'events' };
+    expect(problems({ OUTBOX_INSERT_QUORUM: '1', ...cluster })).toHaveLength(1);
+    expect(problems({ OUTBOX_INSERT_QUORUM: 'auto' })).toEqual([
+      'OUTBOX_INSERT_QUORUM needs OUTBOX_CLICKHOUSE_CLUSTER, by which the replicas are asked what they have',
+    ]);
+    expect(readConfig({ ...REQUIRED, OUTBOX_INSERT_QUORUM: '3', ...cluster })).toMatchObject({ insertQuorum: '3' });
+  });
+
   test.each([
     ['OUTBOX_BATCH_ROWS', 'OUTBOX_BATCH_MAX_ROWS'],
     ['OUTBOX_RETRY_MAX', 'OUTBOX_RETRY_MAX_MS'],
