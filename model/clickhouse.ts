@@ -22,7 +22,7 @@ const VOUCHES_FOR = 2;
 
 /** What becomes of the attempts: applied part by part, dropped by the token, refused, lost. */
 export function clickhouseSteps(steps: Steps): void {
-  const { s } = steps;
+  const { s, world } = steps;
   for (const [index, attempt] of s.attempts.entries()) attemptSteps(steps, attempt, index);
   steps.fault('heal', 'what refuses the row is fixed', (d) => {
     d.healed = true;
@@ -47,6 +47,7 @@ export function clickhouseSteps(steps: Steps): void {
     steps.add('the other replica fetches', (d) => {
       d.unfetched = [];
     });
+    if (world.quorum) failQuorum(steps);
   }
   windowSteps(steps);
 }
@@ -84,7 +85,7 @@ function attemptSteps(steps: Steps, attempt: Attempt, index: number): void {
     steps.add('a late insert fails', (d) => void d.attempts.splice(index, 1), what);
     return;
   }
-  if (todo.length === 0) {
+  if (todo.length === 0 && isHeld(steps, attempt)) {
     steps.add(
       'ClickHouse answers',
       (d) => {
@@ -98,6 +99,9 @@ function attemptSteps(steps: Steps, attempt: Attempt, index: number): void {
     forget(d, owner);
   };
   steps.fault('lostAnswer', 'the answer is lost', lose, what);
+  const isGivenUp = world.quorum && rows.some((event) => s.table[event] === 0);
+  if (todo.length === 0 && isGivenUp && !isHeld(steps, attempt))
+    steps.add('ClickHouse cannot verify the quorum', lose, what);
 }
 
 function apply({ world }: Steps, d: State, index: number, part: number, isKnown: boolean): void {
@@ -118,6 +122,35 @@ function apply({ world }: Steps, d: State, index: number, part: number, isKnown:
       d.stamps[event] = attempt.token;
     }
   }
+}
+
+/** The others give the part up: the replica that has it puts it away when it comes back. */
+function failQuorum(steps: Steps): void {
+  const { s, world } = steps;
+  for (const part of new Set(s.unfetched.map((event) => partitionOf(event, world.partitions)))) {
+    const lost = s.unfetched.filter((event) => partitionOf(event, world.partitions) === part);
+    steps.fault(
+      'quorumFails',
+      'THE QUORUM OF A PART FAILS',
+      (d) => {
+        const tokens = lost.map((event) => s.stamps[event]);
+        for (const event of lost) d.table[event]!--;
+        d.unfetched = s.unfetched.filter((event) => !lost.includes(event));
+        d.remembered = d.remembered.filter((known) => known.part !== part || !tokens.includes(known.token));
+      },
+      () => `[${String(lost)}]`,
+    );
+  }
+}
+
+/**
+ * With a quorum, the answer waits until the other replica has the rows. A repetition that finds its token known waits for the first
+ * insert's quorum, and takes it for reached when it has failed.
+ */
+function isHeld({ s, world }: Steps, { owner, rows }: Attempt): boolean {
+  if (!world.quorum) return true;
+  const isRepeated = s.streamers[owner]?.batch?.counts === true || owner === RETRY;
+  return rows.every((event) => !s.unfetched.includes(event) && (s.table[event]! > 0 || isRepeated));
 }
 
 /** The replica's fault, and nobody hears of it. */
@@ -256,11 +289,13 @@ export function sent(batch: Batch): void {
 
 /** A look-up waits until the replica that answers has fetched what the others took. */
 export function isBehind({ s, world }: Steps): boolean {
-  return s.unfetched.length > 0 && !world.without('lookUpBehind');
+  return s.unfetched.length > 0 && !world.without('lookUpBehind') && !world.without('lookUpUnheld');
 }
 
 /** Whether a look-up finds an event. */
-export const isFound = (s: State, event: EventId): boolean => s.table[event]! > 0 && !s.unfetched.includes(event);
+export function isFound({ s, world }: Steps, event: EventId): boolean {
+  return s.table[event]! > 0 && (world.without('lookUpUnheld') || !s.unfetched.includes(event));
+}
 
 const partitionOf = (event: EventId, partitions: number): number => event % partitions;
 const formatToken = (token: Token): string => (token >= 100 && token < 200 ? `of row ${token - 100}` : String(token));

@@ -87,7 +87,7 @@ function intend(steps: Steps, i: number): void {
 /** An answer that follows an unknown outcome: on a replicated table a known token does not prove its rows. */
 function count(steps: Steps, i: number, batch: Batch): void {
   if (isBehind(steps)) return;
-  const isWhole = batch.send.every((event) => isFound(steps.s, event));
+  const isWhole = batch.send.every((event) => isFound(steps, event));
   steps.add(`${nameOf(i)} counts`, (d) => {
     const mine = d.streamers[i]!.batch!;
     mine.state = isWhole ? ANSWERED : UNSENT;
@@ -105,8 +105,8 @@ function absent(steps: Steps, i: number, batch: Batch): void {
   if (!isReadBackNeeded(steps, batch) || !me.mine || !canWrite(me) || s.window !== 'on') return;
   const isQuiet = !world.without('readBackUnwaited');
   if ((isQuiet && s.attempts.length > 0) || isBehind(steps)) return;
-  const send = batch.rows.filter((event) => !isFound(s, event));
-  const there = batch.rows.filter((event) => isFound(s, event));
+  const send = batch.rows.filter((event) => !isFound(steps, event));
+  const there = batch.rows.filter((event) => isFound(steps, event));
   const then = (d: State): void => {
     if (isQuiet && !world.without('noDeadline')) outlast(d);
     if (world.view && !world.without('viewsUnsaid'))

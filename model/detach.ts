@@ -26,7 +26,7 @@ export function detachSteps(steps: Steps): void {
   if (repair === undefined) {
     if (s.attempts.length > 0 && !world.without('repairUnwaited')) return;
     const missing = s.wal.flatMap((_, lsn) => world.range(s, startOf(lsn), startOf(lsn + 1)));
-    const rows = missing.filter((event) => !isFound(s, event) && !s.quarantine.includes(event));
+    const rows = missing.filter((event) => !isFound(steps, event) && !s.quarantine.includes(event));
     steps.add(
       'repair makes a slot and compares',
       (d) => {

@@ -16,6 +16,8 @@ export interface Plan {
   readonly view?: boolean;
   /** The table is replicated: look-ups and inserts may reach another replica each time. */
   readonly replicas?: boolean;
+  /** An insert is answered once the other replica has it as well (OUTBOX_INSERT_QUORUM). */
+  readonly quorum?: boolean;
   /** The operator calls `quarantine retry` until the quarantine is empty. */
   readonly retry?: boolean;
   /** Rows that are refused until what refuses them is fixed. */
@@ -39,6 +41,7 @@ export class World {
   readonly partitions: number;
   readonly view: boolean;
   readonly replicas: boolean;
+  readonly quorum: boolean;
   readonly retry: boolean;
   readonly poison: readonly EventId[];
   readonly large: readonly EventId[];
@@ -56,7 +59,8 @@ export class World {
     this.maxRows = plan.maxRows ?? 9;
     this.partitions = plan.partitions ?? 1;
     this.view = plan.view ?? false;
-    this.replicas = plan.replicas ?? false;
+    this.quorum = plan.quorum ?? false;
+    this.replicas = plan.replicas ?? this.quorum;
     this.retry = plan.retry ?? false;
     this.poison = plan.poison ?? [];
     this.large = plan.large ?? [];

@@ -36,6 +36,7 @@ const NO_FAULTS: Faults = {
   viewBreaks: 0,
   tableBreaks: 0,
   partDropped: 0,
+  quorumFails: 0,
   slotRecreated: 0,
   reshard: 0,
   detach: 0,

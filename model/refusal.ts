@@ -30,7 +30,7 @@ export function isolate(steps: Steps, i: number, batch: Batch): void {
   }
   if (isBehind(steps)) return;
   const looked = world.without('splitOnlyIfRangeAbsent') ? batch.rows : batch.send;
-  const isThere = looked.some((event) => isFound(s, event)) && !world.without('splitAlthoughThere');
+  const isThere = looked.some((event) => isFound(steps, event)) && !world.without('splitAlthoughThere');
   const isPassing = batch.heavyTimes < LASTING || world.without('repeatHeavyForEver');
   if (isThere || (batch.rows.length === 1 && batch.heavy && isPassing && !world.without('quarantineHeavy'))) {
     steps.add(`${nameOf(i)} repeats the refused insert`, (d) => {
@@ -81,7 +81,7 @@ function sendAhead(steps: Steps, i: number, batch: Batch): void {
   });
   // an event that was sent ahead before may be there, or still on its way
   if (s.attempts.length > 0 && !world.without('aheadUnwaited')) return;
-  const event = world.range(s, batch.to, startOf(world.taken(s, me.row))).find((other) => !isFound(s, other));
+  const event = world.range(s, batch.to, startOf(world.taken(s, me.row))).find((other) => !isFound(steps, other));
   if (event === undefined) return;
   const then = (d: State, mine: Streamer): void => {
     if (!world.without('noDeadline')) outlast(d);

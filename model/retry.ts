@@ -21,7 +21,7 @@ export function retrySteps(steps: Steps): void {
     for (const attempt of d.attempts) if (attempt.owner === RETRY) attempt.owner = NOBODY;
   });
   if ((state === 'locked' || state === 'answered') && !isBehind(steps)) {
-    const isThere = isFound(s, event) && !world.without('retryBlindly');
+    const isThere = isFound(steps, event) && !world.without('retryBlindly');
     steps.add(isThere ? 'retry finds the row in the table' : 'retry does not find the row in the table', (d) => {
       d.retry!.state = isThere ? 'there' : 'absent';
       if (state === 'answered' && !isThere) d.retry!.dropped++;

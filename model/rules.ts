@@ -49,6 +49,7 @@ export const BREAKS = {
   lookUpBehind: 'asks a replica that has not fetched what the others took',
   settleUncounted: 'takes a token that is known already for the rows, after an unknown outcome',
   retryUncounted: '`quarantine retry` deletes a row whose insert is answered, without looking',
+  lookUpUnheld: 'with a quorum, finds rows that only the replica has which took them',
   // views
   viewsTrusted: 'a failed view gets the same insert again, without a proof that its token is still remembered',
   viewsUnsaid: 'does not say that a view is not proven',

@@ -68,6 +68,7 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['sameTokenAgain'], 'replicas', 'stuck', [4]],
   [['lookUpBehind'], 'replicas', 'twice', [4]],
   [['settleUncounted'], 'replicas', 'claimed', [4]],
+  [['lookUpUnheld'], 'quorum, old token', 'claimed', [4]],
   [['retryUncounted'], 'replicas, refused row', 'claimed', [7]],
   [['viewsTrusted'], 'failing view', 'twice', [4]],
   [['viewsUnsaid'], 'failing view', 'uncounted', [4]],

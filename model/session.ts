@@ -140,7 +140,7 @@ function detectLedgerBehind(steps: Steps, i: number): void {
   const { delivered, pending, readBackBelow, acked } = me.row;
   if (isBehind(steps)) return;
   const isStrange = (event: number): boolean => {
-    if (!isFound(s, event)) return false;
+    if (!isFound(steps, event)) return false;
     const position = world.positionOf(s, event);
     if (lsnOf(position) < readBackBelow) return false;
     if (world.without('distrustByReach')) return position > (pending?.to ?? delivered);

@@ -182,6 +182,8 @@ export type Fault =
   | 'tableBreaks'
   /** The commit of a part has no answer, and the replica removes the part although the token is known (ClickHouse#112149). */
   | 'partDropped'
+  /** The replica that alone has a part was away when another looked for it: the part is removed, and its token forgotten. */
+  | 'quorumFails'
   | 'slotRecreated'
   /** Other shares take over, from a position on. */
   | 'reshard'

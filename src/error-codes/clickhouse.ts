@@ -88,6 +88,24 @@ export const CLICKHOUSE = {
       'A look-up has to see all rows, and the replica that answers has not fetched what other replicas took. Until it has, rows would seem to be missing, and be sent twice.',
     next: 'Mostly nothing: it is asked again. If it stays: look at `SELECT * FROM system.replication_queue` there. Start the replica that has the missing part; if it will never come back, SYSTEM DROP REPLICA on another one, and what it alone had is sent again as far as it is pending.',
   },
+  OUTBOX_CH_REPLICA_AWAY: {
+    policy: 'report',
+    happened:
+      'Fewer replicas of the target table have a session with ClickHouse Keeper than Keeper knows of. Events flow by the others.',
+    next: 'Start the replica, or look at its connection to Keeper. If it will never come back: SYSTEM DROP REPLICA on another one. docs/clusters.md says what it alone may have had.',
+  },
+  OUTBOX_CH_QUORUM: {
+    policy: 'repeat',
+    happened:
+      'Fewer replicas have the insert, or are there to take it, than OUTBOX_INSERT_QUORUM asks for. It does not count as delivered.',
+    next: 'Look at `SELECT * FROM system.replicas` and system.replication_queue on the replicas that are behind or away. The same insert is repeated until enough have it; events wait in Postgres. To go on without a replica that will never come back: SYSTEM DROP REPLICA on another one, then lower OUTBOX_INSERT_QUORUM.',
+  },
+  OUTBOX_CH_QUORUM_UNUSABLE: {
+    policy: 'repeat',
+    happened:
+      'OUTBOX_INSERT_QUORUM is set, and the target table is not replicated: ClickHouse would ignore the quorum.',
+    next: 'Set OUTBOX_INSERT_QUORUM=off, or deliver into a replicated table (docs/clusters.md).',
+  },
   OUTBOX_CH_ROWS_DROPPED: {
     policy: 'repeat',
     happened:

@@ -38,6 +38,7 @@ describe('readConfig with a good environment', () => {
       clickhouseTable: 'events',
       clickhouseCluster: '',
       clickhouseIdling: 'auto',
+      insertQuorum: 'off',
       batchMaxRows: 200_000,
       batchMaxBytes: 67_108_864,
       flushIntervalMs: 1000,
@@ -201,6 +202,15 @@ describe('readConfig with a bad environment', () => {
     const expected = ['OUTBOX_BATCH_MAX_BYTES must not be below OUTBOX_MAX_EVENT_BYTES'];
     expect(problems({ OUTBOX_BATCH_MAX_BYTES: '65536', OUTBOX_MAX_EVENT_BYTES: '65537' })).toEqual(expected);
     expect(problems({ OUTBOX_MAX_EVENT_BYTES: '67108865' })).toEqual(expected);
+  });
+
+  test('rejects a quorum of one, and one without a cluster whose replicas can be asked', () => {
+    const cluster = { OUTBOX_CLICKHOUSE_CLUSTER: 'events' };
+    expect(problems({ OUTBOX_INSERT_QUORUM: '1', ...cluster })).toHaveLength(1);
+    expect(problems({ OUTBOX_INSERT_QUORUM: 'auto' })).toEqual([
+      'OUTBOX_INSERT_QUORUM needs OUTBOX_CLICKHOUSE_CLUSTER, by which the replicas are asked what they have',
+    ]);
+    expect(readConfig({ ...REQUIRED, OUTBOX_INSERT_QUORUM: '3', ...cluster })).toMatchObject({ insertQuorum: '3' });
   });
 
   test.each([

@@ -54,6 +54,12 @@ export function readConfig(env: Env, readFile: (path: string) => string = readTe
     problems.push('OUTBOX_BATCH_MAX_BYTES must not be below OUTBOX_MAX_EVENT_BYTES');
 
   problems.push(...nameSlot(values));
+  const quorum = values[SETTINGS.OUTBOX_INSERT_QUORUM.key];
+  if (quorum !== undefined && quorum !== 'off' && values[SETTINGS.OUTBOX_CLICKHOUSE_CLUSTER.key] === '')
+    problems.push(
+      'OUTBOX_INSERT_QUORUM needs OUTBOX_CLICKHOUSE_CLUSTER, by which the replicas are asked what they have',
+    );
+
   problems.push(...unknownNames(env));
   const databaseUrl = values[SETTINGS.DATABASE_URL.key];
   if (typeof databaseUrl === 'string') {

@@ -1,5 +1,6 @@
 import type { ClickHouse } from './clickhouse/client.ts';
 import { mostParts } from './clickhouse/parts.ts';
+import { replicaState } from './clickhouse/replicas.ts';
 import { Detached } from './delivery/detached.ts';
 import { TableIdentity } from './delivery/table-identity.ts';
 import type { Ledger } from './ledger/ledger.ts';
@@ -45,10 +46,11 @@ export function sampleGauges({
   const detached = new Detached({ clickhouse, table, log, signal });
   const sample = async (): Promise<void> => {
     const isAsked = gate === undefined || gate.isOpen;
-    const [quarantined, oldest, parts] = await Promise.allSettled([
+    const [quarantined, oldest, parts, replica] = await Promise.allSettled([
       ledger.glanceAtQuarantine(),
       oldestTransaction(db),
       isAsked ? mostParts(clickhouse, table, signal) : measures.parts,
+      isAsked ? replicaState(clickhouse, table, signal) : measures.replica,
       isAsked ? identity.observe() : undefined,
       isAsked ? detached.observe() : undefined,
     ]);
@@ -57,6 +59,7 @@ export function sampleGauges({
     if (quarantined.status === 'fulfilled') measures.quarantined = quarantined.value;
     if (oldest.status === 'fulfilled') measures.openSeconds = oldest.value?.seconds ?? 0;
     if (parts.status === 'fulfilled') measures.parts = parts.value;
+    if (replica.status === 'fulfilled') measures.replica = replica.value === 'unseen' ? undefined : replica.value;
   };
   const sampling = new PeriodicCheck(SAMPLE_EVERY_MS, sample, () => undefined);
   void sampling.run();

@@ -119,6 +119,16 @@ export const SETTINGS = {
     meaning:
       'Whether ClickHouse is a service that idles when nobody asks it, as those of ClickHouse Cloud may: with nothing waiting it is asked once an hour, and has a minute to wake. `auto` means hosts under `clickhouse.cloud`. docs/operations.md says what changes.',
   },
+  OUTBOX_INSERT_QUORUM: {
+    key: 'insertQuorum',
+    readBy: 'streamer',
+    kind: 'text',
+    default: 'off',
+    pattern: /^(?:off|auto|[2-9]|[1-9]\d)$/,
+    form: 'off, auto, or a number from 2 to 99',
+    meaning:
+      'How many replicas must have an insert before it counts as delivered; `auto` is the majority. Off: one, and a disk that is lost may take its last events along. Needs OUTBOX_CLICKHOUSE_CLUSTER. docs/clusters.md says what it costs.',
+  },
   OUTBOX_BATCH_MAX_ROWS: {
     key: 'batchMaxRows',
     readBy: 'streamer',

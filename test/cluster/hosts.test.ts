@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest';
+import { onFreePort } from '../../src/embedded/ports.ts';
 import { CLUSTER, Cluster, untilWhole } from '../support/cluster.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
+import { Scrape } from '../support/scrape.ts';
 import { eventually } from '../support/wait.ts';
 
 /** Of the replicas of one shard, as CLICKHOUSE_URL names them. */
@@ -16,7 +18,12 @@ test('the streamer goes on with another replica while one is dead, and each even
   const cluster = await Cluster.reach();
   await using outbox = await Outbox.create({ cluster: CLUSTER, clickhouseUrl: cluster.urlOf(cluster.nodes[1]!, '') });
   const CLICKHOUSE_URL = urlOfAll(cluster, outbox.slot);
-  const streamer = outbox.stream({ CLICKHOUSE_URL, OUTBOX_INSERT_TIMEOUT_MS: '5000' });
+  const port = await onFreePort(0, async (free) => free);
+  const streamer = outbox.stream({
+    CLICKHOUSE_URL,
+    OUTBOX_INSERT_TIMEOUT_MS: '5000',
+    OUTBOX_HEALTH_PORT: String(port),
+  });
   await outbox.fill(100);
   await outbox.untilDelivered(100);
   await cluster.kill(cluster.nodes[0]!);
@@ -31,6 +38,19 @@ test('the streamer goes on with another replica while one is dead, and each even
     },
     90_000,
   );
+  await eventually('the metrics say it', async () => {
+    const scrape = await Scrape.of(port);
+    return scrape.value('outbox_clickhouse_replicas', { state: 'away' }) === 1 && scrape;
+  });
+  const scrape = await Scrape.of(port);
+  expect(scrape.value('outbox_clickhouse_replica_state', { state: 'writable' })).toBe(1);
+  expect(scrape.value('outbox_clickhouse_parts_lost_total')).toBe(0);
+  const told = await command(outbox, ['status', '--json'], { CLICKHOUSE_URL }).done;
+  expect(JSON.parse(told.stdout)).toMatchObject({
+    flowing: true,
+    warnings: [{ code: 'OUTBOX_CH_REPLICA_AWAY', detail: '1 of 2 replicas are there' }],
+    clickhouse: { replica: { state: 'writable', active: 1, total: 2 } },
+  });
   await cluster.start(cluster.nodes[0]!);
   const first = cluster.clientOf(cluster.nodes[0]!, outbox.slot);
   await untilWhole([first, outbox.clickhouse]);

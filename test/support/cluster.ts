@@ -118,7 +118,7 @@ export interface Held {
   readonly events: string;
   /** Of the view. */
   readonly viewed: string;
-  /** Of the ids, in any order. */
+  /** Of the ids, in their order. */
   readonly digest: string;
 }
 
@@ -128,7 +128,8 @@ export async function heldBy(client: ClickHouseClient): Promise<Held> {
   await untilWhole([client], 'counts');
   const result = await client.query({
     query: `SELECT toString(count()) AS rows, toString(uniqExact(event_id)) AS events,
-                   (SELECT toString(sum(n)) FROM counts) AS viewed, toString(sum(cityHash64(toString(event_id)))) AS digest FROM events`,
+                   (SELECT toString(sum(n)) FROM counts) AS viewed, 
+                   lower(hex(MD5(arrayStringConcat(arraySort(groupArray(toString(event_id))), ',')))) AS digest FROM events`,
     format: 'JSONEachRow',
   });
   const [held] = await result.json<Held>();

@@ -5,7 +5,14 @@ import { OutboxError } from '../../errors.ts';
 import type { ClickHouseAccess } from './access.ts';
 import { HostRing, isAway } from './host-ring.ts';
 import { linesOf, read, refusalOf, rowsOf, type Answer } from './answer.ts';
-import { INSERT_SETTINGS, NEWER_INSERT_SETTINGS, SELECT_SETTINGS, STREAM_SETTINGS } from './settings.ts';
+import {
+  INSERT_SETTINGS,
+  NEWER_INSERT_SETTINGS,
+  quorumSettings,
+  SELECT_SETTINGS,
+  STREAM_SETTINGS,
+  type Quorum,
+} from './settings.ts';
 import { traceHeaders } from '../observe/active-span.ts';
 
 /** One INSERT. Every repetition must be given the same body, token and row count. */
@@ -33,13 +40,16 @@ export class ClickHouse {
   readonly #hosts: HostRing;
   readonly #timeoutMs: number;
   readonly #deadlineMs: number;
+  /** How many replicas must have an insert before it counts; undefined for one. */
+  readonly quorum: Quorum | undefined;
   #insertSettings: ClickHouseSettings | undefined;
 
   /**
    * @param access `http(s)://user:password@host:port/database`; several hosts are replicas of one shard, `a:8123,b:8123`
    * @param timeoutMs how long the server may take for one request; it is given up a little later
    */
-  constructor(access: string | ClickHouseAccess, timeoutMs: number) {
+  constructor(access: string | ClickHouseAccess, timeoutMs: number, quorum?: Quorum) {
+    this.quorum = quorum;
     this.#timeoutMs = timeoutMs;
     this.#deadlineMs = timeoutMs + ANSWER_MARGIN_MS;
     this.#hosts = new HostRing(access, this.#deadlineMs);
@@ -223,6 +233,7 @@ export class ClickHouse {
     const known = await this.select<{ name: string }>(question, { names }, signal);
     const settings: ClickHouseSettings = {
       ...INSERT_SETTINGS,
+      ...(this.quorum && quorumSettings(this.quorum, this.#timeoutMs)),
       ...Object.fromEntries(known.map(({ name }) => [name, NEWER_INSERT_SETTINGS[name]])),
     };
     const sent: ClickHouseSettings & Record<string, unknown> = {

@@ -3,6 +3,7 @@ import { OutboxError } from '../../errors.ts';
 import type { ClickHouse } from './client.ts';
 import { isReplicated } from './identity.ts';
 import { literal } from './literal.ts';
+import { untilHeld } from './quorum.ts';
 import { OTHER_REPLICA } from './refusal.ts';
 
 /** How long a replica may take to fetch what others took, before that is told. */
@@ -26,7 +27,9 @@ interface ReplicaRow {
  * replica, so that the condition names all that were seen to be up to date; another one answers with an error, and the look-up is
  * worth another attempt.
  *
- * Throws OUTBOX_CH_REPLICA_BEHIND, OUTBOX_CH_KEEPER_AWAY, or what the questions run into.
+ * Where inserts have a quorum, what is found also counts only once so many replicas have it.
+ *
+ * Throws OUTBOX_CH_REPLICA_BEHIND, OUTBOX_CH_QUORUM, OUTBOX_CH_KEEPER_AWAY, or what the questions run into.
  * https://clickhouse.com/docs/operations/system-tables/replicas
  */
 export async function whereCurrent(clickhouse: ClickHouse, table: string, signal?: AbortSignal): Promise<string> {
@@ -58,7 +61,10 @@ export async function whereCurrent(clickhouse: ClickHouse, table: string, signal
       });
     }
     // where requests take turns among replicas, all have had theirs when one comes again
-    if (proven.has(replica)) return conditionOf(table, [...proven]);
+    if (proven.has(replica)) {
+      if (clickhouse.quorum !== undefined) await untilHeld(clickhouse, clickhouse.quorum, table, signal);
+      return conditionOf(table, [...proven]);
+    }
     if (isUnwritten === 1) await clickhouse.command(SYNC, { table });
     if (missing === 0 && (hasPulled === 1 || isUnwritten === 1)) {
       proven.add(replica);

@@ -11,9 +11,10 @@ const refusal = (
 
 const CLASSES: Partial<Record<ErrorCode, number[]>> = {
   OUTBOX_CH_UNAVAILABLE: [
-    33, 159, 160, 173, 198, 201, 202, 203, 209, 210, 216, 236, 241, 243, 244, 254, 279, 285, 286, 364, 394, 425, 439,
-    499, 735, 745, 1000,
+    33, 159, 160, 173, 198, 201, 202, 203, 209, 210, 216, 236, 241, 243, 244, 254, 279, 364, 394, 425, 439, 499, 735,
+    745, 1000,
   ],
+  OUTBOX_CH_QUORUM: [285, 286],
   OUTBOX_CH_KEEPER_AWAY: [225, 242, 319, 999],
   OUTBOX_CH_NOT_MIGRATED: [60, 81],
   OUTBOX_CH_AUTH: [192, 193, 194, 497, 516],
@@ -48,6 +49,13 @@ describe('refusal', () => {
   ])('tells the two faults of 252 apart by the message: %s', (message, expected) => {
     expect(refusal(252, 'TOO_MANY_PARTS', message).code).toBe(expected);
   });
+});
+
+test.each([
+  [319, 'Unknown quorum status. The data was inserted in the local replica but we could not verify quorum.'],
+  [254, 'Replica become inactive while waiting for quorum'],
+])('refusal tells a quorum that was not reached from Keeper being away: %d', (number, said) => {
+  expect(refusal(number, 'X', said)).toMatchObject({ code: 'OUTBOX_CH_QUORUM', isOutcomeUnknown: true });
 });
 
 test('refusal tells a look-up that another replica answered from one that failed', () => {

@@ -24,12 +24,14 @@ interface Meaning {
 const MEANINGS: readonly (Meaning & { readonly numbers: readonly number[] })[] = [
   {
     code: 'OUTBOX_CH_UNAVAILABLE',
-    numbers: [160, 173, 198, 201, 202, 203, 216, 236, 243, 244, 254, 279, 285, 286, 364, 439, 499, 735, 745],
+    numbers: [160, 173, 198, 201, 202, 203, 216, 236, 243, 244, 254, 279, 364, 439, 499, 735, 745],
   },
   // CANNOT_READ_ALL_DATA: the body was cut short on its way
   { code: 'OUTBOX_CH_UNAVAILABLE', quotesRows: true, numbers: [33] },
   // NETWORK_ERROR, SOCKET_TIMEOUT, QUERY_WAS_CANCELLED, SYSTEM_ERROR, POCO_EXCEPTION
   { code: 'OUTBOX_CH_UNAVAILABLE', outcome: 'unknown', numbers: [209, 210, 394, 425, 1000] },
+  // TOO_FEW_LIVE_REPLICAS, UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
+  { code: 'OUTBOX_CH_QUORUM', outcome: 'unknown', numbers: [285, 286] },
   // NO_ZOOKEEPER, TABLE_IS_READ_ONLY
   { code: 'OUTBOX_CH_KEEPER_AWAY', numbers: [225, 242] },
   // UNKNOWN_STATUS_OF_INSERT, KEEPER_EXCEPTION
@@ -42,8 +44,9 @@ const MEANINGS: readonly (Meaning & { readonly numbers: readonly number[] })[] =
 ];
 /** What ClickHouse says where a replica answers that was not seen to be up to date (current.ts). */
 export const OTHER_REPLICA = 'outbox: another replica';
-const PASSING: ReadonlySet<ErrorCode> = new Set(['OUTBOX_CH_UNAVAILABLE', 'OUTBOX_CH_KEEPER_AWAY']);
+const PASSING: ReadonlySet<ErrorCode> = new Set(['OUTBOX_CH_UNAVAILABLE', 'OUTBOX_CH_KEEPER_AWAY', 'OUTBOX_CH_QUORUM']);
 const UNAVAILABLE: Meaning = { code: 'OUTBOX_CH_UNAVAILABLE' };
+const QUORUM_UNVERIFIED: Meaning = { code: 'OUTBOX_CH_QUORUM', outcome: 'unknown' };
 const TOO_MANY_PARTITIONS: Meaning = { code: 'OUTBOX_CH_REFUSED', fault: 'size' };
 /** By its words, which a row may have put there: that its rows are in the table proves it. */
 const VIEW_FAILED: Meaning = { code: 'OUTBOX_CH_VIEW_FAILED', fault: 'row', quotesRows: true };
@@ -110,6 +113,8 @@ export function foreignRefusal(status: number, server: string): ClickHouseRefusa
 function meaningOf({ number, message, request }: Refused): Meaning {
   // one number for two faults: too many parts passes, too many partitions in one insert does not
   if (number === 252) return message.includes('Too many partitions') ? TOO_MANY_PARTITIONS : UNAVAILABLE;
+  // UNKNOWN_STATUS_OF_INSERT and NO_ACTIVE_REPLICAS are also said where the others have not fetched it in time
+  if ((number === 319 || number === 254) && message.includes('quorum')) return QUORUM_UNVERIFIED;
   // UNKNOWN_TABLE is also what ClickHouse says of a table that a view fills, before it comes to any view
   if (number === 60 && /^Target table .+ of view /.test(message)) return VIEW_WITHOUT_TARGET;
   if (number === 395 && request === 'question' && message.includes(OTHER_REPLICA)) return ASKED_ANOTHER;

@@ -1,3 +1,5 @@
+import type { Config } from '../config.ts';
+
 type Settings = Readonly<Record<string, string | number>>;
 
 /** What a profile may have that drops rows without an error: of a SELECT, and of what the views on a table make of an insert. */
@@ -30,6 +32,8 @@ const WHOLE: Settings = {
 export const INSERT_SETTINGS: Settings = {
   ...WHOLE,
   async_insert: 0,
+  // what is written with a quorum is looked for otherwise: a profile must not ask for one unseen
+  insert_quorum: '0',
   insert_deduplicate: 1,
   deduplicate_blocks_in_dependent_materialized_views: 1,
   materialized_views_ignore_errors: 0,
@@ -45,6 +49,33 @@ export const INSERT_SETTINGS: Settings = {
   // the status line waits for the end, so an exception is an HTTP error and not a body behind a 200
   wait_end_of_query: 1,
 };
+
+/** How many replicas must have an insert before it counts as delivered. */
+export interface Quorum {
+  /** A number, or `auto` for the majority. */
+  readonly size: string;
+  /** By which the replicas are asked. */
+  readonly cluster: string;
+}
+
+export function quorumOf({
+  insertQuorum: size,
+  clickhouseCluster: cluster,
+}: Pick<Config, 'insertQuorum' | 'clickhouseCluster'>): Quorum | undefined {
+  return size === 'off' ? undefined : { size, cluster };
+}
+
+/** How long an insert waits for its quorum, before it is repeated. */
+const QUORUM_TIMEOUT_MS = 10_000;
+
+/** Of an insert that counts once so many replicas have it: inserts of several streamers do not wait for one another. */
+export function quorumSettings({ size }: Quorum, timeoutMs: number): Settings {
+  return {
+    insert_quorum: size,
+    insert_quorum_timeout: String(Math.min(timeoutMs, QUORUM_TIMEOUT_MS)),
+    insert_quorum_parallel: 1,
+  };
+}
 
 /** The same, for settings that only newer servers know; an older one would refuse the insert. */
 export const NEWER_INSERT_SETTINGS: Settings = {

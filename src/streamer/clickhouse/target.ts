@@ -11,10 +11,12 @@ const LOOKS = 3;
  * through to the disk, and has the columns that are sent. Returns what hangs on it: materialized views, and which of
  * them may count a repeated insert again.
  *
- * Throws what inspectTarget throws, and OUTBOX_CH_VIEW_FAILED where a view would fail every insert.
+ * Throws what inspectTarget throws, OUTBOX_CH_QUORUM_UNUSABLE, and OUTBOX_CH_VIEW_FAILED where a view would fail every insert.
  */
 export async function checkTarget(clickhouse: ClickHouse, name: string, signal?: AbortSignal): Promise<Target> {
   const target = await inspectTarget(clickhouse, name, signal);
+  if (clickhouse.quorum !== undefined && !target.isReplicated)
+    throw new OutboxError('OUTBOX_CH_QUORUM_UNUSABLE', { detail: `the table "${name}" is not replicated` });
   if (target.broken.length === 0) return target;
   throw new OutboxError('OUTBOX_CH_VIEW_FAILED', {
     detail: 'a view on the table fills a table that is not there',

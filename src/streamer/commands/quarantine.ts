@@ -1,6 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import { readConfig, type Config } from '../config.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
+import { quorumOf } from '../clickhouse/settings.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import { Database } from '../source/database.ts';
 import { retry } from './quarantine-retry.ts';
@@ -127,7 +128,7 @@ async function retryAll(
   ids: readonly string[],
   say: Report,
 ): Promise<Record<string, number>> {
-  const clickhouse = new ClickHouse(config, config.insertTimeoutMs);
+  const clickhouse = new ClickHouse(config, config.insertTimeoutMs, quorumOf(config));
   const outcome = { delivered: 0, 'there already': 0, 'views unproven': 0, refused: 0, gone: 0 };
   try {
     const { views } = await checkTarget(clickhouse, config.clickhouseTable);

@@ -42,6 +42,16 @@ export interface Progress {
   readonly epoch: number;
 }
 
+/** What the replica that takes the events says of itself and the others. */
+export interface ReplicaSeen {
+  readonly state: 'writable' | 'read only' | 'no Keeper';
+  readonly total: number;
+  readonly active: number;
+  readonly delaySeconds: number;
+  readonly queue: number;
+  readonly lostParts: number;
+}
+
 /**
  * What the streamer counts. Plain numbers, so that counting costs next to nothing; their names and how they are sent are not
  * known here.
@@ -73,6 +83,8 @@ export class Measures {
   openSeconds: number | undefined;
   /** Most parts in one partition of the table; undefined before an attachment's first check. */
   parts: number | undefined;
+  /** Undefined where the table is not replicated, too. */
+  replica: ReplicaSeen | undefined;
   #pausedMs = 0;
   /** When reading stopped for lack of room, by performance.now(). */
   #fullSince: number | undefined;
@@ -144,6 +156,7 @@ export class Measures {
     this.quarantined = undefined;
     this.openSeconds = undefined;
     this.parts = undefined;
+    this.replica = undefined;
   }
 
   /** Undefined while nothing is attached. */

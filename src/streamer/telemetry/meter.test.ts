@@ -42,6 +42,7 @@ function busy(): Readiness {
   measures.quarantined = 2;
   measures.openSeconds = 7;
   measures.parts = 4;
+  measures.replica = { state: 'no Keeper', total: 3, active: 2, delaySeconds: 5, queue: 6, lostParts: 7 };
   measures.freshness.add(0.3, 5);
   measures.freshness.add(100);
   measures.attached(() => ({

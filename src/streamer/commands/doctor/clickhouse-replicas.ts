@@ -1,5 +1,8 @@
-import { isReplicated } from '../../clickhouse/identity.ts';
+import { replicaState, type ReplicaState } from '../../clickhouse/replicas.ts';
+import { literal } from '../../clickhouse/literal.ts';
+import { wantedOf } from '../../clickhouse/quorum.ts';
 import { bad, ok, query, type Finding } from './finding.ts';
+import { hasFix } from './fixed-versions.ts';
 import type { ClickHouseCheck, ClickHouseSubject } from './subjects.ts';
 
 /** Longer, and readers of this replica see old rows. */
@@ -7,55 +10,36 @@ const MAX_DELAY_SECONDS = 60;
 const MAX_QUEUE = 1000;
 
 /** Replicas of the table and their coordination; nothing where the table is not replicated. */
-export const REPLICA_CHECKS: readonly ClickHouseCheck[] = [{ id: 'clickhouse.replicas', examine: replicas }];
-
-interface ReplicaRow {
-  readonly replica: string;
-  readonly isExpired: 0 | 1;
-  readonly isReadOnly: 0 | 1;
-  readonly exception: string;
-  readonly total: number;
-  readonly active: number;
-  readonly delay: number;
-  readonly queue: number;
-  readonly lost: number;
-  readonly fsyncsFetches: 0 | 1;
-}
+export const REPLICA_CHECKS: readonly ClickHouseCheck[] = [
+  { id: 'clickhouse.replicas', examine: replicas },
+  { id: 'clickhouse.quorum', examine: quorum },
+  { id: 'clickhouse.removed_parts', examine: removedParts },
+];
 
 async function replicas({ clickhouse, config, altered }: ClickHouseSubject): Promise<Finding[]> {
   const table = config.clickhouseTable;
-  const [target] = await clickhouse.select<{ engine: string }>(
-    'SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = {table:String}',
-    { table },
-  );
-  // of a SharedMergeTree there is no such row
-  if (!isReplicated(target?.engine ?? '') || target!.engine.startsWith('Shared')) return [];
-  const [row] = await clickhouse.select<ReplicaRow>(
-    `SELECT replica_name AS replica, toUInt8(is_session_expired) AS isExpired, toUInt8(is_readonly) AS isReadOnly,
-            zookeeper_exception AS exception, toUInt32(total_replicas) AS total, toUInt32(active_replicas) AS active,
-            toUInt32(absolute_delay) AS delay, toUInt32(queue_size) AS queue, toUInt32(lost_part_count) AS lost,
-            (SELECT toUInt8(extract(engine_full, 'min_compressed_bytes_to_fsync_after_fetch = (\\\\d+)') NOT IN ('', '0'))
-               FROM system.tables WHERE database = currentDatabase() AND name = {table:String}) AS fsyncsFetches
-       FROM system.replicas WHERE database = currentDatabase() AND table = {table:String}`,
-    { table },
-  );
+  const row = await replicaState(clickhouse, table);
+  if (row === undefined) return [];
   const id = 'clickhouse.replicas';
-  if (row === undefined)
-    return [
-      bad(
-        'error',
-        id,
-        'the replicas may not be seen',
-        'A look-up cannot know whether a replica lags: GRANT SELECT ON system.replicas.',
-      ),
-    ];
-  return findingsOf(id, row, altered);
+  if (row === 'unseen') {
+    const why = 'A look-up cannot know whether a replica lags: GRANT SELECT ON system.replicas.';
+    return [bad('error', id, 'the replicas may not be seen', why)];
+  }
+  const [setting] = await clickhouse.select<{ fsyncs: 0 | 1 }>(
+    `SELECT toUInt8(extract(engine_full, 'min_compressed_bytes_to_fsync_after_fetch = (\\\\d+)') NOT IN ('', '0')) AS fsyncs
+       FROM system.tables WHERE database = currentDatabase() AND name = {table:String}`,
+    { table },
+  );
+  return findingsOf(id, row, { altered, fsyncsFetches: setting?.fsyncs === 1 });
 }
 
-function findingsOf(id: string, row: ReplicaRow, altered: string): Finding[] {
-  const { replica, total, active, delay, queue, lost } = row;
+function findingsOf(
+  id: string,
+  { replica, state, total, active, delaySeconds: delay, queue, lostParts: lost }: ReplicaState,
+  { altered, fsyncsFetches }: { readonly altered: string; readonly fsyncsFetches: boolean },
+): Finding[] {
   const found: Finding[] = [];
-  if (row.isExpired === 1 || row.exception !== '')
+  if (state === 'no Keeper')
     found.push(
       bad(
         'error',
@@ -64,7 +48,7 @@ function findingsOf(id: string, row: ReplicaRow, altered: string): Finding[] {
         'It takes no insert until it has one: look at Keeper and the network to it.',
       ),
     );
-  else if (row.isReadOnly === 1)
+  else if (state === 'read only')
     found.push(
       bad(
         'error',
@@ -101,7 +85,7 @@ function findingsOf(id: string, row: ReplicaRow, altered: string): Finding[] {
         'No replica had them: `pg-outbox-clickhouse verify` says which events are missing, `repair` sends them.',
       ),
     );
-  if (row.fsyncsFetches === 0)
+  if (!fsyncsFetches)
     found.push(
       bad(
         'warning',
@@ -112,4 +96,37 @@ function findingsOf(id: string, row: ReplicaRow, altered: string): Finding[] {
       ),
     );
   return found.length > 0 ? found : [ok(id, `${active} of ${total} replicas are there, this one is ${delay} s behind`)];
+}
+
+/** Whether inserts with OUTBOX_INSERT_QUORUM can be taken. */
+async function quorum({ clickhouse, config }: ClickHouseSubject): Promise<Finding[]> {
+  const id = 'clickhouse.quorum';
+  const { insertQuorum: size, clickhouseCluster: cluster, clickhouseTable: table } = config;
+  if (size === 'off') return [];
+  const row = await replicaState(clickhouse, table);
+  if (row === 'unseen') return [];
+  if (row === undefined) {
+    const why =
+      'Nothing is delivered: ClickHouse would ignore the quorum. Set OUTBOX_INSERT_QUORUM=off, or deliver into a replicated table.';
+    return [bad('error', id, 'a quorum is set, and the table is not replicated', why)];
+  }
+  const wanted = wantedOf(size, row.total);
+  const found = `${wanted} of ${row.total} replicas must have an insert, ${row.active} are there`;
+  if (row.active < wanted)
+    return [bad('error', id, found, 'Nothing is delivered until enough are there; events wait in Postgres.')];
+  // a look-up asks all of them
+  await clickhouse.select(`SELECT count() FROM clusterAllReplicas(${literal(cluster)}, system.replicas)`);
+  return [ok(id, found)];
+}
+
+/** Without the fix, a profile that lets inserts try again at Keeper loses parts; those of the streamer do not. */
+async function removedParts({ clickhouse, config }: ClickHouseSubject): Promise<Finding[]> {
+  const id = 'clickhouse.removed_parts';
+  if ((await replicaState(clickhouse, config.clickhouseTable)) === undefined) return [];
+  const [row] = await clickhouse.select<{ version: string }>('SELECT version() AS version');
+  const { version } = row!;
+  if (hasFix(version)) return [ok(id, `${version} keeps a part whose commit has no answer`)];
+  const why =
+    'An insert whose commit in Keeper had no answer may be removed, though its token is known (ClickHouse#112149). The streamer’s inserts avoid that, and are counted; those of other programs may be lost. Update to 26.3.33.61, 26.6.5.114, 26.7.7.87, 26.8.3.98 or later.';
+  return [bad('warning', id, `${version} has a fault that removes parts of replicated tables`, why)];
 }

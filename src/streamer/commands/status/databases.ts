@@ -2,6 +2,7 @@ import { OutboxError, policyOf } from '../../../errors.ts';
 import type { Lsn } from '../../../lsn.ts';
 import { absentTable } from '../../clickhouse/absence.ts';
 import type { ClickHouse } from '../../clickhouse/client.ts';
+import { replicaState, type ReplicaState } from '../../clickhouse/replicas.ts';
 import type { Config } from '../../config.ts';
 import { holderOf, type Holder } from '../../ledger/holder.ts';
 import { overviewOf, type LedgerOverview } from '../../ledger/overview.ts';
@@ -39,6 +40,8 @@ export interface ClickHouseState {
   /** Of the last event of this source that is there. */
   readonly committedMs: number | undefined;
   readonly deliveredMs: number | undefined;
+  /** Undefined where the table is not replicated, or they may not be seen. */
+  readonly replica: ReplicaState | undefined;
 }
 
 /** Throws OUTBOX_PG_*, also when the outbox was not migrated. */
@@ -133,12 +136,14 @@ export async function askClickHouse(
       signal,
     );
     const last = ledger && (await lastOf(clickhouse, table, ledger, signal));
+    const replica = await replicaState(clickhouse, table, signal);
     const partMs = Number(server?.part ?? 0) * 1000;
     return {
       version: server?.version ?? '',
       lastPartMs: partMs === 0 ? undefined : partMs,
       committedMs: last?.committedMs,
       deliveredMs: last?.deliveredMs,
+      replica: replica === 'unseen' ? undefined : replica,
     };
   } catch (error) {
     // only the table's own look tells that it is detached

@@ -108,13 +108,20 @@ function sharesText({ shares }: FlowReport): [name: string, text: string][] {
 
 function clickhouseText({ clickhouse, at }: FlowReport): string {
   if (clickhouse === null) return 'no answer';
-  const { version, lastPartAt, wokeInSeconds } = clickhouse;
-  const part = lastPartAt === null ? 'the table is empty' : `last part ${ago(lastPartAt, at)}`;
-  return `${version}, ${part}${wokeInSeconds === null ? '' : `; it was idle, and woke in ${wokeInSeconds} s`}`;
+  const { version, lastPartAt, wokeInSeconds, replica } = clickhouse;
+  const facts = [version, lastPartAt === null ? 'the table is empty' : `last part ${ago(lastPartAt, at)}`];
+  if (wokeInSeconds !== null) facts.push(`it was idle, and woke in ${wokeInSeconds} s`);
+  if (replica !== null) {
+    const { replica: name, active, total, delaySeconds, queue } = replica;
+    facts.push(
+      `${active} of ${total} replicas, ${name} ${duration(delaySeconds)} behind with ${counted(queue, 'task')}`,
+    );
+  }
+  return facts.join(', ');
 }
 
-function counted(events: number): string {
-  return `${events.toLocaleString('en-US')} ${events === 1 ? 'event' : 'events'}`;
+function counted(number: number, what = 'event'): string {
+  return `${number.toLocaleString('en-US')} ${what}${number === 1 ? '' : 's'}`;
 }
 
 function ago(then: string, now: string): string {

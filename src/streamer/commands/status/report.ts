@@ -2,6 +2,7 @@ import { ERRORS, OutboxError, type ErrorCode } from '../../../errors.ts';
 import { formatPosition } from '../../../position.ts';
 import { ClickHouse } from '../../clickhouse/client.ts';
 import { awaken, mayIdle, stalledAfterMs } from '../../clickhouse/idling.ts';
+import type { ReplicaState } from '../../clickhouse/replicas.ts';
 import type { Config } from '../../config.ts';
 import type { SlotHealth } from '../../observe/readiness.ts';
 import { reasonOf, type Reason } from '../../observe/reason.ts';
@@ -56,6 +57,8 @@ export interface FlowReport {
     readonly version: string;
     readonly lastPartAt: string | null;
     readonly wokeInSeconds: number | null;
+    /** Null where the table is not replicated, or they may not be seen. */
+    readonly replica: ReplicaState | null;
   } | null;
   /** Every slot of an outbox that is delivered in shares; null where it is not, or where nobody knows. */
   readonly shares: readonly ShareState[] | null;
@@ -188,7 +191,11 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
     at: iso(nowMs)!,
     flowing: reasons.length === 0,
     reasons,
-    warnings: [...(postgres === undefined ? [] : cautions(postgres)), ...changing(shares)],
+    warnings: [
+      ...(postgres === undefined ? [] : cautions(postgres)),
+      ...changing(shares),
+      ...replicaCautions(clickhouse?.replica, reasons),
+    ],
     slotName: config.slot,
     table: config.clickhouseTable,
     streamer:
@@ -222,6 +229,7 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
             version: clickhouse.version,
             lastPartAt: iso(clickhouse.lastPartMs),
             wokeInSeconds: clickhouse.wokeInMs === undefined ? null : Math.round(clickhouse.wokeInMs / 1000),
+            replica: clickhouse.replica ?? null,
           },
     shares: shares.length === 0 ? null : shares,
   };
@@ -293,6 +301,17 @@ function changing(shares: readonly ShareState[]): Reason[] {
   const names = shares.filter(({ ending }) => ending).map(({ slot }) => slot);
   if (names.length === 0) return [];
   return [{ code: 'OUTBOX_SHARD_UNFINISHED', detail: `other shares take over from ${names.join(', ')}` }];
+}
+
+/** Events may flow all the same: by another replica, or until an insert comes. */
+function replicaCautions(replica: ReplicaState | undefined, reasons: readonly Reason[]): Reason[] {
+  if (replica === undefined || reasons.some(({ code }) => code === 'OUTBOX_CH_KEEPER_AWAY')) return [];
+  const { replica: name, state, active, total } = replica;
+  if (state === 'no Keeper')
+    return [{ code: 'OUTBOX_CH_KEEPER_AWAY', detail: `the replica "${name}" has no session with Keeper` }];
+  if (state === 'read only') return [{ code: 'OUTBOX_CH_KEEPER_AWAY', detail: `the replica "${name}" is read-only` }];
+  if (active >= total) return [];
+  return [{ code: 'OUTBOX_CH_REPLICA_AWAY', detail: `${active} of ${total} replicas are there` }];
 }
 
 function iso(ms: number | undefined): string | null {
