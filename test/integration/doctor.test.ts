@@ -26,9 +26,16 @@ beforeAll(async () => {
           // what SECURITY.md lists
           grants: [
             `GRANT INSERT, SELECT ON ${DATABASE}.events`,
-            ...['tables', 'columns', 'settings', 'merge_tree_settings', 'processes', 'parts', 'disks'].map(
-              (name) => `GRANT SELECT ON system.${name}`,
-            ),
+            ...[
+              'tables',
+              'columns',
+              'settings',
+              'merge_tree_settings',
+              'processes',
+              'parts',
+              'disks',
+              'detached_parts',
+            ].map((name) => `GRANT SELECT ON system.${name}`),
           ],
         },
         { user: 'reader', password: PASSWORD, grants: [`GRANT SELECT ON ${DATABASE}.events`] },

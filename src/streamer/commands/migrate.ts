@@ -139,10 +139,10 @@ async function applyAll(db: Database): Promise<void> {
   // drizzle makes its own table outside its transaction; within this one, what fails leaves nothing behind
   await db.query('BEGIN');
   try {
-    await refuseForeign(db);
     // before the check: what is not there yet could be somebody else's a moment later
     await db.query('CREATE SCHEMA IF NOT EXISTS outbox');
     await checkOwners(db);
+    await refuseForeign(db);
     await applyMigrations(drizzle({ client: db.client }), {
       migrationsFolder: fileURLToPath(new URL('postgres', MIGRATIONS)),
       migrationsSchema: 'outbox',

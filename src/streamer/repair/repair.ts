@@ -3,6 +3,7 @@ import { deliveredSnapshot, type ComparisonOptions, type Progress } from '../com
 import { OutboxSnapshot, SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
 import { ALL, type Window } from '../compare/window.ts';
 import type { Config } from '../config.ts';
+import { detachedParts } from '../clickhouse/detached-parts.ts';
 import { whereCurrent } from '../clickhouse/current.ts';
 import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { eventTimeOf } from '../clickhouse/event-time.ts';
@@ -91,6 +92,8 @@ export async function repair(
     await refuseOtherShares(ask, config.slot);
     await lockRepair(ask, config.slot);
     const { views } = await checkTarget(clickhouse, config.clickhouseTable);
+    // what may not be asked refuses now, and not when the stream is taken over
+    if (!sendsAgain) await detachedParts(clickhouse, config.clickhouseTable, Date.now());
     const examined = await examine(ask, config.slot, isMoved);
     const work: Work = {
       config,
