@@ -147,7 +147,7 @@ test.for<readonly [id: string, statement: string]>([
   ['clickhouse.typed_context', 'ALTER TABLE events DROP COLUMN event_context'],
   ['clickhouse.table', 'ALTER TABLE events MODIFY COLUMN event_context REMOVE DEFAULT'],
   ['clickhouse.table', "ALTER TABLE events MODIFY COLUMN delivered_at DateTime('UTC')"],
-  ['clickhouse.table', 'ALTER TABLE events MODIFY COLUMN metadata_version UInt16'],
+  ['clickhouse.table', 'ALTER TABLE events MODIFY COLUMN metadata_version Float64'],
   ['clickhouse.table', 'ALTER TABLE events MODIFY COLUMN seq UInt8'],
   ['clickhouse.ttl', 'ALTER TABLE events MODIFY TTL toDateTime(committed_at) + INTERVAL 7 DAY'],
   ['clickhouse.table', 'DETACH TABLE events'],

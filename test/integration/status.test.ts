@@ -92,7 +92,7 @@ test('`status` and `doctor` give a ClickHouse that may idle a minute to answer, 
   const [flow, doctor] = await Promise.all(asked.map(async ({ done }) => done));
   expect(flow).toMatchObject({
     code: 0,
-    stdout: expect.stringMatching(/^ {2}ClickHouse +\d+\..*; it was idle, and woke in \d+ s$/m),
+    stdout: expect.stringMatching(/^ {2}ClickHouse +\d+\..*, it was idle, and woke in \d+ s$/m),
   });
   expect(doctor).toMatchObject({
     code: 0,

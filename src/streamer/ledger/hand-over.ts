@@ -54,12 +54,16 @@ export async function handOver(
     );
     const begun = await db.query(
       // records begin at multiples of eight: no commit stands before the boundary
-      `INSERT INTO outbox.stream (slot_name, system_id, publication, acked_lsn, delivered_lsn, begins_lsn, begins_in)
-       SELECT s.slot_name, system_identifier, p.identity, confirmed_flush_lsn, $3, $5, $4
+      `INSERT INTO outbox.stream (slot_name, system_id, source, publication, acked_lsn, delivered_lsn, begins_lsn, begins_in)
+       SELECT s.slot_name, system_identifier,
+              -- on whatever server the outbox was before
+              (SELECT regexp_replace(min(source), '_[0-9]+_of_[0-9]+$', '') FROM outbox.stream WHERE slot_name = ANY($6))
+                || coalesce(substring(s.slot_name FROM '_[0-9]+_of_[0-9]+$'), ''),
+              p.identity, confirmed_flush_lsn, $3, $5, $4
          FROM pg_control_system(), pg_replication_slots s
          JOIN unnest($1::text[], $2::text[]) AS p(slot_name, identity) ON p.slot_name = s.slot_name
         WHERE confirmed_flush_lsn <= $5`,
-      [[...publications.keys()], [...publications.values()], formatLsn(lsn - 1), snapshot, formatLsn(lsn)],
+      [[...publications.keys()], [...publications.values()], formatLsn(lsn - 1), snapshot, formatLsn(lsn), formers],
     );
     if (ended.count !== formers.length || begun.count !== publications.size)
       throw new OutboxError('OUTBOX_SHARD_UNFINISHED', {
