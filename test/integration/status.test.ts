@@ -86,7 +86,7 @@ test('`status` and `doctor` give a ClickHouse that may idle a minute to answer, 
   const environment = { CLICKHOUSE_URL: url, OUTBOX_CLICKHOUSE_IDLING: 'on' };
   proxy.isolate();
   const asked = [command(outbox, ['status'], environment), command(outbox, ['doctor', '--all'], environment)];
-  for (const { told } of asked) await told('ClickHouse is waking');
+  await Promise.all(asked.map(async ({ told }) => told('ClickHouse is waking')));
   proxy.release();
   proxy.cut();
   const [flow, doctor] = await Promise.all(asked.map(async ({ done }) => done));
