@@ -49,7 +49,7 @@ const SESSION_CLASSES: ReadonlySet<string> = new Set([
 const LOCK_NOT_AVAILABLE = '55P03';
 
 /** What checks rights. Its messages name an object, which may be one that a value names. */
-const CHECKS_RIGHTS: readonly unknown[] = ['aclcheck_error', 'ExecWithCheckOptions'];
+const CHECKS_RIGHTS: readonly unknown[] = ['aclcheck_error', 'check_enable_rls', 'ExecWithCheckOptions'];
 const OURS = /\b(?:outbox|event(?:_\d\d)?|quarantine|stream|migration)\b/;
 
 /** The log drops a line that is too long, so a server's message is never repeated whole. */

@@ -116,17 +116,28 @@ test.concurrent('the streamer delivers once and reports unproven views when a vi
   );
   await sql('CREATE MATERIALIZED VIEW throwing TO totals AS SELECT throwIf(1) + count() AS n FROM events');
   const port = await onFreePort(0, async (free) => free);
-  const streamer = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000', OUTBOX_HEALTH_PORT: String(port) });
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const streamer = outbox.stream({
+    CLICKHOUSE_URL: url,
+    OUTBOX_INSERT_TIMEOUT_MS: '1000',
+    OUTBOX_HEALTH_PORT: String(port),
+  });
   await streamer.attached();
   await outbox.fill(COUNT);
   await streamer.failure('OUTBOX_CH_VIEW_FAILED');
+  // nothing may come between its look at the window and its insert
+  proxy.isolate();
+  await streamer.failure('OUTBOX_CH_UNREACHABLE');
   await sql(`${SETTING} = 0`);
+  proxy.release();
+  proxy.cut();
   await streamer.failure('OUTBOX_CH_TABLE_UNSUITABLE');
   await outbox.clickhouse.command({ query: `${SETTING} = 10000` });
   await streamer.failure('OUTBOX_CH_VIEWS_UNPROVEN');
   await settled(outbox);
   expect((await Scrape.of(port)).value('outbox_views_unproven_total')).toBe(COUNT);
   expect(await streamer.stop()).toBe(0);
+  await proxy.close();
   expect(await outbox.delivered()).toEqual({ rows: COUNT, events: COUNT });
 });
 
