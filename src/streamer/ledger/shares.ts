@@ -57,20 +57,32 @@ export async function missingShares(db: Database): Promise<string[]> {
   return [...wanted].filter((slot) => !there.has(slot));
 }
 
+interface BoundaryRow {
+  readonly begins: string | null;
+  readonly begins_at: string | null;
+  readonly ends: string | null;
+  readonly ends_at: string | null;
+}
+
+async function boundariesOf(db: Database, slot: string): Promise<BoundaryRow> {
+  const { rows } = await db.query<BoundaryRow>(
+    `SELECT begins_in::text AS begins, begins_at::text, ends_in::text AS ends, ends_at::text
+       FROM outbox.stream WHERE slot_name = $1`,
+    [slot],
+  );
+  return rows[0] ?? { begins: null, begins_at: null, ends: null, ends_at: null };
+}
+
 /**
  * Which rows of outbox.event a slot delivers, as a condition on their columns: those of its share, committed while it was one of the
  * outbox's. Empty where that is all.
  */
 export async function partOf(db: Database, slot: string): Promise<string> {
-  const { rows } = await db.query<{ begins: string | null; ends: string | null }>(
-    'SELECT begins_in::text AS begins, ends_in::text AS ends FROM outbox.stream WHERE slot_name = $1',
-    [slot],
-  );
-  const { begins = null, ends = null } = rows[0] ?? {};
+  const { begins, begins_at: beginsAt, ends, ends_at: endsAt } = await boundariesOf(db, slot);
   const share = shareOf(slot);
   const conditions = share === undefined ? [] : [filterOf(share)];
-  if (begins !== null) conditions.push(`NOT ${isSeen(begins)}`);
-  if (ends !== null) conditions.push(isSeen(ends));
+  if (begins !== null && beginsAt !== null) conditions.push(`NOT (${isSeen(begins, beginsAt)})`);
+  if (ends !== null && endsAt !== null) conditions.push(isSeen(ends, endsAt));
   return conditions.join(' AND ');
 }
 
@@ -113,35 +125,43 @@ async function beginOf(db: Database, slot: string): Promise<Lsn> {
 }
 
 /**
- * Before a stream goes to another server, where positions and numbers of transactions mean others: forgets where it began as a share.
- * Throws OUTBOX_DETACH_RESHARDED where that still matters.
+ * Before a stream goes to another server, where numbers of transactions mean others: makes sure that every row of outbox.event can be
+ * told by its time from those of other shares. Throws OUTBOX_DETACH_RESHARDED.
  */
-export async function forgetBegin(db: Database, slot: string): Promise<void> {
-  const { rows } = await db.query<{ begins: string | null; ends: string | null }>(
-    'SELECT begins_in::text AS begins, ends_lsn::text AS ends FROM outbox.stream WHERE slot_name = $1',
+export async function refuseDoubtfulShares(db: Database, slot: string): Promise<void> {
+  const { rows } = await db.query<{ ends: boolean }>(
+    'SELECT ends_lsn IS NOT NULL AS ends FROM outbox.stream WHERE slot_name = $1',
     [slot],
   );
-  const { begins = null, ends = null } = rows[0] ?? {};
-  if (ends !== null) throw new OutboxError('OUTBOX_DETACH_RESHARDED', { detail: 'the shares are being changed' });
-  if (begins === null) return;
-  const { count } = await db.query(`SELECT FROM outbox.event WHERE ${isSeen(begins)} LIMIT 1`);
+  if (rows[0]?.ends === true)
+    throw new OutboxError('OUTBOX_DETACH_RESHARDED', { detail: 'the shares are being changed' });
+  const { begins_at: at } = await boundariesOf(db, slot);
+  if (at === null) return;
+  const { count } = await db.query(`SELECT FROM outbox.event WHERE ${isNear(at)} LIMIT 1`);
   if (count > 0)
     throw new OutboxError('OUTBOX_DETACH_RESHARDED', {
-      detail: 'outbox.event still has events from before `reshard`, which other slots have delivered',
+      detail: 'outbox.event still has events that were emitted while the shares were changed',
     });
-  await db.query('UPDATE outbox.stream SET begins_lsn = NULL, begins_in = NULL WHERE slot_name = $1', [slot]);
 }
 
 const XIDS = 2n ** 32n;
 
+/** A slot that is made waits for all transactions that were begun before: none of these was open for longer at the boundary. */
+const BEFORE = "interval '10 minutes'";
+
+/** Whether a row's time alone does not say on which side of a boundary it was committed. */
+function isNear(at: string): string {
+  return `(recorded_at < '${at}' AND recorded_at >= timestamptz '${at}' - ${BEFORE})`;
+}
+
 /**
- * Whether a snapshot sees the transaction of a row. A row has the lower half of its number: it is taken for the one that is nearest
- * to the snapshot's.
+ * Whether a row was committed before a boundary, which a snapshot and its time tell. The time alone tells nearly all: rows have only the
+ * lower half of a transaction's number, which is taken for the one that is nearest to the snapshot's, and another server counts anew.
  */
-function isSeen(snapshot: string): string {
+function isSeen(snapshot: string, at: string): string {
   const end = BigInt(snapshot.split(':')[1]!);
   // never negative, so that the remainder is not
   const shift = (end / XIDS + 1n) * XIDS + XIDS / 2n - end;
   const xid = `greatest(${end} - ${XIDS / 2n} + (xmin::text::bigint + ${shift}) % ${XIDS}, 3)`;
-  return `pg_visible_in_snapshot((${xid})::text::xid8, '${snapshot}')`;
+  return `CASE WHEN ${isNear(at)} THEN pg_visible_in_snapshot((${xid})::text::xid8, '${snapshot}') ELSE recorded_at < '${at}' END`;
 }

@@ -185,6 +185,7 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
   const nowMs = Date.now();
   const found = postgres === undefined ? [] : obstacles(config, postgres, clickhouse, nowMs);
   // what is seen from here is newer than what the ledger has of it
+  found.push(...halted(shares));
   const reasons = [...faults, ...found.filter(({ code }) => !faults.some((fault) => fault.code === code))];
   const { holder, ledger, slot, oldestTransaction } = postgres ?? {};
   return {
@@ -262,6 +263,7 @@ function obstacles(
   const found: Reason[] = [];
   const say = (code: ErrorCode, detail: string): void => void found.push({ code, detail });
   const seconds = (sinceMs: number): number => Math.round((nowMs - sinceMs) / 1000);
+  if (ledger.isDetached) say('OUTBOX_DETACHED', 'the stream is detached');
   if (ledger.isRepairing) say('OUTBOX_REPAIR_UNFINISHED', 'a repair is under way, or was interrupted');
   if (slotFault !== undefined) found.push(slotFault);
   else if (holder.walsender === undefined) say('OUTBOX_FLOW_NO_STREAMER', 'no streamer holds the slot');
@@ -297,8 +299,17 @@ function cautions({ ledger: { quarantined }, slot }: PostgresState): Reason[] {
   return found;
 }
 
+/** What is committed from the end on is delivered by nobody until `reshard` runs again. */
+function halted(shares: readonly ShareState[]): Reason[] {
+  const names = shares.filter(({ stopped }) => stopped).map(({ slot }) => slot);
+  if (names.length === 0) return [];
+  return [
+    { code: 'OUTBOX_SHARD_UNFINISHED', detail: `no slot delivers what comes behind the end of ${names.join(', ')}` },
+  ];
+}
+
 function changing(shares: readonly ShareState[]): Reason[] {
-  const names = shares.filter(({ ending }) => ending).map(({ slot }) => slot);
+  const names = shares.filter(({ ending, stopped }) => ending && !stopped).map(({ slot }) => slot);
   if (names.length === 0) return [];
   return [{ code: 'OUTBOX_SHARD_UNFINISHED', detail: `other shares take over from ${names.join(', ')}` }];
 }
