@@ -47,7 +47,7 @@ async function expectExactlyOnce(outbox: Outbox, count = COUNT): Promise<void> {
   for (const row of rows) expect(texts.get(row.event_id)).toBe(row.event_context);
 }
 
-test('the streamer delivers each event once after SIGKILL between intent and insert (invariants 3 and 4)', async () => {
+test.concurrent('the streamer delivers each event once after SIGKILL between intent and insert (invariants 3 and 4)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await begin(outbox);
   proxy.holdRequests();
@@ -60,7 +60,7 @@ test('the streamer delivers each event once after SIGKILL between intent and ins
   await expectExactlyOnce(outbox);
 });
 
-test('the streamer delivers each event once after SIGKILL in the middle of an insert (invariants 3 and 4)', async () => {
+test.concurrent('the streamer delivers each event once after SIGKILL in the middle of an insert (invariants 3 and 4)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await begin(outbox);
   proxy.holdRequests(20_000);
@@ -73,7 +73,7 @@ test('the streamer delivers each event once after SIGKILL in the middle of an in
   await expectExactlyOnce(outbox);
 });
 
-test('the streamer acknowledges nothing before the insert’s answer, and delivers once after SIGKILL (invariants 2 and 4)', async () => {
+test.concurrent('the streamer acknowledges nothing before the insert’s answer, and delivers once after SIGKILL (invariants 2 and 4)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await begin(outbox);
   proxy.holdAnswers();
@@ -89,7 +89,7 @@ test('the streamer acknowledges nothing before the insert’s answer, and delive
   await expectExactlyOnce(outbox);
 });
 
-test('the ledger alone prevents duplicates after SIGKILL between settle and acknowledgement', async () => {
+test.concurrent('the ledger alone prevents duplicates after SIGKILL between settle and acknowledgement', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
   const { proxy: sink, streamer: first } = await begin(outbox);
@@ -108,7 +108,7 @@ test('the ledger alone prevents duplicates after SIGKILL between settle and ackn
   await expectExactlyOnce(outbox);
 });
 
-test('the streamer repeats an unanswered insert under one token, and its events arrive once (invariant 4)', async () => {
+test.concurrent('the streamer repeats an unanswered insert under one token, and its events arrive once (invariant 4)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await begin(outbox);
   // the proxy passes the answers to queries, and holds those to inserts
@@ -137,7 +137,7 @@ test('the streamer repeats an unanswered insert under one token, and its events 
   await expectExactlyOnce(outbox);
 });
 
-test('the streamer acknowledges no part of a transaction that SIGKILL interrupts between two batches (invariant 2)', async () => {
+test.concurrent('the streamer acknowledges no part of a transaction that SIGKILL interrupts between two batches (invariant 2)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, streamer } = await begin(outbox, { OUTBOX_BATCH_MAX_ROWS: '200' });
   // the proxy passes the first of three inserts and holds the second
