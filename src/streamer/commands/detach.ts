@@ -11,7 +11,7 @@ import { Readiness } from '../observe/readiness.ts';
 import { lockRepair } from '../repair/repair.ts';
 import { Database } from '../source/database.ts';
 import { checkMigrated } from '../source/server.ts';
-import { refuseDoubtfulShares } from '../ledger/shares.ts';
+import { refuseDoubtfulShares, refuseOtherShares } from '../ledger/shares.ts';
 import { checkSlot, dropSlot } from '../source/slot.ts';
 import { writtenTo } from '../source/wal-end.ts';
 import { stream } from '../stream.ts';
@@ -72,6 +72,7 @@ async function detachStream(config: Config): Promise<Detached> {
   const db = await Database.connect(config, durable, () => undefined);
   try {
     await checkMigrated(db);
+    await refuseOtherShares(db, slot);
     await lockRepair(db, slot);
     if (!(await overview(db, slot)).isDetached) {
       const { gap } = await examine(db, slot);
