@@ -2,7 +2,7 @@ import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import { filterOf, outboxOf, shareOf, shareText, slotsOf } from '../share.ts';
 import type { Database } from '../source/database.ts';
-import { knownAs, type KnownAs } from './row.ts';
+import { knownAs, noLedger, type KnownAs } from './row.ts';
 
 /** A row of the ledger, as one of those that together deliver an outbox. */
 export interface ShareRow {
@@ -57,20 +57,25 @@ export async function missingShares(db: Database): Promise<string[]> {
   return [...wanted].filter((slot) => !there.has(slot));
 }
 
-interface BoundaryRow {
+/** Where a slot's part of WAL begins and ends, see handOver; null where it does not. */
+interface Boundaries {
   readonly begins: string | null;
   readonly begins_at: string | null;
+  readonly begins_lsn: string | null;
   readonly ends: string | null;
   readonly ends_at: string | null;
+  readonly ends_lsn: string | null;
 }
 
-async function boundariesOf(db: Database, slot: string): Promise<BoundaryRow> {
-  const { rows } = await db.query<BoundaryRow>(
-    `SELECT begins_in::text AS begins, begins_at::text, ends_in::text AS ends, ends_at::text
+async function boundariesOf(db: Database, slot: string): Promise<Boundaries> {
+  const { rows } = await db.query<Boundaries>(
+    `SELECT begins_in::text AS begins, begins_at::text, begins_lsn::text, ends_in::text AS ends, ends_at::text, ends_lsn::text
        FROM outbox.stream WHERE slot_name = $1`,
     [slot],
   );
-  return rows[0] ?? { begins: null, begins_at: null, ends: null, ends_at: null };
+  const [row] = rows;
+  if (row === undefined) throw noLedger(slot);
+  return row;
 }
 
 /**
@@ -78,7 +83,10 @@ async function boundariesOf(db: Database, slot: string): Promise<BoundaryRow> {
  * outbox's. Empty where that is all.
  */
 export async function partOf(db: Database, slot: string): Promise<string> {
-  const { begins, begins_at: beginsAt, ends, ends_at: endsAt } = await boundariesOf(db, slot);
+  return partWithin(slot, await boundariesOf(db, slot));
+}
+
+function partWithin(slot: string, { begins, begins_at: beginsAt, ends, ends_at: endsAt }: Boundaries): string {
   const share = shareOf(slot);
   const conditions = share === undefined ? [] : [filterOf(share)];
   if (begins !== null && beginsAt !== null) conditions.push(`NOT (${isSeen(begins, beginsAt)})`);
@@ -111,17 +119,9 @@ export async function scopeOf(db: Database, slot: string): Promise<Scope> {
 /** Of one slot alone. Throws what knownAs throws, unless it is given. */
 export async function scopeOfSlot(db: Database, slot: string, known?: KnownAs): Promise<Scope> {
   const { source, movedAtMs } = known ?? (await knownAs(db, slot));
-  const [part, since] = [await partOf(db, slot), await beginOf(db, slot)];
-  return { source, movedAtMs, slots: [slot], part, since, isWhole: false };
-}
-
-async function beginOf(db: Database, slot: string): Promise<Lsn> {
-  const { rows } = await db.query<{ lsn: string | null }>(
-    'SELECT begins_lsn AS lsn FROM outbox.stream WHERE slot_name = $1',
-    [slot],
-  );
-  const lsn = rows[0]?.lsn ?? null;
-  return lsn === null ? 0 : parseLsn(lsn);
+  const boundaries = await boundariesOf(db, slot);
+  const since = boundaries.begins_lsn === null ? 0 : parseLsn(boundaries.begins_lsn);
+  return { source, movedAtMs, slots: [slot], part: partWithin(slot, boundaries), since, isWhole: false };
 }
 
 /**
@@ -129,13 +129,8 @@ async function beginOf(db: Database, slot: string): Promise<Lsn> {
  * told by its time from those of other shares. Throws OUTBOX_DETACH_RESHARDED.
  */
 export async function refuseDoubtfulShares(db: Database, slot: string): Promise<void> {
-  const { rows } = await db.query<{ ends: boolean }>(
-    'SELECT ends_lsn IS NOT NULL AS ends FROM outbox.stream WHERE slot_name = $1',
-    [slot],
-  );
-  if (rows[0]?.ends === true)
-    throw new OutboxError('OUTBOX_DETACH_RESHARDED', { detail: 'the shares are being changed' });
-  const { begins_at: at } = await boundariesOf(db, slot);
+  const { begins_at: at, ends_lsn: ends } = await boundariesOf(db, slot);
+  if (ends !== null) throw new OutboxError('OUTBOX_DETACH_RESHARDED', { detail: 'the shares are being changed' });
   if (at === null) return;
   const { count } = await db.query(`SELECT FROM outbox.event WHERE ${isNear(at)} LIMIT 1`);
   if (count > 0)
