@@ -67,7 +67,8 @@ async function serve(directory: string | undefined, env: Env): Promise<number> {
     const settings = settingsOf(env, postgres.url, clickhouse.url);
     const code = await migrate(cli, settings);
     if (code !== 0) {
-      for (const kind of given) say(`Without ${VARIABLES[kind]}, \`dev\` starts a ${NAMES[kind]} itself.`);
+      for (const kind of given)
+        process.stderr.write(`\nWithout ${VARIABLES[kind]}, \`dev\` starts a ${NAMES[kind]} itself.\n`);
       return code;
     }
     return await streaming(cli, settings, () => {
