@@ -50,7 +50,7 @@ export async function dev(args: string[], env: Env): Promise<number> {
   } catch (error) {
     // the streamer's program, which may be the caller, has a class of its own for its errors
     if (!(error instanceof OutboxError)) throw error;
-    process.stderr.write(`${error.code}: ${error.message}\n\nNext: ${error.next}\n`);
+    process.stderr.write(`${error.message}\n`);
     return 1;
   }
 }
