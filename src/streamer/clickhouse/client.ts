@@ -84,7 +84,7 @@ export class ClickHouse {
   ): Promise<Row[]> {
     return this.#ofAnyHost(signal, async (abort_signal) => {
       const { body } = await this.#request('question', {
-        query: question(query),
+        query: unlike(query),
         query_params,
         // an exception is an HTTP error, and not the end of a body
         clickhouse_settings: { ...clickhouse_settings, wait_end_of_query: 1 },
@@ -131,7 +131,7 @@ export class ClickHouse {
     try {
       signal?.throwIfAborted();
       const { body } = await this.#request('question', {
-        query: question(query),
+        query: unlike(query),
         query_params: parameters,
         clickhouse_settings: STREAM_SETTINGS,
         abort_signal,
@@ -286,7 +286,7 @@ export class ClickHouse {
   }
 }
 
-/** No two are alike: what a proxy keeps of an earlier answer is none. */
-function question(query: string): string {
+/** A SELECT that no other is like: what a proxy keeps of an earlier answer is none. */
+function unlike(query: string): string {
   return `/* ${randomUUID()} */ ${query} FORMAT JSONEachRow`;
 }
