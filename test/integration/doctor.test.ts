@@ -44,7 +44,9 @@ beforeAll(async () => {
   ]);
   outbox = await Outbox.create({ postgresUrl: postgres.url, clickhouseUrl: clickhouse.url, database: DATABASE });
   await outbox.postgres.query(await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8'));
-  await outbox.postgres.query(`ALTER ROLE outbox_streamer PASSWORD '${PASSWORD}'`);
+  await outbox.postgres.query(
+    `ALTER ROLE outbox_streamer PASSWORD '${PASSWORD}'; CREATE ROLE shop LOGIN IN ROLE outbox_producer`,
+  );
 });
 
 afterAll(async () => {
@@ -99,6 +101,18 @@ test('`doctor` finds nothing wrong with a sound set-up under the least privilege
   expect(stdout).toMatch(/^(ok|warning|error) +clickhouse\.disk {2}\d+ GB free/m);
   expect(stdout).not.toContain(PASSWORD);
   await streamer.stop();
+});
+
+test('`doctor` says when no role but a superuser may emit', async () => {
+  await outbox.postgres.query('REVOKE outbox_producer FROM shop');
+  expect(findingOf(await look(), 'postgres.producers')).toMatchObject({
+    level: 'warning',
+    found: 'no role but a superuser may emit events',
+    why: expect.stringContaining('GRANT outbox_producer TO my_app'),
+    fix: [],
+  });
+  await outbox.postgres.query('GRANT outbox_producer TO shop');
+  expect(findingOf(await look(), 'postgres.producers')).toBeUndefined();
 });
 
 test.for<readonly [id: string, statement: string]>([

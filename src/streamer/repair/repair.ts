@@ -41,8 +41,7 @@ export interface RepairOptions {
 export interface RepairReport extends Omit<Filled, 'missing'> {
   /** Why a new slot was made; null when the stream has no gap. */
   readonly gap: string | null;
-  /** Null where only a new slot's snapshot could tell. */
-  readonly missing: number | null;
+  readonly missing: number;
   /** Rows of an insert that was pending when the repair began, and is in the table: views may lack them (OUTBOX_CH_VIEWS_UNPROVEN). */
   readonly viewsUnproven: number;
 }
@@ -112,9 +111,7 @@ export async function repair(
     if (gap === undefined) return await fillBeside(work, window, isDry);
     if (window.from !== undefined || window.to !== undefined)
       throw new OutboxError('OUTBOX_REPAIR_WINDOW', { detail: `${gap}: everything must be compared` });
-    if (isDry)
-      return { gap, missing: null, sent: 0, quarantined: 0, altered: 0, double: 0, extra: 0, viewsUnproven: 0 };
-    return await fillGap(work, gap);
+    return isDry ? await countGap(work, gap) : await fillGap(work, gap);
   } finally {
     await Promise.all([clickhouse.close(), inserting.close(), ...opened.map(async (db) => db.close())]);
   }
@@ -178,6 +175,30 @@ async function fillBeside(work: Work, window: Window, isDry: boolean): Promise<R
     onSend,
   });
   return { gap: null, viewsUnproven: 0, ...filled };
+}
+
+/** What a new slot would find missing, as a snapshot of now shows it: the stream stays as it is. */
+async function countGap(work: Work, gap: string): Promise<RepairReport> {
+  const { config, sendsAgain, examined, connect, inserting } = work;
+  const first = await connect(true);
+  const movedAtMs = examined.isMoved ? await lastDeliveredMs(work) : examined.movedAtMs;
+  const comparing = { ...(await comparison(work, first, ALL, false)), movedAtMs };
+  const snapshot = await OutboxSnapshot.take(first, comparing);
+  const { lsn } = snapshot.horizon;
+  const filled = await fill({
+    config,
+    comparing,
+    snapshot,
+    inserting,
+    lsn,
+    timeline: 0,
+    prove: async () => undefined,
+    record: undefined,
+    isDry: true,
+    sendsAgain,
+    onSend: () => undefined,
+  });
+  return { gap, viewsUnproven: 0, ...filled };
 }
 
 /** Takes the stream over, and hands it back behind a new slot's begin. */
