@@ -4,7 +4,8 @@ import { emitEvent } from '../../src/app/index.ts';
 import { formatLsn } from '../../src/lsn.ts';
 import { Comparison, deliveredSnapshot } from '../../src/streamer/compare/comparison.ts';
 import { MICROSECONDS } from '../../src/streamer/clickhouse/event-time.ts';
-import { SNAPSHOT_PARAMETERS } from '../../src/streamer/compare/outbox.ts';
+import type { Bucket } from '../../src/streamer/compare/hours.ts';
+import { OutboxSnapshot, SNAPSHOT_PARAMETERS } from '../../src/streamer/compare/outbox.ts';
 import { ALL } from '../../src/streamer/compare/window.ts';
 import { readConfig } from '../../src/streamer/config.ts';
 import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
@@ -371,6 +372,30 @@ test('`verify` finds no difference in what commits between its snapshot and the 
   expect(differences).toEqual([]);
   expect(comparison.totals).toMatchObject({ postgres: 10, clickhouse: 13, cleared: 3 });
   await Promise.all([clickhouse.close(), first.close(), second.close(), ask.close()]);
+});
+
+test('the hours of a large table, which are counted a partition at a time, are those of a small one', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query(
+    `INSERT INTO outbox.event (event_type, event_context, event_date_time, bucket)
+     SELECT 'hour', '{}', '2020-01-01'::timestamptz + n * interval '17 minutes', n % 7 FROM generate_series(1, 3000) n`,
+  );
+  const db = await Database.connect(outbox.databaseUrl, { parameters: SNAPSHOT_PARAMETERS }, () => undefined);
+  const snapshot = await OutboxSnapshot.take(db, { part: "event_type <> 'other' OR false", dates: MICROSECONDS });
+  const hours = async (largeBytes: number, onPart: (done: number, of: number) => void): Promise<Bucket[]> => {
+    const rows: Bucket[] = [];
+    for await (const chunk of snapshot.buckets(ALL, onPart, largeBytes)) rows.push(...chunk);
+    return rows;
+  };
+  const parts: [done: number, of: number][] = [];
+  const sliced = await hours(0, (done, of) => void parts.push([done, of]));
+  expect(sliced).toEqual(await hours(Infinity, () => expect.unreachable()));
+  expect(sliced.length).toBeGreaterThan(500);
+  const [whole = 0] = parts.map(([, of]) => of);
+  expect(whole).toBeGreaterThan(0);
+  expect([parts.length, parts[0], parts.at(-1)]).toEqual([33, [0, whole], [whole, whole]]);
+  await snapshot.close();
+  await db.close();
 });
 
 test('`verify` does not wait for an open transaction, and compares its events after the commit', async () => {

@@ -15,7 +15,7 @@ import { createTable, definitionOf, knowsStorage, STORAGE } from './events-table
 export type Report = (line: string) => void;
 
 /** What became of a thing that `migrate` brings about. */
-export function line(
+export function tellOf(
   where: 'Postgres' | 'ClickHouse',
   became: 'made' | 'updated' | 'restored' | 'unchanged',
   what: string,
@@ -90,7 +90,7 @@ export async function migrateClickHouse(
     if (cluster === '') {
       await clickhouse.command(text, { table });
       await checkTable(clickhouse, table);
-      report(line('ClickHouse', became, `the table "${table}"`));
+      report(tellOf('ClickHouse', became, `the table "${table}"`));
       const [other] = await clustersOf(clickhouse);
       if (other !== undefined && !(await checkTarget(clickhouse, table)).isReplicated)
         report(
@@ -101,7 +101,7 @@ export async function migrateClickHouse(
     await checkCluster(clickhouse, cluster, table);
     await clickhouse.command(onCluster(text, cluster), { table });
     await checkTable(clickhouse, table);
-    report(line('ClickHouse', became, `the table "${table}"`));
+    report(tellOf('ClickHouse', became, `the table "${table}"`));
     report(`ClickHouse: every other host of the cluster "${cluster}" has it, too`);
     const all = `${table}_all`;
     const allBecame = (await isMissing(clickhouse, all)) ? 'made' : 'unchanged';
@@ -109,7 +109,7 @@ export async function migrateClickHouse(
       `CREATE TABLE IF NOT EXISTS ${quoted(all)} ON CLUSTER ${quoted(cluster)} AS ${quoted(table)}
          ENGINE = Distributed(${literal(cluster)}, currentDatabase(), ${literal(table)})`,
     );
-    report(line('ClickHouse', allBecame, `the table "${all}" over all shards`));
+    report(tellOf('ClickHouse', allBecame, `the table "${all}" over all shards`));
   } finally {
     await clickhouse.close();
   }

@@ -23,7 +23,7 @@ import { parseNames, printAdoption, type OwnNames } from './adopt.ts';
 import { confirm } from './confirm.ts';
 import {
   adoptTable,
-  line,
+  tellOf,
   migrateClickHouse,
   refuseForeignTable,
   type Approve,
@@ -129,12 +129,12 @@ export async function migratePostgres(
     await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
     const { before, after } = await applyAll(db);
     const isNew = before === 0;
-    report(line('Postgres', isNew ? 'made' : after > before ? 'updated' : 'unchanged', 'the schema outbox'));
+    report(tellOf('Postgres', isNew ? 'made' : after > before ? 'updated' : 'unchanged', 'the schema outbox'));
     await refuseOtherShares(db, slot);
     for (const each of slotsOf(outboxOf(slot), shareOf(slot)?.count ?? 1)) {
       const isRestored = await restorePublication(db, each, report);
       if (!isRestored)
-        report(line('Postgres', isNew ? 'made' : 'unchanged', `the publication "${publicationOf(each)}"`));
+        report(tellOf('Postgres', isNew ? 'made' : 'unchanged', `the publication "${publicationOf(each)}"`));
       // a publication is in no schema, and somebody could have made it meanwhile
       await checkOwners(db);
       await beginStream(db, access, each, { failover, isRestored }, report);
@@ -199,7 +199,7 @@ export async function restorePublication(db: Database, slot: string, report: Rep
   const filter = share === undefined ? '' : ` WHERE ${filterOf(share)}`;
   await db.query(`ALTER PUBLICATION ${publication} SET TABLE outbox.event (${columns})${filter}`);
   await checkPublication(db, slot);
-  report(line('Postgres', isThere ? 'restored' : 'made', `the publication "${publication}"`));
+  report(tellOf('Postgres', isThere ? 'restored' : 'made', `the publication "${publication}"`));
   return true;
 }
 
@@ -246,23 +246,23 @@ async function beginStream(
       throw new OutboxError('OUTBOX_SLOT_MISSING', {
         detail: `the replication slot "${slot}" does not exist, but the ledger has a row for it`,
       });
-    report(line('Postgres', 'unchanged', `the slot "${slot}"`));
-    report(line('Postgres', 'unchanged', `the ledger row of "${slot}"`));
+    report(tellOf('Postgres', 'unchanged', `the slot "${slot}"`));
+    report(tellOf('Postgres', 'unchanged', `the ledger row of "${slot}"`));
     return;
   }
   if (!exists) {
     if (failover) await checkFailover(db);
     const made = await createSlot(access, slot, { failover, db, onWait });
     await made.close();
-    report(line('Postgres', 'made', `the slot "${slot}"`));
+    report(tellOf('Postgres', 'made', `the slot "${slot}"`));
   } else if (await adoptSlot(db, slot, isRestored))
     report(`Postgres: moved the slot "${slot}", which is older than the publication, to the end of WAL`);
-  else report(line('Postgres', 'unchanged', `the slot "${slot}"`));
+  else report(tellOf('Postgres', 'unchanged', `the slot "${slot}"`));
   const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
   if (earlier.count > 0)
     report(
       'Postgres: outbox.event already holds events; those committed before the slot begins will not be delivered by the stream: `pg-outbox-clickhouse repair` sends them, once the streamer runs. If another slot or cluster has delivered them, follow docs/upgrading.md first',
     );
   await createLedger(db, slot, (await checkPublication(db, slot)).identity);
-  report(line('Postgres', 'made', `the ledger row of "${slot}"`));
+  report(tellOf('Postgres', 'made', `the ledger row of "${slot}"`));
 }

@@ -29,10 +29,10 @@ export class ProgressDisplay {
   readonly #stream: Pick<NodeJS.WriteStream, 'isTTY' | 'columns' | 'write'>;
   readonly #timer: NodeJS.Timeout;
   #latest: RepairProgress | undefined;
-  /** Since the latest step began, and since the first event was compared. */
+  /** Since the latest step began, and since the first of what is counted. */
   #stepBegan = performance.now();
-  #began: number | undefined;
-  #part: { readonly done: number; readonly of: number } | undefined;
+  #began = 0;
+  #part: { readonly done: number; readonly of: number; readonly unit: 'bytes' | 'events' } | undefined;
   #isDrawn = false;
 
   constructor(stream: Pick<NodeJS.WriteStream, 'isTTY' | 'columns' | 'write'>, plainEveryMs: number) {
@@ -45,10 +45,13 @@ export class ProgressDisplay {
     // of transactions, each is told
     const isNew = progress.step !== this.#latest?.step || progress.step === 'waiting for transactions';
     this.#latest = progress;
-    if ('done' in progress) {
-      this.#began ??= performance.now();
-      this.#part = progress;
+    if ('done' in progress && progress.done !== undefined && progress.of !== undefined) {
+      const unit = progress.step === 'counting' ? 'bytes' : 'events';
+      if (this.#part?.unit !== unit) this.#began = performance.now();
+      this.#part = { done: progress.done, of: progress.of, unit };
     }
+    // what is told of events was not counted in bytes
+    else if (this.#part?.unit === 'bytes' && progress.step !== 'counting') this.#part = undefined;
     if (!isNew) return;
     this.#stepBegan = performance.now();
     if (this.#stream.isTTY || progress.step.startsWith('waiting')) this.#tell();
@@ -72,14 +75,15 @@ export class ProgressDisplay {
     this.#stream.write(`${CLEAR_LINE}${text.slice(0, Math.max(0, (this.#stream.columns || 80) - 1))}`);
   }
 
-  /** Part of the whole, rate and time left, once events are compared one by one. */
+  /** Part of the whole, rate and time left, once it is known how much there is. */
   #whole(): string {
-    if (this.#part === undefined || this.#began === undefined) return '';
-    const { done, of } = this.#part;
+    if (this.#part === undefined) return '';
+    const { done, of, unit } = this.#part;
     const rate = (done / Math.max(1, performance.now() - this.#began)) * 1000;
     const percent = Math.floor((done / Math.max(1, of)) * 100);
     const left = rate > 0 ? `, ${duration(((of - done) / rate) * 1000)} left` : '';
-    return `, ${percent} % of ${of.toLocaleString('en-US')}, ${Math.round(rate).toLocaleString('en-US')} a second${left}`;
+    const text = (n: number): string => (unit === 'bytes' ? megabytes(n) : Math.round(n).toLocaleString('en-US'));
+    return `, ${percent} % of ${text(of)}, ${text(rate)} a second${left}`;
   }
 }
 
@@ -102,6 +106,10 @@ function textOf(progress: RepairProgress): string {
     default:
       return progress.step;
   }
+}
+
+function megabytes(bytes: number): string {
+  return `${Math.round(bytes / 1e6).toLocaleString('en-US')} MB`;
 }
 
 const MINUTE_S = 60;
