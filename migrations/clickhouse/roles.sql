@@ -1,5 +1,5 @@
 -- Least privilege in ClickHouse, to be run by an administrator after `pg-outbox-clickhouse migrate`, in the database of the
--- table, and again after each upgrade, which may need more grants. All else that is there stays as it is:
+-- table, and again after each upgrade, which may bring more to grant. All else that is there stays as it is:
 --
 --   clickhouse-client --host … --user admin --password … --database analytics --queries-file migrations/clickhouse/roles.sql
 --

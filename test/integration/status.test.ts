@@ -175,7 +175,7 @@ test('`status` reports databases that are not migrated or not reachable, and wha
   expect(codes(held.report)).toEqual(['OUTBOX_PG_UNREACHABLE']);
   expect(held.report.clickhouse).not.toBeNull();
   await proxy.close();
-  const wrong = (url: string, parts: Partial<URL>): string => Object.assign(new URL(url), parts).href;
+  const wrong = (right: string, parts: Partial<URL>): string => Object.assign(new URL(right), parts).href;
   const outcomes = await Promise.all(
     [{ password: 'wrong' }, { pathname: '/nowhere' }].flatMap((parts) => [
       status(outbox, { DATABASE_URL: wrong(outbox.databaseUrl, parts) }),

@@ -44,14 +44,18 @@ export async function retentionCommand(args: string[], env: NodeJS.ProcessEnv): 
 
 function print({ removed, kept, cutoffMs, rows, bytes, oldestMs }: RetentionReport, isDry: boolean): string {
   const line = ({ table, rows: count, bytes: freed }: Removed): string =>
-    `${table}: ${isDry ? 'would remove' : 'removed'} ${count} events, ${freed} bytes`;
+    `${table}: ${isDry ? 'would remove' : 'removed'} ${grouped(count)} events, ${grouped(freed)} bytes`;
   const lines = [
     ...removed.map(line),
     ...(kept === undefined ? [] : [`${kept.table}: expired events stay: ${kept.reason}`]),
   ];
   if (lines.length === 0) lines.push(`no event recorded before ${instant(cutoffMs)} can be removed yet`);
   const oldest = oldestMs === undefined ? 'no events' : `the oldest event of ${instant(oldestMs)}`;
-  return `${lines.join('\n')}\noutbox.event: about ${rows} events, ${bytes} bytes, ${oldest}\n`;
+  return `${lines.join('\n')}\noutbox.event: about ${grouped(rows)} events, ${grouped(bytes)} bytes, ${oldest}\n`;
+}
+
+function grouped(number: number): string {
+  return number.toLocaleString('en-US');
 }
 
 function instant(ms: number): string {

@@ -19,7 +19,6 @@ function printFinding({ id, level, found, why, fix }: Finding): string {
   const head = `${paint(COLOURS[level], level.padEnd(7))}  ${paint('bold', id)}  ${indented(found)}`;
   const said = level === 'ok' || why === undefined ? head : `${head}\n         ${indented(why)}`;
   const folded = fold(said, columnsOf(process.stdout));
-  // a fix is copied as it stands: a terminal breaks it without a line break in it
   return level === 'ok' ? folded : `${[folded, ...printFixes(fix)].join('\n')}\n`;
 }
 
@@ -27,7 +26,9 @@ function printFinding({ id, level, found, why, fix }: Finding): string {
 function printFixes(fixes: readonly Fix[]): string[] {
   return fixes.flatMap((fix, index) => {
     const isSame = fixes[index - 1]?.in === fix.in;
-    const line = `           ${fix.run}${fix.in === 'shell' || fix.in === 'console' ? '' : ';'}`;
+    const run = `           ${fix.run}${fix.in === 'shell' || fix.in === 'console' ? '' : ';'}`;
+    // a fix is copied as it stands: a terminal breaks it without a line break in it
+    const line = fix.in === 'console' ? fold(run, columnsOf(process.stdout)) : run;
     return isSame ? [line] : [`         Fix, ${WHERE[fix.in]}:`, line];
   });
 }
