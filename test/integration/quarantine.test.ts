@@ -69,7 +69,7 @@ test('the streamer quarantines rejected rows with their exact text and delivers 
 
   const early = await command(outbox, ['quarantine', 'retry', '--all']).done;
   expect(early.code).toBe(1);
-  expect(early.stdout).toMatch(/^5 refused$/m);
+  expect(early.stdout).toMatch(/^5 rejected again$/m);
   await expectEach(outbox, 505, 5);
 
   await fix(outbox);

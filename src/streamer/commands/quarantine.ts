@@ -37,7 +37,7 @@ Exit codes
 
 const ACTIONS = ['list', 'retry', 'discard'];
 
-/** What became of how many events. */
+/** What became of how many events, by the words of --json. */
 type Outcome = Record<string, number>;
 
 /** Runs the command. Returns the exit code; throws OutboxErrors OUTBOX_CONFIG_INVALID, OUTBOX_PG_* and OUTBOX_CH_*. */
@@ -109,7 +109,9 @@ async function isApproved(db: Database, slot: string, ids: readonly string[]): P
 
 function printOutcome(outcome: Outcome): string {
   const parts = Object.entries(outcome).filter(([, count]) => count > 0);
-  const text = parts.map(([what, count]) => `${count.toLocaleString('en-US')} ${what}`).join(', ');
+  const text = parts
+    .map(([what, count]) => `${count.toLocaleString('en-US')} ${what === 'refused' ? 'rejected again' : what}`)
+    .join(', ');
   return `${text === '' ? 'nothing to do' : text}\n`;
 }
 

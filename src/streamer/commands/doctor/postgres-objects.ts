@@ -79,12 +79,12 @@ async function producers({ db, missing }: PostgresSubject): Promise<Finding[]> {
   if (missing.includes('event')) return [];
   const { rows } = await db.query<{ may: number; grantable: boolean }>(
     `SELECT count(*) FILTER (WHERE rolcanlogin AND NOT rolsuper AND has_schema_privilege(oid, 'outbox', 'USAGE')
-                               AND has_column_privilege(oid, 'outbox.event', 'event_context', 'INSERT'))::int AS may,
+                               AND has_any_column_privilege(oid, 'outbox.event', 'INSERT'))::int AS may,
             bool_or(rolname = 'outbox_producer') AS grantable
        FROM pg_roles`,
   );
   const { may, grantable } = rows[0]!;
-  if (may > 0) return [ok(id, `${may} ${may === 1 ? 'role' : 'roles'} that may log in may emit`)];
+  if (may > 0) return [ok(id, may === 1 ? 'one login may emit' : `${may} logins may emit`)];
   const why =
     'An application that logs in with the privileges of its own cannot emit. Allow its role: GRANT outbox_producer TO my_app.';
   const roles = fileURLToPath(new URL('postgres/roles.sql', MIGRATIONS));
