@@ -35,7 +35,7 @@ function isAskedForHelp(args: string[]): boolean {
 
 async function help(command: Command): Promise<number> {
   const code = await command.run(['--help'], {});
-  say(examplesOf(command));
+  process.stdout.write(examplesOf(command));
   return code;
 }
 
