@@ -16,7 +16,8 @@ const FETCH_EVENTS = 50;
 const LARGE_BYTES = 65_536;
 /** A smaller table is counted within seconds. */
 const LARGE_TABLE_BYTES = 64 * 1024 * 1024;
-const BUCKET_LIST = /^FOR VALUES IN \(([\d, ]+)\)$/;
+/** Postgres quotes numbers of that type. */
+const BUCKET_LIST = /^FOR VALUES IN \(([\d', ]+)\)$/;
 /** Run-time parameters of a connection for snapshots: statements take long, and the transaction waits for the streamer. */
 export const SNAPSHOT_PARAMETERS = {
   statement_timeout: '0',
