@@ -2,7 +2,7 @@ import { parseDuration } from '../compare/window.ts';
 import type { RepairProgress } from '../repair/repair.ts';
 
 export const PROGRESS_OPTION = { type: 'string', default: '10s' } as const;
-export const PROGRESS_HELP = 'how often stderr gets progress where it is no terminal (10s)';
+export const PROGRESS_HELP = 'how often stderr gets progress if it is no terminal (10s)';
 
 const TERMINAL_EVERY_MS = 1000;
 const DAY_MS = 86_400_000;

@@ -7,8 +7,9 @@ test('a line that is too long continues below its text, or below its beginning',
   expect(fold('short\none two three', 9)).toBe('short\none two\nthree');
 });
 
-test('a word stays whole, and colours count for nothing', () => {
+test('a word stays whole, as does a command, and colours count for nothing', () => {
   expect(fold('see https://example.com/long for more', 10)).toBe('see\nhttps://example.com/long\nfor more');
+  expect(fold('Next: run `a b c d` and `e` again', 10)).toBe('Next: run\n`a b c d`\nand `e`\nagain');
   expect(fold('\u001B[31merror\u001B[39m here', 10)).toBe('\u001B[31merror\u001B[39m here');
 });
 

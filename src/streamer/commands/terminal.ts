@@ -37,6 +37,9 @@ export function say(text: string, stream: NodeJS.WriteStream = process.stdout): 
   stream.write(fold(text, columnsOf(stream)));
 }
 
+/** Blanks, but for those between backticks: a command that is to be copied stays whole. */
+const BREAKABLE = / (?=(?:[^`]*`[^`]*`)*[^`]*$)/;
+
 /**
  * Breaks lines between words. What follows stands below the first column that has text behind a gap of two blanks, as in a list of
  * names and what they mean, or below the line's beginning.
@@ -57,7 +60,7 @@ function foldLine(line: string, columns: number): string {
   const hang = ' '.repeat(gap.length > 0 && 2 * gap.length < columns ? gap.length : indent.length);
   const lines: string[] = [];
   let current: string | undefined;
-  for (const word of line.split(' ')) {
+  for (const word of line.split(BREAKABLE)) {
     const longer: string = current === undefined ? word : `${current} ${word}`;
     if (current === undefined || stripVTControlCharacters(longer).length <= columns || current.trim() === '')
       current = longer;

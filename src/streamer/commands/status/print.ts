@@ -162,7 +162,7 @@ function duration(seconds: number): string {
 }
 
 function size(bytes: number): string {
-  if (bytes < 10_000) return `${bytes} B`;
+  if (bytes < 10_000) return `${bytes.toLocaleString('en-US')} B`;
   if (bytes < 10_000_000) return `${Math.round(bytes / 1000).toLocaleString('en-US')} kB`;
   return bytes < 10_000_000_000
     ? `${Math.round(bytes / 1e6).toLocaleString('en-US')} MB`
