@@ -4,6 +4,7 @@ import { columnsOf, fold, isColoured } from './terminal.ts';
 test('a line that is too long continues below its text, or below its beginning', () => {
   expect(fold('  slot    reserved, 3 GB of WAL left', 24)).toBe('  slot    reserved, 3 GB\n          of WAL left');
   expect(fold('  one two three four', 10)).toBe('  one two\n  three\n  four');
+  expect(fold('  - one two three', 10)).toBe('  - one\n    two\n    three');
   expect(fold('short\none two three', 9)).toBe('short\none two\nthree');
 });
 

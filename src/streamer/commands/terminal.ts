@@ -55,7 +55,7 @@ function foldLine(line: string, columns: number): string {
   const plain = stripVTControlCharacters(line);
   if (plain.length <= columns) return line;
   const [gap = ''] = /^ *\S.*? {2,}(?=\S)/.exec(plain) ?? [];
-  const [indent = ''] = /^ */.exec(plain) ?? [];
+  const [indent = ''] = /^ *(?:- )?/.exec(plain) ?? [];
   // a column that begins far to the right would leave no room for words
   const hang = ' '.repeat(gap.length > 0 && 2 * gap.length < columns ? gap.length : indent.length);
   const lines: string[] = [];
