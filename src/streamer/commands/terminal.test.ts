@@ -15,7 +15,7 @@ test('a word stays whole, as does a command, and colours count for nothing', () 
 });
 
 test('a column that begins far to the right is not kept', () => {
-  expect(fold('a_very_long_name  one two three', 20)).toBe('a_very_long_name\none two three');
+  expect(fold('a_very_long_name  one two three', 20)).toBe('a_very_long_name\n    one two three');
 });
 
 test('only a terminal has a width, and one that does not know its own has 80 columns', () => {

@@ -2,6 +2,7 @@ import { fstatSync } from 'node:fs';
 import { stripVTControlCharacters, styleText } from 'node:util';
 
 const DEFAULT_COLUMNS = 80;
+const FAR_INDENT = 4;
 
 /** Colours and the like, for stdout. Node before 22.13 would write them into files, and newer ones do with FORCE_COLOR. */
 export function paint(style: Parameters<typeof styleText>[0], text: string): string {
@@ -42,7 +43,7 @@ const BREAKABLE = / (?=(?:[^`]*`[^`]*`)*[^`]*$)/;
 
 /**
  * Breaks lines between words. What follows stands below the first column that has text behind a gap of two blanks, as in a list of
- * names and what they mean, or below the line's beginning.
+ * names and what they mean, or below the line's beginning: further in, where that column is far to the right.
  */
 export function fold(text: string, columns: number): string {
   return text
@@ -57,7 +58,8 @@ function foldLine(line: string, columns: number): string {
   const [gap = ''] = /^ *\S.*? {2,}(?=\S)/.exec(plain) ?? [];
   const [indent = ''] = /^ *(?:- )?/.exec(plain) ?? [];
   // a column that begins far to the right would leave no room for words
-  const hang = ' '.repeat(gap.length > 0 && 2 * gap.length < columns ? gap.length : indent.length);
+  const column = 2 * gap.length < columns ? gap.length : indent.length + FAR_INDENT;
+  const hang = ' '.repeat(gap === '' ? indent.length : column);
   const lines: string[] = [];
   let current: string | undefined;
   for (const word of line.split(BREAKABLE)) {
