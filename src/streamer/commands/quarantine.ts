@@ -150,6 +150,8 @@ async function retryAll(
 ): Promise<Outcome> {
   const clickhouse = new ClickHouse(config, config.insertTimeoutMs, quorumOf(config));
   const outcome = { delivered: 0, 'there already': 0, 'views unproven': 0, refused: 0, gone: 0 };
+  if (ids.length > 1)
+    say(`retrying ${ids.length.toLocaleString('en-US')} events, one after the other\n`, process.stderr);
   try {
     const { views } = await checkTarget(clickhouse, config.clickhouseTable);
     for (const id of ids) {

@@ -81,9 +81,7 @@ function waitingText({ lag }: FlowReport): string {
 function pendingText(report: FlowReport): string {
   const { pending, at } = report;
   if (isUnknown(report)) return 'unknown';
-  return pending === null
-    ? 'nothing'
-    : `a batch of ${pending.rows.toLocaleString('en-US')} rows, begun ${ago(pending.since, at)}`;
+  return pending === null ? 'nothing' : `a batch of ${counted(pending.rows, 'row')}, begun ${ago(pending.since, at)}`;
 }
 
 function slotText(report: FlowReport): string {
@@ -131,7 +129,8 @@ const SILENT: Partial<Record<ErrorCode, string>> = {
 
 function clickhouseText({ clickhouse, reasons, at }: FlowReport): string {
   if (clickhouse === null)
-    return reasons.map(({ code }) => SILENT[code]).find((text) => text !== undefined) ?? 'unknown';
+    // Postgres may be slow, too, and is told first
+    return reasons.map(({ code }) => SILENT[code]).findLast((text) => text !== undefined) ?? 'unknown';
   const { version, lastPartAt, wokeInSeconds, replica } = clickhouse;
   const facts = [version, lastPartAt === null ? 'the table is empty' : `last part ${ago(lastPartAt, at)}`];
   if (wokeInSeconds !== null) facts.push(`it was idle, and woke in ${wokeInSeconds} s`);
