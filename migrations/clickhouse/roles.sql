@@ -5,8 +5,8 @@
 --
 -- outbox_reader     what queries need: SELECT on the table, nothing else. A user who may also make views could stop all events
 --                   by a view that fails; SECURITY.md says how to give such a user a view instead.
--- outbox_console    what an operator needs who only looks: queries, `status`, `verify`, `repair --dry-run` and `doctor`. It
---                   writes nothing, and `doctor` says that it may not insert.
+-- outbox_console    what an operator or a console needs to look: queries, `status`, `verify`, `repair --dry-run` and `doctor`.
+--                   It writes nothing, and `doctor` says that it may not insert.
 -- outbox_streamer   the same, and INSERT: what the streamer needs, `repair` and `quarantine retry`. Make a user for it:
 --                   CREATE USER streamer IDENTIFIED BY '…'; GRANT outbox_streamer TO streamer;
 --
