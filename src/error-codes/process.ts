@@ -101,6 +101,12 @@ export const PROCESS = {
     happened: 'Events are delivered, but later than OUTBOX_READY_MAX_LAG_MS.',
     next: 'After an outage, wait: `pg-outbox-clickhouse status --watch` shows whether it catches up. Otherwise look at how long inserts take in ClickHouse.',
   },
+  OUTBOX_FLOW_SLOW: {
+    policy: 'report',
+    happened:
+      'A database is there, and did not answer the questions of `status` in time: it is busy, or a lock is in the way. Events may flow all the same, because the streamer waits longer.',
+    next: 'Look at what runs there: pg_stat_activity in Postgres, system.processes in ClickHouse. Then ask again.',
+  },
   OUTBOX_FLOW_FAILED: {
     policy: 'report',
     happened: 'The streamer met an error that has no code: a fault of this program.',

@@ -153,7 +153,7 @@ test.each([
   );
   expect(rows).toEqual([{ at, a: '1' }]);
   const again = await command(outbox, ['quarantine', 'retry', '--all']).done;
-  expect([again.code, again.stdout.includes('refused:1')]).toEqual(taken === 3 ? [0, false] : [1, true]);
+  expect([again.code, again.stdout.includes('1 rejected again')]).toEqual(taken === 3 ? [0, false] : [1, true]);
   expect(await command(outbox, ['verify']).done).toMatchObject({ code: 0 });
   expect(await outbox.select("SELECT event_type, metadata_version AS v FROM events WHERE source = ''")).toEqual([
     { event_type: 'old', v: 3 },

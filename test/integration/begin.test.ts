@@ -86,7 +86,7 @@ test.concurrent('`migrate` names a prepared transaction for which it waits', asy
   await eventually('it says so', () => said.find((line) => line.includes('prepared transaction "forgotten"')));
   await client.query("ROLLBACK PREPARED 'forgotten'");
   await migrating;
-  expect(said).toContain('Postgres: created the slot "second"');
+  expect(said).toContain('Postgres: made the slot "second"');
   await client.end();
 });
 

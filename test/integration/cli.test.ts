@@ -27,6 +27,10 @@ test('--help lists every command, and each command’s --help shows its usage, e
     expect(stdout).toMatch(new RegExp(`^Usage: pg-outbox-clickhouse ${name}`));
     expect(stdout).toMatch(/\nExit codes\n {2}0 /);
     expect(stdout).toMatch(new RegExp(`\nExamples\n  pg-outbox-clickhouse ${name}`));
+    const prose = `${general.stdout}${stdout}`
+      .split('\n')
+      .filter((line) => !line.startsWith('  pg-outbox-clickhouse '));
+    expect(prose.filter((line) => line.length > 80)).toEqual([]);
   }
 });
 

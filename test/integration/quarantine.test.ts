@@ -62,16 +62,24 @@ test.concurrent('the streamer quarantines rejected rows with their exact text an
   expect(listed.code).toBe(0);
   const rows = JSON.parse(listed.stdout) as { id: string; reason: string; event_type: string }[];
   expect(rows.map(({ event_type: type }) => type)).toEqual(Array(5).fill('poison'));
-  expect(rows[0]!.reason).toContain('469 VIOLATED_CONSTRAINT');
+  expect(rows[0]!.reason).toContain('469 VIOLATED_CONSTRAINT, constraint sound');
+  expect((await command(outbox, ['quarantine', 'list']).done).stdout).toMatch(
+    /^5 × poison, 469 VIOLATED_CONSTRAINT, constraint sound\n\n {2}id {2}quarantined \(UTC\) {4}event_id\n( {2} *\d+ {2}[\d-]{10} [\d:]{8} {2}[\da-f-]{36}\n){5}$/,
+  );
 
   const early = await command(outbox, ['quarantine', 'retry', '--all']).done;
   expect(early.code).toBe(1);
-  expect(early.stdout).toContain('refused:5');
+  expect(early.stdout).toMatch(/^5 rejected again$/m);
   await expectEach(outbox, 505, 5);
 
   await fix(outbox);
-  const discarded = await command(outbox, ['quarantine', 'discard', rows[4]!.id]).done;
-  expect(discarded).toMatchObject({ code: 0, stdout: 'discarded:1\n' });
+  const unasked = await command(outbox, ['quarantine', 'discard', rows[4]!.id]).done;
+  expect(unasked).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/^1 × poison.*\nNothing was discarded: .*--yes/),
+  });
+  const discarded = await command(outbox, ['quarantine', 'discard', rows[4]!.id, '--yes']).done;
+  expect(discarded).toMatchObject({ code: 0, stdout: '1 discarded\n' });
   const retried = await command(outbox, ['quarantine', 'retry', '--all', '--json']).done;
   expect(JSON.parse(retried.stdout)).toEqual({
     delivered: 4,
@@ -136,6 +144,9 @@ test.concurrent('the streamer waits when the quarantine is full, and delivers th
   const streamer = outbox.stream({ OUTBOX_QUARANTINE_MAX_ROWS: '3' });
   await streamer.failure('OUTBOX_QUARANTINE_FULL');
   expect(await quarantined(outbox)).toBe(3);
+  const status = await command(outbox, ['status']).done;
+  expect(status.stdout).toMatch(/^ {2}quarantine +3 events: full$/m);
+  expect(status.stdout).toContain('OUTBOX_QUARANTINE_FULL: 3 events are in quarantine');
   await fix(outbox);
   await outbox.untilDelivered(9);
   await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);
@@ -178,7 +189,7 @@ async function expectQuarantineRetried(outbox: Outbox): Promise<void> {
 
 test.concurrent('`quarantine` rejects wrong usage with exit code 2 and prints its usage', async () => {
   await using outbox = await Outbox.create();
-  for (const args of [[], ['list', 'x'], ['retry'], ['discard'], ['drop', '1']]) {
+  for (const args of [[], ['list', 'x'], ['retry'], ['discard'], ['discard', '1', '--json'], ['drop', '1']]) {
     const { code, stderr } = await command(outbox, ['quarantine', ...args]).done;
     expect(code).toBe(2);
     expect(stderr).toContain('Usage: pg-outbox-clickhouse quarantine');
@@ -218,11 +229,11 @@ test.concurrent('`quarantine retry` completes a view at which an earlier call fa
   await run('ALTER TABLE counting MODIFY QUERY SELECT 1 AS n FROM events');
   expect(await command(outbox, ['quarantine', 'retry', '2']).done).toMatchObject({
     code: 1,
-    stdout: expect.stringContaining('views unproven:1'),
+    stdout: expect.stringContaining('1 views unproven'),
   });
   expect(await command(outbox, ['quarantine', 'retry', '--all']).done).toMatchObject({
     code: 0,
-    stdout: expect.stringContaining('there already:1'),
+    stdout: expect.stringContaining('1 there already'),
   });
   expect(await outbox.select('SELECT toUInt32(count()) AS n FROM counted')).toEqual([{ n: 1 }]);
 });

@@ -65,7 +65,7 @@ test.concurrent('`status` reports that events flow, and what waits and since whe
   expect(screen).toContain('Events do not flow');
   expect(screen).toMatch(/waiting +the oldest event for .*; .* of WAL/);
   expect(screen).toMatch(
-    /OUTBOX_CH_UNREACHABLE: no answer from ClickHouse within 1000 ms\n {2}Next: Check CLICKHOUSE_URL/,
+    /OUTBOX_CH_UNREACHABLE: no answer from ClickHouse within 3000 ms\n {2}Next: Check CLICKHOUSE_URL/,
   );
   // stdout is not a terminal, so there are no colours
   expect(screen).not.toContain('\u001B');
@@ -166,8 +166,8 @@ test.concurrent('`status` reports databases that are not migrated or not reachab
   await using outbox = await Outbox.create({ migrated: false });
   const bare = await status(outbox);
   expect(bare.code).toBe(1);
-  expect(codes(bare.report)).toEqual(['OUTBOX_PG_NOT_MIGRATED']);
-  expect(bare.report.clickhouse).not.toBeNull();
+  expect(codes(bare.report)).toEqual(['OUTBOX_PG_NOT_MIGRATED', 'OUTBOX_CH_NOT_MIGRATED']);
+  await outbox.migrate();
   const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
   proxy.isolate();
   const held = await status(outbox, { DATABASE_URL: url });
@@ -175,8 +175,44 @@ test.concurrent('`status` reports databases that are not migrated or not reachab
   expect(codes(held.report)).toEqual(['OUTBOX_PG_UNREACHABLE']);
   expect(held.report.clickhouse).not.toBeNull();
   await proxy.close();
+  const wrong = (right: string, parts: Partial<URL>): string => Object.assign(new URL(right), parts).href;
+  const outcomes = await Promise.all(
+    [{ password: 'wrong' }, { pathname: '/nowhere' }].flatMap((parts) => [
+      status(outbox, { DATABASE_URL: wrong(outbox.databaseUrl, parts) }),
+      status(outbox, { CLICKHOUSE_URL: wrong(outbox.clickhouseUrl, parts) }),
+    ]),
+  );
+  const reasons = outcomes.map(({ report }) =>
+    report.reasons.map(({ code, detail }) => `${code}: ${detail}`).join('\n'),
+  );
+  expect(reasons).toEqual([
+    expect.stringMatching(/OUTBOX_PG_AUTH: .*password authentication failed/),
+    expect.stringMatching(/OUTBOX_CH_AUTH: .*AUTHENTICATION_FAILED/),
+    expect.stringMatching(/OUTBOX_PG_AUTH: .*database "nowhere" does not exist/),
+    expect.stringMatching(/OUTBOX_CH_NOT_MIGRATED: .*nowhere/),
+  ]);
   const both = await status(outbox, { DATABASE_URL: url, CLICKHOUSE_URL: 'http://nobody:x@127.0.0.1:9/none' });
   expect(codes(both.report)).toEqual(['OUTBOX_PG_UNREACHABLE', 'OUTBOX_CH_UNREACHABLE']);
+});
+
+test.concurrent('`status` tells a database that is slow from one that is away', async () => {
+  await using locked = await Outbox.create();
+  await using busy = await Outbox.create();
+  await busy.clickhouse.command({
+    query: 'CREATE VIEW slow AS SELECT * FROM events WHERE (SELECT sleep(3)) = 0 AND (SELECT sleep(2)) = 0',
+  });
+  const client = await locked.postgres.connect();
+  await client.query('BEGIN; LOCK TABLE outbox.stream');
+  const [postgres, clickhouse] = await Promise.all([status(locked), status(busy, { OUTBOX_CLICKHOUSE_TABLE: 'slow' })]);
+  await client.query('ROLLBACK');
+  client.release();
+  expect(postgres.report.reasons).toEqual([
+    { code: 'OUTBOX_FLOW_SLOW', detail: 'Postgres lets in, and does not answer within 3000 ms' },
+  ]);
+  expect(clickhouse.report.reasons[0]).toEqual({
+    code: 'OUTBOX_FLOW_SLOW',
+    detail: expect.stringMatching(/^ClickHouse [\d.]+ answers, but no question about the table within 3000 ms$/),
+  });
 });
 
 test.concurrent('`status --watch` appends one line per interval, with the rate, when stdout is not a terminal', async () => {

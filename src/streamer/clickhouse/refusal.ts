@@ -56,6 +56,7 @@ const ROW_REFUSED: Meaning = { code: 'OUTBOX_CH_ROW_REFUSED', fault: 'row', quot
 const ASKED_ANOTHER: Meaning = { code: 'OUTBOX_CH_REPLICA_BEHIND' };
 const QUESTION_FAILED: Meaning = { code: 'OUTBOX_CH_FAILED', quotesRows: true };
 
+const VIOLATED_CONSTRAINT = 469;
 const PAYLOAD_TOO_LARGE = 413;
 const REQUEST_TIMEOUT = 408;
 const SERVER_ERROR = 500;
@@ -93,8 +94,15 @@ export function refusal(refused: Refused): ClickHouseRefusal {
   const { number, name, message } = refused;
   const meaning = meaningOf(refused);
   const mayQuote = meaning.quotesRows === true || message.includes('while executing');
-  const said = mayQuote || message === '' ? '' : `: ${shortened(message)}`;
+  const said = mayQuote || message === '' ? constraintOf(refused) : `: ${shortened(message)}`;
   return new ClickHouseRefusal(meaning, `ClickHouse answered ${number} ${name}${said}`, number);
+}
+
+/** The name of a constraint is the table's, and ClickHouse says it before it quotes the row. */
+function constraintOf({ number, message }: Refused): string {
+  const [, name] =
+    number === VIOLATED_CONSTRAINT ? (/^Constraint `([\w.-]{1,64})` for table /.exec(message) ?? []) : [];
+  return name === undefined ? '' : `, constraint ${name}`;
 }
 
 /** An answer that is not ClickHouse's. @param server the header of that name */

@@ -4,6 +4,7 @@ import { OutboxError } from '../../errors.ts';
 import { nearest, TYPO_SHARE } from '../../nearest.ts';
 import { nodeFault } from './node-version.ts';
 import { Output } from './output.ts';
+import { say } from './terminal.ts';
 import { COMMANDS, examplesOf, globalHelp, type Command } from './table.ts';
 
 const HELP = ['-h', '--help', 'help'];
@@ -14,7 +15,7 @@ async function runCommand(args: string[]): Promise<number> {
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (command !== undefined) return isAskedForHelp(rest) ? help(command) : command.run(rest, process.env);
   if (HELP.includes(name)) {
-    process.stdout.write(globalHelp());
+    say(globalHelp());
     return 0;
   }
   if (VERSION.includes(name)) {
@@ -24,7 +25,7 @@ async function runCommand(args: string[]): Promise<number> {
     process.stdout.write(`${version}\n`);
     return 0;
   }
-  process.stderr.write(name === '' ? globalHelp() : unknown(name));
+  say(name === '' ? globalHelp() : unknown(name), process.stderr);
   return 2;
 }
 
@@ -55,6 +56,6 @@ try {
   if (!(error instanceof OutboxError)) throw error;
   const { code, message, next } = error;
   if (argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: { code, message, next } }, null, 2)}\n`);
-  process.stderr.write(`${code}: ${message}\n\nNext: ${next}\n`);
+  say(`${code}: ${message}\n\nNext: ${next}\n`, process.stderr);
   await output.exit(code === 'OUTBOX_CONFIG_INVALID' || code === 'OUTBOX_NODE_VERSION' ? 2 : 1);
 }

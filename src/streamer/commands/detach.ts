@@ -15,25 +15,31 @@ import { refuseDoubtfulShares, refuseOtherShares } from '../ledger/shares.ts';
 import { checkSlot, dropSlot } from '../source/slot.ts';
 import { writtenTo } from '../source/wal-end.ts';
 import { stream } from '../stream.ts';
+import { say } from './terminal.ts';
 import { parseUsage } from './usage.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse detach [--json]
 
-Ends the stream before Postgres is upgraded to another major version, or the database moves to another server. Stop all
-streamers first. It delivers what is committed by now, as \`run\` does, proves that nothing is pending, notes that in
+Ends the stream before Postgres is upgraded to another major version, or the
+database moves to another server. Stop all streamers first. It delivers what is
+committed by now, as \`run\` does, proves that nothing is pending, notes that in
 outbox.stream, and drops the slot. From then on no streamer delivers.
 
-Applications may go on: what they commit meanwhile waits in outbox.event. After the upgrade or the move, \`repair\` makes a
-slot on the new server and delivers what waits; nothing that was delivered is sent again, and the column source stays as it
-is. On the old server, if the upgrade is given up, \`repair\` goes on as well.
+Applications may go on: what they commit meanwhile waits in outbox.event. After
+the upgrade or the move, \`repair\` makes a slot on the new server and delivers
+what waits. Nothing that was delivered is sent again, and the column source
+stays as it is. If you give up the upgrade, \`repair\` goes on on the old server
+as well.
 
-Interrupted, it is run again. What the streamer logs goes to stderr.
+If it is interrupted, run it again. What the streamer logs goes to stderr.
 
 Options
-  --json   one JSON document on stdout: { "delivered", "slot", "quarantined" }
+  --json  one JSON document on stdout: { "delivered", "slot", "quarantined" }
 
 Exit codes
-  0 detached   1 failed   2 wrong usage or configuration
+  0  detached
+  1  failed
+  2  wrong usage or configuration
 `;
 
 export interface Detached {
@@ -49,7 +55,8 @@ export async function detachCommand(args: string[], env: NodeJS.ProcessEnv): Pro
   if (typeof usage === 'number') return usage;
   const { delivered, slot, quarantined } = await detachStream(readConfig(env));
   const report = { delivered: formatLsn(delivered), slot, quarantined };
-  process.stdout.write(usage.values.json ? `${JSON.stringify(report, null, 2)}\n` : print(report));
+  if (usage.values.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+  else say(print(report));
   return 0;
 }
 

@@ -3,23 +3,29 @@ import { parseUsage } from './usage.ts';
 import { examineClickHouse } from './doctor/clickhouse.ts';
 import { withoutExplained } from './doctor/finding.ts';
 import { examineCollector } from './doctor/host.ts';
+import { inOrder } from './doctor/order.ts';
 import { examinePostgres } from './doctor/postgres.ts';
 import { printFindings } from './doctor/print.ts';
 import { tellWaking } from './progress.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse doctor [--all] [--json]
 
-Looks at both databases, at the slot and at the streamer that holds it, with the streamer's own privileges, and changes
-nothing. Each finding has an id that stays the same, what was found, why it matters, and commands that fix it. What this role may
-not see is said.
+Checks both databases, the slot and the streamer that holds it, with the
+streamer's own privileges, and changes nothing. Each finding has an id that
+stays the same, what was found, why it matters, and commands that fix it, in the
+order in which they work. It names what this role may not see.
 
 Options
-  --all    also what is in order
-  --json   one JSON document on stdout: { "errors": 0, "warnings": 1, "findings": [ { "id", "level", "found", "why", "fix": [
-           { "in": "postgres" | "clickhouse" | "shell" | "console", "run" } ] } ] }, with what is in order
+  --all   also what is in order
+  --json  one JSON document on stdout, with what is in order:
+          { "errors": 0, "warnings": 1, "findings": [ { "id", "level", "found",
+          "why", "fix": [ { "in": "postgres" | "clickhouse" | "shell" |
+          "console", "run" } ] } ] }
 
 Exit codes
-  0 no errors; there may be warnings   1 errors   2 wrong usage or configuration
+  0  no errors; there may be warnings
+  1  errors
+  2  wrong usage or configuration
 `;
 
 /** `pg-outbox-clickhouse doctor`: returns the exit code. Throws OUTBOX_CONFIG_INVALID. */
@@ -35,7 +41,7 @@ export async function doctorCommand(args: string[], env: NodeJS.ProcessEnv): Pro
     examineClickHouse(config, tellWaking),
     examineCollector(env),
   ]);
-  const findings = withoutExplained(examined.flat());
+  const findings = inOrder(withoutExplained(examined.flat()));
   const errors = findings.filter(({ level }) => level === 'error').length;
   const warnings = findings.filter(({ level }) => level === 'warning').length;
   const { all, json } = usage.values;

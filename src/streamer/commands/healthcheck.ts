@@ -4,11 +4,15 @@ import { askHealth } from '../telemetry/health.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse healthcheck
 
-Asks the streamer of this host, on OUTBOX_HEALTH_HOST and OUTBOX_HEALTH_PORT, whether it delivers or stands by, and prints its answer as JSON. Needs no
-other setting. Where OUTBOX_HEALTH_PORT is 0 nothing is served, and there is nothing to complain of.
+Asks the streamer of this host, on OUTBOX_HEALTH_HOST and OUTBOX_HEALTH_PORT,
+whether it delivers or stands by, and prints its answer as JSON. It needs no
+other setting. With OUTBOX_HEALTH_PORT=0, no health is served, and it exits with
+0.
 
 Exit codes
-  0 ready, or not served   1 not ready, or no answer   2 wrong usage or configuration
+  0  ready, or not served
+  1  not ready, or no answer
+  2  wrong usage or configuration
 `;
 
 /** `pg-outbox-clickhouse healthcheck`: returns the exit code. Throws OUTBOX_CONFIG_INVALID. */

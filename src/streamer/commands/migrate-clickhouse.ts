@@ -1,4 +1,5 @@
 import { OutboxError } from '../../errors.ts';
+import { absenceOf } from '../clickhouse/absence.ts';
 import type { ClickHouseAccess } from '../clickhouse/access.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkCluster, clustersOf } from '../clickhouse/cluster.ts';
@@ -12,6 +13,15 @@ import { createTable, definitionOf, knowsStorage, STORAGE } from './events-table
 
 /** Says what was done, a line at a time. */
 export type Report = (line: string) => void;
+
+/** What became of a thing that `migrate` brings about. */
+export function tellOf(
+  where: 'Postgres' | 'ClickHouse',
+  became: 'made' | 'updated' | 'restored' | 'unchanged',
+  what: string,
+): string {
+  return became === 'unchanged' ? `${where}: ${what} is unchanged` : `${where}: ${became} ${what}`;
+}
 
 const TIMEOUT_MS = 60_000;
 
@@ -76,10 +86,11 @@ export async function migrateClickHouse(
   try {
     refuseOld(await versionOf(clickhouse));
     const text = await definition(clickhouse);
+    const became = (await isMissing(clickhouse, table)) ? 'made' : 'unchanged';
     if (cluster === '') {
       await clickhouse.command(text, { table });
       await checkTable(clickhouse, table);
-      report(`ClickHouse: the table "${table}" is up to date`);
+      report(tellOf('ClickHouse', became, `the table "${table}"`));
       const [other] = await clustersOf(clickhouse);
       if (other !== undefined && !(await checkTarget(clickhouse, table)).isReplicated)
         report(
@@ -90,16 +101,23 @@ export async function migrateClickHouse(
     await checkCluster(clickhouse, cluster, table);
     await clickhouse.command(onCluster(text, cluster), { table });
     await checkTable(clickhouse, table);
-    report(`ClickHouse: the table "${table}" is up to date on the cluster "${cluster}"`);
+    report(tellOf('ClickHouse', became, `the table "${table}"`));
+    report(`ClickHouse: every other host of the cluster "${cluster}" has it, too`);
     const all = `${table}_all`;
+    const allBecame = (await isMissing(clickhouse, all)) ? 'made' : 'unchanged';
     await clickhouse.command(
       `CREATE TABLE IF NOT EXISTS ${quoted(all)} ON CLUSTER ${quoted(cluster)} AS ${quoted(table)}
          ENGINE = Distributed(${literal(cluster)}, currentDatabase(), ${literal(table)})`,
     );
-    report(`ClickHouse: "${all}" reads the table on every shard`);
+    report(tellOf('ClickHouse', allBecame, `the table "${all}" over all shards`));
   } finally {
     await clickhouse.close();
   }
+}
+
+async function isMissing(clickhouse: ClickHouse, name: string): Promise<boolean> {
+  const [here] = await clickhouse.select<{ database: string }>('SELECT currentDatabase() AS database');
+  return (await absenceOf(clickhouse, { database: here!.database, name })) === 'missing';
 }
 
 /** The table as this server can make it. */

@@ -24,12 +24,14 @@ import { parseNames, printAdoption, type OwnNames } from './adopt.ts';
 import { confirm } from './confirm.ts';
 import {
   adoptTable,
+  tellOf,
   migrateClickHouse,
   refuseForeignTable,
   type Approve,
   type ClickHouseTarget,
   type Report,
 } from './migrate-clickhouse.ts';
+import { say } from './terminal.ts';
 import { parseUsage, refusePositionals } from './usage.ts';
 
 /** Any number will do, as long as every version of this program takes the same. */
@@ -40,18 +42,23 @@ const NAME_TAKEN: ReadonlySet<string | undefined> = new Set(['42P07', '42710', '
 
 const HELP = `Usage: pg-outbox-clickhouse migrate [--adopt [--columns PAIRS] [--yes]] [--json]
 
-Brings both databases to the newest schema, restores the publication, and makes the slot where there never was one. Changes
-nothing that is right already; may be run while streamers run.
+Brings both databases to the newest schema, restores the publication, and makes
+the slot where there never was one. It says of each thing whether it made it or
+found it unchanged. It may be run while streamers run.
 
 Options
-  --adopt            first makes your own ClickHouse table one that the streamer can fill: shows what it would
-                     add and why, and asks. No row, type or order of what is there changes
-  --columns <pairs>  your names for columns, where they are others: kind=event_type,at=event_date_time
+  --adopt            first makes your own ClickHouse table one that the streamer
+                     can fill: shows what it would add and why, and asks. No
+                     row, type or order of what is there changes
+  --columns <pairs>  your names for columns, where they are others:
+                     kind=event_type,at=event_date_time
   --yes              does not ask
   --json             one JSON document on stdout: { "done": [ … ] }
 
 Exit codes
-  0 up to date   1 failed, or not adopted   2 wrong usage or configuration
+  0  up to date
+  1  failed, or not adopted
+  2  wrong usage or configuration
 `;
 
 /** `pg-outbox-clickhouse migrate`: returns the exit code. Throws what the two migrations throw, and OUTBOX_CONFIG_INVALID. */
@@ -73,7 +80,7 @@ export async function migrateCommand(args: string[], env: NodeJS.ProcessEnv): Pr
   const done: string[] = [];
   const report: Report = (line) => {
     done.push(line);
-    if (!json) process.stdout.write(`${oneLine(line)}\n`);
+    if (!json) say(`${oneLine(line)}\n`);
   };
   const target = { table: clickhouseTable, cluster: clickhouseCluster };
   const names = parseNames(columns) as OwnNames;
@@ -121,11 +128,14 @@ export async function migratePostgres(
   try {
     await checkServer(db);
     await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
-    await applyAll(db);
-    report('Postgres: schema outbox is up to date');
+    const { before, after } = await applyAll(db);
+    const isNew = before === 0;
+    report(tellOf('Postgres', isNew ? 'made' : after > before ? 'updated' : 'unchanged', 'the schema outbox'));
     await refuseOtherShares(db, slot);
     for (const each of slotsOf(outboxOf(slot), shareOf(slot)?.count ?? 1)) {
       const isRestored = await restorePublication(db, each, report);
+      if (!isRestored)
+        report(tellOf('Postgres', isNew ? 'made' : 'unchanged', `the publication "${publicationOf(each)}"`));
       // a publication is in no schema, and somebody could have made it meanwhile
       await checkOwners(db);
       await beginStream(db, access, each, { failover, isRestored }, report);
@@ -135,8 +145,8 @@ export async function migratePostgres(
   }
 }
 
-/** Makes and alters all tables, or nothing. */
-async function applyAll(db: Database): Promise<void> {
+/** Makes and alters all tables, or nothing. Returns how many migrations were applied before, and are now. */
+async function applyAll(db: Database): Promise<{ before: number; after: number }> {
   // drizzle makes its own table outside its transaction; within this one, what fails leaves nothing behind
   await db.query('BEGIN');
   try {
@@ -144,12 +154,15 @@ async function applyAll(db: Database): Promise<void> {
     await db.query('CREATE SCHEMA IF NOT EXISTS outbox');
     await checkOwners(db);
     await refuseForeign(db);
+    const before = await appliedTo(db);
     await applyMigrations(drizzle({ client: db.client }), {
       migrationsFolder: fileURLToPath(new URL('postgres', MIGRATIONS)),
       migrationsSchema: 'outbox',
       migrationsTable: 'migration',
     });
+    const after = await appliedTo(db);
     await db.query('COMMIT');
+    return { before, after };
   } catch (error) {
     await db.query('ROLLBACK').catch(() => undefined);
     // drizzle wraps the driver's error
@@ -157,6 +170,13 @@ async function applyAll(db: Database): Promise<void> {
     if (!NAME_TAKEN.has(failure.sqlState)) throw failure;
     throw new OutboxError('OUTBOX_PG_TABLE_FOREIGN', { detail: failure.message, sqlState: failure.sqlState });
   }
+}
+
+async function appliedTo(db: Database): Promise<number> {
+  const { rows: known } = await db.query<{ yes: boolean }>("SELECT to_regclass('outbox.migration') IS NOT NULL AS yes");
+  if (known[0]?.yes !== true) return 0;
+  const { rows } = await db.query<{ n: number }>('SELECT count(*)::int AS n FROM outbox.migration');
+  return rows[0]!.n;
 }
 
 /**
@@ -172,14 +192,15 @@ export async function restorePublication(db: Database, slot: string, report: Rep
   } catch (error) {
     if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_PUBLICATION_MISSING') throw error;
   }
-  if (!(await isOurs(db, publication))) await db.query(`CREATE PUBLICATION ${publication}`);
+  const isThere = await isOurs(db, publication);
+  if (!isThere) await db.query(`CREATE PUBLICATION ${publication}`);
   const columns = EVENT_COLUMNS.map(({ name }) => name).join(', ');
   // a column list of a partitioned table wants its root to be published
   await db.query(`ALTER PUBLICATION ${publication} SET (publish = 'insert', publish_via_partition_root = true)`);
   const filter = share === undefined ? '' : ` WHERE ${filterOf(share)}`;
   await db.query(`ALTER PUBLICATION ${publication} SET TABLE outbox.event (${columns})${filter}`);
   await checkPublication(db, slot);
-  report(`Postgres: restored the publication "${publication}"`);
+  report(tellOf('Postgres', isThere ? 'restored' : 'made', `the publication "${publication}"`));
   return true;
 }
 
@@ -226,21 +247,23 @@ async function beginStream(
       throw new OutboxError('OUTBOX_SLOT_MISSING', {
         detail: `the replication slot "${slot}" does not exist, but the ledger has a row for it`,
       });
-    report(`Postgres: the slot "${slot}" and its ledger row exist`);
+    report(tellOf('Postgres', 'unchanged', `the slot "${slot}"`));
+    report(tellOf('Postgres', 'unchanged', `the ledger row of "${slot}"`));
     return;
   }
   if (!exists) {
     if (failover) await checkFailover(db);
     const made = await createSlot(access, slot, { failover, db, onWait });
     await made.close();
-    report(`Postgres: created the slot "${slot}"`);
+    report(tellOf('Postgres', 'made', `the slot "${slot}"`));
   } else if (await adoptSlot(db, slot, isRestored))
     report(`Postgres: moved the slot "${slot}", which is older than the publication, to the end of WAL`);
+  else report(tellOf('Postgres', 'unchanged', `the slot "${slot}"`));
   const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
   if (earlier.count > 0)
     report(
       'Postgres: outbox.event already holds events; those committed before the slot begins will not be delivered by the stream: `pg-outbox-clickhouse repair` sends them, once the streamer runs. If another slot or cluster has delivered them, follow docs/upgrading.md first',
     );
   await createLedger(db, slot, (await checkPublication(db, slot)).identity);
-  report(`Postgres: created the ledger row of "${slot}"`);
+  report(tellOf('Postgres', 'made', `the ledger row of "${slot}"`));
 }

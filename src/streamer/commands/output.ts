@@ -1,5 +1,6 @@
 import { ERRORS } from '../../errors.ts';
 import { printable } from './printable.ts';
+import { say } from './terminal.ts';
 
 /** The reader of a pipe has gone, as `head` does: it has what it wanted, and nobody is there to be told. */
 const READER_GONE = 'EPIPE';
@@ -27,7 +28,7 @@ export class Output {
     const failure = this.#failure;
     if (failure !== undefined && failure.code !== READER_GONE) {
       const { happened, next } = ERRORS.OUTBOX_OUTPUT_FAILED;
-      process.stderr.write(`OUTBOX_OUTPUT_FAILED: ${happened} (${failure.code ?? failure.message})\n\nNext: ${next}\n`);
+      say(`OUTBOX_OUTPUT_FAILED: ${happened} (${failure.code ?? failure.message})\n\nNext: ${next}\n`, process.stderr);
     }
     await drained(process.stderr);
     process.exit(failure === undefined ? code : code || 1);

@@ -4,37 +4,48 @@ import { readConfig } from '../config.ts';
 import { repair, type RepairReport } from '../repair/repair.ts';
 import { ProgressDisplay, PROGRESS_HELP, PROGRESS_OPTION, readProgress } from './progress.ts';
 import { keepHeapSmall } from './small-heap.ts';
+import { say } from './terminal.ts';
 import { parseUsage, refusePositionals } from './usage.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse repair [options]
 
-Delivers what outbox.event has and ClickHouse lacks, each event once. Where the stream itself has a gap (the slot is
-lost, invalidated or made again, the publication was changed) it takes the slot away, makes a new one and a snapshot of all
-that the new slot will not stream, compares that with ClickHouse, and sends what is missing; a streamer waits meanwhile
-and goes on by itself. Without a gap it works beside the streamer. Interrupted, it is run again: what was sent is there.
+Delivers what outbox.event has and ClickHouse lacks, each event once. If the
+stream itself has a gap (the slot is lost, invalidated or made again, or the
+publication was changed), it takes the slot away, makes a new one and a snapshot
+of all that the new slot will not stream, compares that with ClickHouse, and
+sends what is missing. A streamer waits meanwhile and goes on by itself. Without
+a gap it works beside the streamer. If it is interrupted, run it again: what was
+sent is there.
 
-After \`detach\` and an upgrade or a move of the database it makes the slot on this server, and sends what was committed since.
+After \`detach\` and an upgrade or a move of the database it makes the slot on
+this server, and sends what was committed since.
 
-What was emptied from the outbox cannot be repaired. Rows in ClickHouse that Postgres does not have, or has otherwise, are
-counted and left alone; verify names them.
+What was emptied from the outbox cannot be repaired. Rows in ClickHouse that
+Postgres does not have, or has otherwise, are counted and left alone; \`verify\`
+names them.
 
 Options
   --from <time>, --to <time>
-              events of these dates only (event_date_time), as verify takes them; where the stream has no gap
-  --new-slot  make a new slot although the stream seems to have no gap: for a streamer that stops all the same
-  --moved     the ledger was written for another server, which was not detached (OUTBOX_SYSTEM_CHANGED), and from which
-              nobody delivers any more
-  --send-again
-              send events, too, that ClickHouse has under another source (OUTBOX_REPAIR_OTHER_SOURCE), or may have in detached
-              parts (OUTBOX_CH_PARTS_DETACHED): they are there twice then
-  --dry-run   say what would be done, and what is missing where the stream has no gap; change nothing. What an interrupted
-              repair is still inserting may be counted as missing
-  --progress <time>
-              ${PROGRESS_HELP}
-  --json      one JSON document on stdout
+                     events of these dates only (event_date_time), as verify
+                     takes them; where the stream has no gap
+  --new-slot         make a new slot although the stream seems to have no gap:
+                     for a streamer that stops all the same
+  --moved            the ledger was written for another server, which was not
+                     detached (OUTBOX_SYSTEM_CHANGED), and from which nobody
+                     delivers any more
+  --send-again       send events, too, that ClickHouse has under another source
+                     (OUTBOX_REPAIR_OTHER_SOURCE), or may have in detached parts
+                     (OUTBOX_CH_PARTS_DETACHED): they are there twice then
+  --dry-run          say what would be done, and how many events are missing;
+                     change nothing. What a streamer or an interrupted repair is
+                     still inserting may be counted
+  --progress <time>  ${PROGRESS_HELP}
+  --json             one JSON document on stdout
 
 Exit codes
-  0 nothing is missing any more   1 failed, events are in quarantine, or views may lack some   2 wrong usage or configuration
+  0  nothing is missing any more
+  1  failed, events are in quarantine, or views may lack some
+  2  wrong usage or configuration
 `;
 
 /** `pg-outbox-clickhouse repair`: returns the exit code. Throws OutboxErrors. */
@@ -65,7 +76,8 @@ export async function repairCommand(args: string[], env: NodeJS.ProcessEnv): Pro
   const report = await repair(config, { dryRun, newSlot, sendAgain, moved, window }, (progress) =>
     display.show(progress),
   ).finally(() => display.close());
-  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : print(report, dryRun));
+  if (json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+  else say(print(report, dryRun));
   return report.quarantined + report.viewsUnproven === 0 ? 0 : 1;
 }
 
@@ -74,9 +86,7 @@ function print(report: RepairReport, isDry: boolean): string {
     report.gap === null
       ? 'the stream has no gap'
       : `${report.gap}: ${isDry ? 'a new slot would be made' : 'a new slot was made'}`,
-    ...(isDry && report.gap !== null
-      ? []
-      : [`missing ${report.missing ?? 'unknown'}   sent ${report.sent}   quarantined ${report.quarantined}`]),
+    ...counts({ missing: report.missing, ...(isDry ? {} : { sent: report.sent, quarantined: report.quarantined }) }),
   ];
   const { altered, double, extra, viewsUnproven } = report;
   if (viewsUnproven > 0) {
@@ -84,6 +94,11 @@ function print(report: RepairReport, isDry: boolean): string {
     lines.push(`OUTBOX_CH_VIEWS_UNPROVEN: ${viewsUnproven} rows. ${happened}`, `Next: ${next}`);
   }
   if (altered + double + extra > 0)
-    lines.push(`left alone: altered ${altered}   double ${double}   extra ${extra} (see verify)`);
+    lines.push('left alone, and named by verify:', ...counts({ altered, double, extra }));
   return `${lines.join('\n')}\n`;
+}
+
+function counts(of: Readonly<Record<string, number>>): string[] {
+  const width = Math.max(...Object.keys(of).map((name) => name.length));
+  return Object.entries(of).map(([name, count]) => `  ${name.padEnd(width)}  ${count.toLocaleString('en-US')}`);
 }

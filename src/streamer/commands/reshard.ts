@@ -20,6 +20,7 @@ import { checkFailover, checkMigrated } from '../source/server.ts';
 import { checkSlot, dropSlot } from '../source/slot.ts';
 import { MIGRATION_LOCK, restorePublication } from './migrate.ts';
 import type { Report } from './migrate-clickhouse.ts';
+import { say } from './terminal.ts';
 import { parseUsage } from './usage.ts';
 
 const LOCK_WAIT_MS = 10 * 60_000;
@@ -29,18 +30,24 @@ const POLL_MS = 200;
 
 const HELP = `Usage: pg-outbox-clickhouse reshard <n> [--wait <time>] [--json]
 
-Has the outbox of OUTBOX_SLOT delivered in n shares from now on; 1 is all of it by one slot. Applications go on writing, and streamers
-go on running. Each event is delivered once: by a former share what was committed before a position in WAL, by a new one the rest.
+Has the outbox of OUTBOX_SLOT delivered in n shares from now on; 1 is all of it
+by one slot. Applications go on writing, and streamers go on running. Each event
+is delivered once: a former share delivers what was committed before a position
+in WAL, a new one delivers the rest.
 
-It makes publications and slots, hands over, waits until the former shares are delivered up to there, and drops their slots. Then, or
-as soon as it says that it has handed over, start a streamer for each new share with OUTBOX_SHARD. Interrupted, it is run again.
+It makes publications and slots, hands over, waits until the former shares are
+delivered up to there, and drops their slots. Then, or as soon as it says that
+it has handed over, start a streamer for each new share with OUTBOX_SHARD. If it
+is interrupted, run it again.
 
 Options
-  --wait <time>   how long the former shares may take to deliver (10m)
-  --json          one JSON document on stdout: { "done": [ … ] }
+  --wait <time>  how long the former shares may take to deliver (10m)
+  --json         one JSON document on stdout: { "done": [ … ] }
 
 Exit codes
-  0 done   1 failed, or the former shares are not delivered yet   2 wrong usage or configuration
+  0  done
+  1  failed, or the former shares are not delivered yet
+  2  wrong usage or configuration
 `;
 
 /** `pg-outbox-clickhouse reshard`: returns the exit code. Throws OutboxErrors. */
@@ -61,7 +68,7 @@ export async function reshardCommand(args: string[], env: NodeJS.ProcessEnv): Pr
   const done: string[] = [];
   const report: Report = (line) => {
     done.push(line);
-    if (!usage.values.json) process.stdout.write(`${oneLine(line)}\n`);
+    if (!usage.values.json) say(`${oneLine(line)}\n`);
   };
   await reshard(
     config,

@@ -4,11 +4,14 @@ import { parseUsage } from './usage.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse run
 
-Streams events from Postgres to ClickHouse. SIGTERM or SIGINT asks for a graceful stop, a second one ends it at once. A second
-one with the same OUTBOX_SLOT stands by. Nothing that happens to a database ends it: it connects again and goes on.
+Streams events from Postgres to ClickHouse until SIGTERM or SIGINT, which stop
+it gracefully; a second one ends it at once. Another streamer with the same
+OUTBOX_SLOT stands by. When a database fails, it connects again and goes on.
 
 Exit codes
-  0 stopped gracefully   1 the stop took too long, or the health port is taken   2 wrong usage or configuration
+  0  stopped gracefully
+  1  the stop took too long, or the health port is taken
+  2  wrong usage or configuration
 `;
 
 /** `pg-outbox-clickhouse run`: returns the exit code. Throws OUTBOX_CONFIG_INVALID and OUTBOX_HEALTH_PORT. */

@@ -3,26 +3,34 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfig } from '../config.ts';
 import { parseUsage } from './usage.ts';
 import { tellWaking } from './progress.ts';
+import { columnsOf, fold } from './terminal.ts';
 import { printFlow, printFlowLine } from './status/print.ts';
 import { FlowReporter, type FlowReport } from './status/report.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse status [--watch [seconds]] [--json]
 
-Shows whether events flow, how late they are, what is in the way, and what to do. It asks both databases, works on any host that
-has their URLs, and shows what it can while either is down. It changes nothing.
+Shows whether events flow, how late they are, what is in the way, and what to
+do. It asks both databases, works on any host that has their URLs, and shows
+what it can while either is down. It changes nothing.
 
-  waiting      age of the oldest event that the streamer has read and not delivered, and WAL that is not delivered
+  waiting      age of the oldest event that the streamer has read and not
+               delivered, and WAL that is not delivered
   standing by  other streamers that are connected to this database
-  slot         WAL that may still be written before the slot is lost, and how long that lasts: at the rate of the last minute
-               with --watch, otherwise at Postgres' average rate
-  open         the transaction that has written and is open for longest, from a minute on: the slot keeps WAL since it began
+  slot         WAL that may still be written before the slot is lost, and how
+               long that lasts: with --watch at the rate of the last minute,
+               otherwise at Postgres' average rate
+  open         the transaction that has written and is open for longest, from a
+               minute on: the slot keeps WAL since it began
 
 Options
-  --watch [seconds]  repeat every 2 seconds (or every N) until Ctrl-C; one line each, unless stdout is a terminal
+  --watch [seconds]  repeat every 2 seconds (or every N) until Ctrl-C; one line
+                     each, unless stdout is a terminal
   --json             one JSON document a report, on one line with --watch
 
 Exit codes
-  0 events flow   1 they do not   2 wrong usage or configuration
+  0  events flow
+  1  they do not
+  2  wrong usage or configuration
 `;
 
 const WATCH_SECONDS = 2;
@@ -63,6 +71,7 @@ export async function statusCommand(args: string[], env: NodeJS.ProcessEnv): Pro
 
 function present(report: FlowReport, json: boolean, isRepeated: boolean): string {
   if (json) return `${JSON.stringify(report, null, isRepeated ? 0 : 2)}\n`;
-  if (!isRepeated) return printFlow(report);
-  return process.stdout.isTTY ? `${HOME_AND_CLEAR}${printFlow(report)}` : printFlowLine(report);
+  const screen = fold(printFlow(report), columnsOf(process.stdout));
+  if (!isRepeated) return screen;
+  return process.stdout.isTTY ? `${HOME_AND_CLEAR}${screen}` : printFlowLine(report);
 }

@@ -1,3 +1,5 @@
+import { fold } from './terminal.ts';
+
 type Env = NodeJS.ProcessEnv;
 
 /** One command of the program. Its module is loaded when it runs: what only a migration needs would cost the streamer memory. */
@@ -79,11 +81,11 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     run: async (args, env) => (await import('./detach.ts')).detachCommand(args, env),
   },
   quarantine: {
-    summary: 'list, retry or discard the events that ClickHouse refuses',
+    summary: 'list, retry or discard the events that ClickHouse rejects',
     examples: [
       ['quarantine list', 'which, and why'],
       ['quarantine retry --all', 'after the table was fixed'],
-      ['quarantine discard 17 18', 'give two of them up'],
+      ['quarantine discard 17 18', 'give two of them up; it asks before'],
     ],
     run: async (args, env) => (await import('./quarantine.ts')).quarantineCommand(args, env),
   },
@@ -111,12 +113,15 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
 };
 
 const PROGRAM = 'pg-outbox-clickhouse';
+/** Help is as wide as most terminals are, also where there is none. */
+const HELP_COLUMNS = 80;
 
 /** What `--help` without a command prints. */
 export function globalHelp(): string {
   const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
   const list = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`);
-  return `Usage: ${PROGRAM} <command> [options]
+  return fold(
+    `Usage: ${PROGRAM} <command> [options]
 
 Streams the events of a transactional outbox from Postgres to ClickHouse.
 
@@ -127,18 +132,24 @@ Options
   -h, --help     of a command: its options, exit codes and examples
   -V, --version  the version of this program
 
-Configuration comes from the environment alone; the two that must be given are
+Configuration comes from the environment alone. Two settings must be given:
   DATABASE_URL     postgres://user:password@host:5432/database
   CLICKHOUSE_URL   http://user:password@host:8123/database
-All of it: docs/configuration.md. Colours are for terminals only, and NO_COLOR switches them off.
+All settings: docs/configuration.md. Colours are for terminals: NO_COLOR
+switches them off, FORCE_COLOR has them in a pipe too, and files never get any.
 
 Exit codes
-  0 done   1 failed   2 wrong usage or configuration
-`;
+  0  done
+  1  failed
+  2  wrong usage or configuration
+`,
+    HELP_COLUMNS,
+  );
 }
 
 /** What stands below each command's own help. */
 export function examplesOf({ examples }: Command): string {
-  const lines = examples.map(([args, purpose]) => `  ${PROGRAM} ${args}\n      ${purpose}`);
+  // a command that is to be copied stays on its line
+  const lines = examples.map(([args, purpose]) => `  ${PROGRAM} ${args}\n${fold(`      ${purpose}`, HELP_COLUMNS)}`);
   return `\nExamples\n${lines.join('\n')}\n`;
 }

@@ -1,4 +1,5 @@
 import { parseArgs, type ParseArgsOptionsConfig } from 'node:util';
+import { say } from './terminal.ts';
 
 type Parsed<O extends ParseArgsOptionsConfig> = ReturnType<
   typeof parseArgs<{
@@ -20,7 +21,7 @@ export function parseUsage<const O extends ParseArgsOptionsConfig>(
   { options, help, check }: { options: O; help: string; check?: (parsed: Parsed<O>) => string | undefined },
 ): Parsed<O> | number {
   if (args.includes('--help') || args.includes('-h')) {
-    process.stdout.write(help);
+    say(help);
     return 0;
   }
   let problem: string | undefined;
@@ -32,7 +33,7 @@ export function parseUsage<const O extends ParseArgsOptionsConfig>(
   } catch (error) {
     problem = error instanceof Error ? error.message : 'unusable arguments';
   }
-  process.stderr.write(`${problem}\n\n${help}`);
+  say(`${problem}\n\n${help}`, process.stderr);
   return 2;
 }
 

@@ -10,40 +10,51 @@ import { checkEventTable } from '../source/event-table.ts';
 import { checkMigrated } from '../source/server.ts';
 import { ProgressDisplay, PROGRESS_HELP, PROGRESS_OPTION, readProgress } from './progress.ts';
 import { keepHeapSmall } from './small-heap.ts';
+import { say } from './terminal.ts';
 import { parseUsage, refusePositionals } from './usage.ts';
 import { Findings, printReport, type VerifyReport } from './verify-report.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse verify [options]
 
-Proves that outbox.event and ClickHouse hold the same events, each as often, while both are in use. Takes a snapshot in
-Postgres, waits until the streamer has delivered all that it shows, and compares. Reads only.
+Proves that outbox.event and ClickHouse hold the same events, each as often,
+while both are in use. Takes a snapshot in Postgres, waits until the streamer
+has delivered all that it shows, and compares. Reads only.
 
 Options
-  --from <time>   dates of events (event_date_time) from here on, included
-  --to <time>     up to here, excluded. A time is ISO 8601 (UTC without an offset) or a duration back from now: 90s, 30m,
-                  24h, 7d. Without both: all that outbox.event still has
-  --wait <time>   how long the streamer may take to deliver (60s). 0 does not wait: what is not delivered counts as missing
-  --limit <n>     how many events of each kind are named (20)
-  --progress <time>
-                  ${PROGRESS_HELP}
-  --json          one JSON document on stdout
+  --from <time>      dates of events (event_date_time) from here on, included
+  --to <time>        up to here, excluded. A time is ISO 8601 (UTC without an
+                     offset) or a duration back from now: 90s, 30m, 24h, 7d.
+                     Without both: all that outbox.event still has
+  --wait <time>      how long the streamer may take to deliver (60s). 0 does not
+                     wait: what is not delivered counts as missing
+  --limit <n>        how many events of each kind are named (20)
+  --progress <time>  ${PROGRESS_HELP}
+  --json             one JSON document on stdout
 
 What it finds
-  missing         in Postgres, not in ClickHouse
-  double          more often in ClickHouse than in Postgres
-  altered         in both, with another date, version, type, environment, trace or text
-  extra           in ClickHouse alone, although the outbox still has the events of that time
-  quarantined     refused by ClickHouse and in quarantine; discarded: given up by an operator
-  expired         in ClickHouse alone, because the outbox was emptied up to there
-  mistyped        in ClickHouse with another event_context than the table’s DEFAULT makes of event_context_text
+  missing      in Postgres, not in ClickHouse
+  double       more often in ClickHouse than in Postgres
+  altered      in both, with another date, version, type, environment, trace or
+               text
+  extra        in ClickHouse alone, although the outbox still has the events of
+               that time
+  quarantined  rejected by ClickHouse and in quarantine; discarded: given up by
+               an operator
+  expired      in ClickHouse alone, because the outbox was emptied up to there
+  mistyped     in ClickHouse with another event_context than the table’s DEFAULT
+               makes of event_context_text
 
-Where the outbox is delivered in shares, OUTBOX_SHARD says which is compared. Without it, all are compared as one with the table
-OUTBOX_CLICKHOUSE_TABLE, which must then have the rows of all, as events_all has on a cluster.
+Where the outbox is delivered in shares, OUTBOX_SHARD says which is compared.
+Without it, all are compared as one with the table OUTBOX_CLICKHOUSE_TABLE,
+which must then have the rows of all, as events_all has on a cluster.
 
-It does not compare the columns source, lsn, seq, committed_at, delivered_at and origin: Postgres does not have them.
+It does not compare the columns source, lsn, seq, committed_at, delivered_at and
+origin: Postgres does not have them.
 
 Exit codes
-  0 nothing missing, double, altered, extra or mistyped   1 differences, or nothing to compare   2 wrong usage or configuration
+  0  nothing missing, double, altered, extra or mistyped
+  1  differences, or nothing to compare
+  2  wrong usage or configuration
 `;
 
 const MAX_LIMIT = 100_000;
@@ -81,7 +92,8 @@ export async function verifyCommand(
   keepHeapSmall();
   const display = new ProgressDisplay(process.stderr, options.progressMs);
   const report = await verify(config, options, (progress) => display.show(progress)).finally(() => display.close());
-  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report));
+  if (json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+  else say(printReport(report));
   return report.identical ? 0 : 1;
 }
 

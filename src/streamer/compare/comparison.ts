@@ -7,7 +7,8 @@ import { untilDelivered } from '../ledger/delivered.ts';
 import { IdList } from './id-list.ts';
 import { mistypedRows } from './mistyped.ts';
 import { unequal } from './merge.ts';
-import { OutboxSnapshot, type Bucket } from './outbox.ts';
+import type { Bucket } from './hours.ts';
+import { OutboxSnapshot } from './outbox.ts';
 import { TableView, type TableOptions, type TypedRow } from './table.ts';
 import { typingOf } from './typing.ts';
 import { Ranges, type Range, type Window } from './window.ts';
@@ -38,7 +39,9 @@ export interface ComparisonOptions extends TableOptions {
 
 export type Progress =
   | { readonly step: 'waiting for delivery'; readonly atMostMs: number }
-  | { readonly step: 'counting' | 'comparing types' }
+  | { readonly step: 'comparing types' }
+  /** Bytes of the table, where it is large. */
+  | { readonly step: 'counting'; readonly done?: number; readonly of?: number }
   /** Of the events of hours that differ, those of which it is known whether they do. */
   | { readonly step: 'comparing' | 'comparing again'; readonly done: number; readonly of: number };
 
@@ -134,7 +137,10 @@ export class Comparison {
       for (const bucket of buckets) totals[side] += Number(bucket.events);
     };
     const hours = unequal(
-      seen(this.#snapshot.buckets(window), sum('postgres')),
+      seen(
+        this.#snapshot.buckets(window, (done, of) => this.#progress({ step: 'counting', done, of })),
+        sum('postgres'),
+      ),
       seen(table.buckets(window, oldest), sum('clickhouse')),
     );
     for await (const { id, left } of hours) {

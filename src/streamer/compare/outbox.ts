@@ -5,6 +5,7 @@ import { IS_OF_ITS_DAY } from '../source/event-table.ts';
 import { writtenTo } from '../source/wal-end.ts';
 import type { EventTime } from '../clickhouse/event-time.ts';
 import { OUTBOX_BUCKET, OUTBOX_FIELDS, OUTBOX_SUM, outboxRows } from './digest.ts';
+import { addedUp, type Bucket } from './hours.ts';
 import type { IdList } from './id-list.ts';
 import type { Keyed } from './merge.ts';
 import type { Range, Window } from './window.ts';
@@ -13,6 +14,8 @@ const FETCH_ROWS = 500;
 /** Whole events are fetched by the dozen, and large ones one by one. */
 const FETCH_EVENTS = 50;
 const LARGE_BYTES = 65_536;
+/** A smaller table is counted within seconds. */
+const LARGE_TABLE_BYTES = 64 * 1024 * 1024;
 /** Run-time parameters of a connection for snapshots: statements take long, and the transaction waits for the streamer. */
 export const SNAPSHOT_PARAMETERS = {
   statement_timeout: '0',
@@ -35,11 +38,6 @@ export interface Scope {
   readonly part: string;
   /** What ClickHouse's table holds of a date. */
   readonly dates: EventTime;
-}
-
-/** The rows of an hour: `id` is the bucket, `digest` their number and the sum of their digests. */
-export interface Bucket extends Keyed {
-  readonly events: string;
 }
 
 /** A row of outbox.event, by its digest and FIELDS. Times are µs since 1970. */
@@ -68,14 +66,16 @@ export interface OutboxEvent extends Keyed {
  */
 export class OutboxSnapshot {
   readonly #db: Database;
+  readonly #scope: Scope;
   /** The query of its rows. */
   readonly #rows: string;
   #cursors = 0;
   readonly horizon: Horizon;
 
-  private constructor(db: Database, { part, dates }: Scope, horizon: Horizon) {
+  private constructor(db: Database, scope: Scope, horizon: Horizon) {
     this.#db = db;
-    this.#rows = outboxRows(part, dates);
+    this.#scope = scope;
+    this.#rows = outboxRows(scope.part, scope.dates);
     this.horizon = horizon;
   }
 
@@ -122,13 +122,47 @@ export class OutboxSnapshot {
     return us === undefined ? undefined : BigInt(us);
   }
 
-  buckets(window: Window): AsyncGenerator<Bucket[], void, undefined> {
+  /**
+   * The hours of the window. Those of a large table are counted a partition at a time.
+   *
+   * @param onPart is told how many bytes of the table are counted, and how many it has
+   */
+  async *buckets(
+    window: Window,
+    onPart: (done: number, of: number) => void = () => undefined,
+    largeBytes = LARGE_TABLE_BYTES,
+  ): AsyncGenerator<Bucket[], void, undefined> {
+    const parts = await this.#parts();
+    const of = parts.reduce((sum, { bytes }) => sum + bytes, 0);
+    if (of < largeBytes) {
+      yield* this.#hours(window, this.#rows);
+      return;
+    }
+    let done = 0;
+    onPart(done, of);
+    const { part, dates } = this.#scope;
+    const each = parts.map(({ condition }) =>
+      this.#hours(window, outboxRows(part === '' ? condition : `(${part}) AND ${condition}`, dates)),
+    );
+    yield* addedUp(each, (index) => onPart((done += parts[index]!.bytes), of));
+  }
+
+  #hours(window: Window, rows: string): AsyncGenerator<Bucket[], void, undefined> {
     const events = 'count(*)::text';
     return this.#read<Bucket>(
       `SELECT lpad((${OUTBOX_BUCKET})::text, 8, '0') AS id, ${events} AS events, ${events} || ':' || ${OUTBOX_SUM} AS digest
-         FROM (${this.#rows}) AS e WHERE us <@ $1::int8range GROUP BY 1 ORDER BY 1`,
+         FROM (${rows}) AS e WHERE us <@ $1::int8range GROUP BY 1 ORDER BY 1`,
       [int8range(window)],
     );
+  }
+
+  /** Its partitions, each by the condition that its rows meet, which the planner chooses partitions by; none where it has none. */
+  async #parts(): Promise<{ condition: string; bytes: number }[]> {
+    const { rows } = await this.#db.query<{ condition: string; bytes: string }>(
+      `SELECT pg_get_partition_constraintdef(inhrelid) AS condition, pg_table_size(inhrelid)::text AS bytes
+         FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'outbox.event'::regclass AND relispartition`,
+    );
+    return rows.map(({ condition, bytes }) => ({ condition, bytes: Number(bytes) }));
   }
 
   /** Ids and digests of the window, as far as it lies in one of the ranges, behind the id `after`. */

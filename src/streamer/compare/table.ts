@@ -5,7 +5,8 @@ import { LAST_US, type EventTime } from '../clickhouse/event-time.ts';
 import { TABLE_BUCKET, TABLE_DIGEST, TABLE_FIELDS, TABLE_SUM, TABLE_US } from './digest.ts';
 import type { IdList } from './id-list.ts';
 import type { Keyed } from './merge.ts';
-import type { Bucket, Horizon } from './outbox.ts';
+import type { Bucket } from './hours.ts';
+import type { Horizon } from './outbox.ts';
 import type { Typing } from './typing.ts';
 import type { Range, Window } from './window.ts';
 

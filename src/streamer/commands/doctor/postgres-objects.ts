@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { MIGRATIONS } from '../../source/event-table.ts';
 import { foreignOwners } from '../../source/owners.ts';
-import { bad, command, ok, sql, type Finding } from './finding.ts';
+import { bad, command, ok, shell, sql, type Finding } from './finding.ts';
 import { TABLE_CHECKS } from './postgres-table.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
@@ -19,6 +20,7 @@ const NEEDED: readonly (readonly [table: string, privileges: readonly string[]])
 export const OBJECT_CHECKS: readonly PostgresCheck[] = [
   { id: 'postgres.replication', examine: replication },
   { id: 'postgres.privileges', examine: privileges },
+  { id: 'postgres.producers', examine: producers },
   { id: 'postgres.owners', examine: owners },
   { id: 'postgres.migrations', examine: migrations },
   ...TABLE_CHECKS,
@@ -69,6 +71,25 @@ async function privileges({ db, role, missing }: PostgresSubject): Promise<Findi
   if (lacking.length === 0) return [ok(id, `${role} has what it needs`)];
   const why = 'The streamer stops with OUTBOX_PG_PRIVILEGE where it needs them.';
   return lacking.map((what) => bad('error', id, `${role} lacks ${what}`, why, sql(`GRANT ${what} TO ${role}`)));
+}
+
+/** Somebody must be able to log in and emit. That a superuser can says nothing of an application. */
+async function producers({ db, missing }: PostgresSubject): Promise<Finding[]> {
+  const id = 'postgres.producers';
+  if (missing.includes('event')) return [];
+  const { rows } = await db.query<{ may: number; grantable: boolean }>(
+    `SELECT count(*) FILTER (WHERE rolcanlogin AND NOT rolsuper AND has_schema_privilege(oid, 'outbox', 'USAGE')
+                               AND has_any_column_privilege(oid, 'outbox.event', 'INSERT'))::int AS may,
+            bool_or(rolname = 'outbox_producer') AS grantable
+       FROM pg_roles`,
+  );
+  const { may, grantable } = rows[0]!;
+  if (may > 0) return [ok(id, may === 1 ? 'one login may emit' : `${may} logins may emit`)];
+  const why =
+    'An application that logs in as an ordinary role cannot emit. Allow its role: `GRANT outbox_producer TO my_app`.';
+  const roles = fileURLToPath(new URL('postgres/roles.sql', MIGRATIONS));
+  const fix = grantable ? [] : [shell(`psql "$ADMIN_URL" -f '${roles.replaceAll("'", "'\\''")}'`)];
+  return [bad('warning', id, 'no role but a superuser may emit events', why, ...fix)];
 }
 
 /** Rows are removed from the tables that hold them, which have privileges of their own. */

@@ -1,8 +1,7 @@
-import { paint } from '../terminal.ts';
+import { columnsOf, fold, paint } from '../terminal.ts';
 import type { Finding, Fix, Level } from './finding.ts';
 
 const COLOURS = { ok: 'green', warning: 'yellow', error: 'red' } as const satisfies Record<Level, string>;
-const ORDER: readonly Level[] = ['error', 'warning', 'ok'];
 const WHERE = {
   postgres: 'in Postgres',
   clickhouse: 'in ClickHouse',
@@ -10,24 +9,26 @@ const WHERE = {
   console: 'in the service’s console',
 } as const;
 
-/** The findings for people, the worst first; what is in order only when `all` is asked for. */
+/** The findings for people, in their order; what is in order only when `all` is asked for. */
 export function printFindings(findings: readonly Finding[], all: boolean): string {
   const shown = findings.filter(({ level }) => all || level !== 'ok');
-  const sorted = ORDER.flatMap((level) => shown.filter((finding) => finding.level === level));
-  return `${[...sorted.map(printFinding), summary(findings)].join('\n')}\n`;
+  return `${[...shown.map(printFinding), summary(findings)].join('\n')}\n`;
 }
 
 function printFinding({ id, level, found, why, fix }: Finding): string {
   const head = `${paint(COLOURS[level], level.padEnd(7))}  ${paint('bold', id)}  ${indented(found)}`;
-  if (level === 'ok') return head;
-  return `${[head, ...(why === undefined ? [] : [`         ${indented(why)}`]), ...printFixes(fix)].join('\n')}\n`;
+  const said = level === 'ok' || why === undefined ? head : `${head}\n         ${indented(why)}`;
+  const folded = fold(said, columnsOf(process.stdout));
+  return level === 'ok' ? folded : `${[folded, ...printFixes(fix)].join('\n')}\n`;
 }
 
 /** Successive ones for the same place stand under one heading. */
 function printFixes(fixes: readonly Fix[]): string[] {
   return fixes.flatMap((fix, index) => {
     const isSame = fixes[index - 1]?.in === fix.in;
-    const line = `           ${fix.run}${fix.in === 'shell' || fix.in === 'console' ? '' : ';'}`;
+    const run = `           ${fix.run}${fix.in === 'shell' || fix.in === 'console' ? '' : ';'}`;
+    // a fix is copied as it stands: a terminal breaks it without a line break in it
+    const line = fix.in === 'console' ? fold(run, columnsOf(process.stdout)) : run;
     return isSame ? [line] : [`         Fix, ${WHERE[fix.in]}:`, line];
   });
 }

@@ -18,7 +18,7 @@ import type { SlotWatch } from '../../source/slot-watch.ts';
 import { checkSlot, slotForeign, type Slot } from '../../source/slot.ts';
 
 /** ClickHouse must answer within this time. */
-export const CLICKHOUSE_DEADLINE_MS = 1000;
+export const CLICKHOUSE_DEADLINE_MS = 3000;
 /** Where the last delivered event is not in the table (it is in quarantine), it is looked for so far back. */
 const NEARBY_BYTES = 256 * 1024 * 1024;
 
@@ -124,25 +124,28 @@ export async function askShares(db: Database, { slot }: Pick<Config, 'slot'>): P
   return states;
 }
 
-/** Throws OUTBOX_CH_*, also when there is no answer in time. */
+/** Throws OUTBOX_CH_*, also when there is no answer in time, and OUTBOX_FLOW_SLOW when there is one to the first question alone. */
 export async function askClickHouse(
   clickhouse: ClickHouse,
   table: string,
   ledger: LedgerOverview | undefined,
 ): Promise<ClickHouseState> {
   const signal = AbortSignal.timeout(CLICKHOUSE_DEADLINE_MS);
+  let version: string | undefined;
   try {
-    const [server] = await clickhouse.select<{ version: string; part: string }>(
-      `SELECT version() AS version, toString(toUnixTimestamp(max(modification_time))) AS part FROM system.parts
+    const [server] = await clickhouse.select<{ version: string }>('SELECT version() AS version', {}, signal);
+    version = server?.version ?? '';
+    const [parts] = await clickhouse.select<{ last: string }>(
+      `SELECT toString(toUnixTimestamp(max(modification_time))) AS last FROM system.parts
         WHERE active AND database = currentDatabase() AND table = {table:String}`,
       { table },
       signal,
     );
-    const last = ledger && (await lastOf(clickhouse, table, ledger, signal));
+    const last = await lastOf(clickhouse, table, ledger, signal);
     const replica = await replicaState(clickhouse, table, signal);
-    const partMs = Number(server?.part ?? 0) * 1000;
+    const partMs = Number(parts?.last ?? 0) * 1000;
     return {
-      version: server?.version ?? '',
+      version,
       lastPartMs: partMs === 0 ? undefined : partMs,
       committedMs: last?.committedMs,
       deliveredMs: last?.deliveredMs,
@@ -152,17 +155,26 @@ export async function askClickHouse(
     // only the table's own look tells that it is detached
     const isAbsent = error instanceof OutboxError && error.code === 'OUTBOX_CH_NOT_MIGRATED';
     if (!signal.aborted) throw isAbsent ? await absentTable(clickhouse, table, signal) : error;
-    const detail = `no answer from ClickHouse within ${CLICKHOUSE_DEADLINE_MS} ms`;
-    throw new OutboxError('OUTBOX_CH_UNREACHABLE', { detail });
+    throw version === undefined
+      ? new OutboxError('OUTBOX_CH_UNREACHABLE', {
+          detail: `no answer from ClickHouse within ${CLICKHOUSE_DEADLINE_MS} ms`,
+        })
+      : new OutboxError('OUTBOX_FLOW_SLOW', {
+          detail: `ClickHouse ${version} answers, but no question about the table within ${CLICKHOUSE_DEADLINE_MS} ms`,
+        });
   }
 }
+
+const NO_EVENT = { source: '', lsn: Number.MAX_SAFE_INTEGER };
 
 async function lastOf(
   clickhouse: ClickHouse,
   table: string,
-  { source, delivered: { lsn } }: LedgerOverview,
+  ledger: LedgerOverview | undefined,
   signal: AbortSignal,
 ): ReturnType<typeof lastEvent> {
+  // without a ledger the table is asked all the same: it may not be there
+  const { source, lsn } = ledger === undefined ? NO_EVENT : { source: ledger.source, lsn: ledger.delivered.lsn };
   return (
     (await lastEvent(clickhouse, table, source, lsn, signal)) ??
     lastEvent(clickhouse, table, source, Math.max(0, lsn - NEARBY_BYTES), signal)

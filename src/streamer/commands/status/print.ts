@@ -1,4 +1,4 @@
-import { ERRORS } from '../../../errors.ts';
+import { ERRORS, type ErrorCode } from '../../../errors.ts';
 import { paint } from '../terminal.ts';
 import type { FlowReport } from './report.ts';
 import type { Reason } from '../../observe/reason.ts';
@@ -16,10 +16,7 @@ export function printFlow(report: FlowReport): string {
     ['pending', pendingText(report)],
     ['slot', slotText(report)],
     ...openText(report),
-    [
-      'quarantine',
-      report.quarantined === null ? 'unknown' : report.quarantined === 0 ? 'empty' : counted(report.quarantined),
-    ],
+    ['quarantine', quarantineText(report)],
     ['ClickHouse', clickhouseText(report)],
     ...sharesText(report),
   ];
@@ -50,7 +47,14 @@ function reasonLines({ code, detail }: Reason, colour: 'red' | 'yellow'): string
   return [`${paint(colour, code)}: ${detail}`, `  Next: ${ERRORS[code].next}`, ''];
 }
 
-function streamerText({ streamer, repairing }: FlowReport): string {
+/** Of what Postgres alone knows. */
+function isUnknown({ lag }: FlowReport): boolean {
+  return lag === null;
+}
+
+function streamerText(report: FlowReport): string {
+  const { streamer, repairing } = report;
+  if (isUnknown(report)) return 'unknown';
   if (streamer === null) return repairing ? 'none: a repair has the slot' : 'none';
   const { walsender, backend, standbys } = streamer;
   const also = standbys === 0 ? 'nobody stands by' : `${standbys} standing by`;
@@ -74,18 +78,26 @@ function waitingText({ lag }: FlowReport): string {
   return `the oldest event for ${duration(seconds)}${wal === '' ? '' : `; ${wal}`}`;
 }
 
-function pendingText({ pending, at }: FlowReport): string {
-  return pending === null
-    ? 'nothing'
-    : `a batch of ${pending.rows.toLocaleString('en-US')} rows, begun ${ago(pending.since, at)}`;
+function pendingText(report: FlowReport): string {
+  const { pending, at } = report;
+  if (isUnknown(report)) return 'unknown';
+  return pending === null ? 'nothing' : `a batch of ${counted(pending.rows, 'row')}, begun ${ago(pending.since, at)}`;
 }
 
-function slotText({ slot }: FlowReport): string {
+function slotText(report: FlowReport): string {
+  const { slot } = report;
+  if (isUnknown(report)) return 'unknown';
   if (slot === null) return 'none that can be used';
   const { walStatus, safeWalBytes, runwayMinutes } = slot;
   if (safeWalBytes === undefined) return `${walStatus}, WAL without a limit`;
   const runway = runwayMinutes === undefined ? '' : `, ${duration(runwayMinutes * 60)} until it is used up`;
   return `${walStatus}, ${size(Math.max(0, safeWalBytes))} of WAL left${runway}`;
+}
+
+function quarantineText({ quarantined, reasons }: FlowReport): string {
+  if (quarantined === null) return 'unknown';
+  if (quarantined === 0) return 'empty';
+  return `${counted(quarantined)}${reasons.some(({ code }) => code === 'OUTBOX_QUARANTINE_FULL') ? ': full' : ''}`;
 }
 
 /** What has just begun is nobody's concern. */
@@ -106,8 +118,19 @@ function sharesText({ shares }: FlowReport): [name: string, text: string][] {
   });
 }
 
-function clickhouseText({ clickhouse, at }: FlowReport): string {
-  if (clickhouse === null) return 'no answer';
+/** Why ClickHouse says nothing of events, in a word; the code below says more. */
+const SILENT: Partial<Record<ErrorCode, string>> = {
+  OUTBOX_CH_AUTH: 'does not let in this user, or lets it see too little',
+  OUTBOX_CH_NOT_MIGRATED: 'the table, or its database, does not exist',
+  OUTBOX_CH_TABLE_DETACHED: 'the table is detached',
+  OUTBOX_CH_UNREACHABLE: 'no answer',
+  OUTBOX_FLOW_SLOW: 'slow',
+};
+
+function clickhouseText({ clickhouse, reasons, at }: FlowReport): string {
+  if (clickhouse === null)
+    // Postgres may be slow, too, and is told first
+    return reasons.map(({ code }) => SILENT[code]).findLast((text) => text !== undefined) ?? 'unknown';
   const { version, lastPartAt, wokeInSeconds, replica } = clickhouse;
   const facts = [version, lastPartAt === null ? 'the table is empty' : `last part ${ago(lastPartAt, at)}`];
   if (wokeInSeconds !== null) facts.push(`it was idle, and woke in ${wokeInSeconds} s`);
@@ -138,7 +161,7 @@ function duration(seconds: number): string {
 }
 
 function size(bytes: number): string {
-  if (bytes < 10_000) return `${bytes} B`;
+  if (bytes < 10_000) return `${bytes.toLocaleString('en-US')} B`;
   if (bytes < 10_000_000) return `${Math.round(bytes / 1000).toLocaleString('en-US')} kB`;
   return bytes < 10_000_000_000
     ? `${Math.round(bytes / 1e6).toLocaleString('en-US')} MB`

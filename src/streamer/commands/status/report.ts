@@ -95,13 +95,16 @@ export class FlowReporter {
 
   async #askPostgres(faults: Reason[]): Promise<PostgresState | undefined> {
     try {
-      return await within(POSTGRES_DEADLINE_MS, async () =>
-        askPostgres(await this.#connected(), this.#config, this.#slotWatch),
+      return await within(
+        POSTGRES_DEADLINE_MS,
+        async () => askPostgres(await this.#connected(), this.#config, this.#slotWatch),
+        () => this.#db !== undefined,
       );
     } catch (error) {
       if (!(error instanceof OutboxError)) throw error;
       faults.push(reasonOf(error));
-      if (error.code === 'OUTBOX_PG_UNREACHABLE') {
+      // a question that has no answer yet would keep the next one waiting
+      if (error.code === 'OUTBOX_PG_UNREACHABLE' || error.code === 'OUTBOX_FLOW_SLOW') {
         void this.#db?.close();
         this.#db = undefined;
       }
@@ -158,11 +161,15 @@ export class FlowReporter {
   }
 }
 
-async function within<T>(ms: number, work: () => Promise<T>): Promise<T> {
+async function within<T>(ms: number, work: () => Promise<T>, isConnected = (): boolean => true): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      reject(new OutboxError('OUTBOX_PG_UNREACHABLE', { detail: `no answer from Postgres within ${ms} ms` }));
+      reject(
+        isConnected()
+          ? new OutboxError('OUTBOX_FLOW_SLOW', { detail: `Postgres lets in, and does not answer within ${ms} ms` })
+          : new OutboxError('OUTBOX_PG_UNREACHABLE', { detail: `no answer from Postgres within ${ms} ms` }),
+      );
     }, ms);
   });
   try {
