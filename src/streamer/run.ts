@@ -15,7 +15,7 @@ import { stream } from './stream.ts';
  */
 export async function run(config: Config, env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const lines = new LogWriter();
-  const log = createLogger({ level: config.logLevel }, lines);
+  const log = createLogger({ level: config.logLevel, schema: config.schema }, lines);
   const stop = new AbortController();
   let overdue: NodeJS.Timeout | undefined;
   const late = new Promise<number>((resolve) => {

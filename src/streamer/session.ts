@@ -269,7 +269,7 @@ export class Session {
     measures.attached(progress);
     const gate = mayIdle(config) ? new IdleGate(() => readiness.isClickHouseAwaited) : undefined;
     const gauges = sampleGauges({ ledger, db, clickhouse, table, source, measures, log, signal, gate });
-    const decoder = new PgoutputDecoder(intake, watch.rootOid);
+    const decoder = new PgoutputDecoder(intake, watch.rootOid, db.schema);
     return { ...attachment, decoder, loop, walEnd: () => walEnd, proofs, checks, gauges };
   }
 

@@ -1,6 +1,7 @@
 import { readConfig } from '../config.ts';
 import { parseUsage } from './usage.ts';
 import { examineClickHouse } from './doctor/clickhouse.ts';
+import { findingFor } from './doctor/finding.ts';
 import { examineCollector } from './doctor/host.ts';
 import { examinePostgres } from './doctor/postgres.ts';
 import { printFindings } from './doctor/print.ts';
@@ -34,7 +35,7 @@ export async function doctorCommand(args: string[], env: NodeJS.ProcessEnv): Pro
     examineClickHouse(config, tellWaking),
     examineCollector(env),
   ]);
-  const findings = examined.flat();
+  const findings = examined.flat().map((finding) => findingFor(config.schema, finding));
   const errors = findings.filter(({ level }) => level === 'error').length;
   const warnings = findings.filter(({ level }) => level === 'warning').length;
   const { all, json } = usage.values;

@@ -1,10 +1,11 @@
 import { fileURLToPath } from 'node:url';
-import { drizzle } from 'drizzle-orm/node-postgres';
-import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator';
+import { readMigrationFiles } from 'drizzle-orm/migrator';
 import { OutboxError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
+import { DEFAULT_SCHEMA, inSchema } from '../../schema-name.ts';
 import { readConfig } from '../config.ts';
 import { createLedger } from '../ledger/lifecycle.ts';
+import { refuseOthersSlot } from '../ledger/other-outboxes.ts';
 import { overviewOf } from '../ledger/overview.ts';
 import { refuseOtherShares } from '../ledger/shares.ts';
 import { filterOf, outboxOf, publicationOf, shareOf, slotsOf } from '../share.ts';
@@ -119,9 +120,10 @@ export async function migratePostgres(
   const db = await Database.connect(access, { queryTimeoutMs: 0 }, () => undefined);
   try {
     await checkServer(db);
+    await refuseKeyWord(db);
     await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
     await applyAll(db);
-    report('Postgres: schema outbox is up to date');
+    report(`Postgres: schema ${db.schema} is up to date`);
     await refuseOtherShares(db, slot);
     for (const each of slotsOf(outboxOf(slot), shareOf(slot)?.count ?? 1)) {
       const isRestored = await restorePublication(db, each, report);
@@ -136,26 +138,46 @@ export async function migratePostgres(
 
 /** Makes and alters all tables, or nothing. */
 async function applyAll(db: Database): Promise<void> {
-  // drizzle makes its own table outside its transaction; within this one, what fails leaves nothing behind
   await db.query('BEGIN');
   try {
     // before the check: what is not there yet could be somebody else's a moment later
     await db.query('CREATE SCHEMA IF NOT EXISTS outbox');
     await checkOwners(db);
     await refuseForeign(db);
-    await applyMigrations(drizzle({ client: db.client }), {
-      migrationsFolder: fileURLToPath(new URL('postgres', MIGRATIONS)),
-      migrationsSchema: 'outbox',
-      migrationsTable: 'migration',
-    });
+    await applyMigrations(db);
     await db.query('COMMIT');
   } catch (error) {
     await db.query('ROLLBACK').catch(() => undefined);
-    // drizzle wraps the driver's error
-    const failure = postgresError(error instanceof Error && error.cause !== undefined ? error.cause : error);
+    const failure = postgresError(error);
     if (!NAME_TAKEN.has(failure.sqlState)) throw failure;
     throw new OutboxError('OUTBOX_PG_TABLE_FOREIGN', { detail: failure.message, sqlState: failure.sqlState });
   }
+}
+
+/** Applies the files that were not applied yet, as drizzle's migrator would, which knows no schema but the one they are written for. */
+async function applyMigrations(db: Database): Promise<void> {
+  await db.query(
+    'CREATE TABLE IF NOT EXISTS outbox.migration (id serial PRIMARY KEY, hash text NOT NULL, created_at bigint)',
+  );
+  const { rows } = await db.query<{ last: string }>(
+    'SELECT coalesce(max(created_at), 0) AS last FROM outbox.migration',
+  );
+  const files = readMigrationFiles({ migrationsFolder: fileURLToPath(new URL('postgres', MIGRATIONS)) });
+  for (const { sql, hash, folderMillis } of files.filter((file) => file.folderMillis > Number(rows[0]!.last))) {
+    for (const statement of sql)
+      await db.client.query(inSchema(db.schema, statement.replaceAll(`"${DEFAULT_SCHEMA}"`, `"${db.schema}"`)));
+    await db.query('INSERT INTO outbox.migration (hash, created_at) VALUES ($1, $2)', [hash, folderMillis]);
+  }
+}
+
+/** Throws OUTBOX_CONFIG_INVALID where the schema's name is a word of SQL: in most statements it would need quotes. */
+async function refuseKeyWord(db: Database): Promise<void> {
+  if (db.schema === DEFAULT_SCHEMA) return;
+  const { rows } = await db.query<{ plain: boolean }>('SELECT quote_ident($1) = $1 AS plain', [db.schema]);
+  if (!rows[0]!.plain)
+    throw new OutboxError('OUTBOX_CONFIG_INVALID', {
+      problems: [`OUTBOX_SCHEMA must not be a word of SQL: "${db.schema}" is one`],
+    });
 }
 
 /**
@@ -163,7 +185,7 @@ async function applyAll(db: Database): Promise<void> {
  * all the same (OUTBOX_PUBLICATION_CHANGED), because what was committed meanwhile is not in it. Returns whether it did.
  */
 export async function restorePublication(db: Database, slot: string, report: Report): Promise<boolean> {
-  const publication = publicationOf(slot);
+  const publication = publicationOf(slot, db.schema);
   const share = shareOf(slot);
   try {
     await checkPublication(db, slot);
@@ -228,6 +250,7 @@ async function beginStream(
     report(`Postgres: the slot "${slot}" and its ledger row exist`);
     return;
   }
+  await refuseOthersSlot(db, slot, exists !== undefined);
   if (!exists) {
     if (failover) await checkFailover(db);
     const made = await createSlot(access, slot, { failover, db, onWait });
@@ -238,7 +261,7 @@ async function beginStream(
   const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
   if (earlier.count > 0)
     report(
-      'Postgres: outbox.event already holds events; those committed before the slot begins will not be delivered by the stream: `pg-outbox-clickhouse repair` sends them, once the streamer runs. If another slot or cluster has delivered them, follow docs/upgrading.md first',
+      `Postgres: ${db.schema}.event already holds events; those committed before the slot begins will not be delivered by the stream: \`pg-outbox-clickhouse repair\` sends them, once the streamer runs. If another slot or cluster has delivered them, follow docs/upgrading.md first`,
     );
   await createLedger(db, slot, (await checkPublication(db, slot)).identity);
   report(`Postgres: created the ledger row of "${slot}"`);

@@ -11,7 +11,7 @@ import { checkMigrated } from '../source/server.ts';
 import { ProgressDisplay, PROGRESS_HELP, PROGRESS_OPTION, readProgress } from './progress.ts';
 import { keepHeapSmall } from './small-heap.ts';
 import { parseUsage, refusePositionals } from './usage.ts';
-import { Findings, printReport, type VerifyReport } from './verify-report.ts';
+import { Findings, printReport, reportFor, type VerifyReport } from './verify-report.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse verify [options]
 
@@ -81,7 +81,8 @@ export async function verifyCommand(
   keepHeapSmall();
   const display = new ProgressDisplay(process.stderr, options.progressMs);
   const report = await verify(config, options, (progress) => display.show(progress)).finally(() => display.close());
-  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : printReport(report));
+  const told = reportFor(config.schema, report);
+  process.stdout.write(json ? `${JSON.stringify(told, null, 2)}\n` : printReport(told, config.schema));
   return report.identical ? 0 : 1;
 }
 

@@ -127,7 +127,7 @@ export async function forgetBegin(db: Database, slot: string): Promise<void> {
   const { count } = await db.query(`SELECT FROM outbox.event WHERE ${isSeen(begins)} LIMIT 1`);
   if (count > 0)
     throw new OutboxError('OUTBOX_DETACH_RESHARDED', {
-      detail: 'outbox.event still has events from before `reshard`, which other slots have delivered',
+      detail: `${db.schema}.event still has events from before \`reshard\`, which other slots have delivered`,
     });
   await db.query('UPDATE outbox.stream SET begins_lsn = NULL, begins_in = NULL WHERE slot_name = $1', [slot]);
 }

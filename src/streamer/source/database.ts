@@ -2,14 +2,15 @@ import type { EventEmitter } from 'node:events';
 import { Socket } from 'node:net';
 import pg from 'pg';
 import { OutboxError, type ErrorCode } from '../../errors.ts';
-import { PACKAGE_NAME } from '../../package.ts';
+import { DEFAULT_SCHEMA, inSchema } from '../../schema-name.ts';
 import { isTellable, shortened, type ServerError } from '../../server-message.ts';
 import { isLoopback } from '../loopback.ts';
-import type { DatabaseAccess } from './access.ts';
+import { accessOf, type DatabaseAccess } from './access.ts';
 import { connectToFirst, databaseUrlOf, type Host } from './hosts.ts';
 import { guardLogin } from './login.ts';
 import { passwordOf } from './password-command.ts';
 import { poolerOf } from './pooler.ts';
+import { applicationNameOf } from './streamer-connection.ts';
 import { connectTimeoutMs, OURS, SECURED, securityOf, wantsPrimary, type Security } from './parameters.ts';
 
 /** No statement of the streamer takes long. One that does has lost its connection without a word. */
@@ -60,21 +61,29 @@ export async function connectClient(
   options: ConnectOptions,
   onLost: (error: OutboxError) => void,
 ): Promise<pg.Client> {
-  const { databaseUrl, databasePasswordCommand: passwordCommand } =
-    typeof access === 'string' ? { databaseUrl: access, databasePasswordCommand: '' } : access;
+  const { databaseUrl, databasePasswordCommand: passwordCommand, schema } = accessOf(access);
   const { hosts, url: common } = databaseUrlOf(databaseUrl);
-  const wanted = { ...options, passwordCommand, mustBePrimary: wantsPrimary(common.searchParams, hosts.length) };
+  const wanted = {
+    ...options,
+    passwordCommand,
+    schema,
+    mustBePrimary: wantsPrimary(common.searchParams, hosts.length),
+  };
   return connectToFirst(hosts, async (host) => connectTo(host, new URL(common), wanted, onLost));
 }
 
 async function connectTo(
   host: Host,
   target: URL,
-  options: ConnectOptions & { readonly mustBePrimary: boolean; readonly passwordCommand: string },
+  options: ConnectOptions & {
+    readonly mustBePrimary: boolean;
+    readonly passwordCommand: string;
+    readonly schema: string;
+  },
   onLost: (error: OutboxError) => void,
 ): Promise<pg.Client> {
   const { parameters = {}, replication = false, socket, queryTimeoutMs = QUERY_TIMEOUT_MS } = options;
-  const { mustBePrimary, passwordCommand } = options;
+  const { mustBePrimary, passwordCommand, schema } = options;
   // of two that set the same, the later one counts
   const ownOptions = target.searchParams.get('options') ?? '';
   const security = secured(target.searchParams);
@@ -92,7 +101,7 @@ async function connectTo(
     sslnegotiation?: 'direct' | 'postgres';
   } = {
     connectionString: target.href,
-    application_name: PACKAGE_NAME,
+    application_name: applicationNameOf(schema),
     // a command has a limit of its own
     connectionTimeoutMillis: passwordCommand === '' ? timeoutMs : 2 * timeoutMs,
     keepAlive: true,
@@ -197,10 +206,13 @@ export async function endClient(client: pg.Client): Promise<void> {
 /** A connection for statements, one at a time, whose errors are OutboxErrors. */
 export class Database {
   readonly #client: pg.Client;
+  /** Of the outbox: statements that name `outbox` get to name it instead, see inSchema. */
+  readonly schema: string;
   #last: Promise<unknown> = Promise.resolve();
 
-  private constructor(client: pg.Client) {
+  private constructor(client: pg.Client, schema: string) {
     this.#client = client;
+    this.schema = schema;
   }
 
   static async connect(
@@ -208,7 +220,7 @@ export class Database {
     options: ConnectOptions,
     onLost: (error: OutboxError) => void,
   ): Promise<Database> {
-    return new Database(await connectClient(access, options, onLost));
+    return new Database(await connectClient(access, options, onLost), accessOf(access).schema);
   }
 
   /** Of several statements in one text, which have no values, the last one's rows. Throws OutboxErrors OUTBOX_PG_*. */
@@ -216,14 +228,15 @@ export class Database {
     text: string,
     values: unknown[] = [],
   ): Promise<{ rows: R[]; count: number }> {
-    const result = this.#last.then(() => this.#client.query<R>(text, values));
+    const said = inSchema(this.schema, text);
+    const result = this.#last.then(() => this.#client.query<R>(said, values));
     this.#last = result.catch(() => undefined);
     try {
       const answers: pg.QueryResult<R> | pg.QueryResult<R>[] = await result;
       const { rows, rowCount } = Array.isArray(answers) ? answers.at(-1)! : answers;
       return { rows, count: rowCount ?? 0 };
     } catch (error) {
-      throw postgresError(error, OVER_EVENTS.test(text));
+      throw postgresError(error, OVER_EVENTS.test(text), this.schema);
     }
   }
 
@@ -260,8 +273,9 @@ const BY_SQLSTATE: Readonly<Record<string, ErrorCode>> = {
  * What an error of the driver means. The server's message is repeated where it cannot quote values.
  *
  * @param overEvents whether the statement reads or writes rows of events
+ * @param schema of the outbox
  */
-export function postgresError(error: unknown, overEvents = false): OutboxError {
+export function postgresError(error: unknown, overEvents = false, schema = DEFAULT_SCHEMA): OutboxError {
   if (error instanceof OutboxError) return error;
   if (error instanceof TypeError || error instanceof ReferenceError) throw error;
   const { code, message, severity } = error as { code?: unknown; message?: unknown; severity?: unknown };
@@ -271,7 +285,7 @@ export function postgresError(error: unknown, overEvents = false): OutboxError {
   if (severity === undefined || typeof code !== 'string') {
     return unreachable(`no connection to Postgres: ${shortened(String(typeof code === 'string' ? code : message))}`);
   }
-  return sqlStateError(code, String(message), error as ServerError, overEvents);
+  return sqlStateError(code, String(message), error as ServerError, overEvents ? schema : undefined);
 }
 
 /** An error with this SQLSTATE, where Postgres itself would give none, comes from a pooler that stands before it. */
@@ -290,16 +304,19 @@ function loginError(host: Host, error: unknown): OutboxError {
   return new OutboxError('OUTBOX_PG_POOLER', { detail, sqlState: failure.sqlState });
 }
 
-/** @param error as the server sent it; without it, the walsender's, which runs nobody's code */
+/**
+ * @param error as the server sent it; without it, the walsender's, which runs nobody's code
+ * @param eventsOf the schema of the events that the statement reads or writes, if it does
+ */
 export function sqlStateError(
   code: string,
   message: string,
   error: ServerError = { severity: 'FATAL' },
-  overEvents = false,
+  eventsOf?: string,
 ): OutboxError {
   const sqlState = code.slice(0, SQLSTATE_LENGTH);
   const kind = BY_SQLSTATE[sqlState] ?? 'OUTBOX_PG_FAILED';
-  const said = isTellable(sqlState, error, overEvents) ? `: ${shortened(message)}` : '';
+  const said = isTellable(sqlState, error, eventsOf) ? `: ${shortened(message)}` : '';
   return new OutboxError(kind, { detail: `Postgres answered ${sqlState}${said}`, sqlState });
 }
 

@@ -53,7 +53,7 @@ export async function askPostgres(
   const ledger = await overviewOf(db, slotName);
   if (ledger === undefined) {
     await refuseOtherShares(db, slotName);
-    throw noLedger(slotName);
+    throw noLedger(db, slotName);
   }
   const { slot, fault } = await slotOf(db, slotName);
   const sourceFault = fault ?? (await publicationFaultOf(db, ledger));
