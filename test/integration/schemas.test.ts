@@ -85,6 +85,11 @@ test('two outboxes of one database fill one table, and what is done to one leave
     const { rows } = await client.query<{ name: string }>(`SELECT pubname AS name FROM pg_publication ORDER BY 1`);
     expect(rows.map(({ name }) => name)).toEqual([schema, 'outbox'].toSorted());
 
+    for (const [home, count] of [
+      ['outbox', 10],
+      [schema, 20],
+    ] as const)
+      await client.query(`INSERT INTO ${home}.event ${ROW} ${VALUES}`, ['old', 3, count]);
     // the library and SQL, in one transaction
     const { emitEvent, emitEvents } = createOutbox({ schema });
     await client.query('BEGIN');
@@ -99,17 +104,11 @@ test('two outboxes of one database fill one table, and what is done to one leave
     expect((await emittedEvents(client)).map(({ type }) => type)).toEqual(['first']);
     await client.query('COMMIT');
     const { event } = outboxTables(schema);
-    expect(await drizzle({ client }).select({ type: event.event_type }).from(event)).toHaveLength(4);
+    expect(await drizzle({ client }).select({ type: event.event_type }).from(event)).toHaveLength(24);
   } finally {
     client.release();
   }
 
-  const expired = `INSERT INTO outbox.event ${ROW} ${VALUES}`;
-  for (const [text, count] of [
-    [expired, 10],
-    [expired.replace('outbox', schema), 20],
-  ] as const)
-    await outbox.postgres.query(text, ['old', 3, count]);
   const [streamer, other] = [outbox.stream(QUICK), outbox.stream(env)];
   await Promise.all([
     untilDelivered(outbox.postgres, { timeoutMs: 60_000 }),
@@ -172,7 +171,8 @@ test('two outboxes of one database fill a table each, with roles of their own th
       { type: 'other', n: 5 },
     ]);
     expect(await outbox.delivered()).toEqual({ rows: 10, events: 10 });
-    const found = await examinePostgres(readConfig({ CLICKHOUSE_URL: outbox.clickhouseUrl, ...mine }));
+    const examined = readConfig({ CLICKHOUSE_URL: outbox.clickhouseUrl, ...mine, OUTBOX_RETENTION_DAYS: '1' });
+    const found = await examinePostgres(examined);
     expect(found.filter(({ id }) => /privileges|migrations|retention|owners|streamer$/.test(id))).toEqual([
       expect.objectContaining({ id: 'postgres.privileges', level: 'ok' }),
       expect.objectContaining({ id: 'postgres.owners', level: 'ok', found: `the schema ${schema} has one owner` }),
@@ -187,7 +187,7 @@ test('two outboxes of one database fill a table each, with roles of their own th
       `ALTER TABLE ${schema}.event ALTER COLUMN environment DROP NOT NULL; GRANT CREATE ON SCHEMA ${schema} TO PUBLIC`,
     );
     await outbox.postgres.query(`REVOKE SELECT ON ${schema}.quarantine FROM ${schema}_streamer`);
-    const wrong = await examinePostgres(readConfig({ CLICKHOUSE_URL: outbox.clickhouseUrl, ...mine }));
+    const wrong = await examinePostgres(examined);
     const fixes = wrong
       .flatMap(({ level, fix }) => (level === 'error' ? fix : []))
       .filter((fix) => fix.in === 'postgres');
@@ -195,7 +195,7 @@ test('two outboxes of one database fill a table each, with roles of their own th
     for (const { run } of fixes) await outbox.postgres.query(run);
     expect(fixes.map(({ run }) => run).join('\n')).not.toMatch(/(?<!_)outbox(?!_)/);
     expect(await faultsOf(configOf(outbox))).toEqual([]);
-    expect(await faultsOf(readConfig({ CLICKHOUSE_URL: outbox.clickhouseUrl, ...mine }))).toEqual([]);
+    expect(await faultsOf(examined)).toEqual([]);
   } finally {
     await dropSlots(outbox, schema);
     await outbox.postgres.query(
