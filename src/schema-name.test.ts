@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { ERRORS, OutboxError, saidFor } from './errors.ts';
 import { inSchema, SCHEMA_PATTERN, toldOf } from './schema-name.ts';
@@ -29,11 +29,27 @@ test.each([
 
 test('inSchema changes the schema and what is called like it, and nothing else', () => {
   const sql = `SELECT set_config('application_name', 'pg-outbox-clickhouse outbox_1_of_2', false), to_regclass('outbox.event')
-    FROM outbox.stream, "outbox"."event_00", "x"."outbox", x.outbox WHERE nspname = 'outbox' AND pubname ~ '^outbox(_[0-9]+)?$'`;
+    FROM outbox.stream, "outbox"."event_00", "x"."an outbox ""table""", x.outbox -- outbox of the server's
+    WHERE nspname = 'outbox' AND replace(outbox$x, '"', '""') <> 'it''s' AND pubname ~ '^outbox(_[0-9]+)?$'`;
   expect(inSchema('billing', sql))
     .toBe(`SELECT set_config('application_name', 'pg-outbox-clickhouse outbox_1_of_2', false), to_regclass('billing.event')
-    FROM billing.stream, "outbox"."event_00", "x"."outbox", x.outbox WHERE nspname = 'billing' AND pubname ~ '^billing(_[0-9]+)?$'`);
+    FROM billing.stream, "outbox"."event_00", "x"."an outbox ""table""", x.outbox -- outbox of the server's
+    WHERE nspname = 'billing' AND replace(outbox$x, '"', '""') <> 'it''s' AND pubname ~ '^billing(_[0-9]+)?$'`);
   expect(inSchema('outbox', sql)).toBe(sql);
+});
+
+test('no statement has a literal in which inSchema could find a name that is not this program’s', () => {
+  const root = new URL('streamer/', import.meta.url);
+  const texts = readdirSync(root, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.ts') && !path.endsWith('.test.ts') && !/\b(?:clickhouse|managed)/.test(path))
+    .map((path) => readFileSync(new URL(path, root), 'utf8'));
+  const literals = texts.flatMap((text) => text.match(/'\$\{[^'\n]*?\}'|\bescape(?:Literal|Identifier)\b/g) ?? []);
+  expect(new Set(literals)).toEqual(
+    new Set([
+      ...["'${NAME}'", "'${PACKAGE_NAME}'", "'${name}'", "'${catalog}'", "'${setting}'", "'${publication}'"],
+      ...["'${snapshot}'", "'${at}'", "'${before}'", "'${beyond}'", "'${ids.text}'"],
+    ]),
+  );
 });
 
 test('inSchema leaves nothing of the default schema in the migrations, once their quotes are gone', () => {

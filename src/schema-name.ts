@@ -10,14 +10,21 @@ export const SCHEMA_PATTERN = /^(?!pg_|information_schema$|.*_\d+_of_\d+$)[a-z_]
 export const SCHEMA_FORM =
   '1 to 54 of a-z, 0-9 and _, not beginning with a digit or pg_, nor ending as the slot of a share does';
 
-const WORD = /(?<![\w."-])outbox(?![\w"-])/g;
+/** A comment, a name in double quotes, or the word. Literals are read as the rest is: `to_regclass('outbox.event')`. */
+const PARTS = /--[^\n]*|'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<![\w$.-])outbox(?![\w$-])/g;
+const WORD = /(?<![\w$.-])outbox(?![\w$-])/g;
 
 /**
- * Statements of this program name the default schema: here they get to name another one. A text must be constant but for values that
- * are placeholders, numbers, hashes, or names in double quotes, which stay as they are.
+ * Statements of this program name the default schema: here they get to name another one. What comes from elsewhere is never taken for
+ * the schema as long as it is a placeholder's value, a number, a name in double quotes, or a literal of Postgres' own making (a time, a
+ * snapshot). A test sees to it that no text has other literals.
  */
 export function inSchema(schema: string, sql: string): string {
-  return schema === DEFAULT_SCHEMA ? sql : sql.replace(WORD, schema);
+  if (schema === DEFAULT_SCHEMA) return sql;
+  return sql.replace(PARTS, (part) => {
+    if (part.startsWith('"') || part.startsWith('-')) return part;
+    return part.startsWith("'") ? part.replace(WORD, schema) : schema;
+  });
 }
 
 /** In sentences `outbox` is a word like others, too. */

@@ -3,53 +3,22 @@
  */
 
 /**
- * SQLSTATE classes whose messages the server writes about the statement, the session or the schema: connection,
- * transaction state, authorisation, catalog, rollback, access rule, resources, limits, state, operator, system, internal.
- * Classes 22 and 23 are missing, because their messages quote values. So are P0 (RAISE) and every unknown class.
+ * SQLSTATE classes whose messages quote no value even when a statement runs over rows of events: connection, transaction state,
+ * authorisation, rollback, resources, operator.
  */
-const MESSAGE_CLASSES: ReadonlySet<string> = new Set([
-  '08',
-  '0A',
-  '25',
-  '26',
-  '28',
-  '2D',
-  '34',
-  '3B',
-  '3D',
-  '3F',
-  '40',
-  '42',
-  '53',
-  '54',
-  '55',
-  '57',
-  '58',
-  'F0',
-  'XX',
-]);
+const SESSION_CLASSES = ['08', '25', '26', '28', '2D', '34', '3B', '40', '53', '57', 'F0'] as const;
 
 /**
- * The classes of these whose messages quote no value even when a statement runs over rows of events. The others do: a cast to a name
- * (regconfig, regclass) in a constraint, a word that is too long for an index, a function in C.
+ * Those, and the classes whose messages the server writes about the statement or the schema: catalog, access rule, limits, state, system,
+ * internal. Over rows of events these quote values, too: a cast to a name (regconfig, regclass) in a constraint, a word that is too long
+ * for an index, a function in C. Classes 22 and 23 are missing, because their messages quote values. So are P0 (RAISE) and every unknown
+ * class.
  */
-const SESSION_CLASSES: ReadonlySet<string> = new Set([
-  '08',
-  '25',
-  '26',
-  '28',
-  '2D',
-  '34',
-  '3B',
-  '40',
-  '53',
-  '57',
-  'F0',
-]);
+const MESSAGE_CLASSES: readonly string[] = [...SESSION_CLASSES, '0A', '3D', '3F', '42', '54', '55', '58', 'XX'];
 const LOCK_NOT_AVAILABLE = '55P03';
 
 /** What checks rights. Its messages name an object, which may be one that a value names. */
-const CHECKS_RIGHTS: readonly unknown[] = ['aclcheck_error', 'ExecWithCheckOptions'];
+const CHECKS_RIGHTS: readonly unknown[] = ['aclcheck_error', 'check_enable_rls', 'ExecWithCheckOptions'];
 const OURS = /\b(?:event(?:_\d\d)?|quarantine|stream|migration)\b/;
 
 /** The log drops a line that is too long, so a server's message is never repeated whole. */
@@ -83,8 +52,13 @@ export function isOfTheServer({ routine, severity }: ServerError): boolean {
  */
 export function isTellable(sqlState: string, error: ServerError, eventsOf: string | undefined): boolean {
   const isOfAFunction = typeof error.where === 'string' && error.where !== '';
-  if (!MESSAGE_CLASSES.has(sqlState.slice(0, 2)) || !isOfTheServer(error) || isOfAFunction) return false;
-  if (eventsOf === undefined || SESSION_CLASSES.has(sqlState.slice(0, 2)) || sqlState === LOCK_NOT_AVAILABLE)
+  const sqlClass = sqlState.slice(0, 2);
+  if (!MESSAGE_CLASSES.includes(sqlClass) || !isOfTheServer(error) || isOfAFunction) return false;
+  if (
+    eventsOf === undefined ||
+    (SESSION_CLASSES as readonly string[]).includes(sqlClass) ||
+    sqlState === LOCK_NOT_AVAILABLE
+  )
     return true;
   if (typeof error.position === 'string' && error.position !== '') return true;
   if (!CHECKS_RIGHTS.includes(error.routine) || typeof error.message !== 'string') return false;

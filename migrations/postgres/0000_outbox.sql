@@ -66,8 +66,10 @@ CREATE TABLE "outbox"."stream" (
 	"refused" text,
 	"ends_lsn" "pg_lsn",
 	"ends_in" "pg_snapshot",
+	"ends_at" timestamp (6) with time zone,
 	"begins_lsn" "pg_lsn",
 	"begins_in" "pg_snapshot",
+	"begins_at" timestamp (6) with time zone,
 	"detached_at" timestamp (6) with time zone,
 	"moved_at" timestamp (6) with time zone,
 	CONSTRAINT "stream_pending_is_whole" CHECK (num_nulls(pending_lsn, pending_seq, pending_rows, pending_token, pending_at) IN (0, 5))

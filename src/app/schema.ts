@@ -88,9 +88,11 @@ export function outboxTables<Name extends string>(schema: Name) {
       /** Slots of other shares deliver what is committed from here on, which is what the snapshot does not see: `reshard`. */
       ends_lsn: pgLsn(),
       ends_in: pgSnapshot(),
+      ends_at: instant(),
       /** What is committed before, which is what the snapshot sees, was delivered by slots of other shares. */
       begins_lsn: pgLsn(),
       begins_in: pgSnapshot(),
+      begins_at: instant(),
       /** When `detach` proved that all before acked_lsn is delivered. No streamer delivers until a repair has made a slot. */
       detached_at: instant(),
       /** When the stream came from another server. What was delivered until then has positions of that one. */

@@ -1,28 +1,29 @@
 import type { ClickHouse } from './clickhouse/client.ts';
+import { mayIdle } from './clickhouse/idling.ts';
 import { mostParts } from './clickhouse/parts.ts';
 import { replicaState } from './clickhouse/replicas.ts';
+import type { Config } from './config.ts';
 import { Detached } from './delivery/detached.ts';
 import { TableIdentity } from './delivery/table-identity.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import type { Logger } from './observe/log.ts';
-import type { IdleGate } from './observe/idle-gate.ts';
-import type { Measures } from './observe/measures.ts';
+import { IdleGate } from './observe/idle-gate.ts';
 import { PeriodicCheck } from './observe/periodic-check.ts';
+import type { Readiness } from './observe/readiness.ts';
 import type { Database } from './source/database.ts';
 import { oldestTransaction } from './source/oldest-transaction.ts';
 
 const SAMPLE_EVERY_MS = 10_000;
 
 export interface GaugeSources {
-  readonly ledger: Pick<Ledger, 'glanceAtQuarantine' | 'state' | 'isQuarantined'>;
+  readonly ledger: Pick<Ledger, 'glanceAtQuarantine' | 'state' | 'movedAtMs' | 'isQuarantined'>;
   readonly db: Database;
   readonly clickhouse: ClickHouse;
   readonly table: string;
   readonly source: string;
-  readonly measures: Measures;
+  readonly config: Config;
+  readonly readiness: Readiness;
   readonly log: Logger;
-  /** Where ClickHouse may idle. */
-  readonly gate: IdleGate | undefined;
   /** The session is over. */
   readonly signal: AbortSignal;
 }
@@ -37,11 +38,13 @@ export function sampleGauges({
   clickhouse,
   table,
   source,
-  measures,
+  config,
+  readiness,
   log,
-  gate,
   signal,
 }: GaugeSources): PeriodicCheck {
+  const { measures } = readiness;
+  const gate = mayIdle(config) ? new IdleGate(() => readiness.isClickHouseAwaited) : undefined;
   const identity = new TableIdentity({ clickhouse, table, source, log, signal }, ledger);
   const detached = new Detached({ clickhouse, table, log, signal });
   const sample = async (): Promise<void> => {

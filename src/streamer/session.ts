@@ -8,9 +8,7 @@ import { BatchLimits } from './batch/limits.ts';
 import { constantBytes } from './batch/native.ts';
 import type { ClickHouse } from './clickhouse/client.ts';
 import type { Config } from './config.ts';
-import { mayIdle } from './clickhouse/idling.ts';
 import { sampleGauges } from './gauges.ts';
-import { IdleGate } from './observe/idle-gate.ts';
 import { Ledger } from './ledger/ledger.ts';
 import { refuseOtherShares } from './ledger/shares.ts';
 import { untilFree } from './ledger/standby.ts';
@@ -205,7 +203,6 @@ export class Session {
     const { config, clickhouse, pool, log, readiness, onSlot, stop } = this.#options;
     const { slot, clickhouseTable: table } = config;
     const { signal } = this.#over;
-    const { measures } = readiness;
     const { source } = ledger;
     let relations = 0;
     const intake = new Intake({
@@ -266,9 +263,8 @@ export class Session {
     const fail = (error: unknown): void => this.#fail(error);
     const proofs = new PeriodicCheck(PROVE_EVERY_MS, prove, fail);
     const checks = new PeriodicCheck(CHECK_EVERY_MS, check, fail);
-    measures.attached(progress);
-    const gate = mayIdle(config) ? new IdleGate(() => readiness.isClickHouseAwaited) : undefined;
-    const gauges = sampleGauges({ ledger, db, clickhouse, table, source, measures, log, signal, gate });
+    readiness.measures.attached(progress);
+    const gauges = sampleGauges({ ledger, db, clickhouse, table, source, config, readiness, log, signal });
     const decoder = new PgoutputDecoder(intake, watch.rootOid, db.schema);
     return { ...attachment, decoder, loop, walEnd: () => walEnd, proofs, checks, gauges };
   }

@@ -1,6 +1,14 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { CLUSTER, Cluster, heldBy, REPLICATED_VIEW, untilWhole, type Node } from '../support/cluster.ts';
+import {
+  CLUSTER,
+  Cluster,
+  expectExactly,
+  REPLICATED_VIEW,
+  untilSettled,
+  untilWhole,
+  type Node,
+} from '../support/cluster.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
@@ -25,21 +33,6 @@ afterEach(async () => {
   await Promise.all(clients.map((client) => client.close()));
   await outbox[Symbol.asyncDispose]();
 });
-
-/** Every replica holds so many events, each once, and the view has counted each once. */
-async function expectExactly(events: number): Promise<void> {
-  const all = String(events);
-  for (const client of clients) expect(await heldBy(client)).toMatchObject({ rows: all, events: all, viewed: all });
-}
-
-async function untilSettled(): Promise<void> {
-  // an idle stream acknowledges later
-  await outbox.fill(1);
-  const end = await outbox.walEnd();
-  const isSettled = async (): Promise<boolean> =>
-    (await outbox.confirmed(end)) && (await outbox.ledger())['pending_token'] === null;
-  await eventually('all is settled', isSettled, 150_000);
-}
 
 const urls = (): [string, string] => [cluster.urlOf(nodes[0], outbox.slot), cluster.urlOf(nodes[1], outbox.slot)];
 
@@ -67,10 +60,10 @@ test('no event is lost when Keeper has a commit and its answer never comes', asy
   await outbox.fill(60);
   await eventually('the answer is lost', async () => (await cluster.swallowed(nodes[0])) > 0, 60_000);
   // by then the node has its Keeper again, and has kept the part or removed it
-  await untilSettled();
+  await untilSettled(outbox);
   await clients[1]!.command({ query: 'SYSTEM START FETCHES events' });
-  await untilSettled();
-  await expectExactly(162);
+  await untilSettled(outbox);
+  await expectExactly(clients, 162);
   expect(await streamer.stop()).toBe(0);
 });
 
@@ -82,8 +75,8 @@ test('an insert whose answer is lost counts once when it is repeated at a replic
   await streamer.failure('OUTBOX_CH_REPLICA_BEHIND');
   expect((await outbox.ledger())['pending_token']).not.toBeNull();
   await clients[1]!.command({ query: 'SYSTEM START FETCHES events' });
-  await untilSettled();
-  await expectExactly(601);
+  await untilSettled(outbox);
+  await expectExactly(clients, 601);
   expect(await streamer.stop()).toBe(0);
   await proxy.close();
 });
@@ -99,8 +92,8 @@ test('a successor that is led to a replica that lags finds what its predecessor 
   const successor = outbox.stream({ CLICKHOUSE_URL: urls()[1], OUTBOX_INSERT_TIMEOUT_MS: '2000' });
   await successor.failure('OUTBOX_CH_REPLICA_BEHIND');
   await clients[1]!.command({ query: 'SYSTEM START FETCHES events' });
-  await untilSettled();
-  await expectExactly(601);
+  await untilSettled(outbox);
+  await expectExactly(clients, 601);
   expect(await successor.stop()).toBe(0);
 });
 
@@ -114,7 +107,7 @@ test('events wait while Keeper is away, and are delivered once when it is back',
   const { stdout } = await command(outbox, ['status', '--json'], { CLICKHOUSE_URL: urls()[0] }).done;
   expect(stdout).toContain('OUTBOX_CH_KEEPER_AWAY');
   await cluster.keeper('start');
-  await untilSettled();
-  await expectExactly(201);
+  await untilSettled(outbox);
+  await expectExactly(clients, 201);
   expect(await streamer.stop()).toBe(0);
 });

@@ -1,6 +1,6 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { CLUSTER, Cluster, heldBy, REPLICATED_VIEW, type Node } from '../support/cluster.ts';
+import { CLUSTER, Cluster, expectExactly, REPLICATED_VIEW, untilSettled, type Node } from '../support/cluster.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
@@ -26,24 +26,10 @@ afterEach(async () => {
   await outbox[Symbol.asyncDispose]();
 });
 
-async function untilSettled(): Promise<void> {
-  // an idle stream acknowledges later
-  await outbox.fill(1);
-  const end = await outbox.walEnd();
-  const isSettled = async (): Promise<boolean> =>
-    (await outbox.confirmed(end)) && (await outbox.ledger())['pending_token'] === null;
-  await eventually('all is settled', isSettled, 150_000);
-}
-
-async function expectExactly(events: number): Promise<void> {
-  const all = String(events);
-  for (const client of clients) expect(await heldBy(client)).toMatchObject({ rows: all, events: all, viewed: all });
-}
-
 test('with a quorum, an insert counts as delivered once both replicas have it', async () => {
   const streamer = outbox.stream({ ...QUORUM, CLICKHOUSE_URL: cluster.urlOf(nodes[0], outbox.slot) });
   await outbox.fill(100);
-  await untilSettled();
+  await untilSettled(outbox);
   await clients[1].command({ query: 'SYSTEM STOP FETCHES events' });
   await outbox.fill(100);
   await streamer.failure('OUTBOX_CH_QUORUM');
@@ -51,8 +37,8 @@ test('with a quorum, an insert counts as delivered once both replicas have it', 
   const { stdout } = await command(outbox, ['status', '--json'], QUORUM).done;
   expect(stdout).toContain('OUTBOX_CH_QUORUM');
   await clients[1].command({ query: 'SYSTEM START FETCHES events' });
-  await untilSettled();
-  await expectExactly(202);
+  await untilSettled(outbox);
+  await expectExactly(clients, 202);
   expect(await streamer.stop()).toBe(0);
 });
 
@@ -60,7 +46,7 @@ test('with a quorum, rows that one replica alone has do not count as found: Clic
   const CLICKHOUSE_URL = cluster.urlOf(nodes[0], outbox.slot);
   const streamer = outbox.stream({ ...QUORUM, CLICKHOUSE_URL });
   await outbox.fill(100);
-  await untilSettled();
+  await untilSettled(outbox);
   await clients[1].command({ query: 'SYSTEM STOP FETCHES events' });
   await outbox.fill(100);
   await streamer.failure('OUTBOX_CH_QUORUM');
@@ -92,8 +78,8 @@ test('with a quorum, rows that one replica alone has do not count as found: Clic
     90_000,
   );
   await cluster.start(nodes[0]);
-  await untilSettled();
-  await expectExactly(202);
+  await untilSettled(outbox);
+  await expectExactly(clients, 202);
   const query = `SELECT toString(count()) AS n FROM system.detached_parts WHERE database = currentDatabase() AND reason = 'noquorum'`;
   expect(await (await clients[0].query({ query, format: 'JSONEachRow' })).json()).toEqual([{ n: '1' }]);
   expect(await successor.stop()).toBe(0);

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
 
 /** An answer to an INSERT that is not the server's own. */
 export interface Answer {
@@ -66,7 +67,8 @@ function exception(status: number, code: number, text: string): Answer {
       'x-clickhouse-summary':
         '{"read_rows":"0","read_bytes":"0","written_rows":"0","written_bytes":"0","total_rows_to_read":"0","result_rows":"0","result_bytes":"0","elapsed_ns":"40656077","memory_usage":"0"}',
       'content-type': 'text/plain; charset=UTF-8',
-      'x-clickhouse-server-display-name': 'clickhouse',
+      // another name would be another server behind the same address
+      'x-clickhouse-server-display-name': hostname(),
       'x-clickhouse-query-id': randomUUID(),
       'x-clickhouse-timezone': 'Etc/UTC',
       'x-clickhouse-exception-code': String(code),

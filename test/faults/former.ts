@@ -75,6 +75,7 @@ export class FormerTable {
           clickhouse_settings: { deduplicate_insert: 'disable' },
         })
         .catch(() => undefined);
+      // the pace of its inserts: there is nothing to wait for
       await sleep(100);
     }
     await client.close();

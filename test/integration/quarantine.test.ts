@@ -45,7 +45,7 @@ async function expectEach(outbox: Outbox, rows: number, set: number): Promise<vo
   expect([...there, ...kept.rows].map(key).toSorted()).toEqual(all.rows.map(key).toSorted());
 }
 
-test('the streamer quarantines rejected rows with their exact text and delivers the others (invariant 7)', async () => {
+test.concurrent('the streamer quarantines rejected rows with their exact text and delivers the others (invariant 7)', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();
   await constrain(outbox);
@@ -85,7 +85,7 @@ test('the streamer quarantines rejected rows with their exact text and delivers 
   expect(streamer.output).not.toContain('ünï');
 });
 
-test('the streamer delivers or quarantines each row once after six SIGKILLs while it splits inserts (invariants 4 and 7)', async () => {
+test.concurrent('the streamer delivers or quarantines each row once after six SIGKILLs while it splits inserts (invariants 4 and 7)', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();
   await constrain(outbox);
@@ -111,7 +111,7 @@ test('the streamer delivers or quarantines each row once after six SIGKILLs whil
   expect(await last.stop()).toBe(0);
 }, 180_000);
 
-test('the streamer delivers or quarantines each row once when the cause is fixed while it splits an insert', async () => {
+test.concurrent('the streamer delivers or quarantines each row once when the cause is fixed while it splits an insert', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();
   await constrain(outbox);
@@ -128,7 +128,7 @@ test('the streamer delivers or quarantines each row once when the cause is fixed
   expect(await streamer.stop()).toBe(0);
 });
 
-test('the streamer waits when the quarantine is full, and delivers the rest once the table is fixed', async () => {
+test.concurrent('the streamer waits when the quarantine is full, and delivers the rest once the table is fixed', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();
   await constrain(outbox);
@@ -143,7 +143,7 @@ test('the streamer waits when the quarantine is full, and delivers the rest once
   expect(await streamer.stop()).toBe(0);
 });
 
-test('`quarantine retry` delivers an event once after SIGKILL between its insert and its delete', async () => {
+test.concurrent('`quarantine retry` delivers an event once after SIGKILL between its insert and its delete', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();
   await constrain(outbox);
@@ -176,7 +176,7 @@ async function expectQuarantineRetried(outbox: Outbox): Promise<void> {
   await expectEach(outbox, 4, 0);
 }
 
-test('`quarantine` rejects wrong usage with exit code 2 and prints its usage', async () => {
+test.concurrent('`quarantine` rejects wrong usage with exit code 2 and prints its usage', async () => {
   await using outbox = await Outbox.create();
   for (const args of [[], ['list', 'x'], ['retry'], ['discard'], ['drop', '1']]) {
     const { code, stderr } = await command(outbox, ['quarantine', ...args]).done;
@@ -185,7 +185,7 @@ test('`quarantine` rejects wrong usage with exit code 2 and prints its usage', a
   }
 });
 
-test('`quarantine` names ids that it does not have, and does nothing', async () => {
+test.concurrent('`quarantine` names ids that it does not have, and does nothing', async () => {
   await using outbox = await Outbox.create();
   for (const action of ['retry', 'discard']) {
     const { code, stderr } = await command(outbox, ['quarantine', action, '998', '999']).done;
@@ -194,7 +194,7 @@ test('`quarantine` names ids that it does not have, and does nothing', async () 
   }
 });
 
-test('`quarantine retry` completes a view at which an earlier call failed, and says so where that is too long ago', async () => {
+test.concurrent('`quarantine retry` completes a view at which an earlier call failed, and says so where that is too long ago', async () => {
   await using outbox = await Outbox.create();
   const run = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
   await constrain(outbox);
@@ -227,7 +227,7 @@ test('`quarantine retry` completes a view at which an earlier call failed, and s
   expect(await outbox.select('SELECT toUInt32(count()) AS n FROM counted')).toEqual([{ n: 1 }]);
 });
 
-test('`quarantine retry` delivers the same times into columns of another time zone', async () => {
+test.concurrent('`quarantine retry` delivers the same times into columns of another time zone', async () => {
   await using outbox = await Outbox.create();
   const run = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
   for (const column of ['committed_at', 'delivered_at'])

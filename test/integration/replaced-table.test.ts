@@ -6,6 +6,7 @@ import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import { Scrape } from '../support/scrape.ts';
+import { unanswered } from '../support/unanswered.ts';
 import { eventually } from '../support/wait.ts';
 
 const RENAME = 'RENAME TABLE events TO events_old, events_new TO events';
@@ -103,13 +104,8 @@ test.concurrent('an insert whose answer is lost counts once in a table that was 
 
 test.concurrent('a pending insert counts once in a table that was filled from the former one while no streamer ran (invariant 4)', async () => {
   await using outbox = await Outbox.create();
-  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
-  const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '1000' });
-  await outbox.fill(10);
-  await outbox.untilDelivered(10);
-  proxy.holdAnswersToInserts();
-  await outbox.fill(300);
-  await outbox.untilDelivered(310);
+  const environment = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
+  const { proxy, streamer } = await unanswered(outbox, { before: 10, rows: 300, environment });
   expect((await outbox.ledger())['pending_token']).not.toBeNull();
   await streamer.kill();
   for (const query of ['CREATE TABLE events_new AS events', 'INSERT INTO events_new SELECT * FROM events', RENAME])
@@ -125,12 +121,8 @@ test.concurrent('a pending insert counts once in a table that was filled from th
 test.concurrent('a pending insert counts once in a view whose table was replaced by a copy meanwhile (invariant 4)', async () => {
   await using outbox = await Outbox.create();
   await outbox.addView();
-  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
-  const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '10000' });
-  await outbox.fill(10);
-  await outbox.untilDelivered(10);
-  proxy.holdAnswersToInserts();
-  await outbox.fill(300);
+  const environment = { OUTBOX_INSERT_TIMEOUT_MS: '10000' };
+  const { proxy, streamer } = await unanswered(outbox, { before: 10, rows: 300, environment });
   await eventually('the view has counted them', async () => (await outbox.viewed()) === 310);
   for (const query of [
     'CREATE TABLE copy AS counts',

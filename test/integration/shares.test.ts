@@ -9,6 +9,7 @@ import { FlowReporter } from '../../src/streamer/commands/status/report.ts';
 import { verify, type VerifyOptions } from '../../src/streamer/commands/verify.ts';
 import { ALL } from '../../src/streamer/compare/window.ts';
 import { readConfig, type Config } from '../../src/streamer/config.ts';
+import { endForNow } from '../../src/streamer/ledger/hand-over.ts';
 import { repair } from '../../src/streamer/repair/repair.ts';
 import { proveDelivered } from '../../src/streamer/retention/proof.ts';
 import { filterOf, MAX_SHARES, slotOf } from '../../src/streamer/share.ts';
@@ -177,6 +178,20 @@ test.concurrent('an outbox goes from one slot to two shares and back while produ
   expect(await at.counts()).toEqual({ rows: committed, events: committed });
   const { rows } = await outbox.postgres.query('SELECT slot_name AS slot FROM pg_replication_slots');
   expect(rows).toEqual([{ slot }]);
+
+  // as a reshard leaves it that is killed before it hands over, and is given up
+  const db = await Database.connect(outbox.databaseUrl, {}, () => undefined);
+  await endForNow(db, [slot]);
+  await db.close();
+  const halted = new FlowReporter(at.config(''), () => undefined);
+  expect((await halted.report()).reasons).toContainEqual({
+    code: 'OUTBOX_SHARD_UNFINISHED',
+    detail: `no slot delivers what comes behind the end of ${slot}`,
+  });
+  await halted.close();
+  await outbox.fill(1);
+  await reshard(outbox.databaseUrl, { outbox: slot, count: 1, isFailover: false }, WAIT_MS, report);
+  await eventually('the one slot goes on', async () => (await at.counts()).events === committed + 1, 60_000);
 });
 
 test.concurrent('each id is in exactly one share, and a share without its slot or its filter is told', async () => {

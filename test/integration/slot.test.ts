@@ -47,7 +47,7 @@ async function expectLoud(outbox: Outbox, streamer: Streamer, code: ErrorCode, e
   expect(await outbox.delivered()).toEqual({ rows: events, events });
 }
 
-test.each(MEDDLERS)(
+test.concurrent.each(MEDDLERS)(
   'the streamer rejects a slot that was $title while nobody streamed, also after a restart (invariant 8)',
   async ({ meddle }) => {
     await using outbox = await Outbox.create();
@@ -61,7 +61,7 @@ test.each(MEDDLERS)(
   },
 );
 
-test('the streamer rejects a slot that was created again even if nothing was committed meanwhile (invariant 8)', async () => {
+test.concurrent('the streamer rejects a slot that was created again even if nothing was committed meanwhile (invariant 8)', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -70,23 +70,26 @@ test('the streamer rejects a slot that was created again even if nothing was com
   await expectLoud(outbox, outbox.stream(), 'OUTBOX_SLOT_CHANGED', 0);
 });
 
-test.each(MEDDLERS)('the streamer rejects a slot $title during a disconnect (invariant 8)', async ({ meddle }) => {
-  await using outbox = await Outbox.create();
-  const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
-  const streamer = outbox.stream({ DATABASE_URL: url });
-  await outbox.fill(10);
-  await outbox.untilDelivered(10);
-  // the streamer is disconnected for a moment
-  await proxy.close();
-  await eventually('the slot is free', async () => (await slotOf(outbox))?.['active'] === false);
-  await outbox.fill(10, 'test.skipped');
-  await meddle(outbox);
-  await proxy.listen();
-  await expectLoud(outbox, streamer, 'OUTBOX_SLOT_CHANGED', 10);
-  await proxy.close();
-});
+test.concurrent.each(MEDDLERS)(
+  'the streamer rejects a slot $title during a disconnect (invariant 8)',
+  async ({ meddle }) => {
+    await using outbox = await Outbox.create();
+    const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
+    const streamer = outbox.stream({ DATABASE_URL: url });
+    await outbox.fill(10);
+    await outbox.untilDelivered(10);
+    // the streamer is disconnected for a moment
+    await proxy.close();
+    await eventually('the slot is free', async () => (await slotOf(outbox))?.['active'] === false);
+    await outbox.fill(10, 'test.skipped');
+    await meddle(outbox);
+    await proxy.listen();
+    await expectLoud(outbox, streamer, 'OUTBOX_SLOT_CHANGED', 10);
+    await proxy.close();
+  },
+);
 
-test('the streamer accepts a slot that someone only peeked at', async () => {
+test.concurrent('the streamer accepts a slot that someone only peeked at', async () => {
   await using outbox = await Outbox.create();
   await outbox.fill(10);
   await outbox.postgres.query(PEEK, [outbox.slot]);
@@ -100,7 +103,7 @@ test('the streamer accepts a slot that someone only peeked at', async () => {
   expect(await outbox.delivered()).toEqual({ rows: 20, events: 20 });
 });
 
-test('the streamer rejects a ledger that came with a dump of another cluster', async () => {
+test.concurrent('the streamer rejects a ledger that came with a dump of another cluster', async () => {
   await using outbox = await Outbox.create();
   await outbox.postgres.query("UPDATE outbox.stream SET system_id = '6900000000000000001'");
   const streamer = outbox.stream();
@@ -108,7 +111,7 @@ test('the streamer rejects a ledger that came with a dump of another cluster', a
   await expectLoud(outbox, streamer, 'OUTBOX_SYSTEM_CHANGED', 0);
 });
 
-test('the streamer warns that fsync and full_page_writes are off, says what to do, and delivers', async () => {
+test.concurrent('the streamer warns that fsync and full_page_writes are off, says what to do, and delivers', async () => {
   await using postgres = await startPostgres({ settings: { fsync: 'off', full_page_writes: 'off' } });
   await using outbox = await Outbox.create({ postgresUrl: postgres.url });
   const streamer = outbox.stream();
@@ -130,7 +133,7 @@ async function writeWal(outbox: Outbox, mebibytes: number): Promise<void> {
   );
 }
 
-test('the streamer reports an invalidated slot, and neither it nor `migrate` creates it again (invariant 8)', async () => {
+test.concurrent('the streamer reports an invalidated slot, and neither it nor `migrate` creates it again (invariant 8)', async () => {
   await using postgres = await startPostgres({ settings: { max_slot_wal_keep_size: '32MB', max_wal_size: '64MB' } });
   await using outbox = await Outbox.create({ postgresUrl: postgres.url });
   await outbox.fill(10);
@@ -145,7 +148,7 @@ test('the streamer reports an invalidated slot, and neither it nor `migrate` cre
   expect(streamer.isRunning).toBe(true);
 });
 
-test('the streamer reports idle_timeout as the reason when Postgres invalidated an unused slot', async () => {
+test.concurrent('the streamer reports idle_timeout as the reason when Postgres invalidated an unused slot', async () => {
   await using postgres = await startPostgres({ settings: { idle_replication_slot_timeout: '1s' } });
   await using outbox = await Outbox.create({ postgresUrl: postgres.url });
   const streamer = outbox.stream();
@@ -166,7 +169,7 @@ test('the streamer reports idle_timeout as the reason when Postgres invalidated 
   expect(await outbox.delivered()).toEqual({ rows: 10, events: 10 });
 });
 
-test(
+test.concurrent(
   'the streamer’s log and `/readyz` report a slot in danger before it is lost while ClickHouse hangs (invariant 8)',
   { timeout: 180_000 },
   async () => {
@@ -222,7 +225,7 @@ async function readiness(port: number): Promise<ReadinessReport> {
   });
 }
 
-test(
+test.concurrent(
   'an idle streamer writes hardly any WAL, and lets Postgres remove that of other tables (invariant 2)',
   { timeout: 180_000 },
   async () => {

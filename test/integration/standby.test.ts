@@ -71,20 +71,23 @@ async function strikeAt(outbox: Outbox, { clickhouse }: Cast, inserting: boolean
   await eventually('an insert is under way', () => clickhouse.isHolding);
 }
 
-test.each(MOMENTS)('a standby takes over from a holder killed $moment (invariant 5)', async ({ inserting }) => {
-  await using outbox = await Outbox.create();
-  const cast = await begin(outbox);
-  await strikeAt(outbox, cast, inserting);
-  await cast.holder.kill();
-  await cast.standby.attached();
-  if (!inserting) await outbox.fill(COUNT);
-  await outbox.fill(COUNT);
-  await expectOnce(outbox, 1 + 2 * COUNT);
-  expect(hasTerminated(cast.standby)).toBe(false);
-  await cast.close();
-});
+test.concurrent.each(MOMENTS)(
+  'a standby takes over from a holder killed $moment (invariant 5)',
+  async ({ inserting }) => {
+    await using outbox = await Outbox.create();
+    const cast = await begin(outbox);
+    await strikeAt(outbox, cast, inserting);
+    await cast.holder.kill();
+    await cast.standby.attached();
+    if (!inserting) await outbox.fill(COUNT);
+    await outbox.fill(COUNT);
+    await expectOnce(outbox, 1 + 2 * COUNT);
+    expect(hasTerminated(cast.standby)).toBe(false);
+    await cast.close();
+  },
+);
 
-test.each(MOMENTS)(
+test.concurrent.each(MOMENTS)(
   'a standby takes over from a holder frozen $moment, which is fenced when it wakes (invariant 5)',
   { timeout: 120_000 },
   async ({ inserting }) => {
@@ -115,7 +118,7 @@ test.each(MOMENTS)(
   },
 );
 
-test.each(MOMENTS)(
+test.concurrent.each(MOMENTS)(
   'a standby takes over from a holder cut off from Postgres $moment (invariant 5)',
   { timeout: 120_000 },
   async ({ inserting }) => {
@@ -142,7 +145,7 @@ test.each(MOMENTS)(
   },
 );
 
-test('a holder that was cut off before it asked ClickHouse does not take what its successor delivered for a lost ledger', async () => {
+test.concurrent('a holder that was cut off before it asked ClickHouse does not take what its successor delivered for a lost ledger', async () => {
   await using outbox = await Outbox.create();
   const { proxy: postgres, url: databaseUrl } = await Proxy.to(new URL(outbox.databaseUrl));
   const { proxy: clickhouse, url: clickhouseUrl } = await Proxy.to(new URL(outbox.clickhouseUrl));
@@ -164,7 +167,7 @@ test('a holder that was cut off before it asked ClickHouse does not take what it
   await Promise.all([postgres.close(), clickhouse.close()]);
 });
 
-test('a standby with the least privileges leaves a live holder alone, and takes over from a frozen one', async () => {
+test.concurrent('a standby with the least privileges leaves a live holder alone, and takes over from a frozen one', async () => {
   await using outbox = await Outbox.create();
   const role = outbox.slot.replace('t_', 'r_');
   await outbox.postgres.query(`CREATE ROLE ${role} LOGIN REPLICATION PASSWORD 'secret'`);
@@ -211,21 +214,25 @@ test('a standby with the least privileges leaves a live holder alone, and takes 
   }
 });
 
-test('a standby does not take over while the holder waits for ClickHouse', { timeout: 120_000 }, async () => {
-  await using outbox = await Outbox.create();
-  const cast = await begin(outbox);
-  cast.clickhouse.holdRequests();
-  await outbox.fill(COUNT);
-  await eventually('an intent', async () => (await outbox.ledger())['pending_token']);
-  const { epoch } = await outbox.ledger();
-  await sleep(BUSY_MS);
-  expect(hasTerminated(cast.standby)).toBe(false);
-  cast.clickhouse.release();
-  cast.clickhouse.cut();
-  await expectOnce(outbox, 1 + COUNT);
-  expect(await outbox.ledger()).toMatchObject({ epoch });
-  await cast.close();
-});
+test.concurrent(
+  'a standby does not take over while the holder waits for ClickHouse',
+  { timeout: 120_000 },
+  async () => {
+    await using outbox = await Outbox.create();
+    const cast = await begin(outbox);
+    cast.clickhouse.holdRequests();
+    await outbox.fill(COUNT);
+    await eventually('an intent', async () => (await outbox.ledger())['pending_token']);
+    const { epoch } = await outbox.ledger();
+    await sleep(BUSY_MS);
+    expect(hasTerminated(cast.standby)).toBe(false);
+    cast.clickhouse.release();
+    cast.clickhouse.cut();
+    await expectOnce(outbox, 1 + COUNT);
+    expect(await outbox.ledger()).toMatchObject({ epoch });
+    await cast.close();
+  },
+);
 
 test.each([
   {

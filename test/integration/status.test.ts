@@ -19,7 +19,7 @@ async function status(
 
 const codes = ({ reasons }: FlowReport): string[] => reasons.map(({ code }) => code);
 
-test('`status` reports that events flow, and what waits and since when while ClickHouse is unreachable', async () => {
+test.concurrent('`status` reports that events flow, and what waits and since when while ClickHouse is unreachable', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
   outbox.stream({ CLICKHOUSE_URL: url });
@@ -77,7 +77,7 @@ test('`status` reports that events flow, and what waits and since when while Cli
   await proxy.close();
 });
 
-test('`status` and `doctor` give a ClickHouse that may idle a minute to answer, and say that it is waking', async () => {
+test.concurrent('`status` and `doctor` give a ClickHouse that may idle a minute to answer, and say that it is waking', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await outbox.fill(1);
@@ -102,7 +102,7 @@ test('`status` and `doctor` give a ClickHouse that may idle a minute to answer, 
   expect(await streamer.stop()).toBe(0);
 });
 
-test(
+test.concurrent(
   '`status` without a streamer reports how much WAL waits, and no age for the oldest event',
   { timeout: 60_000 },
   async () => {
@@ -120,7 +120,7 @@ test(
   },
 );
 
-test('`status` reports a frozen streamer as stalled', { timeout: 60_000 }, async () => {
+test.concurrent('`status` reports a frozen streamer as stalled', { timeout: 60_000 }, async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -135,7 +135,7 @@ test('`status` reports a frozen streamer as stalled', { timeout: 60_000 }, async
   expect(await streamer.stop()).toBe(0);
 });
 
-test('`status` counts standbys and quarantined events, and reports a lost slot', async () => {
+test.concurrent('`status` counts standbys and quarantined events, and reports a lost slot', async () => {
   // transactions and standbys of other tests would be seen
   await using postgres = await startPostgres();
   await using outbox = await Outbox.create({ postgresUrl: postgres.url });
@@ -162,7 +162,7 @@ test('`status` counts standbys and quarantined events, and reports a lost slot',
   expect(codes(lost.report)).toEqual(['OUTBOX_SLOT_MISSING']);
 });
 
-test('`status` reports databases that are not migrated or not reachable, and what it learns from the other one', async () => {
+test.concurrent('`status` reports databases that are not migrated or not reachable, and what it learns from the other one', async () => {
   await using outbox = await Outbox.create({ migrated: false });
   const bare = await status(outbox);
   expect(bare.code).toBe(1);
@@ -179,7 +179,7 @@ test('`status` reports databases that are not migrated or not reachable, and wha
   expect(codes(both.report)).toEqual(['OUTBOX_PG_UNREACHABLE', 'OUTBOX_CH_UNREACHABLE']);
 });
 
-test('`status --watch` appends one line per interval, with the rate, when stdout is not a terminal', async () => {
+test.concurrent('`status --watch` appends one line per interval, with the rate, when stdout is not a terminal', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();
   await streamer.attached();
@@ -200,7 +200,7 @@ test('`status --watch` appends one line per interval, with the rate, when stdout
   expect(await text.done).toMatchObject({ code: 0 });
 });
 
-test('`status` reports late events that Postgres withholds from the streamer for a standby that is away', async () => {
+test.concurrent('`status` reports late events that Postgres withholds from the streamer for a standby that is away', async () => {
   await using postgres = await startPostgres();
   await using outbox = await Outbox.create({ postgresUrl: postgres.url, failover: true });
   const streamer = outbox.stream();
@@ -222,7 +222,7 @@ test('`status` reports late events that Postgres withholds from the streamer for
   await eventually('events flow', async () => (await status(outbox)).report.flowing);
 });
 
-test('`status` says what ClickHouse refuses and since when, by the ledger, until it takes it again', async () => {
+test.concurrent('`status` says what ClickHouse refuses and since when, by the ledger, until it takes it again', async () => {
   await using outbox = await Outbox.create();
   await outbox.clickhouse.command({ query: 'ALTER TABLE events ADD CONSTRAINT never CHECK false' });
   // a successor waits until no attempt of a streamer that was killed can be under way
@@ -244,7 +244,7 @@ test('`status` says what ClickHouse refuses and since when, by the ledger, until
   expect(await successor.stop()).toBe(0);
 });
 
-test('`status`, `doctor` and the metrics name the transaction that has written and is open for longest', async () => {
+test.concurrent('`status`, `doctor` and the metrics name the transaction that has written and is open for longest', async () => {
   // transactions and standbys of other tests would be seen
   await using postgres = await startPostgres();
   await using outbox = await Outbox.create({ postgresUrl: postgres.url });

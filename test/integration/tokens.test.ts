@@ -6,26 +6,12 @@ import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
-import type { Streamer } from '../support/streamer.ts';
 import { Scrape } from '../support/scrape.ts';
+import { unanswered } from '../support/unanswered.ts';
 import { eventually } from '../support/wait.ts';
 
 const COUNT = 500;
 const SETTING = 'ALTER TABLE events MODIFY SETTING non_replicated_deduplication_window';
-
-/** ClickHouse has applied an insert, its answer is held, and the streamer still waits for it. */
-async function unanswered(
-  outbox: Outbox,
-  environment: Record<string, string> = {},
-): Promise<{ proxy: Proxy; streamer: Streamer }> {
-  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
-  proxy.holdAnswersToInserts();
-  const streamer = outbox.stream({ CLICKHOUSE_URL: url, ...environment });
-  await streamer.attached();
-  await outbox.fill(COUNT);
-  await outbox.untilDelivered(COUNT);
-  return { proxy, streamer };
-}
 
 async function forgetTokens(outbox: Outbox): Promise<void> {
   await outbox.clickhouse.command({ query: `${SETTING} = 0` });
@@ -38,7 +24,7 @@ async function settled(outbox: Outbox): Promise<void> {
 
 test.concurrent('the streamer reads back a pending insert whose token may be forgotten, and does not repeat it', async () => {
   await using outbox = await Outbox.create();
-  const { proxy, streamer } = await unanswered(outbox);
+  const { proxy, streamer } = await unanswered(outbox, { rows: COUNT });
   await streamer.kill();
   await proxy.close();
   await forgetTokens(outbox);
@@ -56,7 +42,7 @@ test.concurrent('the streamer reads back a pending insert whose token may be for
 
 test.concurrent('the streamer reads back a pending insert when ClickHouse has another version than the ledger says, and has forgotten tokens', async () => {
   await using outbox = await Outbox.create();
-  const { proxy, streamer } = await unanswered(outbox);
+  const { proxy, streamer } = await unanswered(outbox, { rows: COUNT });
   await streamer.kill();
   await proxy.close();
   await forgetTokens(outbox);
@@ -95,7 +81,10 @@ test.concurrent('the streamer sends an old pending insert that never arrived', a
 
 test.concurrent('the streamer reads back an unanswered insert when the token window was off meanwhile (invariant 8)', async () => {
   await using outbox = await Outbox.create();
-  const { proxy, streamer } = await unanswered(outbox, { OUTBOX_INSERT_TIMEOUT_MS: '3000' });
+  const { proxy, streamer } = await unanswered(outbox, {
+    rows: COUNT,
+    environment: { OUTBOX_INSERT_TIMEOUT_MS: '3000' },
+  });
   await outbox.clickhouse.command({ query: `${SETTING} = 0` });
   proxy.release();
   proxy.cut();
@@ -116,23 +105,37 @@ test.concurrent('the streamer delivers once and reports unproven views when a vi
   );
   await sql('CREATE MATERIALIZED VIEW throwing TO totals AS SELECT throwIf(1) + count() AS n FROM events');
   const port = await onFreePort(0, async (free) => free);
-  const streamer = outbox.stream({ OUTBOX_INSERT_TIMEOUT_MS: '1000', OUTBOX_HEALTH_PORT: String(port) });
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const streamer = outbox.stream({
+    CLICKHOUSE_URL: url,
+    OUTBOX_INSERT_TIMEOUT_MS: '1000',
+    OUTBOX_HEALTH_PORT: String(port),
+  });
   await streamer.attached();
   await outbox.fill(COUNT);
   await streamer.failure('OUTBOX_CH_VIEW_FAILED');
+  // nothing may come between its look at the window and its insert
+  proxy.isolate();
+  await streamer.failure('OUTBOX_CH_UNREACHABLE');
   await sql(`${SETTING} = 0`);
+  proxy.release();
+  proxy.cut();
   await streamer.failure('OUTBOX_CH_TABLE_UNSUITABLE');
   await outbox.clickhouse.command({ query: `${SETTING} = 10000` });
   await streamer.failure('OUTBOX_CH_VIEWS_UNPROVEN');
   await settled(outbox);
   expect((await Scrape.of(port)).value('outbox_views_unproven_total')).toBe(COUNT);
   expect(await streamer.stop()).toBe(0);
+  await proxy.close();
   expect(await outbox.delivered()).toEqual({ rows: COUNT, events: COUNT });
 });
 
 test.concurrent('the successor of a killed streamer reads back an insert when the token window was off meanwhile (invariant 8)', async () => {
   await using outbox = await Outbox.create();
-  const { proxy, streamer } = await unanswered(outbox, { OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  const { proxy, streamer } = await unanswered(outbox, {
+    rows: COUNT,
+    environment: { OUTBOX_INSERT_TIMEOUT_MS: '1000' },
+  });
   await outbox.clickhouse.command({ query: `${SETTING} = 0` });
   proxy.release();
   proxy.cut();
@@ -186,14 +189,8 @@ test.concurrent('ClickHouse ignores a repeated insert even if the user’s profi
 test('a repeated insert whose part ClickHouse found broken at its start is sent again, and counts once (invariant 4)', async () => {
   await using clickhouse = await startClickHouse();
   await using outbox = await Outbox.create({ clickhouseUrl: clickhouse.url });
-  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
-  const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '1000' });
-  await outbox.fill(10);
-  await outbox.untilDelivered(10);
-  // only an insert sends so many bytes on one connection
-  proxy.holdAnswersToInserts();
-  await outbox.fill(300);
-  await outbox.untilDelivered(310);
+  const environment = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
+  const { proxy, streamer } = await unanswered(outbox, { before: 10, rows: 300, environment });
   const [part] = await outbox.select<{ path: string }>(
     "SELECT path FROM system.parts WHERE active AND rows = 300 AND table = 'events' AND database = currentDatabase()",
   );

@@ -94,7 +94,7 @@ const ODD_DATES = [
 const TRACE = '0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331';
 const ODD_TRACEPARENTS = [`00-${TRACE}-01`, `cc-${TRACE}-01-more`, `00-${TRACE}`, '', 'ü'.repeat(55), `üü${TRACE}-01`];
 
-test('`verify` computes the same digests on both servers for odd contexts, dates, traces, texts and repeated ids', async () => {
+test.concurrent('`verify` computes the same digests on both servers for odd contexts, dates, traces, texts and repeated ids', async () => {
   await using outbox = await Outbox.create();
   await outbox.stream().attached();
   const insert = async (columns: string, ...values: unknown[]): Promise<unknown> =>
@@ -128,7 +128,7 @@ test('`verify` computes the same digests on both servers for odd contexts, dates
   expect(await compare(outbox)).toMatchObject({ ...KINDS, identical: false, extra: count });
 });
 
-test('`verify` finds no difference between two empty sides', async () => {
+test.concurrent('`verify` finds no difference between two empty sides', async () => {
   await using outbox = await Outbox.create();
   await outbox.stream().attached();
   expect(await compare(outbox, PATIENT)).toMatchObject({
@@ -141,7 +141,7 @@ test('`verify` finds no difference between two empty sides', async () => {
   });
 });
 
-test('`verify` counts and names each kind of difference, and prints nothing of a context', async () => {
+test.concurrent('`verify` counts and names each kind of difference, and prints nothing of a context', async () => {
   await using outbox = await delivered(1000);
   const at = (n: number): string => `event_id = '${idOf(n)}'`;
   await change(
@@ -191,7 +191,7 @@ test('`verify` counts and names each kind of difference, and prints nothing of a
   expect(limited.stderr).toBe('');
 });
 
-test('`verify` treats events that share an id as separate, and finds the one that is missing', async () => {
+test.concurrent('`verify` treats events that share an id as separate, and finds the one that is missing', async () => {
   await using outbox = await Outbox.create();
   await outbox.stream().attached();
   const id = idOf(1);
@@ -209,7 +209,7 @@ test('`verify` treats events that share an id as separate, and finds the one tha
   expect(await compare(outbox)).toMatchObject({ ...KINDS, missing: 1, double: 1 });
 });
 
-test('`verify` compares a window of dates that includes --from and excludes --to', async () => {
+test.concurrent('`verify` compares a window of dates that includes --from and excludes --to', async () => {
   await using outbox = await Outbox.create();
   await outbox.stream().attached();
   const times = [
@@ -241,7 +241,7 @@ test('`verify` compares a window of dates that includes --from and excludes --to
   expect(await compare(outbox)).toMatchObject({ missing: 4 });
 });
 
-test('`verify` ignores rows of other sources, and counts rows of a lost timeline as extra', async () => {
+test.concurrent('`verify` ignores rows of other sources, and counts rows of a lost timeline as extra', async () => {
   await using outbox = await delivered(10);
   await change(
     outbox,
@@ -258,7 +258,7 @@ test('`verify` ignores rows of other sources, and counts rows of a lost timeline
   expect(named(report, 'extra')).toEqual([idOf(77)]);
 });
 
-test('`verify` counts what retention has removed as expired, not as extra', async () => {
+test.concurrent('`verify` counts what retention has removed as expired, not as extra', async () => {
   await using outbox = await delivered(30);
   // ten old events, and ten of a transaction that began before the oldest remaining event and committed after it
   const ids = (from: number): string => Array.from({ length: 10 }, (_, n) => `'${idOf(from + n)}'`).join(',');
@@ -284,7 +284,7 @@ test('`verify` counts what retention has removed as expired, not as extra', asyn
   expect(stdout).toContain('There is nothing to compare');
 });
 
-test('`verify` does not count quarantined and discarded events as missing, except those of another slot', async () => {
+test.concurrent('`verify` does not count quarantined and discarded events as missing, except those of another slot', async () => {
   await using outbox = await delivered(10);
   await outbox.postgres.query(
     `DROP TABLE IF EXISTS outbox.quarantine;
@@ -304,7 +304,7 @@ test('`verify` does not count quarantined and discarded events as missing, excep
   expect(await compare(outbox)).toMatchObject({ identical: false, quarantined: 1, discarded: 1, missing: 1 });
 });
 
-test('`verify` finds no difference while producers commit and roll back all the time', async () => {
+test.concurrent('`verify` finds no difference while producers commit and roll back all the time', async () => {
   await using outbox = await Outbox.create();
   await outbox.stream().attached();
   const over = new AbortController();
@@ -335,7 +335,7 @@ test('`verify` finds no difference while producers commit and roll back all the 
   expect(await compare(outbox, PATIENT)).toMatchObject({ ...NOTHING, postgres: committed, clickhouse: committed });
 }, 120_000);
 
-test('`verify` finds no difference in what commits between its snapshot and the reading of its position', async () => {
+test.concurrent('`verify` finds no difference in what commits between its snapshot and the reading of its position', async () => {
   await using outbox = await delivered(10);
   const connect = async () =>
     Database.connect(outbox.databaseUrl, { queryTimeoutMs: 0, parameters: SNAPSHOT_PARAMETERS }, () => undefined);
@@ -373,7 +373,7 @@ test('`verify` finds no difference in what commits between its snapshot and the 
   await Promise.all([clickhouse.close(), first.close(), second.close(), ask.close()]);
 });
 
-test('`verify` does not wait for an open transaction, and compares its events after the commit', async () => {
+test.concurrent('`verify` does not wait for an open transaction, and compares its events after the commit', async () => {
   await using outbox = await delivered(10);
   const client = await outbox.postgres.connect();
   await client.query('BEGIN');
@@ -385,7 +385,7 @@ test('`verify` does not wait for an open transaction, and compares its events af
   expect(await compare(outbox)).toMatchObject({ ...NOTHING, postgres: 11 });
 });
 
-test('`verify` reports that no streamer runs or that it is behind, and compares at once with --wait 0', async () => {
+test.concurrent('`verify` reports that no streamer runs or that it is behind, and compares at once with --wait 0', async () => {
   await using outbox = await Outbox.create();
   await outbox.fill(5);
   const none = await cli(outbox, ['--wait', '1s', '--json']);
@@ -406,14 +406,14 @@ test('`verify` reports that no streamer runs or that it is behind, and compares 
   await expect(compare(outbox, { waitMs: 500 })).rejects.toMatchObject({ code: 'OUTBOX_VERIFY_BEHIND' });
 });
 
-test('`verify` reports that no streamer runs when the slot is missing, and compares at once without a wait', async () => {
+test.concurrent('`verify` reports that no streamer runs when the slot is missing, and compares at once without a wait', async () => {
   await using outbox = await Outbox.create();
   await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [outbox.slot]);
   await expect(compare(outbox, { waitMs: 10 })).rejects.toMatchObject({ code: 'OUTBOX_VERIFY_NO_STREAMER' });
   expect(await compare(outbox, { waitMs: 0 })).toMatchObject({ ...KINDS, code: 'OUTBOX_VERIFY_NOTHING' });
 });
 
-test('`verify` rejects wrong usage and settings, and reports databases that are not migrated', async () => {
+test.concurrent('`verify` rejects wrong usage and settings, and reports databases that are not migrated', async () => {
   await using outbox = await Outbox.create({ migrated: false });
   const wrong = await cli(outbox, ['--from', 'yesterday', '--limit', 'x']);
   expect(wrong.code).toBe(2);
@@ -430,7 +430,7 @@ test('`verify` rejects wrong usage and settings, and reports databases that are 
   await expect(compare(outbox, { waitMs: 0 })).rejects.toMatchObject({ code: 'OUTBOX_CH_NOT_MIGRATED' });
 });
 
-test('the role outbox_streamer may run `verify`', async () => {
+test.concurrent('the role outbox_streamer may run `verify`', async () => {
   // roles belong to the whole server
   await using postgres = await startPostgres();
   await using outbox = await Outbox.create({ postgresUrl: postgres.url });
@@ -448,7 +448,7 @@ test('the role outbox_streamer may run `verify`', async () => {
   expect(await streamer.stop()).toBe(0);
 });
 
-test('`verify` tells its progress in lines on stderr when no terminal reads it, and nothing of it on stdout', async () => {
+test.concurrent('`verify` tells its progress in lines on stderr when no terminal reads it, and nothing of it on stdout', async () => {
   await using outbox = await delivered(50_000);
   await change(outbox, 'TRUNCATE TABLE events');
   const { stdout, stderr } = await cli(outbox, ['--json', '--wait', '0', '--progress', '1ms']);
@@ -458,7 +458,7 @@ test('`verify` tells its progress in lines on stderr when no terminal reads it, 
   expect(stderr).not.toContain('\u001B');
 });
 
-test('`verify` counts more differences than it holds in memory, the first and the last id included', async () => {
+test.concurrent('`verify` counts more differences than it holds in memory, the first and the last id included', async () => {
   await using outbox = await delivered(110_000);
   const kept = 'cityHash64(event_id) % 50 = 0';
   await change(outbox, `DELETE FROM events WHERE NOT (${kept}) OR event_id IN ('${idOf(0)}', '${idOf(109_999)}')`);

@@ -1,5 +1,6 @@
 import { createClient, type ClickHouseClient } from '@clickhouse/client';
-import { inject } from 'vitest';
+import { expect, inject } from 'vitest';
+import type { Outbox } from './outbox.ts';
 import { eventually } from './wait.ts';
 
 declare module 'vitest' {
@@ -134,4 +135,19 @@ export async function heldBy(client: ClickHouseClient): Promise<Held> {
   });
   const [held] = await result.json<Held>();
   return held!;
+}
+
+/** Every replica holds so many events, each once, and the view has counted each once. */
+export async function expectExactly(clients: readonly ClickHouseClient[], events: number): Promise<void> {
+  const all = String(events);
+  for (const client of clients) expect(await heldBy(client)).toMatchObject({ rows: all, events: all, viewed: all });
+}
+
+/** Sends one event more, because an idle stream acknowledges later, and waits until all is settled. */
+export async function untilSettled(outbox: Outbox): Promise<void> {
+  await outbox.fill(1);
+  const end = await outbox.walEnd();
+  const isSettled = async (): Promise<boolean> =>
+    (await outbox.confirmed(end)) && (await outbox.ledger())['pending_token'] === null;
+  await eventually('all is settled', isSettled, 150_000);
 }

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import type { ClickHouseSettings, ExecParams } from '@clickhouse/client';
 import { OutboxError } from '../../errors.ts';
 import type { ClickHouseAccess } from './access.ts';
-import { HostRing, isAway } from './host-ring.ts';
+import { awayOf, HostRing, isAway } from './host-ring.ts';
 import { linesOf, read, refusalOf, rowsOf, type Answer } from './answer.ts';
 import {
   INSERT_SETTINGS,
@@ -138,7 +138,7 @@ export class ClickHouse {
       });
       for await (const lines of linesOf(body, abort_signal)) yield rowsOf<Row>(lines);
     } catch (error) {
-      const failure = this.#failure(error, false);
+      const failure = awayOf(error, undefined);
       if (isAway(failure)) this.leave(server);
       throw failure;
     } finally {
@@ -279,23 +279,9 @@ export class ClickHouse {
     try {
       return await request(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
     } catch (error) {
-      const failure = this.#failure(error, timeout.aborted);
+      const failure = awayOf(error, timeout.aborted ? this.#deadlineMs : undefined);
       if (isAway(failure)) this.leave(server);
       throw failure;
     }
   }
-
-  #failure(error: unknown, isTimeout: boolean): OutboxError {
-    if (error instanceof OutboxError) return error;
-    const detail = isTimeout
-      ? `no answer from ClickHouse within ${this.#deadlineMs} ms`
-      : `no connection to ClickHouse: ${reason(error)}`;
-    return new OutboxError('OUTBOX_CH_UNREACHABLE', { detail });
-  }
-}
-
-/** A network error's code says enough; its message may hold the URL. */
-function reason(error: unknown): string {
-  const code = (error as { code?: unknown } | null)?.code;
-  return typeof code === 'string' ? code : error instanceof Error ? error.name : 'unknown error';
 }

@@ -131,3 +131,19 @@ function secured(
   const tls = { ...(ca !== undefined && { ca_cert: Buffer.from(ca) }), cert: Buffer.from(cert), key: Buffer.from(key) };
   return { tls: tls as typeof tls & { ca_cert: Buffer } };
 }
+
+/** What became of a request that failed. @param afterMs when it was given up, if it was */
+export function awayOf(error: unknown, afterMs: number | undefined): OutboxError {
+  if (error instanceof OutboxError) return error;
+  const detail =
+    afterMs === undefined
+      ? `no connection to ClickHouse: ${reason(error)}`
+      : `no answer from ClickHouse within ${afterMs} ms`;
+  return new OutboxError('OUTBOX_CH_UNREACHABLE', { detail });
+}
+
+/** A network error's code says enough; its message may hold the URL. */
+function reason(error: unknown): string {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' ? code : error instanceof Error ? error.name : 'unknown error';
+}

@@ -1,19 +1,10 @@
+import type { ReplicaSeen } from '../observe/measures.ts';
 import type { ClickHouse } from './client.ts';
 import { isReplicated } from './identity.ts';
 
-/** What the replica that answers says of itself and the others. */
-export interface ReplicaState {
+/** What the replica that answers says, with its name. */
+export interface ReplicaState extends ReplicaSeen {
   readonly replica: string;
-  /** `no Keeper`: it takes no insert, and does not see what the others take. */
-  readonly state: 'writable' | 'read only' | 'no Keeper';
-  readonly total: number;
-  /** Those with a session with Keeper. */
-  readonly active: number;
-  readonly delaySeconds: number;
-  /** Tasks that it has still to do: fetches, merges, mutations. */
-  readonly queue: number;
-  /** Since the table was made: parts that no replica had any more. */
-  readonly lostParts: number;
 }
 
 /**

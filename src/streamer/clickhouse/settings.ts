@@ -1,5 +1,3 @@
-import type { Config } from '../config.ts';
-
 type Settings = Readonly<Record<string, string | number>>;
 
 /** What a profile may have that drops rows without an error: of a SELECT, and of what the views on a table make of an insert. */
@@ -61,7 +59,10 @@ export interface Quorum {
 export function quorumOf({
   insertQuorum: size,
   clickhouseCluster: cluster,
-}: Pick<Config, 'insertQuorum' | 'clickhouseCluster'>): Quorum | undefined {
+}: {
+  readonly insertQuorum: string;
+  readonly clickhouseCluster: string;
+}): Quorum | undefined {
   return size === 'off' ? undefined : { size, cluster };
 }
 

@@ -11,7 +11,7 @@ import { Readiness } from '../observe/readiness.ts';
 import { lockRepair } from '../repair/repair.ts';
 import { Database } from '../source/database.ts';
 import { checkMigrated } from '../source/server.ts';
-import { forgetBegin } from '../ledger/shares.ts';
+import { refuseDoubtfulShares, refuseOtherShares } from '../ledger/shares.ts';
 import { checkSlot, dropSlot } from '../source/slot.ts';
 import { writtenTo } from '../source/wal-end.ts';
 import { stream } from '../stream.ts';
@@ -72,11 +72,12 @@ async function detachStream(config: Config): Promise<Detached> {
   const db = await Database.connect(config, durable, () => undefined);
   try {
     await checkMigrated(db);
+    await refuseOtherShares(db, slot);
     await lockRepair(db, slot);
     if (!(await overview(db, slot)).isDetached) {
       const { gap } = await examine(db, slot);
       if (gap !== undefined) throw new OutboxError('OUTBOX_DETACH_GAP', { detail: gap });
-      await forgetBegin(db, slot);
+      await refuseDoubtfulShares(db, slot);
       const held = await checkSlot(db, slot);
       if (held?.activePid !== undefined)
         throw new OutboxError('OUTBOX_SLOT_BUSY', {
@@ -105,8 +106,7 @@ async function deliverAll(config: Config, db: Database): Promise<void> {
   const isDetached = async (): Promise<boolean> => (await detach(db, config.slot, lsn)) !== undefined;
   do {
     const stop = new AbortController();
-    // what only the outbox has is what `repair` delivers later
-    const streaming = stream({ ...config, retentionDays: 0 }, log, new Readiness(), stop.signal);
+    const streaming = stream(withoutRetention(config), log, new Readiness(), stop.signal);
     try {
       await Promise.race([untilDelivered(db, config.slot, lsn, Infinity), streaming]);
     } finally {
@@ -115,4 +115,9 @@ async function deliverAll(config: Config, db: Database): Promise<void> {
     }
     // a stop that ClickHouse or Postgres did not answer leaves something pending
   } while (!(await isDetached()));
+}
+
+/** Secrets are read anew where they are asked for, which a copy would end. What only the outbox has is what `repair` delivers later. */
+function withoutRetention(config: Config): Config {
+  return Object.create(config, { retentionDays: { value: 0, enumerable: true } }) as Config;
 }

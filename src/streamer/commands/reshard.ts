@@ -101,6 +101,15 @@ export async function reshard(
     if (rows.length === 0) throw noLedger(db, wanted.outbox);
     const formers = rows.filter(({ count, isReplaced }) => count !== wanted.count && !isReplaced);
     if (formers.length > 0) await change(db, access, wanted, rows, report);
+    else {
+      // a change that was killed before it handed over, and is given up
+      const stopped = rows.filter(({ ends, isReplaced }) => ends !== undefined && !isReplaced);
+      if (stopped.length > 0)
+        await goOn(
+          db,
+          stopped.map(({ slot }) => slot),
+        );
+    }
     await finish(db, wanted, waitMs, report);
   } finally {
     await db.close();
@@ -170,7 +179,7 @@ async function refuseUnsound(db: Database, outbox: string, rows: readonly ShareR
     problems.push(`two numbers of shares stand side by side in ${db.schema}.stream: remove one`);
   for (const slot of await missingShares(db))
     if (outboxOf(slot) === outbox)
-      problems.push(`there is no row for the slot "${slot}": pg-outbox-clickhouse migrate`);
+      problems.push(`there is no row for the slot "${slot}": ${withShare(slot)}pg-outbox-clickhouse migrate`);
   for (const { slot } of rows) {
     const { gap } = await examine(db, slot);
     if (gap !== undefined) problems.push(`the slot "${slot}": ${gap}: ${withShare(slot)}pg-outbox-clickhouse repair`);

@@ -2,6 +2,7 @@ import type { Lsn } from '../../lsn.ts';
 import { LAST_US } from '../clickhouse/event-time.ts';
 import type { Database } from '../source/database.ts';
 import { classify, type Difference, type Rejected } from './classify.ts';
+import { outboxOf } from '../share.ts';
 import { untilDelivered } from '../ledger/delivered.ts';
 import { IdList } from './id-list.ts';
 import { mistypedRows } from './mistyped.ts';
@@ -149,13 +150,13 @@ export class Comparison {
     expiredBefore: bigint,
     tell: (compared: number) => void,
   ): AsyncGenerator<Difference, void, undefined> {
-    const { second, ask, slots, part, dates } = this.#options;
+    const { second, ask, slots, isWhole = false, part, dates } = this.#options;
     tell(0);
     const snapshot = second === undefined ? this.#snapshot : await OutboxSnapshot.take(second, { part, dates });
     try {
       if (second !== undefined) await delivered(this.#options, snapshot);
       // after the wait: all that was rejected is in quarantine by now; before ClickHouse is read: what is taken up again is found there
-      const rejected = await rejectedOf(ask, slots, ids);
+      const rejected = await rejectedOf(ask, { slots, isWhole }, ids);
       const table = await TableView.open(this.#options, snapshot.horizon);
       let unlike = 0;
       for await (const rows of unequal(snapshot.rows(ids), table.rows(ids))) {
@@ -186,14 +187,19 @@ async function* seen<Row>(
 const NONE: Rejected = { quarantined: 0, discarded: 0 };
 
 /** What of these ids these slots have in quarantine, or discarded; older schemas have no quarantine. */
-async function rejectedOf(db: Database, slots: readonly string[], ids: IdList): Promise<Map<string, Rejected>> {
+async function rejectedOf(
+  db: Database,
+  { slots, isWhole }: Pick<ComparisonOptions, 'slots' | 'isWhole'>,
+  ids: IdList,
+): Promise<Map<string, Rejected>> {
   const known = await db.query<{ yes: boolean }>("SELECT to_regclass('outbox.quarantine') IS NOT NULL AS yes");
   if (known.rows[0]?.yes !== true) return new Map();
   const { rows } = await db.query<{ id: string; quarantined: number; discarded: number }>(
     `SELECT event_id::text AS id, count(*) FILTER (WHERE discarded_at IS NULL)::int AS quarantined,
             count(*) FILTER (WHERE discarded_at IS NOT NULL)::int AS discarded
-       FROM outbox.quarantine WHERE slot_name = ANY($1) AND event_id = ANY($2::uuid[]) GROUP BY event_id`,
-    [slots, `{${ids.text}}`],
+       FROM outbox.quarantine WHERE (slot_name = ANY($1) OR slot_name ~ $3) AND event_id = ANY($2::uuid[]) GROUP BY event_id`,
+    // of a whole outbox, shares of earlier times have discarded some
+    [slots, `{${ids.text}}`, isWhole === true ? `^${outboxOf(slots[0]!)}(_[0-9]+_of_[0-9]+)?$` : '^$'],
   );
   return new Map(rows.map((row) => [row.id, row]));
 }

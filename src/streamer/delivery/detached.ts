@@ -10,6 +10,8 @@ const SINCE_MS = 32 * 86_400_000;
 /** Reports what is detached of the target and beside it: a view gets no event meanwhile, events are away, and no error says so. */
 export class Detached {
   readonly #scope: Pick<Attachment, 'clickhouse' | 'table' | 'log' | 'signal'>;
+  /** The table itself, once it was seen. */
+  #target: string | undefined;
   /** Views that were seen to hang on the table. */
   readonly #views = new Set<string>();
   readonly #databases = new Set<string>();
@@ -22,17 +24,24 @@ export class Detached {
   /** Throws what the questions run into. */
   async observe(): Promise<void> {
     const { clickhouse, table, signal } = this.#scope;
-    for (const { database, name } of await hangingOn(clickhouse, table, signal)) {
+    const [target, ...views] = await hangingOn(clickhouse, table, signal);
+    if (target !== undefined) {
+      this.#target = `${target.database}.${target.name}`;
+      this.#databases.add(target.database);
+    }
+    for (const { database, name } of views) {
       this.#views.add(`${database}.${name}`);
       this.#databases.add(database);
     }
-    const views: string[] = [];
+    const detached: string[] = [];
     for (const database of this.#databases)
       for (const { name } of await detachedIn(clickhouse, database, signal)) {
         const full = `${database}.${name}`;
-        views.push(this.#views.has(full) ? `${full}, a view on the table, is detached` : `${full} is detached`);
+        // what is said of it by itself: no insert is taken
+        if (full === this.#target) continue;
+        detached.push(this.#views.has(full) ? `${full}, a view on the table, is detached` : `${full} is detached`);
       }
-    this.#tell('OUTBOX_CH_VIEW_DETACHED', views);
+    this.#tell('OUTBOX_CH_VIEW_DETACHED', detached);
     const parts = await detachedParts(clickhouse, table, Date.now() - SINCE_MS, signal);
     this.#tell('OUTBOX_CH_PARTS_DETACHED', parts.map(describeDetached));
   }

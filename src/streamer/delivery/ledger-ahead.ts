@@ -4,6 +4,7 @@ import { whereCurrent } from '../clickhouse/current.ts';
 import { inspectTarget } from '../clickhouse/target.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Attachment } from './attachment.ts';
+import { OF_THIS_SERVER } from './ledger-behind.ts';
 
 /**
  * Reports that the last event which the ledger has as delivered is neither in the table nor in quarantine:
@@ -14,11 +15,11 @@ import type { Attachment } from './attachment.ts';
  */
 export async function detectLedgerAhead(
   { clickhouse, table, source, log, signal }: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal'>,
-  ledger: Pick<Ledger, 'state' | 'isQuarantined'>,
+  ledger: Pick<Ledger, 'state' | 'movedAtMs' | 'isQuarantined'>,
   formerly?: Position,
 ): Promise<boolean> {
   const delivered = formerly ?? ledger.state.delivered;
-  if (await isDelivered({ clickhouse, table, source, signal }, delivered, formerly !== undefined)) return false;
+  if (await isDelivered({ clickhouse, table, source, signal }, ledger, delivered, formerly !== undefined)) return false;
   if (await ledger.isQuarantined(delivered.lsn)) return false;
   // rows that are hidden are not gone: that has a code of its own
   await inspectTarget(clickhouse, table, signal);
@@ -32,6 +33,7 @@ export async function detectLedgerAhead(
 /** Whether the table holds the event at a position or a later one, as `repair` sends them, or there can be none: the ledger began there. */
 async function isDelivered(
   { clickhouse, table, source, signal }: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'signal'>,
+  { movedAtMs }: Pick<Ledger, 'movedAtMs'>,
   { lsn, seq }: Position,
   isThisOne: boolean,
 ): Promise<boolean> {
@@ -40,8 +42,8 @@ async function isDelivered(
   const found = await clickhouse.select(
     `SELECT 1 FROM {table:Identifier}
       WHERE source = {source:String} AND lsn >= {lsn:UInt64} AND (lsn, seq) >= ({lsn:UInt64}, {seq:UInt32})
-        AND ({isThisOne:Bool} = false OR (lsn, seq) = ({lsn:UInt64}, {seq:UInt32})) AND ${current} LIMIT 1`,
-    { table, source, lsn, seq, isThisOne },
+        AND ({isThisOne:Bool} = false OR (lsn, seq) = ({lsn:UInt64}, {seq:UInt32})) AND ${OF_THIS_SERVER} AND ${current} LIMIT 1`,
+    { table, source, lsn, seq, isThisOne, movedAtMs },
     signal,
   );
   return found.length > 0;

@@ -8,7 +8,7 @@ import type { Attachment } from './attachment.ts';
 /** Not a repair's, whose LSNs are no multiples of eight, also where they went through quarantine. */
 const OF_THE_STREAM = 'lsn % 8 = 0';
 /** With positions of this server. What was in quarantine keeps the other one's, also when it is delivered after the move. */
-const OF_THIS_SERVER = "least(committed_at, delivered_at) > fromUnixTimestamp64Milli({movedAtMs:Int64}, 'UTC')";
+export const OF_THIS_SERVER = "least(committed_at, delivered_at) > fromUnixTimestamp64Milli({movedAtMs:Int64}, 'UTC')";
 
 type Scope = Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal'>;
 

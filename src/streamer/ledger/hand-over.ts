@@ -48,18 +48,18 @@ export async function handOver(
 ): Promise<void> {
   await transaction(db, async () => {
     const ended = await db.query(
-      `UPDATE outbox.stream SET epoch = epoch + 1, holder_pid = NULL, ends_lsn = $2, ends_in = $3
+      `UPDATE outbox.stream SET epoch = epoch + 1, holder_pid = NULL, ends_lsn = $2, ends_in = $3, ends_at = now()
         WHERE slot_name = ANY($1) AND ends_lsn <= $2 AND ends_in IS NULL AND repair_began_at IS NULL`,
       [formers, formatLsn(lsn), snapshot],
     );
     const begun = await db.query(
       // records begin at multiples of eight: no commit stands before the boundary
-      `INSERT INTO outbox.stream (slot_name, system_id, source, publication, acked_lsn, delivered_lsn, begins_lsn, begins_in)
+      `INSERT INTO outbox.stream (slot_name, system_id, source, publication, acked_lsn, delivered_lsn, begins_lsn, begins_in, begins_at, moved_at)
        SELECT s.slot_name, system_identifier,
               -- on whatever server the outbox was before
               (SELECT regexp_replace(min(source), '_[0-9]+_of_[0-9]+$', '') FROM outbox.stream WHERE slot_name = ANY($6))
                 || coalesce(substring(s.slot_name FROM '_[0-9]+_of_[0-9]+$'), ''),
-              p.identity, confirmed_flush_lsn, $3, $5, $4
+              p.identity, confirmed_flush_lsn, $3, $5, $4, now(), (SELECT max(moved_at) FROM outbox.stream WHERE slot_name = ANY($6))
          FROM pg_control_system(), pg_replication_slots s
          JOIN unnest($1::text[], $2::text[]) AS p(slot_name, identity) ON p.slot_name = s.slot_name
         WHERE confirmed_flush_lsn <= $5`,

@@ -86,7 +86,8 @@ export async function endRepair(
     `UPDATE outbox.stream
         SET epoch = epoch + 1, repair_began_at = NULL, detached_at = NULL, read_back_below = NULL, timeline = $3, publication = $4,
             pending_lsn = NULL, pending_seq = NULL, pending_rows = NULL, pending_token = NULL, pending_at = NULL,
-            delivered_lsn = $5, delivered_seq = 0, acked_lsn = $6, system_id = $7, moved_at = $8
+            delivered_lsn = $5, delivered_seq = 0, acked_lsn = $6, system_id = $7, moved_at = $8,
+            begins_lsn = CASE WHEN system_id = $7 THEN begins_lsn END
       WHERE slot_name = $1 AND epoch = $2`,
     [
       slot,

@@ -2,7 +2,7 @@ import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import { filterOf, outboxOf, shareOf, shareText, slotsOf } from '../share.ts';
 import type { Database } from '../source/database.ts';
-import { knownAs, type KnownAs } from './row.ts';
+import { knownAs, noLedger, type KnownAs } from './row.ts';
 
 /** A row of the ledger, as one of those that together deliver an outbox. */
 export interface ShareRow {
@@ -57,20 +57,40 @@ export async function missingShares(db: Database): Promise<string[]> {
   return [...wanted].filter((slot) => !there.has(slot));
 }
 
+/** Where a slot's part of WAL begins and ends, see handOver; null where it does not. */
+interface Boundaries {
+  readonly begins: string | null;
+  readonly begins_at: string | null;
+  readonly begins_lsn: string | null;
+  readonly ends: string | null;
+  readonly ends_at: string | null;
+  readonly ends_lsn: string | null;
+}
+
+async function boundariesOf(db: Database, slot: string): Promise<Boundaries> {
+  const { rows } = await db.query<Boundaries>(
+    `SELECT begins_in::text AS begins, begins_at::text, begins_lsn::text, ends_in::text AS ends, ends_at::text, ends_lsn::text
+       FROM outbox.stream WHERE slot_name = $1`,
+    [slot],
+  );
+  const [row] = rows;
+  if (row === undefined) throw noLedger(db, slot);
+  return row;
+}
+
 /**
  * Which rows of outbox.event a slot delivers, as a condition on their columns: those of its share, committed while it was one of the
  * outbox's. Empty where that is all.
  */
 export async function partOf(db: Database, slot: string): Promise<string> {
-  const { rows } = await db.query<{ begins: string | null; ends: string | null }>(
-    'SELECT begins_in::text AS begins, ends_in::text AS ends FROM outbox.stream WHERE slot_name = $1',
-    [slot],
-  );
-  const { begins = null, ends = null } = rows[0] ?? {};
+  return partWithin(slot, await boundariesOf(db, slot));
+}
+
+function partWithin(slot: string, { begins, begins_at: beginsAt, ends, ends_at: endsAt }: Boundaries): string {
   const share = shareOf(slot);
   const conditions = share === undefined ? [] : [filterOf(share)];
-  if (begins !== null) conditions.push(`NOT ${isSeen(begins)}`);
-  if (ends !== null) conditions.push(isSeen(ends));
+  if (begins !== null && beginsAt !== null) conditions.push(`NOT (${isSeen(begins, beginsAt)})`);
+  if (ends !== null && endsAt !== null) conditions.push(isSeen(ends, endsAt));
   return conditions.join(' AND ');
 }
 
@@ -99,49 +119,44 @@ export async function scopeOf(db: Database, slot: string): Promise<Scope> {
 /** Of one slot alone. Throws what knownAs throws, unless it is given. */
 export async function scopeOfSlot(db: Database, slot: string, known?: KnownAs): Promise<Scope> {
   const { source, movedAtMs } = known ?? (await knownAs(db, slot));
-  const [part, since] = [await partOf(db, slot), await beginOf(db, slot)];
-  return { source, movedAtMs, slots: [slot], part, since, isWhole: false };
-}
-
-async function beginOf(db: Database, slot: string): Promise<Lsn> {
-  const { rows } = await db.query<{ lsn: string | null }>(
-    'SELECT begins_lsn AS lsn FROM outbox.stream WHERE slot_name = $1',
-    [slot],
-  );
-  const lsn = rows[0]?.lsn ?? null;
-  return lsn === null ? 0 : parseLsn(lsn);
+  const boundaries = await boundariesOf(db, slot);
+  const since = boundaries.begins_lsn === null ? 0 : parseLsn(boundaries.begins_lsn);
+  return { source, movedAtMs, slots: [slot], part: partWithin(slot, boundaries), since, isWhole: false };
 }
 
 /**
- * Before a stream goes to another server, where positions and numbers of transactions mean others: forgets where it began as a share.
- * Throws OUTBOX_DETACH_RESHARDED where that still matters.
+ * Before a stream goes to another server, where numbers of transactions mean others: makes sure that every row of outbox.event can be
+ * told by its time from those of other shares. Throws OUTBOX_DETACH_RESHARDED.
  */
-export async function forgetBegin(db: Database, slot: string): Promise<void> {
-  const { rows } = await db.query<{ begins: string | null; ends: string | null }>(
-    'SELECT begins_in::text AS begins, ends_lsn::text AS ends FROM outbox.stream WHERE slot_name = $1',
-    [slot],
-  );
-  const { begins = null, ends = null } = rows[0] ?? {};
+export async function refuseDoubtfulShares(db: Database, slot: string): Promise<void> {
+  const { begins_at: at, ends_lsn: ends } = await boundariesOf(db, slot);
   if (ends !== null) throw new OutboxError('OUTBOX_DETACH_RESHARDED', { detail: 'the shares are being changed' });
-  if (begins === null) return;
-  const { count } = await db.query(`SELECT FROM outbox.event WHERE ${isSeen(begins)} LIMIT 1`);
+  if (at === null) return;
+  const { count } = await db.query(`SELECT FROM outbox.event WHERE ${isNear(at)} LIMIT 1`);
   if (count > 0)
     throw new OutboxError('OUTBOX_DETACH_RESHARDED', {
-      detail: `${db.schema}.event still has events from before \`reshard\`, which other slots have delivered`,
+      detail: `${db.schema}.event still has events that were emitted while the shares were changed`,
     });
-  await db.query('UPDATE outbox.stream SET begins_lsn = NULL, begins_in = NULL WHERE slot_name = $1', [slot]);
 }
 
 const XIDS = 2n ** 32n;
 
+/** A slot that is made waits for all transactions that were begun before: none of these was open for longer at the boundary. */
+const BEFORE = "interval '10 minutes'";
+
+/** Whether a row's time alone does not say on which side of a boundary it was committed. */
+function isNear(at: string): string {
+  return `(recorded_at < '${at}' AND recorded_at >= timestamptz '${at}' - ${BEFORE})`;
+}
+
 /**
- * Whether a snapshot sees the transaction of a row. A row has the lower half of its number: it is taken for the one that is nearest
- * to the snapshot's.
+ * Whether a row was committed before a boundary, which a snapshot and its time tell. The time alone tells nearly all: rows have only the
+ * lower half of a transaction's number, which is taken for the one that is nearest to the snapshot's, and another server counts anew.
  */
-function isSeen(snapshot: string): string {
+function isSeen(snapshot: string, at: string): string {
   const end = BigInt(snapshot.split(':')[1]!);
   // never negative, so that the remainder is not
   const shift = (end / XIDS + 1n) * XIDS + XIDS / 2n - end;
   const xid = `greatest(${end} - ${XIDS / 2n} + (xmin::text::bigint + ${shift}) % ${XIDS}, 3)`;
-  return `pg_visible_in_snapshot((${xid})::text::xid8, '${snapshot}')`;
+  return `CASE WHEN ${isNear(at)} THEN pg_visible_in_snapshot((${xid})::text::xid8, '${snapshot}') ELSE recorded_at < '${at}' END`;
 }

@@ -2,8 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { LogWriter } from './log-writer.ts';
 
 const LINE = `${'x'.repeat(999)}\n`;
@@ -20,13 +19,14 @@ test('LogWriter neither waits for a pipe that nobody reads nor keeps more than i
     expect(dropped).toBeGreaterThan(1000);
     const into = Buffer.alloc(1024 * 1024);
     let read = 0;
-    for (let times = 0; times < 200 && read < (3000 - dropped) * LINE.length; times++) {
+    await vi.waitUntil(() => {
       try {
         read += readSync(fd, into);
       } catch {
-        await sleep(20);
+        // nothing is written yet
       }
-    }
+      return read >= (3000 - dropped) * LINE.length;
+    }, 10_000);
     expect(read).toBe((3000 - dropped) * LINE.length);
     expect(writer.dropped).toBe(dropped);
   } finally {

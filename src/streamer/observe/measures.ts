@@ -44,11 +44,15 @@ export interface Progress {
 
 /** What the replica that takes the events says of itself and the others. */
 export interface ReplicaSeen {
+  /** `no Keeper`: it takes no insert, and does not see what the others take. */
   readonly state: 'writable' | 'read only' | 'no Keeper';
   readonly total: number;
+  /** Those with a session with Keeper. */
   readonly active: number;
   readonly delaySeconds: number;
+  /** Tasks that it has still to do: fetches, merges, mutations. */
   readonly queue: number;
+  /** Since the table was made: parts that no replica had any more. */
   readonly lostParts: number;
 }
 

@@ -20,7 +20,7 @@ import { dropSlot } from '../source/slot.ts';
 import { fill, NEVER, type Filled } from './fill.ts';
 import { examine, type Examined } from '../ledger/gap.ts';
 import { overviewOf } from '../ledger/overview.ts';
-import { refuseOtherShares, scopeOfSlot } from '../ledger/shares.ts';
+import { refuseDoubtfulShares, refuseOtherShares, scopeOfSlot } from '../ledger/shares.ts';
 import { formerTable } from '../source/publication.ts';
 import { beginRepair, endRepair, recordRepair } from '../ledger/lifecycle.ts';
 
@@ -95,6 +95,7 @@ export async function repair(
     // what may not be asked refuses now, and not when the stream is taken over
     if (!sendsAgain) await detachedParts(clickhouse, config.clickhouseTable, Date.now());
     const examined = await examine(ask, config.slot, isMoved);
+    if (examined.isMoved) await refuseDoubtfulShares(ask, config.slot);
     const work: Work = {
       config,
       hasViews: views.length > 0,
@@ -268,6 +269,8 @@ async function comparison(
     second: looksAgain ? await connect(true) : undefined,
     ask,
     ...(await scopeOfSlot(ask, config.slot, examined)),
+    // positions of another server say nothing here
+    ...(examined.isMoved ? { since: 0 } : {}),
     window,
     waitMs: DELIVERY_WAIT_MS,
     onProgress,

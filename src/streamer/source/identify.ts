@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { pooled, postgresError } from './database.ts';
+import { pooled, postgresError } from './postgres-error.ts';
 
 /** Which server a replication connection has reached. */
 export interface ServerIdentity {

@@ -3,7 +3,8 @@ import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import { publicationOf } from '../share.ts';
 import type { DatabaseAccess } from './access.ts';
-import { connectClient, Database, endClient, postgresError } from './database.ts';
+import { connectClient, Database, endClient } from './database.ts';
+import { postgresError } from './postgres-error.ts';
 import { identify } from './identify.ts';
 
 /** A slot that was just made, and the snapshot of exactly what it will not stream. */

@@ -1,8 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { passwordOf } from './password-command.ts';
 
 const LIMIT_MS = 20_000;
@@ -40,6 +39,6 @@ test('a command that is ended takes with it all that it has started', async () =
       return false;
     }
   };
-  while (lives()) await sleep(10);
+  await vi.waitUntil(() => !lives(), 10_000);
   await rm(directory, { recursive: true });
 });

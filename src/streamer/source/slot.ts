@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { SlotWal } from '../observe/measures.ts';
-import { sqlStateError, type Database } from './database.ts';
+import type { Database } from './database.ts';
+import { sqlStateError } from './postgres-error.ts';
 import { isStreamerConnection } from './streamer-connection.ts';
 
 interface SlotRow {

@@ -67,7 +67,7 @@ export const TABLE_FAULTS: readonly Fault[] = [
   }),
   alone({
     name: 'ClickHouse: the table of a view is detached for a while',
-    codes: OF_RETURN,
+    codes: [...OF_RETURN, 'OUTBOX_CH_VIEW_DETACHED'],
     inject: async (world, dice) =>
       forAWhile(world, dice, ['DETACH TABLE counts', 'ATTACH TABLE counts'], ['OUTBOX_CH_VIEW_FAILED']),
   }),

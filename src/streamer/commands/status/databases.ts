@@ -99,6 +99,8 @@ export interface ShareState {
   readonly quarantined: number;
   /** Others deliver what is committed later: it goes once it is delivered. */
   readonly ending: boolean;
+  /** It delivers nothing more, and nobody else has taken over: `reshard` was ended before it handed over. */
+  readonly stopped: boolean;
 }
 
 /** All shares of the outbox; empty where it is not delivered in shares. Throws OUTBOX_PG_*. */
@@ -116,6 +118,7 @@ export async function askShares(db: Database, { slot }: Pick<Config, 'slot'>): P
       waitingBytes: Math.max(0, ledger.walEnd - reached),
       quarantined: ledger.quarantined,
       ending: row.ends !== undefined,
+      stopped: row.ends !== undefined && !row.isReplaced,
     });
   }
   return states;

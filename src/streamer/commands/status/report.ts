@@ -1,12 +1,11 @@
-import { ERRORS, OutboxError, type ErrorCode } from '../../../errors.ts';
+import { OutboxError } from '../../../errors.ts';
 import { formatPosition } from '../../../position.ts';
 import { ClickHouse } from '../../clickhouse/client.ts';
-import { awaken, mayIdle, stalledAfterMs } from '../../clickhouse/idling.ts';
+import { awaken, mayIdle } from '../../clickhouse/idling.ts';
 import type { ReplicaState } from '../../clickhouse/replicas.ts';
 import type { Config } from '../../config.ts';
 import type { SlotHealth } from '../../observe/readiness.ts';
 import { reasonOf, type Reason } from '../../observe/reason.ts';
-import { SILENT_AFTER_MS } from '../../observe/silence.ts';
 import { Database } from '../../source/database.ts';
 import { SlotWatch } from '../../source/slot-watch.ts';
 import {
@@ -19,6 +18,7 @@ import {
   type PostgresState,
   type ShareState,
 } from './databases.ts';
+import { cautions, changing, halted, obstacles, oldestMsOf, replicaCautions } from './reasons.ts';
 
 const POSTGRES_DEADLINE_MS = 3000;
 
@@ -70,9 +70,8 @@ export class FlowReporter {
   readonly #clickhouse: ClickHouse;
   readonly #slotWatch = new SlotWatch();
   #db: Database | undefined;
-  #before: { readonly atMs: number; readonly lsn: number } | undefined;
-
   readonly #onWaking: () => void;
+  #before: { readonly atMs: number; readonly lsn: number } | undefined;
 
   /** @param onWaking is told that ClickHouse may be idle and does not answer yet, which may last for a minute */
   constructor(config: Config, onWaking: () => void) {
@@ -184,6 +183,7 @@ interface Answers {
 function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecond, shares }: Answers): FlowReport {
   const nowMs = Date.now();
   const found = postgres === undefined ? [] : obstacles(config, postgres, clickhouse, nowMs);
+  found.push(...halted(shares));
   // what is seen from here is newer than what the ledger has of it
   const reasons = [...faults, ...found.filter(({ code }) => !faults.some((fault) => fault.code === code))];
   const { holder, ledger, slot, oldestTransaction } = postgres ?? {};
@@ -235,11 +235,6 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
   };
 }
 
-/** As the streamer publishes it; without one, since when an insert is pending. */
-function oldestMsOf({ holder, ledger }: PostgresState): number | undefined {
-  return holder.oldestMs ?? (holder.backend === undefined ? ledger.pending?.sinceMs : undefined);
-}
-
 function lagFrom(postgres: PostgresState, nowMs: number): FlowReport['lag'] {
   const { holder, ledger } = postgres;
   const bytes = Math.max(0, ledger.walEnd - holder.reached);
@@ -247,71 +242,6 @@ function lagFrom(postgres: PostgresState, nowMs: number): FlowReport['lag'] {
   const isUnknown = oldestMs === undefined && holder.backend === undefined && bytes > 0;
   const seconds = oldestMs === undefined ? 0 : Math.max(0, Math.round((nowMs - oldestMs) / 100) / 10);
   return { bytes, seconds: isUnknown ? null : seconds, oldestAt: iso(oldestMs) };
-}
-
-/** What keeps events from flowing, by what the databases show. */
-function obstacles(
-  config: Config,
-  postgres: PostgresState,
-  clickhouse: ClickHouseState | undefined,
-  nowMs: number,
-): Reason[] {
-  const { holder, ledger, slotFault } = postgres;
-  const { pending, refusal } = ledger;
-  const stalledMs = stalledAfterMs(config);
-  const found: Reason[] = [];
-  const say = (code: ErrorCode, detail: string): void => void found.push({ code, detail });
-  const seconds = (sinceMs: number): number => Math.round((nowMs - sinceMs) / 1000);
-  if (ledger.isRepairing) say('OUTBOX_REPAIR_UNFINISHED', 'a repair is under way, or was interrupted');
-  if (slotFault !== undefined) found.push(slotFault);
-  else if (holder.walsender === undefined) say('OUTBOX_FLOW_NO_STREAMER', 'no streamer holds the slot');
-  else if (1000 * (holder.silentSeconds ?? 0) > SILENT_AFTER_MS)
-    say('OUTBOX_FLOW_STALLED', `the streamer has given no sign of life for ${holder.silentSeconds} s`);
-  if (refusal !== undefined) {
-    const [code = '', ...rest] = refusal.said.split(': ');
-    const since = `for ${seconds(refusal.sinceMs)} s`;
-    if (Object.hasOwn(ERRORS, code)) say(code as ErrorCode, `${rest.join(': ')}, ${since}`);
-  }
-  if (pending !== undefined && nowMs - pending.sinceMs > stalledMs)
-    say('OUTBOX_FLOW_STALLED', `a batch of ${pending.rows} rows is pending for ${seconds(pending.sinceMs)} s`);
-  const oldestMs = oldestMsOf(postgres) ?? nowMs;
-  const restMs = stalledMs + config.flushIntervalMs;
-  const stillMs = nowMs - Math.max(oldestMs, clickhouse?.deliveredMs ?? 0);
-  if (pending === undefined && found.length === 0 && stillMs > restMs)
-    say(
-      'OUTBOX_FLOW_STALLED',
-      `what was committed ${seconds(oldestMs)} s ago is not delivered, and no event was lately`,
-    );
-  if (config.readyMaxLagMs > 0 && nowMs - oldestMs > config.readyMaxLagMs)
-    say('OUTBOX_FLOW_LATE', `what was committed ${seconds(oldestMs)} s ago is not delivered`);
-  return found;
-}
-
-function cautions({ ledger: { quarantined }, slot }: PostgresState): Reason[] {
-  const found: Reason[] = [];
-  if (slot?.endangered === true) {
-    const runway = slot.runwayMinutes === undefined ? '' : `, ${slot.runwayMinutes} min left`;
-    found.push({ code: 'OUTBOX_SLOT_ENDANGERED', detail: `wal_status is ${slot.walStatus}${runway}` });
-  }
-  if (quarantined > 0) found.push({ code: 'OUTBOX_QUARANTINED', detail: `${quarantined} events are in quarantine` });
-  return found;
-}
-
-function changing(shares: readonly ShareState[]): Reason[] {
-  const names = shares.filter(({ ending }) => ending).map(({ slot }) => slot);
-  if (names.length === 0) return [];
-  return [{ code: 'OUTBOX_SHARD_UNFINISHED', detail: `other shares take over from ${names.join(', ')}` }];
-}
-
-/** Events may flow all the same: by another replica, or until an insert comes. */
-function replicaCautions(replica: ReplicaState | undefined, reasons: readonly Reason[]): Reason[] {
-  if (replica === undefined || reasons.some(({ code }) => code === 'OUTBOX_CH_KEEPER_AWAY')) return [];
-  const { replica: name, state, active, total } = replica;
-  if (state === 'no Keeper')
-    return [{ code: 'OUTBOX_CH_KEEPER_AWAY', detail: `the replica "${name}" has no session with Keeper` }];
-  if (state === 'read only') return [{ code: 'OUTBOX_CH_KEEPER_AWAY', detail: `the replica "${name}" is read-only` }];
-  if (active >= total) return [];
-  return [{ code: 'OUTBOX_CH_REPLICA_AWAY', detail: `${active} of ${total} replicas are there` }];
 }
 
 function iso(ms: number | undefined): string | null {
