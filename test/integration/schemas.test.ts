@@ -41,7 +41,7 @@ async function stateOf(outbox: Outbox, schema: string): Promise<unknown[]> {
   const { rows } = await outbox.postgres.query(
     `SELECT (SELECT array_agg(to_jsonb(l) - '{refused,refused_at,acked_lsn}'::text[] ORDER BY slot_name) FROM ${schema}.stream l) AS ledger,
             (SELECT count(*)::int FROM ${schema}.event) AS events, (SELECT count(*)::int FROM ${schema}.quarantine) AS quarantined,
-            (SELECT array_agg(slot_name ORDER BY slot_name) FROM pg_replication_slots JOIN ${schema}.stream USING (slot_name)) AS slots,
+            (SELECT array_agg(slot_name::text ORDER BY slot_name) FROM pg_replication_slots JOIN ${schema}.stream USING (slot_name)) AS slots,
             (SELECT array_agg(pubname || p.oid || p.xmin ORDER BY pubname) FROM pg_publication p
                JOIN pg_publication_rel ON prpubid = p.oid WHERE prrelid = '${schema}.event'::regclass) AS publications`,
   );
