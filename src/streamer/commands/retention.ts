@@ -32,11 +32,14 @@ export async function retentionCommand(args: string[], env: NodeJS.ProcessEnv): 
       problems: ['OUTBOX_RETENTION_DAYS is 0, which keeps everything; give this command the days'],
     });
   const report = await new Retention(config).run({ signal: new AbortController().signal, isDry });
-  process.stdout.write(json ? `${JSON.stringify({ isDry, ...report }, null, 2)}\n` : print(report, isDry));
+  process.stdout.write(
+    json ? `${JSON.stringify({ isDry, ...report }, null, 2)}\n` : print(report, isDry, config.schema),
+  );
   return report.kept === undefined ? 0 : 1;
 }
 
-function print({ removed, kept, cutoffMs, rows, bytes, oldestMs }: RetentionReport, isDry: boolean): string {
+function print(report: RetentionReport, isDry: boolean, schema: string): string {
+  const { removed, kept, cutoffMs, rows, bytes, oldestMs } = report;
   const line = ({ table, rows: count, bytes: freed }: Removed): string =>
     `${table}: ${isDry ? 'would remove' : 'removed'} ${count} events, ${freed} bytes`;
   const lines = [
@@ -45,7 +48,7 @@ function print({ removed, kept, cutoffMs, rows, bytes, oldestMs }: RetentionRepo
   ];
   if (lines.length === 0) lines.push(`no event recorded before ${instant(cutoffMs)} can be removed yet`);
   const oldest = oldestMs === undefined ? 'no events' : `the oldest event of ${instant(oldestMs)}`;
-  return `${lines.join('\n')}\noutbox.event: about ${rows} events, ${bytes} bytes, ${oldest}\n`;
+  return `${lines.join('\n')}\n${schema}.event: about ${rows} events, ${bytes} bytes, ${oldest}\n`;
 }
 
 function instant(ms: number): string {

@@ -171,7 +171,7 @@ export function printReport(report: VerifyReport, schema: string): string {
     lines.push('', `${report.cleared} seemed to differ, and at a second look did not: committed meanwhile.`);
   if (!report.isDelivered)
     lines.push('', `Delivered was only ${report.delivered}: what was committed behind it counts as missing.`);
-  lines.push('', verdict(report), '');
+  lines.push('', toldOf(schema, verdict(report)), '');
   return lines.join('\n');
 }
 
