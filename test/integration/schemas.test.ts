@@ -11,8 +11,11 @@ import { reshard } from '../../src/streamer/commands/reshard.ts';
 import { verify, type VerifyOptions } from '../../src/streamer/commands/verify.ts';
 import { ALL } from '../../src/streamer/compare/window.ts';
 import { type Config, readConfig } from '../../src/streamer/config.ts';
+import { glanceAtQuarantine } from '../../src/streamer/ledger/quarantine.ts';
 import { repair } from '../../src/streamer/repair/repair.ts';
+import { listLeaves } from '../../src/streamer/retention/leaves.ts';
 import { Retention } from '../../src/streamer/retention/retention.ts';
+import { Database } from '../../src/streamer/source/database.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { OFF, ROW, VALUES } from '../support/retention.ts';
@@ -62,13 +65,18 @@ async function dropSlots(outbox: Outbox, schema: string): Promise<void> {
   );
 }
 
+async function databaseOf(config: Config): Promise<AsyncDisposable & { readonly db: Database }> {
+  const db = await Database.connect(config, {}, quiet);
+  return { db, [Symbol.asyncDispose]: async () => db.close() };
+}
+
 /** What is wrong, but that no streamer runs. */
 const faultsOf = async (config: Config): Promise<string[]> =>
   (await examinePostgres(config))
     .filter(({ id, level }) => level === 'error' && id !== 'postgres.streamer')
     .map(({ id, found }) => `${id}: ${found}`);
 
-test('two outboxes of one database fill one table, and what is done to one leaves the other as it is', async () => {
+test.concurrent('two outboxes of one database fill one table, and what is done to one leaves the other as it is', async () => {
   await using outbox = await Outbox.create();
   const { schema, env, config } = otherOf(outbox);
   const client = await outbox.postgres.connect();
@@ -149,9 +157,9 @@ test('two outboxes of one database fill one table, and what is done to one leave
   expect(await stateOf(outbox, 'outbox')).toEqual(before);
   await last.kill();
   await dropSlots(outbox, schema);
-});
+}, 180_000);
 
-test('two outboxes of one database fill a table each, with roles of their own that see nothing of the other', async () => {
+test.concurrent('two outboxes of one database fill a table each, with roles of their own that see nothing of the other', async () => {
   await using outbox = await Outbox.create();
   const { schema, env, config } = otherOf(outbox);
   await migratePostgres(config, config.slot, quiet);
@@ -211,7 +219,7 @@ test('two outboxes of one database fill a table each, with roles of their own th
   }
 });
 
-test('`migrate` refuses a name that no outbox may have, and a slot that is another outbox’s', async () => {
+test.concurrent('`migrate` refuses a name that no outbox may have, and a slot that is another outbox’s', async () => {
   await using outbox = await Outbox.create();
   const before = await stateOf(outbox, 'outbox');
   for (const [OUTBOX_SCHEMA, said] of [
@@ -235,4 +243,33 @@ test('`migrate` refuses a name that no outbox may have, and a slot that is anoth
     [schema],
   );
   expect(rows).toEqual([]);
+});
+
+test.concurrent('names that hold the word are not taken for the default schema: a slot’s, a partition’s', async () => {
+  await using outbox = await Outbox.create();
+  const { schema, config } = otherOf(outbox);
+  await migratePostgres(config, config.slot, quiet);
+  await using own = await databaseOf(config);
+  await outbox.postgres.query(
+    `INSERT INTO ${schema}.quarantine (slot_name, source, lsn, seq, event_id, event_type, event_date_time, environment, event_context,
+                                       metadata_version, subject, committed_at, trace_id, span_id, recorded_by, reason)
+     VALUES ('outbox', '', '0/1', 1, gen_random_uuid(), 'type', now(), '', '{}', 1, '', now(), '', '', '', '')`,
+  );
+  expect(await glanceAtQuarantine(own.db, 'outbox')).toBe(1);
+  expect(await glanceAtQuarantine(own.db, schema)).toBe(0);
+
+  // the bucket of the events, and the next one, which doctor reads
+  await outbox.postgres.query(`INSERT INTO ${schema}.event ${ROW} ${VALUES}`, ['old', 3, 5]);
+  const { rows } = await outbox.postgres.query<{ name: string }>(
+    `SELECT tableoid::regclass::text AS name FROM ${schema}.event UNION
+     SELECT format('${schema}.event_%s', lpad(((extract(epoch FROM now())::bigint / 86400 + 1) % 32)::text, 2, '0'))`,
+  );
+  for (const [index, { name }] of rows.entries())
+    await outbox.postgres.query(`ALTER TABLE ${name} RENAME TO "an outbox ""of"" ${index}"`);
+  const leaves = await listLeaves(own.db, Date.now());
+  expect(leaves.filter(({ isExpired }) => isExpired).map(({ name }) => name)).toEqual([
+    expect.stringMatching(new RegExp(`^${schema}\\."an outbox ""of"" \\d"$`)),
+  ]);
+  expect(await faultsOf(config)).toEqual([]);
+  await dropSlots(outbox, schema);
 });
