@@ -130,10 +130,12 @@ test.concurrent('two outboxes of one database fill one table, and what is done t
     { slot: outbox.slot, n: 11 },
     { slot: schema, n: 24 },
   ]);
-  expect(await verify(configOf(outbox), VERIFY)).toMatchObject({ identical: true, postgres: 11, clickhouse: 11 });
-  expect(await verify(config, VERIFY)).toMatchObject({ identical: true, postgres: 24, clickhouse: 24 });
-  for (const each of [configOf(outbox), config]) {
-    const found = await examinePostgres(each);
+  const both = [configOf(outbox), config];
+  expect(await Promise.all(both.map(async (each) => verify(each, VERIFY)))).toMatchObject([
+    { identical: true, postgres: 11, clickhouse: 11 },
+    { identical: true, postgres: 24, clickhouse: 24 },
+  ]);
+  for (const found of await Promise.all(both.map(examinePostgres))) {
     expect(found.filter(({ level }) => level === 'error')).toEqual([]);
     expect(found.find(({ id }) => id === 'postgres.streamer')?.found).toMatch(/^attached .* 0 standing by$/);
   }
@@ -141,7 +143,7 @@ test.concurrent('two outboxes of one database fill one table, and what is done t
   const { removed, kept } = await new Retention({ ...config, retentionDays: 1 }).run({ signal });
   expect(kept).toBeUndefined();
   expect(removed).toEqual([expect.objectContaining({ table: expect.stringMatching(`^${schema}.event_`), rows: 20 })]);
-  expect([await streamer.stop(), await other.stop()]).toEqual([0, 0]);
+  expect(await Promise.all([streamer.stop(), other.stop()])).toEqual([0, 0]);
 
   const before = await stateOf(outbox, 'outbox');
   expect(before).toEqual([expect.objectContaining({ events: 11, slots: [outbox.slot] })]);
@@ -195,7 +197,7 @@ test.concurrent('two outboxes of one database fill a table each, with roles of t
       expect.objectContaining({ id: 'postgres.retention', level: 'ok' }),
       expect.objectContaining({ id: 'postgres.streamer', level: 'ok' }),
     ]);
-    expect([await streamer.stop(), await other.stop()]).toEqual([0, 0]);
+    expect(await Promise.all([streamer.stop(), other.stop()])).toEqual([0, 0]);
 
     // what is found, and what ends it, is of the schema that is asked for
     await outbox.postgres.query(
