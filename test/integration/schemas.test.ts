@@ -151,7 +151,10 @@ test.concurrent('two outboxes of one database fill one table, and what is done t
   await outbox.postgres.query(`INSERT INTO ${schema}.event (event_type, event_context) VALUES ('late', '{}')`);
   expect(await repair(config, REPAIR)).toMatchObject({ sent: 1, extra: 0, double: 0 });
   const last = outbox.stream(env);
-  expect(await verify(config, VERIFY)).toMatchObject({ identical: true, postgres: 5, clickhouse: 25, expired: 20 });
+  expect(await outbox.select(sources)).toEqual([
+    { slot: outbox.slot, n: 11 },
+    { slot: schema, n: 25 },
+  ]);
   await reshard(config, { outbox: schema, count: 2, isFailover: false }, 60_000, quiet);
   const { rows: publications } = await outbox.postgres.query('SELECT pubname FROM pg_publication ORDER BY 1');
   const names = ['outbox', schema, `${schema}_1_of_2`, `${schema}_2_of_2`];
@@ -224,14 +227,11 @@ test.concurrent('two outboxes of one database fill a table each, with roles of t
 test.concurrent('`migrate` refuses a name that no outbox may have, and a slot that is another outbox’s', async () => {
   await using outbox = await Outbox.create();
   const before = await stateOf(outbox, 'outbox');
-  for (const [OUTBOX_SCHEMA, said] of [
-    ['pg_outbox', 'OUTBOX_SCHEMA must be 1 to 54'],
-    ['order', 'OUTBOX_SCHEMA must not be a word of SQL: "order" is one'],
-  ] as const) {
-    const { code, stderr } = await command(outbox, ['migrate'], { OUTBOX_SCHEMA }).done;
-    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(said) });
-  }
   const { schema, config } = otherOf(outbox);
+  await expect(migratePostgres({ ...config, schema: 'order' }, config.slot, quiet)).rejects.toMatchObject({
+    code: 'OUTBOX_CONFIG_INVALID',
+    problems: ['OUTBOX_SCHEMA must not be a word of SQL: "order" is one'],
+  });
   const taken = `the slot "${outbox.slot}" is that of the outbox in the schema "outbox"`;
   await expect(migratePostgres(config, outbox.slot, quiet)).rejects.toMatchObject({
     code: 'OUTBOX_SLOT_INVALID',
@@ -241,7 +241,7 @@ test.concurrent('`migrate` refuses a name that no outbox may have, and a slot th
   await expect(migratePostgres(config, `${outbox.slot}_1_of_2`, quiet)).rejects.toThrow('is that of the outbox');
   expect(await stateOf(outbox, 'outbox')).toEqual(before);
   const { rows } = await outbox.postgres.query(
-    "SELECT nspname FROM pg_namespace WHERE nspname IN ('order', 'pg_outbox') UNION ALL SELECT slot_name FROM pg_replication_slots WHERE starts_with(slot_name, $1)",
+    "SELECT nspname FROM pg_namespace WHERE nspname = 'order' UNION ALL SELECT slot_name FROM pg_replication_slots WHERE starts_with(slot_name, $1)",
     [schema],
   );
   expect(rows).toEqual([]);
