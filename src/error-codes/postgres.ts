@@ -70,7 +70,7 @@ export const POSTGRES = {
   OUTBOX_PG_TABLE_UNSUITABLE: {
     policy: 'reconnect patiently',
     happened:
-      'outbox.event is not as the migration makes it: a column is missing, of another type or may be NULL, or events of a partition are not in WAL.',
+      'outbox.event is not as the migration makes it: a column is missing, of another type or may be NULL, or events of a partition are not in WAL; or outbox.stream has several rows for one slot.',
     next: 'Apply what `problems` names, in its order. Then run `pg-outbox-clickhouse migrate`, which restores the publication, and `repair`, which delivers what was not in the stream meanwhile. Columns of your own may be added beside those of the migration.',
   },
   OUTBOX_PG_TABLE_FOREIGN: {
