@@ -128,11 +128,12 @@ export async function migratePostgres(
   try {
     await checkServer(db);
     await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
-    const { before, after } = await applyAll(db);
+    const slots = slotsOf(outboxOf(slot), shareOf(slot)?.count ?? 1);
+    const { before, after } = await applyAll(db, slots);
     const isNew = before === 0;
     report(tellOf('Postgres', isNew ? 'made' : after > before ? 'updated' : 'unchanged', 'the schema outbox'));
     await refuseOtherShares(db, slot);
-    for (const each of slotsOf(outboxOf(slot), shareOf(slot)?.count ?? 1)) {
+    for (const each of slots) {
       const isRestored = await restorePublication(db, each, report);
       if (!isRestored)
         report(tellOf('Postgres', isNew ? 'made' : 'unchanged', `the publication "${publicationOf(each)}"`));
@@ -146,7 +147,7 @@ export async function migratePostgres(
 }
 
 /** Makes and alters all tables, or nothing. Returns how many migrations were applied before, and are now. */
-async function applyAll(db: Database): Promise<{ before: number; after: number }> {
+async function applyAll(db: Database, slots: readonly string[]): Promise<{ before: number; after: number }> {
   // drizzle makes its own table outside its transaction; within this one, what fails leaves nothing behind
   await db.query('BEGIN');
   try {
@@ -155,6 +156,8 @@ async function applyAll(db: Database): Promise<{ before: number; after: number }
     await checkOwners(db);
     await refuseForeign(db);
     const before = await appliedTo(db);
+    // one of all tables publishes those that are made now, too
+    if (before === 0) for (const slot of slots) await isOurs(db, publicationOf(slot), true);
     await applyMigrations(drizzle({ client: db.client }), {
       migrationsFolder: fileURLToPath(new URL('postgres', MIGRATIONS)),
       migrationsSchema: 'outbox',
@@ -204,17 +207,21 @@ export async function restorePublication(db: Database, slot: string, report: Rep
   return true;
 }
 
-/** Whether there is a publication of the name. Throws OUTBOX_PUBLICATION_FOREIGN where it publishes what is not ours. */
-async function isOurs(db: Database, publication: string): Promise<boolean> {
+/**
+ * Whether there is a publication of the name. Throws OUTBOX_PUBLICATION_FOREIGN where it publishes what is not ours.
+ *
+ * @param mayBeOfAll accepts one of all tables that publishes inserts through the root, as `checkPublication` does
+ */
+async function isOurs(db: Database, publication: string, mayBeOfAll = false): Promise<boolean> {
   const { rows } = await db.query<{ others: string[] }>(
     `SELECT ARRAY(SELECT prrelid::regclass::text FROM pg_publication_rel JOIN pg_class c ON c.oid = prrelid
                    WHERE prpubid = p.oid AND c.relnamespace IS DISTINCT FROM to_regnamespace('outbox')
                    UNION ALL
                   SELECT 'all tables of the schema ' || pnnspid::regnamespace FROM pg_publication_namespace WHERE pnpubid = p.oid
                      AND pnnspid IS DISTINCT FROM to_regnamespace('outbox')
-                   UNION ALL SELECT 'all tables' WHERE puballtables) AS others
+                   UNION ALL SELECT 'all tables' WHERE puballtables AND NOT ($2 AND pubinsert AND pubviaroot)) AS others
        FROM pg_publication p WHERE pubname = $1`,
-    [publication],
+    [publication, mayBeOfAll],
   );
   const [found] = rows;
   if (found !== undefined && found.others.length > 0)
