@@ -131,6 +131,7 @@ export async function migratePostgres(
     const { before, after } = await applyAll(db);
     const isNew = before === 0;
     report(tellOf('Postgres', isNew ? 'made' : after > before ? 'updated' : 'unchanged', 'the schema outbox'));
+    await numberQuarantine(db);
     await refuseOtherShares(db, slot);
     for (const each of slotsOf(outboxOf(slot), shareOf(slot)?.count ?? 1)) {
       const isRestored = await restorePublication(db, each, report);
@@ -170,6 +171,15 @@ async function applyAll(db: Database): Promise<{ before: number; after: number }
     if (!NAME_TAKEN.has(failure.sqlState)) throw failure;
     throw new OutboxError('OUTBOX_PG_TABLE_FOREIGN', { detail: failure.message, sqlState: failure.sqlState });
   }
+}
+
+/** Logical replication, by which a database may have moved here, leaves sequences where they were. */
+async function numberQuarantine(db: Database): Promise<void> {
+  await db.query(
+    `SELECT setval(sequence, last) FROM pg_get_serial_sequence('outbox.quarantine', 'id') AS s, CAST(s AS regclass) AS sequence,
+            (SELECT max(id) AS last FROM outbox.quarantine) AS rows
+      WHERE last > coalesce(pg_sequence_last_value(sequence), 0)`,
+  );
 }
 
 async function appliedTo(db: Database): Promise<number> {
