@@ -67,3 +67,8 @@ export class OutboxError extends Error {
     if (clickhouseCode !== undefined) this.clickhouseCode = clickhouseCode;
   }
 }
+
+/** The message of an error on one line, with its problems: for texts that go on behind it. */
+export function summaryOf({ message }: OutboxError): string {
+  return message.replaceAll('\n  - ', '; ');
+}

@@ -7,6 +7,7 @@ import { endForNow, forget, goOn, handOver } from '../ledger/hand-over.ts';
 import { examine } from '../ledger/gap.ts';
 import { holderOf } from '../ledger/holder.ts';
 import { overviewOf } from '../ledger/overview.ts';
+import { countQuarantined } from '../ledger/quarantine.ts';
 import { noLedger } from '../ledger/row.ts';
 import { missingShares, sharesOf, type ShareRow } from '../ledger/shares.ts';
 import { MAX_SHARES, outboxOf, publicationOf, shareOf, slotsOf } from '../share.ts';
@@ -218,7 +219,7 @@ async function undelivered(db: Database, former: readonly ShareRow[]): Promise<s
   const problems: string[] = [];
   for (const { slot, ends } of former) {
     const { reached, walsender } = await holderOf(db, slot);
-    const { quarantined = 0 } = (await overviewOf(db, slot)) ?? {};
+    const quarantined = await countQuarantined(db, slot);
     if (reached < ends!)
       problems.push(
         walsender === undefined
