@@ -76,3 +76,8 @@ export function saidFor(schema: string, error: OutboxError): { readonly message:
   const message = isPlain ? toldOf(schema, happened) + error.message.slice(happened.length) : error.message;
   return { message, next: toldOf(schema, next) };
 }
+
+/** The message of an error on one line, with its problems: for texts that go on behind it. */
+export function summaryOf({ message }: OutboxError): string {
+  return message.replaceAll('\n  - ', '; ');
+}

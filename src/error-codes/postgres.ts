@@ -19,8 +19,9 @@ export const POSTGRES = {
   },
   OUTBOX_PG_LOCKED: {
     policy: 'stop',
-    happened: 'Somebody holds the advisory lock under which the outbox is migrated, or its expired events are removed.',
-    next: 'If it is another `migrate` of yours, let it end. Otherwise look at the process that the message names: any role can take such a lock. SELECT pg_terminate_backend(<process>) ends it.',
+    happened:
+      'Somebody holds a lock that is needed: on a table of the outbox, or the advisory lock under which the outbox is migrated, or its expired events are removed.',
+    next: 'If it is another `migrate`, or a VACUUM FULL or ALTER TABLE of yours, let it end. Otherwise look at the process that the message names: any role can take the advisory lock. SELECT pg_terminate_backend(<process>) ends it.',
   },
   OUTBOX_PG_OWNER: {
     policy: 'stop',
@@ -107,7 +108,7 @@ export const POSTGRES = {
     policy: 'reconnect soon',
     happened:
       'Postgres refused a statement of the streamer or of the migration for a reason without a code of its own.',
-    next: 'Look at `sqlState` and the message; the streamer tries again with a new connection.',
+    next: 'Look at `sqlState` and the message; the streamer tries again with a new connection. At 57014 a table may be locked: `pg-outbox-clickhouse doctor` names who holds the lock.',
   },
   OUTBOX_PUBLICATION_MISSING: {
     policy: 'reconnect patiently',

@@ -48,7 +48,7 @@ export function sampleGauges({
 }: GaugeSources): PeriodicCheck {
   const { measures } = readiness;
   const gate = mayIdle(config) ? new IdleGate(() => readiness.isClickHouseAwaited) : undefined;
-  const identity = new TableIdentity({ clickhouse, table, source, log, signal }, ledger);
+  const identity = new TableIdentity({ clickhouse, table, source, log, readiness, signal }, ledger);
   const detached = new Detached({ clickhouse, table, log, signal });
   const sample = async (): Promise<void> => {
     const isAsked = gate === undefined || gate.isOpen;

@@ -22,7 +22,7 @@ import type { Readiness } from './observe/readiness.ts';
 import { progressOf } from './progress.ts';
 import { Database } from './source/database.ts';
 import { PgoutputDecoder } from './source/pgoutput.ts';
-import { PublicationWatch } from './source/publication-watch.ts';
+import { explained, PublicationWatch } from './source/publication-watch.ts';
 import { Replication } from './source/replication.ts';
 import { checkMigrated, unsafeSettings } from './source/server.ts';
 import { checkSlot, isWalsenderWorking, slotMissing, type Slot } from './source/slot.ts';
@@ -103,7 +103,7 @@ export class Session {
     } catch (error) {
       this.#fail(error);
       if (this.#attached) await recordUnreadable(this.#attached.ledger, this.#db!, config.slot, this.#signal.reason);
-      throw this.#signal.reason;
+      throw await explained(this.#signal.reason, this.#db, config.slot);
     } finally {
       stop.removeEventListener('abort', drain);
       this.#over.abort();

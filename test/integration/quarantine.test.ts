@@ -260,3 +260,23 @@ test.concurrent('`quarantine retry` delivers the same times into columns of anot
   );
   expect(rows).toEqual([{ at: '1931-02-03 04:05:06.789012', late: 0 }]);
 });
+
+test.concurrent('a sequence that is behind the rows of the quarantine holds up nothing, and `migrate` sets it', async () => {
+  await using outbox = await Outbox.create();
+  await constrain(outbox);
+  await outbox.postgres.query(
+    `INSERT INTO outbox.quarantine (slot_name, source, lsn, seq, event_id, event_type, event_date_time, environment, event_context,
+                                    metadata_version, subject, committed_at, trace_id, span_id, recorded_by, reason)
+     SELECT 'another', 's', '0/1', g, gen_random_uuid(), 't', now(), '', '{}', 1, '', now(), '', '', 'r', 'r' FROM generate_series(1, 20) g;
+     ALTER SEQUENCE outbox.quarantine_id_seq RESTART WITH 1`,
+  );
+  outbox.stream();
+  await fillMixed(outbox, 3, 1);
+  await outbox.untilDelivered(3);
+  await eventually('all are in quarantine', async () => (await quarantined(outbox)) === 23);
+  const ids = await outbox.postgres.query("SELECT id FROM outbox.quarantine WHERE slot_name <> 'another' ORDER BY id");
+  expect(ids.rows).toEqual([{ id: '21' }, { id: '22' }, { id: '23' }]);
+  await outbox.migrate();
+  const { rows } = await outbox.postgres.query("SELECT nextval('outbox.quarantine_id_seq') AS id");
+  expect(rows).toEqual([{ id: '24' }]);
+});

@@ -191,6 +191,8 @@ test.concurrent('`repair` fills the gap of a publication that was dropped and re
   await outbox.migrate();
   const streamer = outbox.stream({ OUTBOX_RETRY_MAX_MS: '200' });
   await streamer.failure('OUTBOX_PUBLICATION_CHANGED');
+  // what the walsender misses in old WAL is there
+  expect(streamer.logs.filter(({ err }) => err?.code === 'OUTBOX_PUBLICATION_MISSING')).toEqual([]);
   expect(await repaired(outbox)).toMatchObject({ gap: 'the publication was changed', missing: 30, sent: 30 });
   await outbox.fill(5);
   await outbox.untilDelivered(35);

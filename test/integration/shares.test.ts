@@ -126,12 +126,12 @@ test.concurrent('each id is in exactly one share, and a share without its slot o
     );
     expect(rows).toEqual([{ n: 0 }]);
   }
-  const config = readConfig({
+  const environment = {
     DATABASE_URL: outbox.databaseUrl,
     CLICKHOUSE_URL: outbox.clickhouseUrl,
     OUTBOX_SLOT: outbox.slot,
-    OUTBOX_SHARD: '1/2',
-  });
+  };
+  const config = readConfig({ ...environment, OUTBOX_SHARD: '1/2' });
   const told = async (): Promise<unknown> =>
     (await examinePostgres(config)).filter(({ id }) => /\.(shares|publication)$/.test(id)).map(({ level }) => level);
   expect(await told()).toEqual(['ok', 'ok']);
@@ -145,6 +145,12 @@ test.concurrent('each id is in exactly one share, and a share without its slot o
   await outbox.postgres.query('CREATE TABLE kept AS SELECT * FROM outbox.stream WHERE slot_name = $1', [at.get('2/2')]);
   await outbox.postgres.query('DELETE FROM outbox.stream WHERE slot_name = $1', [at.get('2/2')]);
   expect(await told()).toEqual(['ok', 'error']);
+  const reporter = new FlowReporter(config, () => undefined);
+  expect((await reporter.report()).reasons).toContainEqual({
+    code: 'OUTBOX_PG_NOT_MIGRATED',
+    detail: expect.stringContaining(`no row for ${at.get('2/2')}`),
+  });
+  await reporter.close();
   // a retention now would remove what is in no stream
   expect(await proveDelivered(db, 1, 0, () => true)).toMatchObject({ reason: expect.stringContaining('has no row') });
   await db.close();
@@ -153,6 +159,10 @@ test.concurrent('each id is in exactly one share, and a share without its slot o
   const other = filterOf({ outbox: '', number: 1, count: 3 });
   await outbox.postgres.query(`ALTER PUBLICATION outbox_1_of_2 SET TABLE outbox.event WHERE ${other}`);
   expect(await told()).toEqual(['error', 'ok']);
+  const beside = await examinePostgres(readConfig({ ...environment, OUTBOX_SHARD: '2/2' }));
+  expect(beside.find(({ id, level }) => id === 'postgres.shares' && level === 'error')?.found).toContain(
+    'does not carry the events of its share; its row filter',
+  );
   await outbox.stream({ OUTBOX_SHARD: '1/2' }).failure('OUTBOX_PUBLICATION_MISSING');
   expect(slotOf({ outbox: outbox.slot, number: 2, count: 2 })).toBe(at.get('2/2'));
 });

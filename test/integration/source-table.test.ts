@@ -217,3 +217,32 @@ test.concurrent('the streamer, `status`, `migrate` and `doctor` name a second ro
   await outbox.untilDelivered(4);
   expect(await outbox.delivered()).toEqual({ rows: 4, events: 4 });
 });
+
+test.concurrent('events are delivered and acknowledged while other tables and another day’s partition are locked', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query(
+    'CREATE TABLE other (id int); DROP PUBLICATION outbox; CREATE PUBLICATION outbox FOR ALL TABLES WITH (publish_via_partition_root)',
+  );
+  expect((await command(outbox, ['repair'], { OUTBOX_INSERT_TIMEOUT_MS: '1000' }).done).code).toBe(0);
+  const session = await outbox.postgres.connect();
+  try {
+    const { rows } = await session.query<{ day: string }>(
+      "SELECT 'outbox.event_' || to_char((extract(epoch FROM now())::bigint / 86400 + 9) % 32, 'FM00') AS day",
+    );
+    await session.query(`BEGIN; LOCK TABLE ${rows[0]!.day}, other IN ACCESS EXCLUSIVE MODE`);
+    outbox.stream();
+    await outbox.fill(3);
+    await outbox.untilDelivered(3);
+    const end = await outbox.walEnd();
+    await eventually('the publication was checked twice, and the slot moves', async () => outbox.confirmed(end));
+    const locked = (await examine(environmentOf(outbox))).filter(({ id }) =>
+      ['postgres.publication', 'postgres.retention', 'postgres.triggers'].includes(id),
+    );
+    expect(locked).toEqual([]);
+    const { stderr } = await command(outbox, ['retention']).done;
+    expect(stderr).toMatch(/OUTBOX_PG_LOCKED: process \d+ \(role .*\) holds a lock on outbox\.event_\d\d/);
+  } finally {
+    await session.query('ROLLBACK');
+    session.release();
+  }
+});

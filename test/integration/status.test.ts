@@ -3,6 +3,7 @@ import type { FlowReport } from '../../src/streamer/commands/status/report.ts';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import { command } from '../support/command.ts';
+import { examine, findingOf } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Scrape } from '../support/scrape.ts';
 import { Proxy } from '../support/proxy.ts';
@@ -207,7 +208,10 @@ test.concurrent('`status` tells a database that is slow from one that is away', 
   await client.query('ROLLBACK');
   client.release();
   expect(postgres.report.reasons).toEqual([
-    { code: 'OUTBOX_FLOW_SLOW', detail: 'Postgres lets in, and does not answer within 3000 ms' },
+    {
+      code: 'OUTBOX_PG_LOCKED',
+      detail: expect.stringMatching(/^process \d+ \(role .*\) holds a lock on outbox\.stream$/),
+    },
   ]);
   expect(clickhouse.report.reasons[0]).toEqual({
     code: 'OUTBOX_FLOW_SLOW',
@@ -252,6 +256,16 @@ test.concurrent('`status` reports late events that Postgres withholds from the s
   expect(late.lag?.seconds).toBeGreaterThan(10);
   expect(late.streamer).not.toBeNull();
   await streamer.log(({ msg, warning }) => msg === 'Postgres warns' && String(warning).includes('"away"'));
+  // the environment does not say that the slot is a failover slot, which Postgres knows
+  const environment = {
+    DATABASE_URL: outbox.databaseUrl,
+    CLICKHOUSE_URL: outbox.clickhouseUrl,
+    OUTBOX_SLOT: outbox.slot,
+  };
+  expect(findingOf(await examine(environment), 'postgres.synchronized_standbys')).toMatchObject({
+    level: 'error',
+    found: 'there is no physical slot "away"',
+  });
   await outbox.postgres.query('ALTER SYSTEM RESET synchronized_standby_slots');
   await outbox.postgres.query('SELECT pg_reload_conf()');
   await outbox.untilDelivered(1);
@@ -302,4 +316,78 @@ test.concurrent('`status`, `doctor` and the metrics name the transaction that ha
   await client.query('ROLLBACK');
   client.release();
   expect((await status(outbox)).report.oldestTransaction).toBeNull();
+});
+
+test.concurrent('`status` and `doctor` tell all but what a locked quarantine holds, and name the holder of the lock', async () => {
+  await using outbox = await Outbox.create();
+  outbox.stream();
+  await outbox.fill(2);
+  await outbox.untilDelivered(2);
+  await eventually('events flow', async () => (await status(outbox)).report.flowing);
+  const client = await outbox.postgres.connect();
+  await client.query('BEGIN; LOCK TABLE outbox.quarantine');
+  const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+  const what = `process ${rows[0]!.pid} (role "postgres", application "") holds a lock on outbox.quarantine`;
+  try {
+    const { code, report } = await status(outbox);
+    expect(report).toMatchObject({
+      flowing: true,
+      quarantined: null,
+      warnings: [{ code: 'OUTBOX_PG_LOCKED', detail: what }],
+      streamer: { standbys: 0 },
+    });
+    expect(code).toBe(0);
+    const findings = await examine({
+      DATABASE_URL: outbox.databaseUrl,
+      CLICKHOUSE_URL: outbox.clickhouseUrl,
+      OUTBOX_SLOT: outbox.slot,
+    });
+    expect(findings.filter(({ level }) => level === 'error')).toEqual([]);
+    expect(findingOf(findings, 'postgres.locks')).toMatchObject({
+      found: what,
+      fix: [{ in: 'postgres', run: `SELECT pg_terminate_backend(${rows[0]!.pid})` }],
+    });
+    expect(findingOf(findings, 'postgres.quarantine')?.found).toBe('cannot be checked: a table is locked');
+  } finally {
+    await client.query('ROLLBACK');
+    client.release();
+  }
+});
+
+test.concurrent('`status` calls unknown what Postgres does not tell, and tells what a missing privilege leaves', async () => {
+  await using outbox = await Outbox.create();
+  outbox.stream();
+  await outbox.fill(1);
+  await outbox.untilDelivered(1);
+  const role = `${outbox.slot}_reader`;
+  await outbox.postgres.query(
+    `CREATE ROLE ${role} LOGIN PASSWORD 'x'; GRANT pg_read_all_stats TO ${role}; GRANT USAGE ON SCHEMA outbox TO ${role}; GRANT SELECT ON outbox.stream TO ${role}`,
+  );
+  try {
+    const DATABASE_URL = Object.assign(new URL(outbox.databaseUrl), { username: role, password: 'x' }).href;
+    const partly = await eventually('events flow', async () => {
+      const told = await status(outbox, { DATABASE_URL });
+      return told.report.flowing && told;
+    });
+    expect(partly).toMatchObject({
+      code: 0,
+      report: { quarantined: null, warnings: [{ code: 'OUTBOX_PG_PRIVILEGE' }] },
+    });
+    await outbox.postgres.query(`REVOKE SELECT ON outbox.stream FROM ${role}`);
+    expect(await status(outbox, { DATABASE_URL })).toMatchObject({ code: 1, report: { flowing: null } });
+    const { stdout } = await command(outbox, ['status'], { DATABASE_URL }).done;
+    expect(stdout).toContain('Whether events flow is not known');
+  } finally {
+    await outbox.postgres.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+  }
+});
+
+test.concurrent('`status` reports a slot that was advanced by hand', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream();
+  await streamer.attached();
+  expect(await streamer.stop()).toBe(0);
+  await outbox.fill(1);
+  await outbox.postgres.query('SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())', [outbox.slot]);
+  expect(codes((await status(outbox)).report)).toEqual(['OUTBOX_SLOT_CHANGED']);
 });

@@ -7,6 +7,7 @@ import { text } from 'node:stream/consumers';
 import { createClient } from '@clickhouse/client';
 import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
+import { onFreePort } from '../../src/embedded/ports.ts';
 import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
 import { changing } from '../support/changing.ts';
 import { command } from '../support/command.ts';
@@ -160,9 +161,20 @@ test.concurrent('the streamer reports an emptied table, goes on, and retention k
   await outbox.untilDelivered(40);
   expect(await first.stop()).toBe(0);
   await outbox.clickhouse.command({ query: 'TRUNCATE TABLE events' });
-  const streamer = outbox.stream(OFF);
+  const port = await onFreePort(0, async (free) => free);
+  const streamer = outbox.stream({ ...OFF, OUTBOX_HEALTH_PORT: String(port) });
   const { err } = await streamer.failure('OUTBOX_LEDGER_AHEAD');
   expect(err?.next).toContain('verify');
+  const told = {
+    code: 'OUTBOX_LEDGER_AHEAD',
+    detail: expect.stringContaining('neither in the table nor in quarantine'),
+  };
+  const answer = await fetch(`http://127.0.0.1:${port}/readyz`);
+  expect(await answer.json()).toMatchObject({ warnings: [told] });
+  const { stdout } = await command(outbox, ['status', '--json']).done;
+  expect(JSON.parse(stdout)).toMatchObject({ warnings: [told] });
+  const { stdout: doctor } = await command(outbox, ['doctor']).done;
+  expect(doctor).toMatch(/warning {2}postgres\.delivered {2}OUTBOX_LEDGER_AHEAD/);
   await outbox.fill(5);
   await outbox.untilDelivered(5);
   const { removed, kept: stays } = await retain(outbox);

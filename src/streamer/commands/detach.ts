@@ -5,6 +5,7 @@ import { untilDelivered } from '../ledger/delivered.ts';
 import { examine } from '../ledger/gap.ts';
 import { detach } from '../ledger/lifecycle.ts';
 import { overviewOf, type LedgerOverview } from '../ledger/overview.ts';
+import { countQuarantined } from '../ledger/quarantine.ts';
 import { noLedger } from '../ledger/row.ts';
 import { createLogger } from '../observe/log.ts';
 import { Readiness } from '../observe/readiness.ts';
@@ -92,7 +93,8 @@ async function detachStream(config: Config): Promise<Detached> {
         });
       await deliverAll(config, db);
     }
-    const { acked, quarantined } = await overview(db, slot);
+    const { acked } = await overview(db, slot);
+    const quarantined = await countQuarantined(db, slot);
     await dropSlot(db, slot);
     return { delivered: acked ?? 0, slot, quarantined };
   } finally {

@@ -134,6 +134,7 @@ export async function migratePostgres(
     const { before, after } = await applyAll(db, slots);
     const isNew = before === 0;
     report(tellOf('Postgres', isNew ? 'made' : after > before ? 'updated' : 'unchanged', `the schema ${db.schema}`));
+    await numberQuarantine(db);
     await refuseOtherShares(db, slot);
     for (const each of slots) {
       const isRestored = await restorePublication(db, each, report);
@@ -199,6 +200,15 @@ async function refuseKeyWord(db: Database): Promise<void> {
     throw new OutboxError('OUTBOX_CONFIG_INVALID', {
       problems: [`OUTBOX_SCHEMA must not be a word of SQL: "${db.schema}" is one`],
     });
+}
+
+/** Logical replication, by which a database may have moved here, leaves sequences where they were. */
+async function numberQuarantine(db: Database): Promise<void> {
+  await db.query(
+    `SELECT setval(sequence, last) FROM pg_get_serial_sequence('outbox.quarantine', 'id') AS s, CAST(s AS regclass) AS sequence,
+            (SELECT max(id) AS last FROM outbox.quarantine) AS rows
+      WHERE last > coalesce(pg_sequence_last_value(sequence), 0)`,
+  );
 }
 
 /**

@@ -8,6 +8,7 @@ import { examine } from '../ledger/gap.ts';
 import { holderOf } from '../ledger/holder.ts';
 import { refuseOthersSlot } from '../ledger/other-outboxes.ts';
 import { overviewOf } from '../ledger/overview.ts';
+import { countQuarantined } from '../ledger/quarantine.ts';
 import { noLedger } from '../ledger/row.ts';
 import { missingShares, sharesOf, type ShareRow } from '../ledger/shares.ts';
 import { MAX_SHARES, MAX_SLOT_LENGTH, outboxOf, publicationOf, shareOf, slotsOf } from '../share.ts';
@@ -226,7 +227,7 @@ async function undelivered(db: Database, former: readonly ShareRow[]): Promise<s
   const problems: string[] = [];
   for (const { slot, ends } of former) {
     const { reached, walsender } = await holderOf(db, slot);
-    const { quarantined = 0 } = (await overviewOf(db, slot)) ?? {};
+    const quarantined = await countQuarantined(db, slot);
     if (reached < ends!)
       problems.push(
         walsender === undefined

@@ -29,7 +29,7 @@ Options
 
 Exit codes
   0  events flow
-  1  they do not
+  1  they do not, or Postgres does not tell
   2  wrong usage or configuration
 `;
 
@@ -65,7 +65,7 @@ export async function statusCommand(args: string[], env: NodeJS.ProcessEnv): Pro
         process.stdout.write(present(report, true));
       }
     }
-    return report.flowing ? 0 : 1;
+    return report.flowing === true ? 0 : 1;
   } finally {
     await flow.close();
   }

@@ -8,7 +8,7 @@ import { MANY_TURNS } from './target-watch.ts';
 
 /** Notices that another table has taken the name of the target, which views do not see events because of that, and what the table lacks. */
 export class TableIdentity {
-  readonly #scope: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal'>;
+  readonly #scope: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'readiness' | 'signal'>;
   readonly #ledger: Pick<Ledger, 'state' | 'movedAtMs' | 'isQuarantined'>;
   /** As it was last seen, and what was delivered into it by then. */
   #known: { readonly identity: string; readonly delivered: Position } | undefined;
@@ -19,7 +19,7 @@ export class TableIdentity {
   #lacks = false;
 
   constructor(
-    scope: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'signal'>,
+    scope: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'readiness' | 'signal'>,
     ledger: Pick<Ledger, 'state' | 'movedAtMs' | 'isQuarantined'>,
   ) {
     this.#scope = scope;

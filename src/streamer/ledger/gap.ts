@@ -1,5 +1,5 @@
 import { OutboxError } from '../../errors.ts';
-import { parseLsn, type Lsn } from '../../lsn.ts';
+import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { checkPublication } from '../source/publication.ts';
 import { serverOf } from '../source/server.ts';
@@ -93,7 +93,7 @@ function gapOf(
   walEnd: Lsn,
   publication: string,
 ): string | undefined {
-  const { acked, delivered, pending, timeline, serverTimeline } = ledger;
+  const { delivered, pending } = ledger;
   if (ledger.isDetached) return 'the stream is detached';
   if (!ledger.isOfThisSystem) return 'the stream comes from another server';
   if (ledger.isRepairing) return 'an earlier repair has not ended';
@@ -104,8 +104,22 @@ function gapOf(
   if (fault?.code === 'OUTBOX_PG_TABLE_CHANGED') return 'WAL holds events that cannot be read there';
   if (fault !== undefined) return 'the publication was changed';
   if ((pending?.lsn ?? delivered.lsn) > walEnd) return 'the ledger is ahead of the server’s WAL';
-  const isSameTimeline = timeline === undefined || timeline === serverTimeline;
-  const isAhead = acked !== undefined && held.confirmed !== undefined && held.confirmed > acked;
-  if (isSameTimeline && isAhead) return 'the slot was made again or advanced by somebody else';
+  if (slotAhead(ledger, held.confirmed) !== undefined) return 'the slot was made again or advanced by somebody else';
   return undefined;
+}
+
+/**
+ * OUTBOX_SLOT_CHANGED where the slot is confirmed beyond what its streamer ever acknowledged. On a new timeline the ledger may lag.
+ *
+ * @param confirmed of the slot, asked before the ledger
+ */
+export function slotAhead(
+  { acked, timeline, serverTimeline }: Pick<LedgerOverview, 'acked' | 'timeline' | 'serverTimeline'>,
+  confirmed: Lsn | undefined,
+): OutboxError | undefined {
+  const isSameTimeline = timeline === undefined || timeline === serverTimeline;
+  if (!isSameTimeline || acked === undefined || confirmed === undefined || confirmed <= acked) return undefined;
+  return new OutboxError('OUTBOX_SLOT_CHANGED', {
+    detail: `the slot is confirmed up to ${formatLsn(confirmed)}, but nothing beyond ${formatLsn(acked)} was acknowledged`,
+  });
 }

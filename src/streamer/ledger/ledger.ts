@@ -3,7 +3,13 @@ import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { serverOf } from '../source/server.ts';
 import { ledgerStateOf, notWritten, valuesOf, writeIgnored, type LedgerState, type Pending } from './row.ts';
-import { countQuarantined, glanceAtQuarantine, quarantining, type RejectedEvent } from './quarantine.ts';
+import {
+  countQuarantined,
+  glanceAtQuarantine,
+  isQuarantined,
+  putIntoQuarantine,
+  type RejectedEvent,
+} from './quarantine.ts';
 import { publishedName, type Published } from './published.ts';
 import { takeOver, type SlotIdentity, type Taken } from './take-over.ts';
 
@@ -12,7 +18,7 @@ const MAX_REFUSAL = 500;
 /** What #write has put into the row is there: a trigger may return another row, or the old one. */
 const IS_WRITTEN = `(delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows, pending_token, acked_lsn, read_back_below, target)
             IS NOT DISTINCT FROM ($3, $4, $5, $6, $7, $8, $10, $11, $12)`;
-/** By which `quarantining` refuses. */
+/** By which `putIntoQuarantine` refuses. */
 const DIVISION_BY_ZERO = '22012';
 
 /**
@@ -149,11 +155,7 @@ export class Ledger {
 
   /** Whether an event at or behind an LSN is in quarantine. */
   async isQuarantined(from: Lsn): Promise<boolean> {
-    const { count } = await this.#db.query('SELECT FROM outbox.quarantine WHERE slot_name = $1 AND lsn >= $2 LIMIT 1', [
-      this.#slot,
-      formatLsn(from),
-    ]);
-    return count > 0;
+    return isQuarantined(this.#db, this.#slot, from);
   }
 
   /** How many events of this slot are in quarantine. */
@@ -209,17 +211,22 @@ export class Ledger {
         WHERE slot_name = $1 AND epoch = $2
           AND delivered_lsn = $13 AND delivered_seq = $14
           AND pending_lsn IS NOT DISTINCT FROM $15 AND pending_seq IS NOT DISTINCT FROM $16`;
-    const statement =
+    const rows =
       rejected === undefined
-        ? `${update} RETURNING ${IS_WRITTEN} AS written`
-        : quarantining(`${update} RETURNING slot_name, ${IS_WRITTEN} AS written`, rejected, values);
-    const { rows } = await this.#db.query<{ written: boolean }>(statement, values).catch((error: unknown) => {
-      const isRefused = rejected && error instanceof OutboxError && error.sqlState === DIVISION_BY_ZERO;
-      throw isRefused ? writeIgnored(this.#db, 'quarantine') : error;
-    });
+        ? (await this.#db.query<{ written: boolean }>(`${update} RETURNING ${IS_WRITTEN} AS written`, values)).rows
+        : await this.#quarantine(`${update} RETURNING slot_name, ${IS_WRITTEN} AS written`, rejected, values);
     if (rows.length === 0) throw await notWritten(this.#db, this.#slot, this.epoch);
     if (!rows[0]!.written) throw writeIgnored(this.#db, 'stream');
     this.#state = next;
     this.#provenAt = asked;
+  }
+
+  async #quarantine(update: string, rejected: RejectedEvent, values: unknown[]): Promise<{ written: boolean }[]> {
+    try {
+      return await putIntoQuarantine(this.#db, update, rejected, values);
+    } catch (error) {
+      const isRefused = error instanceof OutboxError && error.sqlState === DIVISION_BY_ZERO;
+      throw isRefused ? writeIgnored(this.#db, 'quarantine') : error;
+    }
   }
 }

@@ -30,8 +30,6 @@ export interface LedgerOverview {
   readonly isRepairing: boolean;
   /** `detach` has ended this stream, until a repair. */
   readonly isDetached: boolean;
-  /** Events of this slot in quarantine, without those that were discarded. */
-  readonly quarantined: number;
   readonly walEnd: Lsn;
 }
 
@@ -54,7 +52,6 @@ interface Row {
   reading_back: boolean;
   repairing: boolean;
   detached: boolean;
-  quarantined: number;
   wal_end: string;
 }
 
@@ -79,7 +76,6 @@ export async function overviews(db: Database, slot?: string): Promise<LedgerOver
             publication, acked_lsn, delivered_lsn, delivered_seq, pending_lsn, pending_rows, pending_at,
             refused, refused_at, read_back_below IS NOT NULL AS reading_back, repair_began_at IS NOT NULL AS repairing,
             detached_at IS NOT NULL AS detached,
-            (SELECT count(*)::int FROM outbox.quarantine q WHERE q.slot_name = l.slot_name AND discarded_at IS NULL) AS quarantined,
             pg_current_wal_lsn() AS wal_end
        FROM outbox.stream l WHERE $1::text IS NULL OR l.slot_name = $1 ORDER BY l.slot_name`,
     [slot ?? null],
@@ -105,7 +101,6 @@ export async function overviews(db: Database, slot?: string): Promise<LedgerOver
     isReadingBack: row.reading_back,
     isRepairing: row.repairing,
     isDetached: row.detached,
-    quarantined: row.quarantined,
     walEnd: parseLsn(row.wal_end),
   }));
 }

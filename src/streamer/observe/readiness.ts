@@ -42,6 +42,8 @@ export interface ReadinessReport {
   readonly state: 'starting' | 'streaming' | 'standing by' | 'not streaming';
   /** Empty when ready. */
   readonly reasons: readonly Reason[];
+  /** What an operator should know although it delivers; not there where that is nothing. */
+  readonly warnings?: readonly Reason[];
   readonly lag?: Lag;
   readonly slot?: SlotHealth;
   readonly retention?: RetentionStatus;
@@ -81,6 +83,7 @@ export class Readiness {
   /** Since the last session ended. */
   #wasSlotSeen = false;
   #retention: RetentionStatus | undefined;
+  #warning: Reason | undefined;
 
   constructor({
     maxLagMs = 0,
@@ -150,6 +153,11 @@ export class Readiness {
     this.#heardAt = this.#now();
   }
 
+  /** Told for as long as this process streams. */
+  warned(warning: Reason): void {
+    this.#warning = warning;
+  }
+
   /** Counts only while this process streams: a run may outlive its session. */
   retentionRan(retention: RetentionStatus): void {
     if (this.#state === 'streaming') this.#retention = retention;
@@ -192,6 +200,7 @@ export class Readiness {
       ready: reasons.length === 0,
       state: this.#state,
       reasons,
+      ...(this.#warning === undefined ? {} : { warnings: [this.#warning] }),
       ...(lag === undefined ? {} : { lag }),
       ...(this.#slot === undefined ? {} : { slot: this.#slot }),
       ...(this.#retention === undefined ? {} : { retention: this.#retention }),
@@ -204,6 +213,7 @@ export class Readiness {
     this.#failing = undefined;
     this.#insertingSince = undefined;
     this.#retention = undefined;
+    this.#warning = undefined;
   }
 
   #reasons(lag: Lag | undefined): Reason[] {

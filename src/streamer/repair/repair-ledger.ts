@@ -3,7 +3,7 @@ import type { Lsn } from '../../lsn.ts';
 import type { DeliveryLedger } from '../delivery/attachment.ts';
 import type { LedgerState, Pending } from '../ledger/row.ts';
 import type { Position } from '../../position.ts';
-import { countQuarantined, quarantining, type RejectedEvent } from '../ledger/quarantine.ts';
+import { countQuarantined, putIntoQuarantine, type RejectedEvent } from '../ledger/quarantine.ts';
 import type { Database } from '../source/database.ts';
 
 export interface RepairLedgerOptions {
@@ -54,12 +54,9 @@ export class RepairLedger implements DeliveryLedger {
 
   async quarantine(event: RejectedEvent): Promise<Lsn> {
     const { db, slot } = this.#options;
-    const values: unknown[] = [slot];
-    const { count } = await db.query(
-      quarantining('SELECT $1::text AS slot_name, true AS written', event, values),
-      values,
-    );
-    if (count !== 1) throw new OutboxError('OUTBOX_PG_FAILED', { detail: 'an event could not be put into quarantine' });
+    const rows = await putIntoQuarantine(db, 'SELECT $1::text AS slot_name, true AS written', event, [slot]);
+    if (rows.length !== 1)
+      throw new OutboxError('OUTBOX_PG_FAILED', { detail: 'an event could not be put into quarantine' });
     this.state = { ...this.state, delivered: event.event.position, pending: undefined };
     return 0;
   }

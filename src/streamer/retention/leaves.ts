@@ -1,6 +1,6 @@
 import { OutboxError } from '../../errors.ts';
 import type { Database } from '../source/database.ts';
-import { IS_OF_ITS_DAY } from '../source/event-table.ts';
+import { EVENT_TABLES, IS_OF_ITS_DAY } from '../source/event-table.ts';
 
 /** A bucket holds the rows of a whole day, so its oldest may be expired for so long before its youngest are. */
 const LATE_MS = 86_400_000;
@@ -68,7 +68,7 @@ export async function listLeaves(db: Database, cutoffMs: number): Promise<Leaf[]
             pg_relation_size(c.oid) / current_setting('block_size')::int AS blocks, pg_total_relation_size(c.oid) AS bytes,
             greatest(c.reltuples, 0)::float8 AS rows, has_table_privilege(c.oid, 'TRUNCATE') AS permitted
        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-      WHERE c.relkind = 'r' AND c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass('outbox.event')) WHERE isleaf)
+      WHERE c.relkind = 'r' AND c.oid IN ${EVENT_TABLES}
       ORDER BY name`,
   );
   const leaves: Leaf[] = [];

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isPrivilege, OutboxError, policyOf } from '../../errors.ts';
+import { isPrivilege, OutboxError, policyOf, summaryOf } from '../../errors.ts';
 import { formatLsn, type Lsn } from '../../lsn.ts';
 import { examine } from '../ledger/gap.ts';
 import { holderOf } from '../ledger/holder.ts';
@@ -71,7 +71,7 @@ async function gapOf(db: Database, slot: string): Promise<string | undefined> {
     return (await examine(db, slot)).gap;
   } catch (error) {
     if (error instanceof OutboxError && policyOf(error.code) === 'reconnect patiently' && !isPrivilege(error.code))
-      return error.message;
+      return summaryOf(error);
     throw error;
   }
 }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { OutboxError } from '../../errors.ts';
+import { OutboxError, summaryOf } from '../../errors.ts';
 import type { Database } from '../source/database.ts';
 import { IS_OF_ITS_DAY, referencesToEvents } from '../source/event-table.ts';
 import { writtenTo } from '../source/wal-end.ts';
@@ -118,7 +118,7 @@ export class Removal {
   async #isFound(leaf: Leaf): Promise<boolean> {
     const reason = await this.#options.lack(leaf).catch((error: unknown) => {
       if (!(error instanceof OutboxError) || !error.code.startsWith('OUTBOX_CH_')) throw error;
-      return `ClickHouse cannot be asked for it: ${error.message}`;
+      return `ClickHouse cannot be asked for it: ${summaryOf(error)}`;
     });
     if (reason !== undefined) this.#kept = { table: leaf.name, reason, passes: false };
     return reason === undefined;

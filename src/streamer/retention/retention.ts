@@ -6,6 +6,7 @@ import type { Config } from '../config.ts';
 import { partOf } from '../ledger/shares.ts';
 import type { DatabaseAccess } from '../source/access.ts';
 import { Database } from '../source/database.ts';
+import { nameLock } from '../source/table-locks.ts';
 import { cutoffOf, type Leaf } from './leaves.ts';
 import { Removal, type Removed, type RetentionReport } from './removal.ts';
 import { lackOf } from './sample.ts';
@@ -60,7 +61,7 @@ export class Retention {
     this.#config = config;
   }
 
-  /** On connections of its own. Throws OUTBOX_RETENTION_BUSY and OUTBOX_PG_*. */
+  /** On connections of its own. Throws OUTBOX_RETENTION_BUSY, OUTBOX_PG_LOCKED and other OUTBOX_PG_*. */
   async run(options: RetentionOptions): Promise<RetentionReport> {
     const { slot, retentionDays, flushIntervalMs, clickhouseTable: table } = this.#config;
     const connection = { parameters: PARAMETERS, queryTimeoutMs: QUERY_TIMEOUT_MS };
@@ -77,6 +78,8 @@ export class Retention {
       const part = await partOf(db, slot);
       const lack = async (leaf: Leaf): Promise<string | undefined> => lackOf(leaf, { db, clickhouse, table, part });
       return await new Removal(db, ask, { cutoffMs, signal: options.signal, isDry, waitMs, lack, onRemoved }).run();
+    } catch (error) {
+      throw await nameLock(db, error);
     } finally {
       await Promise.all([db.close(), ask?.close(), clickhouse.close()]);
     }

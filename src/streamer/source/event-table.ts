@@ -13,6 +13,16 @@ export const MIGRATIONS = new URL('../../../migrations/', import.meta.url);
 export const IS_OF_ITS_DAY =
   'CASE WHEN isfinite(recorded_at) THEN (extract(epoch FROM recorded_at)::bigint / 86400) % 32 = bucket END';
 
+/**
+ * The OIDs of outbox.event and of all partitions below it, from the catalog alone. pg_partition_tree waits for a lock on each of them:
+ * a VACUUM FULL of one old partition would hold up delivery.
+ */
+export const EVENT_TABLES = `(WITH RECURSIVE tree AS (
+    SELECT to_regclass('outbox.event')::oid AS oid
+     UNION
+    SELECT inhrelid FROM tree JOIN pg_inherits ON inhparent = tree.oid JOIN pg_class c ON c.oid = inhrelid AND c.relispartition)
+  SELECT oid FROM tree)`;
+
 /** What a row gets that has no value of its own, where the column's default would say something untrue or there is none. */
 const FOR_ROWS: Readonly<Record<string, string>> = {
   event_type: "'unknown'",

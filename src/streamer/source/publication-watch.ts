@@ -69,3 +69,14 @@ async function look(db: Database, slot: string): Promise<PublicationCheck> {
     throw error;
   }
 }
+
+/** A walsender misses a publication that is there, where WAL was written before it was made again: only `repair` leads on. */
+export async function explained(reason: unknown, db: Database | undefined, slot: string): Promise<unknown> {
+  if (!(reason instanceof OutboxError) || reason.code !== 'OUTBOX_PUBLICATION_MISSING' || db === undefined)
+    return reason;
+  const isThere = await checkPublication(db, slot).then(
+    () => true,
+    () => false,
+  );
+  return isThere ? new OutboxError('OUTBOX_PUBLICATION_CHANGED', { cause: reason }) : reason;
+}

@@ -2,7 +2,7 @@ import { OutboxError } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import { filterOf, publicationOf, shareOf } from '../share.ts';
 import type { Database } from './database.ts';
-import { checkEventTable } from './event-table.ts';
+import { checkEventTable, EVENT_TABLES } from './event-table.ts';
 import { EVENT_COLUMNS } from './pgoutput.ts';
 
 interface PublicationRow {
@@ -66,19 +66,31 @@ export async function checkPublication(db: Database, slot: string): Promise<Publ
   await checkEventTable(db);
   // a statement of its own: within one, the position might be read after the snapshot that sees the publication
   const wal = await db.query<{ lsn: string }>('SELECT pg_current_wal_flush_lsn() AS lsn');
+  // not by pg_publication_tables, which waits for a lock on each table of a publication FOR ALL TABLES
   const { rows } = await db.query<PublicationRow>(
     `SELECT concat_ws('/', p.oid || '.' || p.xmin || '.' || p.pubowner, r.oid || '.' || r.xmin, to_regclass('outbox.event')::oid) AS identity,
-            p.pubinsert, p.pubviaroot, p.puballtables OR r.oid IS NOT NULL AS named, t.attnames::text[] AS columns, t.rowfilter, to_regclass('outbox.event')::oid AS root,
+            p.pubinsert, p.pubviaroot, p.puballtables OR r.oid IS NOT NULL AS named, to_regclass('outbox.event')::oid AS root,
+            CASE WHEN NOT excepted AND (r.oid IS NOT NULL AND NOT parent_published OR (p.puballtables OR with_schema) AND NOT e.relispartition) THEN
+              ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = e.oid AND attnum > 0 AND NOT attisdropped
+                       AND CASE WHEN r.prattrs IS NULL THEN attgenerated = '' ELSE attnum = ANY (r.prattrs) END)
+            END AS columns,
+            CASE WHEN NOT with_schema THEN pg_get_expr(r.prqual, r.prrelid) END AS rowfilter,
             ARRAY(SELECT jsonb_build_object('name', c.oid::regclass::text, 'kind', c.relkind) FROM pg_class c
-                   WHERE (c.oid = to_regclass('outbox.event') OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass('outbox.event'))))
+                   WHERE c.oid IN ${EVENT_TABLES}
                      AND c.relkind <> 'p' AND (c.relpersistence <> 'p' OR c.relkind <> 'r')
                    UNION ALL
                   SELECT jsonb_build_object('name', inhrelid::regclass::text, 'kind', 'inherits') FROM pg_inherits i
                     JOIN pg_class parent ON parent.oid = inhparent AND parent.relkind = 'r'
                    WHERE inhparent = to_regclass('outbox.event')) AS unlogged
        FROM pg_publication p
-       LEFT JOIN pg_publication_tables t ON t.pubname = p.pubname AND t.schemaname = 'outbox' AND t.tablename = 'event'
-       LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = to_regclass('outbox.event')
+       LEFT JOIN pg_class e ON e.oid = to_regclass('outbox.event') AND e.relkind IN ('r', 'p')
+       LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = e.oid
+       CROSS JOIN LATERAL (
+         -- EXCEPT came with 19
+         SELECT coalesce((to_jsonb(r) ->> 'prexcept')::bool, false) AS excepted,
+                EXISTS (SELECT FROM pg_publication_namespace WHERE pnpubid = p.oid AND pnnspid = e.relnamespace) AS with_schema,
+                EXISTS (SELECT FROM pg_partition_ancestors(e.oid) a JOIN pg_publication_rel ON prpubid = p.oid AND prrelid = a.relid
+                         WHERE a.relid <> e.oid) AS parent_published) AS published
       WHERE p.pubname = $1`,
     [name],
   );

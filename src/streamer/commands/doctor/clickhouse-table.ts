@@ -1,4 +1,4 @@
-import { OutboxError, type ErrorCode } from '../../../errors.ts';
+import { OutboxError, summaryOf, type ErrorCode } from '../../../errors.ts';
 import { INSERT_COLUMNS } from '../../clickhouse/columns.ts';
 import { sendNothing } from '../../delivery/send.ts';
 import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
@@ -98,7 +98,7 @@ async function privileges({ clickhouse, config, table: name, user }: ClickHouseS
       await ask();
     } catch (error) {
       if (!(error instanceof OutboxError)) throw error;
-      if (SETTING_REFUSED.has(error.clickhouseCode)) return [bad('error', id, error.message, NO_SETTINGS)];
+      if (SETTING_REFUSED.has(error.clickhouseCode)) return [bad('error', id, summaryOf(error), NO_SETTINGS)];
       if (FOUND_ELSEWHERE.has(error.code)) return [];
       if (error.code !== 'OUTBOX_CH_AUTH') throw error;
       const fix = query(`GRANT ${privilege} ON ${name} TO ${user}`);

@@ -1,6 +1,7 @@
-import { ERRORS, isPrivilege, OutboxError } from '../../../errors.ts';
+import { ERRORS, isPrivilege, OutboxError, summaryOf } from '../../../errors.ts';
 import { oneLine } from '../../../one-line.ts';
 import { toldOf } from '../../../schema-name.ts';
+import { isLocked } from '../../source/table-locks.ts';
 
 /** `error`: events do not flow, or may be lost or doubled. `warning`: they flow, but not as they should, or not for long. */
 export type Level = 'ok' | 'warning' | 'error';
@@ -16,6 +17,9 @@ export interface Fix {
 
 /** Under this id: what ClickHouse has refused, in the words of the streamer. */
 export const INSERTS = 'clickhouse.inserts';
+
+/** Under this id: who keeps others from a table of the outbox. */
+export const LOCKS = 'postgres.locks';
 
 /** What one check found. */
 export interface Finding {
@@ -99,8 +103,14 @@ export function findingFor(schema: string, finding: Finding): Finding {
 
 /** What this role may not see is said, and not guessed. */
 function unseen(id: string, error: unknown): Finding | undefined {
+  if (isLocked(error)) return bad('warning', id, 'cannot be checked: a table is locked', `See ${LOCKS}.`);
   if (!(error instanceof OutboxError) || !isPrivilege(error.code)) return undefined;
-  return bad('warning', id, `cannot be checked: ${error.message}`, 'What this role may not see may be out of order.');
+  return bad(
+    'warning',
+    id,
+    `cannot be checked: ${summaryOf(error)}`,
+    'What this role may not see may be out of order.',
+  );
 }
 
 /** One check after the other: what one of them throws does not keep the next from being made. */

@@ -2,7 +2,7 @@ import { bad, ok, shell, type Finding } from './finding.ts';
 import { setting } from './managed.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
-/** What the primary needs so that a failover takes the slot along. Only where that is wanted. */
+/** What the primary needs so that a failover takes the slot along. Only where that is wanted, or where the slot says so. */
 export const FAILOVER_CHECKS: readonly PostgresCheck[] = [
   { id: 'postgres.slot_failover', examine: slot },
   { id: 'postgres.synchronized_standbys', examine: standbys },
@@ -34,14 +34,21 @@ interface Standby {
 /** The standbys that the streamer must not overtake. */
 async function standbys(postgres: PostgresSubject): Promise<Finding[]> {
   const { db, config, settings } = postgres;
-  if (config.slotFailover !== 'on' || !settings.has('synchronized_standby_slots')) return [];
+  if (!settings.has('synchronized_standby_slots')) return [];
+  // the walsender waits by the slot's own property, whatever this environment says
+  const { rows: ours } = await db.query<{ failover: boolean }>(
+    'SELECT failover FROM pg_replication_slots WHERE slot_name = $1 AND database = current_database()',
+    [config.slot],
+  );
+  if (config.slotFailover !== 'on' && ours[0]?.failover !== true) return [];
   const { rows: slots } = await db.query<Standby>(
     `SELECT slot_name AS name, active, xmin IS NOT NULL OR catalog_xmin IS NOT NULL AS feedback
        FROM pg_replication_slots WHERE slot_type = 'physical' ORDER BY slot_name`,
   );
   const wanted = (settings.get('synchronized_standby_slots') ?? '').split(',').map((name) => name.trim());
   const names = wanted.filter((name) => name !== '');
-  return names.length === 0 ? [unnamed(postgres, slots)] : names.map((name) => named(postgres, name, names, slots));
+  if (names.length === 0) return config.slotFailover === 'on' ? [unnamed(postgres, slots)] : [];
+  return names.map((name) => named(postgres, name, names, slots));
 }
 
 function unnamed(postgres: PostgresSubject, slots: readonly Standby[]): Finding {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { DEFAULT_SCHEMA } from '../../../schema-name.ts';
-import { MIGRATIONS, producerOf, referencesToEvents } from '../../source/event-table.ts';
+import { EVENT_TABLES, MIGRATIONS, producerOf, referencesToEvents } from '../../source/event-table.ts';
 import { foreignOwners } from '../../source/owners.ts';
 import { bad, command, ok, shell, sql, type Finding } from './finding.ts';
 import { TABLE_CHECKS } from './postgres-table.ts';
@@ -100,8 +100,7 @@ async function retention({ db, role, missing, config }: PostgresSubject): Promis
   if (missing.includes('event') || config.retentionDays === 0) return [];
   const { rows } = await db.query<{ table: string }>(
     `SELECT c.oid::regclass::text AS table FROM pg_class c
-      WHERE c.relkind = 'r' AND (c.oid = 'outbox.event'::regclass
-             OR c.oid IN (SELECT relid FROM pg_partition_tree('outbox.event') WHERE isleaf))
+      WHERE c.relkind = 'r' AND c.oid IN ${EVENT_TABLES}
         AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'TRUNCATE'))
       ORDER BY 1`,
   );
@@ -160,8 +159,9 @@ async function partitions(postgres: PostgresSubject): Promise<Finding[]> {
   if (missing.includes('event')) return [];
   const whole = await db.query("SELECT FROM pg_class WHERE oid = 'outbox.event'::regclass AND relkind = 'r'");
   if (whole.count > 0) return [ok('postgres.partitions', `${db.schema}.event is one table`)];
+  // a bound names no column: with the table's OID, Postgres would wait for a lock on it
   const { rows } = await db.query<Partition>(
-    `SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bound
+    `SELECT c.relname AS name, pg_get_expr(c.relpartbound, 0) AS bound
        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
       WHERE p.relname = 'event' AND p.relnamespace = 'outbox'::regnamespace`,
   );

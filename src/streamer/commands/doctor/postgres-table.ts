@@ -1,16 +1,30 @@
 import { OutboxError } from '../../../errors.ts';
-import { eventTableProblems } from '../../source/event-table.ts';
+import { EVENT_TABLES, eventTableProblems } from '../../source/event-table.ts';
 import { checkPublication } from '../../source/publication.ts';
-import { bad, command, findingOf, ok, sql, type Finding } from './finding.ts';
+import { tableLocks } from '../../source/table-locks.ts';
+import { bad, command, findingOf, LOCKS, ok, sql, type Finding } from './finding.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
 /** What outbox.event must be like for all that is put into it to reach the stream. */
 export const TABLE_CHECKS: readonly PostgresCheck[] = [
+  { id: LOCKS, examine: locks },
   { id: 'postgres.row_security', examine: rowSecurity },
   { id: 'postgres.triggers', examine: triggers },
   { id: 'postgres.table', examine: columns },
   { id: 'postgres.publication', examine: publication },
 ];
+
+/** Without the ledger nothing is delivered; of other tables, who wants to write or read them waits. */
+async function locks({ db }: PostgresSubject): Promise<Finding[]> {
+  const found = await tableLocks(db);
+  if (found.length === 0) return [ok(LOCKS, 'nobody keeps others from a table of the outbox')];
+  const why =
+    'Whoever needs the table waits: the streamer, where it is outbox.stream or outbox.quarantine; applications, where events go into it. Let it end, or end it.';
+  return found.map(({ table, pid, what }) => {
+    const fix = pid === undefined ? [] : [sql(`SELECT pg_terminate_backend(${pid})`)];
+    return bad(table === 'outbox.stream' ? 'error' : 'warning', LOCKS, what, why, ...fix);
+  });
+}
 
 /** Its policies hide rows from whoever compares, repairs or removes, and refuse events of applications. */
 async function rowSecurity({ db }: PostgresSubject): Promise<Finding[]> {
@@ -30,7 +44,7 @@ async function triggers({ db }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.triggers';
   const { rows } = await db.query<{ kind: string; name: string; on: string }>(
     // 1: FOR EACH ROW, 2: BEFORE, 4: INSERT, 8: DELETE, 16: UPDATE. What a partitioned table has, its partitions have a copy of, which goes with it
-    `WITH tables AS (SELECT to_regclass('outbox.event')::oid AS oid UNION SELECT relid FROM pg_partition_tree(to_regclass('outbox.event'))
+    `WITH tables AS (SELECT oid FROM ${EVENT_TABLES} AS events
                      UNION SELECT to_regclass('outbox.quarantine') UNION SELECT to_regclass('outbox.stream'))
      SELECT 'TRIGGER' AS kind, quote_ident(tgname) AS name, tgrelid::regclass::text AS on FROM pg_trigger JOIN tables ON tables.oid = tgrelid
       WHERE NOT tgisinternal AND tgparentid = 0 AND tgenabled <> 'D' AND tgtype & 3 = 3

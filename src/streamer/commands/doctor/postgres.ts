@@ -3,6 +3,7 @@ import { Database } from '../../source/database.ts';
 import { refuseForeign } from '../../source/foreign-tables.ts';
 import { serviceOf } from '../../source/service.ts';
 import { findingOf, ok, runChecks, shell, type Finding } from './finding.ts';
+import { DELIVERED_CHECKS } from './postgres-delivered.ts';
 import { FAILOVER_CHECKS } from './postgres-failover.ts';
 import { OBJECT_CHECKS } from './postgres-objects.ts';
 import { POOLER_CHECKS } from './postgres-pooler.ts';
@@ -10,6 +11,9 @@ import { SERVER_CHECKS } from './postgres-server.ts';
 import { SLOT_CHECKS } from './postgres-slot.ts';
 import { STANDBY_CHECKS } from './postgres-standby.ts';
 import type { PostgresSubject } from './subjects.ts';
+
+/** What a locked table keeps from one check, it does not keep from the next one. */
+const PARAMETERS = { lock_timeout: '500ms', statement_timeout: '9s' } as const;
 
 interface Row {
   version: number;
@@ -22,7 +26,7 @@ interface Row {
 export async function examinePostgres(config: Config): Promise<Finding[]> {
   let db: Database;
   try {
-    db = await Database.connect(config, {}, () => undefined);
+    db = await Database.connect(config, { parameters: PARAMETERS }, () => undefined);
   } catch (error) {
     return [findingOf('postgres.connection', error, shell(`psql "$DATABASE_URL" -c 'SELECT 1'`))];
   }
@@ -37,7 +41,7 @@ export async function examinePostgres(config: Config): Promise<Finding[]> {
     if (foreign.length > 0) return [...findings, ...foreign];
     findings.push(...(await runChecks(OBJECT_CHECKS, postgres)));
     if (postgres.missing.length === 0)
-      findings.push(...(await runChecks([...SLOT_CHECKS, ...FAILOVER_CHECKS], postgres)));
+      findings.push(...(await runChecks([...SLOT_CHECKS, ...FAILOVER_CHECKS, ...DELIVERED_CHECKS], postgres)));
     return [...findings, ...(await runChecks(POOLER_CHECKS, postgres))];
   } catch (error) {
     return [findingOf('postgres.connection', error)];

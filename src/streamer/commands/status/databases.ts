@@ -1,20 +1,24 @@
-import { OutboxError, policyOf } from '../../../errors.ts';
+import { isPrivilege, OutboxError, policyOf } from '../../../errors.ts';
 import type { Lsn } from '../../../lsn.ts';
 import { absentTable } from '../../clickhouse/absence.ts';
 import type { ClickHouse } from '../../clickhouse/client.ts';
 import { replicaState, type ReplicaState } from '../../clickhouse/replicas.ts';
 import type { Config } from '../../config.ts';
 import { holderOf, type Holder } from '../../ledger/holder.ts';
+import { slotAhead } from '../../ledger/gap.ts';
 import { overviewOf, type LedgerOverview } from '../../ledger/overview.ts';
+import { countQuarantined } from '../../ledger/quarantine.ts';
 import { noLedger, slotGone } from '../../ledger/row.ts';
-import { refuseOtherShares, sharesOf } from '../../ledger/shares.ts';
+import { missingShares, refuseOtherShares, sharesOf } from '../../ledger/shares.ts';
 import { publicationFault } from '../../ledger/unreadable.ts';
+import { outboxOf } from '../../share.ts';
 import type { SlotHealth } from '../../observe/readiness.ts';
 import { reasonOf, type Reason } from '../../observe/reason.ts';
 import type { Database } from '../../source/database.ts';
 import { oldestTransaction, type OpenTransaction } from '../../source/oldest-transaction.ts';
 import { checkPublication } from '../../source/publication.ts';
 import type { SlotWatch } from '../../source/slot-watch.ts';
+import { nameLock } from '../../source/table-locks.ts';
 import { checkSlot, slotForeign, type Slot } from '../../source/slot.ts';
 
 /** ClickHouse must answer within this time. */
@@ -29,6 +33,10 @@ export interface PostgresState {
   /** Why the slot cannot be streamed from, or does not bring all events. */
   readonly slotFault: Reason | undefined;
   readonly ledger: LedgerOverview;
+  /** Events in quarantine, without those that were discarded; undefined where they cannot be counted. */
+  readonly quarantined: number | undefined;
+  /** Why something of it is not known, although the rest is. */
+  readonly unseen: readonly Reason[];
   readonly oldestTransaction: OpenTransaction | undefined;
 }
 
@@ -50,20 +58,38 @@ export async function askPostgres(
   { slot: slotName }: Config,
   slotWatch: SlotWatch,
 ): Promise<PostgresState> {
+  // before the ledger, see slotAhead
+  const { slot, fault } = await slotOf(db, slotName);
   const ledger = await overviewOf(db, slotName);
   if (ledger === undefined) {
     await refuseOtherShares(db, slotName);
     throw noLedger(db, slotName);
   }
-  const { slot, fault } = await slotOf(db, slotName);
-  const sourceFault = fault ?? (await publicationFaultOf(db, ledger));
+  const isEnded = ledger.isDetached || ledger.isRepairing || !ledger.isOfThisSystem;
+  const ahead = isEnded ? undefined : slotAhead(ledger, slot?.confirmedLsn);
+  const sourceFault = fault ?? (ahead && reasonOf(ahead)) ?? (await publicationFaultOf(db, ledger));
+  const unseen: Reason[] = [];
   return {
     holder: await holderOf(db, slotName),
     slot: slot === undefined ? undefined : slotWatch.observe(slot, performance.now()),
     slotFault: sourceFault,
     ledger,
+    quarantined: await unlessUnseen(db, async () => countQuarantined(db, slotName), unseen),
+    unseen,
     oldestTransaction: await oldestTransaction(db),
   };
+}
+
+/** What a lock or a missing privilege keeps from one question, it does not keep from the others. */
+async function unlessUnseen<T>(db: Database, ask: () => Promise<T>, unseen: Reason[]): Promise<T | undefined> {
+  try {
+    return await ask();
+  } catch (error) {
+    const fault = await nameLock(db, error);
+    if (!(fault instanceof OutboxError) || !(fault.code === 'OUTBOX_PG_LOCKED' || isPrivilege(fault.code))) throw fault;
+    unseen.push(reasonOf(fault));
+    return undefined;
+  }
 }
 
 async function slotOf(db: Database, name: string): Promise<{ slot?: Slot; fault?: Reason }> {
@@ -96,17 +122,25 @@ export interface ShareState {
   readonly streaming: boolean;
   /** WAL that is not delivered. */
   readonly waitingBytes: number;
-  readonly quarantined: number;
+  /** Null where they cannot be counted. */
+  readonly quarantined: number | null;
   /** Others deliver what is committed later: it goes once it is delivered. */
   readonly ending: boolean;
   /** It delivers nothing more, and nobody else has taken over: `reshard` was ended before it handed over. */
   readonly stopped: boolean;
 }
 
-/** All shares of the outbox; empty where it is not delivered in shares. Throws OUTBOX_PG_*. */
-export async function askShares(db: Database, { slot }: Pick<Config, 'slot'>): Promise<ShareState[]> {
+/** The shares of an outbox. */
+export interface Shares {
+  readonly states: readonly ShareState[];
+  /** Slots without a row: their events are in no stream. */
+  readonly missing: readonly string[];
+}
+
+/** All shares of the outbox; none where it is not delivered in shares. Throws OUTBOX_PG_*. */
+export async function askShares(db: Database, { slot }: Pick<Config, 'slot'>): Promise<Shares> {
   const rows = await sharesOf(db, slot);
-  if (rows.every(({ count, ends }) => count === 1 && ends === undefined)) return [];
+  if (rows.every(({ count, ends }) => count === 1 && ends === undefined)) return { states: [], missing: [] };
   const states: ShareState[] = [];
   for (const row of rows) {
     const ledger = await overviewOf(db, row.slot);
@@ -116,12 +150,13 @@ export async function askShares(db: Database, { slot }: Pick<Config, 'slot'>): P
       slot: row.slot,
       streaming: walsender !== undefined,
       waitingBytes: Math.max(0, ledger.walEnd - reached),
-      quarantined: ledger.quarantined,
+      quarantined: (await unlessUnseen(db, async () => countQuarantined(db, row.slot), [])) ?? null,
       ending: row.ends !== undefined,
       stopped: row.ends !== undefined && !row.isReplaced,
     });
   }
-  return states;
+  const missing = (await missingShares(db)).filter((name) => outboxOf(name) === outboxOf(slot));
+  return { states, missing };
 }
 
 /** Throws OUTBOX_CH_*, also when there is no answer in time, and OUTBOX_FLOW_SLOW when there is one to the first question alone. */

@@ -9,7 +9,12 @@ const OPEN_SECONDS = 60;
 /** One screen. @param schema of the outbox */
 export function printFlow(report: FlowReport, schema: string): string {
   const { slotName, table, at, flowing, reasons, warnings } = report;
-  const verdict = flowing ? paint(['green', 'bold'], 'Events flow') : paint(['red', 'bold'], 'Events do not flow');
+  const verdict =
+    flowing === null
+      ? paint(['yellow', 'bold'], 'Whether events flow is not known')
+      : flowing
+        ? paint(['green', 'bold'], 'Events flow')
+        : paint(['red', 'bold'], 'Events do not flow');
   const facts: [name: string, text: string][] = [
     ['streamer', streamerText(report)],
     ['delivered', deliveredText(report)],
@@ -35,7 +40,7 @@ export function printFlow(report: FlowReport, schema: string): string {
 /** One line, for a log. */
 export function printFlowLine({ at, flowing, lag, eventsPerSecond, reasons, warnings }: FlowReport): string {
   const facts = [
-    flowing ? 'flows' : 'does not flow',
+    flowing === null ? 'unknown' : flowing ? 'flows' : 'does not flow',
     `oldest ${lag === null || lag.seconds === null ? 'unknown' : `${lag.seconds} s`}`,
     `wal ${lag === null ? 'unknown' : size(lag.bytes)}`,
     `rate ${eventsPerSecond === null ? 'unknown' : `${eventsPerSecond}/s`}`,
@@ -112,7 +117,7 @@ function sharesText({ shares }: FlowReport): [name: string, text: string][] {
     const facts = [
       streaming ? 'streams' : 'no streamer',
       waitingBytes === 0 ? 'nothing waits' : `${size(waitingBytes)} of WAL wait`,
-      ...(quarantined === 0 ? [] : [`${counted(quarantined)} in quarantine`]),
+      ...(quarantined === 0 ? [] : [`${quarantined === null ? 'unknown' : counted(quarantined)} in quarantine`]),
       ...(ending ? ['ends: others take over'] : []),
     ];
     return [index === 0 ? 'shares' : '', `${slot}: ${facts.join(', ')}`];

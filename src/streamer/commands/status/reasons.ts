@@ -6,7 +6,7 @@ import type { Config } from '../../config.ts';
 import type { Reason } from '../../observe/reason.ts';
 import { refusalOf } from '../../ledger/overview.ts';
 import { SILENT_AFTER_MS } from '../../observe/silence.ts';
-import type { ClickHouseState, PostgresState, ShareState } from './databases.ts';
+import type { ClickHouseState, PostgresState, Shares, ShareState } from './databases.ts';
 
 /** As the streamer publishes it; without one, since when an insert is pending. */
 export function oldestMsOf({ holder, ledger }: PostgresState): number | undefined {
@@ -54,8 +54,8 @@ export function obstacles(
   return found;
 }
 
-export function cautions({ ledger: { quarantined }, slot }: PostgresState): Reason[] {
-  const found: Reason[] = [];
+export function cautions({ quarantined = 0, slot, unseen }: PostgresState): Reason[] {
+  const found: Reason[] = [...unseen];
   if (slot?.endangered === true) {
     const runway = slot.runwayMinutes === undefined ? '' : `, ${slot.runwayMinutes} min left`;
     found.push({ code: 'OUTBOX_SLOT_ENDANGERED', detail: `wal_status is ${slot.walStatus}${runway}` });
@@ -64,13 +64,21 @@ export function cautions({ ledger: { quarantined }, slot }: PostgresState): Reas
   return found;
 }
 
-/** What is committed from the end on is delivered by nobody until `reshard` runs again. */
-export function halted(shares: readonly ShareState[]): Reason[] {
-  const names = shares.filter(({ stopped }) => stopped).map(({ slot }) => slot);
-  if (names.length === 0) return [];
-  return [
-    { code: 'OUTBOX_SHARD_UNFINISHED', detail: `no slot delivers what comes behind the end of ${names.join(', ')}` },
-  ];
+/** What is committed from the end on is delivered by nobody until `reshard` runs again; of a share without a row, until `migrate` does. */
+export function halted({ states, missing }: Shares): Reason[] {
+  const found: Reason[] = [];
+  const names = states.filter(({ stopped }) => stopped).map(({ slot }) => slot);
+  if (names.length > 0)
+    found.push({
+      code: 'OUTBOX_SHARD_UNFINISHED',
+      detail: `no slot delivers what comes behind the end of ${names.join(', ')}`,
+    });
+  if (missing.length > 0)
+    found.push({
+      code: 'OUTBOX_PG_NOT_MIGRATED',
+      detail: `outbox.stream has no row for ${missing.join(', ')}: events of these shares are in no stream`,
+    });
+  return found;
 }
 
 export function changing(shares: readonly ShareState[]): Reason[] {
@@ -88,4 +96,20 @@ export function replicaCautions(replica: ReplicaState | undefined, reasons: read
   if (state === 'read only') return [{ code: 'OUTBOX_CH_KEEPER_AWAY', detail: `the replica "${name}" is read-only` }];
   if (active >= total) return [];
   return [{ code: 'OUTBOX_CH_REPLICA_AWAY', detail: `${active} of ${total} replicas are there` }];
+}
+
+/** Postgres did not tell: whether the streamer can work there is another question. */
+const UNTOLD: ReadonlySet<ErrorCode> = new Set([
+  'OUTBOX_PG_UNREACHABLE',
+  'OUTBOX_PG_AUTH',
+  'OUTBOX_PG_PASSWORD_COMMAND',
+  'OUTBOX_PG_PRIVILEGE',
+  'OUTBOX_PG_FAILED',
+  'OUTBOX_FLOW_SLOW',
+]);
+
+/** Whether events flow; null where it is not known. */
+export function verdict(reasons: readonly Reason[], postgres: PostgresState | undefined): boolean | null {
+  if (reasons.length === 0) return true;
+  return postgres === undefined && reasons.every(({ code }) => UNTOLD.has(code)) ? null : false;
 }

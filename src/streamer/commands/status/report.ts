@@ -1,13 +1,17 @@
 import { OutboxError } from '../../../errors.ts';
+import type { Lsn } from '../../../lsn.ts';
 import { formatPosition } from '../../../position.ts';
 import { ClickHouse } from '../../clickhouse/client.ts';
 import { awaken, mayIdle } from '../../clickhouse/idling.ts';
 import type { ReplicaState } from '../../clickhouse/replicas.ts';
 import type { Config } from '../../config.ts';
+import { ledgerAhead } from '../../delivery/ledger-ahead.ts';
+import { isQuarantined } from '../../ledger/quarantine.ts';
 import type { SlotHealth } from '../../observe/readiness.ts';
 import { reasonOf, type Reason } from '../../observe/reason.ts';
 import { Database } from '../../source/database.ts';
 import { SlotWatch } from '../../source/slot-watch.ts';
+import { nameLock } from '../../source/table-locks.ts';
 import {
   askClickHouse,
   askShares,
@@ -16,17 +20,23 @@ import {
   deliveredBetween,
   type ClickHouseState,
   type PostgresState,
+  type Shares,
   type ShareState,
 } from './databases.ts';
-import { cautions, changing, halted, obstacles, oldestMsOf, replicaCautions } from './reasons.ts';
+import { cautions, changing, halted, obstacles, oldestMsOf, replicaCautions, verdict } from './reasons.ts';
 
 const POSTGRES_DEADLINE_MS = 3000;
+/** A statement that waits for a lock must not keep the next one waiting. */
+const PARAMETERS = { lock_timeout: '500ms', statement_timeout: '2500ms' } as const;
+const QUERY_CANCELED = '57014';
+const NO_SHARES: Shares = { states: [], missing: [] };
 
 /** What `status` prints. Times are ISO 8601; what is not known, or is not there, is null. */
 export interface FlowReport {
   readonly at: string;
-  readonly flowing: boolean;
-  /** Why events do not flow. */
+  /** Null where it is not known: Postgres did not tell. */
+  readonly flowing: boolean | null;
+  /** Why events do not flow, or why that is not known. */
   readonly reasons: readonly Reason[];
   /** What an operator should know although they flow. */
   readonly warnings: readonly Reason[];
@@ -85,8 +95,16 @@ export class FlowReporter {
     const faults: Reason[] = [];
     const postgres = await this.#askPostgres(faults);
     const clickhouse = await this.#askClickHouse(faults, postgres);
+    const ahead = postgres && clickhouse && (await this.#askDelivered(postgres));
     const eventsPerSecond = postgres === undefined || clickhouse === undefined ? null : await this.#rate(postgres);
-    return reportOf(this.#config, { faults, postgres, clickhouse, eventsPerSecond, shares: await this.#askShares() });
+    return reportOf(this.#config, {
+      faults,
+      postgres,
+      clickhouse,
+      ahead,
+      eventsPerSecond,
+      shares: await this.#askShares(),
+    });
   }
 
   async close(): Promise<void> {
@@ -100,9 +118,10 @@ export class FlowReporter {
         async () => askPostgres(await this.#connected(), this.#config, this.#slotWatch),
         () => this.#db !== undefined,
       );
-    } catch (error) {
+    } catch (caught) {
+      const error = this.#db === undefined ? caught : await nameLock(this.#db, caught).catch(() => caught);
       if (!(error instanceof OutboxError)) throw error;
-      faults.push(reasonOf(error));
+      faults.push(reasonOf(error.sqlState === QUERY_CANCELED ? slow() : error));
       // a question that has no answer yet would keep the next one waiting
       if (error.code === 'OUTBOX_PG_UNREACHABLE' || error.code === 'OUTBOX_FLOW_SLOW') {
         void this.#db?.close();
@@ -112,19 +131,19 @@ export class FlowReporter {
     }
   }
 
-  async #askShares(): Promise<ShareState[]> {
+  async #askShares(): Promise<Shares> {
     try {
       const db = this.#db;
-      return db === undefined ? [] : await within(POSTGRES_DEADLINE_MS, async () => askShares(db, this.#config));
+      return db === undefined ? NO_SHARES : await within(POSTGRES_DEADLINE_MS, async () => askShares(db, this.#config));
     } catch (error) {
       if (!(error instanceof OutboxError)) throw error;
-      return [];
+      return NO_SHARES;
     }
   }
 
   async #connected(): Promise<Database> {
     if (this.#db !== undefined) return this.#db;
-    const db = await Database.connect(this.#config, {}, () => {
+    const db = await Database.connect(this.#config, { parameters: PARAMETERS }, () => {
       this.#db = undefined;
     });
     await db.query("SELECT set_config('application_name', 'pg-outbox-clickhouse status', false)");
@@ -144,6 +163,13 @@ export class FlowReporter {
       faults.push(reasonOf(error));
       return undefined;
     }
+  }
+
+  async #askDelivered({ ledger }: PostgresState): Promise<OutboxError | undefined> {
+    const db = this.#db;
+    if (db === undefined || ledger.isDetached || !ledger.isOfThisSystem) return undefined;
+    const isAside = async (from: Lsn): Promise<boolean> => isQuarantined(db, ledger.slot, from);
+    return ledgerAhead(this.#clickhouse, this.#config.clickhouseTable, ledger, isAside, CLICKHOUSE_DEADLINE_MS);
   }
 
   async #rate({ ledger: { source, delivered } }: PostgresState): Promise<number | null> {
@@ -167,7 +193,7 @@ async function within<T>(ms: number, work: () => Promise<T>, isConnected = (): b
     timer = setTimeout(() => {
       reject(
         isConnected()
-          ? new OutboxError('OUTBOX_FLOW_SLOW', { detail: `Postgres lets in, and does not answer within ${ms} ms` })
+          ? slow()
           : new OutboxError('OUTBOX_PG_UNREACHABLE', { detail: `no answer from Postgres within ${ms} ms` }),
       );
     }, ms);
@@ -179,15 +205,26 @@ async function within<T>(ms: number, work: () => Promise<T>, isConnected = (): b
   }
 }
 
+function slow(): OutboxError {
+  return new OutboxError('OUTBOX_FLOW_SLOW', {
+    detail: `Postgres lets in, and does not answer within ${POSTGRES_DEADLINE_MS} ms`,
+  });
+}
+
 interface Answers {
   readonly faults: readonly Reason[];
   readonly postgres: PostgresState | undefined;
   readonly clickhouse: (ClickHouseState & { readonly wokeInMs: number | undefined }) | undefined;
+  /** See ledgerAhead. */
+  readonly ahead: OutboxError | undefined;
   readonly eventsPerSecond: number | null;
-  readonly shares: readonly ShareState[];
+  readonly shares: Shares;
 }
 
-function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecond, shares }: Answers): FlowReport {
+function reportOf(
+  config: Config,
+  { faults, postgres, clickhouse, ahead, eventsPerSecond, shares }: Answers,
+): FlowReport {
   const nowMs = Date.now();
   const found = postgres === undefined ? [] : obstacles(config, postgres, clickhouse, nowMs);
   found.push(...halted(shares));
@@ -196,11 +233,12 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
   const { holder, ledger, slot, oldestTransaction } = postgres ?? {};
   return {
     at: iso(nowMs)!,
-    flowing: reasons.length === 0,
+    flowing: verdict(reasons, postgres),
     reasons,
     warnings: [
       ...(postgres === undefined ? [] : cautions(postgres)),
-      ...changing(shares),
+      ...(ahead === undefined ? [] : [reasonOf(ahead)]),
+      ...changing(shares.states),
       ...replicaCautions(clickhouse?.replica, reasons),
     ],
     slotName: config.slot,
@@ -226,7 +264,7 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
       oldestTransaction === undefined
         ? null
         : { what: oldestTransaction.what, seconds: Math.round(oldestTransaction.seconds) },
-    quarantined: ledger?.quarantined ?? null,
+    quarantined: postgres?.quarantined ?? null,
     readingBack: ledger?.isReadingBack ?? false,
     repairing: ledger?.isRepairing ?? false,
     clickhouse:
@@ -238,7 +276,7 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
             wokeInSeconds: clickhouse.wokeInMs === undefined ? null : Math.round(clickhouse.wokeInMs / 1000),
             replica: clickhouse.replica ?? null,
           },
-    shares: shares.length === 0 ? null : shares,
+    shares: shares.states.length === 0 ? null : shares.states,
   };
 }
 
