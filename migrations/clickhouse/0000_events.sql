@@ -4,7 +4,7 @@
 -- with the cube of the depth, and beyond 100 inserts and merges would fail for ever. Nor are long keys above many others: each path
 -- holds all keys above it, and 80 kB could become 200 MB. Nor are more than 4096 keys: the memory of a merge grows with the paths of
 -- the events in it. What is short, flat or of few keys is not looked through, which would cost almost half as much as the
--- typing, nor what has no more than 10 brackets that open an array other than a key's or one beside the last: `],[` is no deeper.
+-- typing, nor what has fewer than 10 brackets that open an array other than a key's or one beside the last: `],[` is no deeper.
 CREATE TABLE IF NOT EXISTS {table:Identifier}
 (
     event_type LowCardinality(String),
@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS {table:Identifier}
                         - countSubstrings(event_context_text, '":[')
                         - countSubstrings(event_context_text, '": [')
                         - countSubstrings(event_context_text, '],[')
-                        - countSubstrings(event_context_text, '], [') <= 10, '', event_context_text),
+                        - countSubstrings(event_context_text, '], [') < 10, '', event_context_text),
                     '"(?:[^"\\\\]|\\\\.)*"|[\\[\\]]')))) <= 10
             AND arrayMap(
                 tokens -> arrayCount(token -> endsWith(token, ':'), tokens)

@@ -58,10 +58,10 @@ test('arrays of mixed values nested more than 10 deep are not typed, and a part 
     ),
   );
   await clickhouse.insert({ table: 'events', columns: ['lsn', 'event_context_text'], values, format: 'JSONEachRow' });
-  const rows = await outbox.select<{ typed: boolean }>(
+  const rows = await outbox.select<{ typed: number }>(
     "SELECT toString(event_context) != '{}' AS typed FROM events GROUP BY lsn, typed ORDER BY lsn",
   );
-  expect(rows.map((row) => row.typed)).toEqual([...typed.map(() => true), ...untyped.map(() => false)]);
+  expect(rows.map((row) => row.typed)).toEqual([...typed.map(() => 1), ...untyped.map(() => 0)]);
   await clickhouse.command({ query: 'OPTIMIZE TABLE events FINAL' });
   const [part] = await outbox.select<{ files: string }>(
     "SELECT max(files) AS files FROM system.parts WHERE database = currentDatabase() AND table = 'events' AND active",

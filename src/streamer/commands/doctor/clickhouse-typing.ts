@@ -69,7 +69,7 @@ export async function mergedContext(subject: ClickHouseSubject): Promise<Finding
 async function settingOf({ clickhouse, config }: ClickHouseSubject, name: string): Promise<string | undefined> {
   const [row] = await clickhouse.select<{ value: string }>(
     `SELECT if(own = '', value, own) AS value
-       FROM (SELECT extract(engine_full, concat({name:String}, ' = ''?(\\w+)')) AS own FROM system.tables
+       FROM (SELECT extract(engine_full, concat({name:String}, ' = ''?(\\\\w+)')) AS own FROM system.tables
               WHERE database = currentDatabase() AND name = {table:String}) AS definition,
             (SELECT value FROM system.merge_tree_settings WHERE name = {name:String}) AS defaults`,
     { name, table: config.clickhouseTable },
