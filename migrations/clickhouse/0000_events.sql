@@ -1,9 +1,10 @@
 -- One row an event. The first five columns are what analysts ask for; the others make the row trustworthy.
 -- event_context_text is the evidence, byte for byte; event_context is its index: typed by the table, and {} for what JSON refuses.
--- Arrays nested more than 100 deep are not typed either: inserts of them, and merges, would fail for ever. Nor are long keys above
--- many others: each path holds all keys above it, and 80 kB could become 200 MB. Nor are more than 4096 keys: the memory of a merge
--- grows with the paths of the events in it. What has no more than 100 brackets, or is short, flat or of few keys, is not looked
--- through, which would cost almost half as much as the typing.
+-- Arrays nested more than 10 deep are not typed either: of mixed values, each level of each path costs ClickHouse time, which grows
+-- with the cube of the depth, and beyond 100 inserts and merges would fail for ever. Nor are long keys above many others: each path
+-- holds all keys above it, and 80 kB could become 200 MB. Nor are more than 4096 keys: the memory of a merge grows with the paths of
+-- the events in it. What is short, flat or of few keys is not looked through, which would cost almost half as much as the
+-- typing, nor what has fewer than 10 brackets that open an array other than a key's or one beside the last: `],[` is no deeper.
 CREATE TABLE IF NOT EXISTS {table:Identifier}
 (
     event_type LowCardinality(String),
@@ -14,8 +15,12 @@ CREATE TABLE IF NOT EXISTS {table:Identifier}
             arrayMax(arrayCumSum(arrayMap(
                 bracket -> multiIf(bracket = '[', 1, bracket = ']', -1, 0),
                 extractAll(
-                    if(countSubstrings(event_context_text, '[') <= 100, '', event_context_text),
-                    '"(?:[^"\\\\]|\\\\.)*"|[\\[\\]]')))) <= 100
+                    if(countSubstrings(event_context_text, '[')
+                        - countSubstrings(event_context_text, '":[')
+                        - countSubstrings(event_context_text, '": [')
+                        - countSubstrings(event_context_text, '],[')
+                        - countSubstrings(event_context_text, '], [') < 10, '', event_context_text),
+                    '"(?:[^"\\\\]|\\\\.)*"|[\\[\\]]')))) <= 10
             AND arrayMap(
                 tokens -> arrayCount(token -> endsWith(token, ':'), tokens)
                     * arrayMax(token -> if(endsWith(token, ':'), length(token), 0), tokens)
@@ -58,7 +63,8 @@ SETTINGS
     -- a row that was acknowledged to Postgres must survive a power cut
     fsync_after_insert = 1,
     fsync_part_directory = 1,
-    -- a file for each JSON path, each flushed by itself, is what a merge can afford and an insert cannot
-    min_bytes_for_wide_part = 134217728,
+    -- Wide parts have files for each JSON path, also of objects in arrays: the keys of a few kB of hostile events need more files than
+    -- a server may open, merges would fail for ever, and in the end all inserts
+    min_bytes_for_wide_part = 1000000000000000,
     -- with 'advanced', the default of newer servers, a merge of ten events of 2,000 keys of their own takes more than 6 GB
     object_shared_data_serialization_version = 'map_with_buckets'

@@ -1,7 +1,7 @@
 /**
  * How deep a context may be: deeper than any real event. Postgres would take thousands of levels. ClickHouse has a type for
  * each depth of an array. From 149 levels on it cannot merge such arrays, nor insert them beside many other paths. For arrays
- * of mixed values its time grows with the cube of the depth.
+ * of mixed values its time grows with the cube of the depth: the table types no arrays nested more than 10 deep.
  */
 export const MAX_DEPTH = 100;
 

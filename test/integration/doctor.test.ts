@@ -182,6 +182,7 @@ test.for<readonly [id: string, statement: string]>([
   ['clickhouse.table', 'DETACH TABLE events PERMANENTLY'],
   ['clickhouse.table', 'ALTER TABLE events MODIFY COLUMN span_id String EPHEMERAL'],
   ['clickhouse.merged_context', 'ALTER TABLE events RESET SETTING object_shared_data_serialization_version'],
+  ['clickhouse.merged_context', 'ALTER TABLE events MODIFY SETTING min_bytes_for_wide_part = 134217728'],
   ['clickhouse.table', 'ALTER TABLE events MODIFY COLUMN span_id FixedString(16)'],
   [
     'clickhouse.table',

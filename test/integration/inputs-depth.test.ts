@@ -34,6 +34,41 @@ test('ClickHouse can merge arrays nested 200 deep with others of the same path (
   await outbox.clickhouse.command({ query: 'OPTIMIZE TABLE events FINAL SETTINGS optimize_throw_if_noop = 1' });
 });
 
+/** What users send in a few kB: with the files of Wide parts, ClickHouse cannot merge it, and rejects all inserts in the end. */
+test('arrays of mixed values nested more than 10 deep are not typed, and a part of hostile keys has few files', async () => {
+  await using outbox = await Outbox.create();
+  const { clickhouse } = outbox;
+  const mixed = (levels: number): unknown => (levels === 0 ? 's' : [1, mixed(levels - 1), 'a', 1.5, true]);
+  const paths = (count: number, value: unknown): object =>
+    Object.fromEntries(Array.from({ length: count }, (_, n) => [`key${n}`, value]));
+  const tree = (levels: number): unknown => (levels === 0 ? [] : [{ text: 'a', children: tree(levels - 1) }]);
+  const point = [1.5, 2.5];
+  const typed = [
+    paths(20, mixed(10)),
+    paths(40, [paths(32, 1)]),
+    { type: 'MultiPolygon', coordinates: [[Array.from({ length: 3000 }, () => point)]] },
+    { children: tree(30) },
+    { note: '[[[[[[[[[[[[', say: '":[' },
+  ];
+  const untyped = [paths(40, mixed(97)), paths(1, mixed(11)), { 'say ":[],[': ['":['.repeat(20), mixed(11)] }];
+  const values = [...typed, ...untyped].flatMap((context, lsn) =>
+    // as JavaScript and as Python write it
+    [JSON.stringify(context), JSON.stringify(context).replaceAll('],[', '], [').replaceAll('":[', '": [')].map(
+      (event_context_text) => ({ lsn, event_context_text }),
+    ),
+  );
+  await clickhouse.insert({ table: 'events', columns: ['lsn', 'event_context_text'], values, format: 'JSONEachRow' });
+  const rows = await outbox.select<{ typed: number }>(
+    "SELECT toString(event_context) != '{}' AS typed FROM events GROUP BY lsn, typed ORDER BY lsn",
+  );
+  expect(rows.map((row) => row.typed)).toEqual([...typed.map(() => 1), ...untyped.map(() => 0)]);
+  await clickhouse.command({ query: 'OPTIMIZE TABLE events FINAL' });
+  const [part] = await outbox.select<{ files: string }>(
+    "SELECT max(files) AS files FROM system.parts WHERE database = currentDatabase() AND table = 'events' AND active",
+  );
+  expect(Number(part?.files)).toBeLessThan(100);
+});
+
 test('contexts of more than 4096 keys are stored as their text alone, and ClickHouse can merge them with others', async () => {
   await using outbox = await Outbox.create();
   const streamer = outbox.stream();

@@ -6,7 +6,7 @@ import { inspectTable, type ColumnRow, type InspectedTable } from '../clickhouse
 import { unsuitable } from '../clickhouse/target.ts';
 import { viewsOn } from '../clickhouse/views.ts';
 import { quoted } from './doctor/subjects.ts';
-import { definitionOf, indexes, knowsStorage, PURPOSES, STORAGE, typedContext } from './events-table.ts';
+import { COMPACT, definitionOf, indexes, knowsStorage, PURPOSES, STORAGE, typedContext } from './events-table.ts';
 
 interface Change {
   /** Behind ALTER TABLE and the table's name. */
@@ -135,7 +135,7 @@ async function settings(clickhouse: ClickHouse, { table, problems }: InspectedTa
   const changes: Change[] = [];
   const why = 'a repeated insert counts once, and what was taken outlasts a power cut';
   if (wanted.length > 0) changes.push({ alter: `MODIFY SETTING ${wanted.join(', ')}`, why });
-  const compact = ['min_bytes_for_wide_part = 134217728'];
+  const compact = [COMPACT];
   if (await knowsStorage(clickhouse)) compact.push(`${STORAGE} = 'map_with_buckets'`);
   const unset = compact.filter((setting) => !table.engine_full.includes(setting.split(' ', 1)[0]!));
   if (unset.length > 0)

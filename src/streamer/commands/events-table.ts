@@ -9,6 +9,9 @@ const EVENTS = new URL('clickhouse/0000_events.sql', MIGRATIONS);
 /** How JSON is stored. A server that is too old to know the setting needs none. */
 export const STORAGE = 'object_shared_data_serialization_version';
 
+/** In Wide parts, JSON has files for each path, also of objects in arrays: more than a server may open. */
+export const COMPACT = 'min_bytes_for_wide_part = 1000000000000000';
+
 /** What each column that the streamer sends is for. */
 export const PURPOSES: Readonly<Record<string, string>> = {
   event_type: 'which event it is',

@@ -1,8 +1,12 @@
-import { definitionOf, STORAGE } from '../events-table.ts';
+import { COMPACT, definitionOf, STORAGE } from '../events-table.ts';
 import { bad, ok, query, type Finding } from './finding.ts';
 import type { ClickHouseSubject } from './subjects.ts';
 
 const ID = 'clickhouse.typed_context';
+const MERGED = 'clickhouse.merged_context';
+const WIDE = COMPACT.split(' ', 1)[0]!;
+/** ClickHouse's default of max_bytes_to_merge_at_max_space_in_pool: 150 GiB. */
+const LARGEST_MERGED_BYTES = 161_061_273_600;
 /** Of the last day; of larger texts fewer, as many as are read in that time. */
 const MAX_EVENTS = 100_000;
 const MAX_SECONDS = 2;
@@ -36,23 +40,39 @@ async function untyped({ clickhouse, config, table: name }: ClickHouseSubject): 
   const [count, events] = [Number(counted?.untyped ?? 0), Number(counted?.events ?? 0)];
   const found = `${count.toLocaleString('en-US')} of ${events.toLocaleString('en-US')} events of the last day are not typed`;
   if (count === 0) return [ok(ID, found)];
-  const why = `Their event_context is {}, and queries by path do not see them. The table's DEFAULT does not type JSON that ClickHouse rejects (such as a key given twice, or half a surrogate pair), arrays nested more than 100 deep, and long keys above many others. The exact text is in event_context_text. Find the producers: SELECT event_type, count(), any(event_context_text) FROM ${name} WHERE ${LAST_DAY} AND ${UNTYPED} GROUP BY event_type.`;
+  const why = `Their event_context is {}, and queries by path do not see them. The table's DEFAULT does not type JSON that ClickHouse rejects (such as a key given twice, or half a surrogate pair), arrays nested more than 10 deep, more than 4096 keys, and long keys above many others. The exact text is in event_context_text. Find the producers: SELECT event_type, count(), any(event_context_text) FROM ${name} WHERE ${LAST_DAY} AND ${UNTYPED} GROUP BY event_type.`;
   return [bad('warning', ID, found, why)];
 }
 
-/** How the paths of JSON without a column of their own are stored: 'advanced' takes a buffer of each path of a merge. */
-export async function mergedContext({ clickhouse, config, altered }: ClickHouseSubject): Promise<Finding[]> {
-  const id = 'clickhouse.merged_context';
-  const [row] = await clickhouse.select<{ stored: string }>(
-    `SELECT if(own = '', value, own) AS stored
-       FROM (SELECT extract(engine_full, '${STORAGE} = ''(\\\\w+)''') AS own FROM system.tables
+/** What merges of JSON take: of memory, and of files. */
+export async function mergedContext(subject: ClickHouseSubject): Promise<Finding[]> {
+  const { altered } = subject;
+  const found: Finding[] = [];
+  const stored = await settingOf(subject, STORAGE);
+  if (stored === 'advanced') {
+    const why =
+      'A merge takes memory for each JSON path of its events: ten events of 2,000 keys of their own take more than 6 GB, and who fills keys by what users send lets them stop ClickHouse.';
+    const fix = query(`ALTER TABLE ${altered} MODIFY SETTING ${STORAGE} = 'map_with_buckets'`);
+    found.push(bad('warning', MERGED, `${STORAGE} is ${stored}`, why, fix));
+  }
+  const wide = await settingOf(subject, WIDE);
+  if (wide !== undefined && Number(wide) < LARGEST_MERGED_BYTES) {
+    const why =
+      'Larger parts have files for each JSON path: a few kB of keys that users send need more than ClickHouse may open. Then merges fail, and in the end inserts.';
+    const fix = query(`ALTER TABLE ${altered} MODIFY SETTING ${COMPACT}`);
+    found.push(bad('warning', MERGED, `${WIDE} is ${wide}`, why, fix));
+  }
+  return found.length > 0 ? found : [ok(MERGED, 'merges take little memory and few files')];
+}
+
+/** The table's own, or the server's. Undefined where the server does not know it, or there is no table. */
+async function settingOf({ clickhouse, config }: ClickHouseSubject, name: string): Promise<string | undefined> {
+  const [row] = await clickhouse.select<{ value: string }>(
+    `SELECT if(own = '', value, own) AS value
+       FROM (SELECT extract(engine_full, concat({name:String}, ' = ''?(\\\\w+)')) AS own FROM system.tables
               WHERE database = currentDatabase() AND name = {table:String}) AS definition,
-            (SELECT value FROM system.merge_tree_settings WHERE name = '${STORAGE}') AS defaults`,
-    { table: config.clickhouseTable },
+            (SELECT value FROM system.merge_tree_settings WHERE name = {name:String}) AS defaults`,
+    { name, table: config.clickhouseTable },
   );
-  if (row === undefined || row.stored !== 'advanced') return [ok(id, 'merges take little memory')];
-  const why =
-    'A merge takes memory for each JSON path of its events: ten events of 2,000 keys of their own take more than 6 GB, and who fills keys by what users send lets them stop ClickHouse.';
-  const fix = query(`ALTER TABLE ${altered} MODIFY SETTING ${STORAGE} = 'map_with_buckets'`);
-  return [bad('warning', id, `${STORAGE} is ${row.stored}`, why, fix)];
+  return row?.value;
 }
