@@ -1,7 +1,7 @@
 import { readConfig } from '../config.ts';
 import { parseUsage } from './usage.ts';
 import { examineClickHouse } from './doctor/clickhouse.ts';
-import { withoutExplained } from './doctor/finding.ts';
+import { findingFor, withoutExplained } from './doctor/finding.ts';
 import { examineCollector } from './doctor/host.ts';
 import { inOrder } from './doctor/order.ts';
 import { examinePostgres } from './doctor/postgres.ts';
@@ -41,7 +41,8 @@ export async function doctorCommand(args: string[], env: NodeJS.ProcessEnv): Pro
     examineClickHouse(config, tellWaking),
     examineCollector(env),
   ]);
-  const findings = inOrder(withoutExplained(examined.flat()));
+  const found = withoutExplained(examined.flat()).map((finding) => findingFor(config.schema, finding));
+  const findings = inOrder(found);
   const errors = findings.filter(({ level }) => level === 'error').length;
   const warnings = findings.filter(({ level }) => level === 'warning').length;
   const { all, json } = usage.values;
