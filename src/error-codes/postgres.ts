@@ -20,7 +20,7 @@ export const POSTGRES = {
   OUTBOX_PG_LOCKED: {
     policy: 'stop',
     happened: 'Somebody holds the advisory lock under which the outbox is migrated, or its expired events are removed.',
-    next: 'If it is another `migrate` of yours, let it end. Otherwise look at the process that the message names: any role can take such a lock. SELECT pg_terminate_backend(<process>) ends it.',
+    next: 'If it is another `migrate` of yours, let it end. Otherwise look at the process, or the prepared transaction, that the message names: any role can take such a lock. The statement in `problems` ends it.',
   },
   OUTBOX_PG_OWNER: {
     policy: 'stop',

@@ -288,56 +288,61 @@ test.concurrent.for([
   ['who made its role', 'CREATEROLE', 'CREATE ROLE $streamer LOGIN', 'is not yours alone'],
   ['who could have code run as its role', '', '', 'could have code run as'],
   ['who owns the database', '', 'OWNER', undefined],
-] as const)('roles.sql hands REPLICATION to no owner of the schema %s, but for a warning', async ([, attribute, made, refusal]) => {
-  await using outbox = await Outbox.create({ migrated: false });
-  const { slot: database, postgres } = outbox;
-  const [streamer, producer, owner] = ['streamer', 'producer', 'owner'].map((name) => `${name}_${database}`);
-  const roles = ROLES.replaceAll('outbox_streamer', streamer!).replaceAll('outbox_producer', producer!);
-  await postgres.query(`CREATE ROLE ${owner} LOGIN REPLICATION ${attribute} PASSWORD 'p'`);
-  await postgres.query(
-    made === 'OWNER'
-      ? `ALTER DATABASE ${database} OWNER TO ${owner}`
-      : `GRANT CREATE ON DATABASE ${database} TO ${owner}`,
-  );
-  const url = Object.assign(new URL(outbox.databaseUrl), { username: owner, password: 'p' }).href;
-  await migratePostgres(url, database, () => undefined);
-  await postgres.query(`ALTER ROLE ${owner} NOREPLICATION`);
-  if (made.startsWith('CREATE')) {
-    const client = new Client({ connectionString: url });
-    await client.connect();
-    await client.query(made.replace('$streamer', streamer!));
-    await client.end();
-  }
-  const administrator = await postgres.connect();
-  const said: (string | undefined)[] = [];
-  administrator.on('notice', ({ message }) => said.push(message));
-  const replicates = async (): Promise<boolean | undefined> => {
-    const { rows } = await postgres.query<{ yes: boolean }>(
-      'SELECT rolreplication AS yes FROM pg_roles WHERE rolname = $1',
-      [streamer],
-    );
-    return rows[0]?.yes;
-  };
-  const outcome = await administrator.query(roles).then(() => 'done', String);
-  expect(outcome).toContain(refusal ?? 'done');
-  expect((await replicates()) === true).toBe(refusal === undefined);
-  if (refusal !== undefined) {
-    // a deliberate act of the administrator
+] as const)(
+  'roles.sql hands REPLICATION to no owner of the schema %s, but for a warning',
+  async ([, attribute, made, refusal]) => {
+    await using outbox = await Outbox.create({ migrated: false });
+    const { slot: database, postgres } = outbox;
+    const [streamer, producer, owner] = ['streamer', 'producer', 'owner'].map((name) => `${name}_${database}`);
+    const roles = ROLES.replaceAll('outbox_streamer', streamer!).replaceAll('outbox_producer', producer!);
+    await postgres.query(`CREATE ROLE ${owner} LOGIN REPLICATION ${attribute} PASSWORD 'p'`);
     await postgres.query(
-      `DROP ROLE IF EXISTS ${streamer}; CREATE ROLE ${streamer} LOGIN REPLICATION; GRANT ${streamer} TO ${owner} WITH ADMIN OPTION`,
+      made === 'OWNER'
+        ? `ALTER DATABASE ${database} OWNER TO ${owner}`
+        : `GRANT CREATE ON DATABASE ${database} TO ${owner}`,
     );
-  }
-  expect(said.map((line) => line?.split(',')[0])).toEqual(refusal === undefined ? [owner] : []);
-  said.length = 0;
-  await administrator.query(roles);
-  expect(said).toEqual([]);
-  expect(await replicates()).toBe(true);
-  administrator.release(true);
-  await postgres.query(`SELECT pg_drop_replication_slot('${database}'); ALTER DATABASE ${database} OWNER TO CURRENT_USER`);
-  await postgres.query(
-    [producer, streamer, owner].map((name) => `DROP OWNED BY ${name} CASCADE; DROP ROLE ${name}`).join('; '),
-  );
-});
+    const url = Object.assign(new URL(outbox.databaseUrl), { username: owner, password: 'p' }).href;
+    await migratePostgres(url, database, () => undefined);
+    await postgres.query(`ALTER ROLE ${owner} NOREPLICATION`);
+    if (made.startsWith('CREATE')) {
+      const client = new Client({ connectionString: url });
+      await client.connect();
+      await client.query(made.replace('$streamer', streamer!));
+      await client.end();
+    }
+    const administrator = await postgres.connect();
+    const said: (string | undefined)[] = [];
+    administrator.on('notice', ({ message }) => said.push(message));
+    const replicates = async (): Promise<boolean | undefined> => {
+      const { rows } = await postgres.query<{ yes: boolean }>(
+        'SELECT rolreplication AS yes FROM pg_roles WHERE rolname = $1',
+        [streamer],
+      );
+      return rows[0]?.yes;
+    };
+    const outcome = await administrator.query(roles).then(() => 'done', String);
+    expect(outcome).toContain(refusal ?? 'done');
+    expect((await replicates()) === true).toBe(refusal === undefined);
+    if (refusal !== undefined) {
+      // a deliberate act of the administrator
+      await postgres.query(
+        `DROP ROLE IF EXISTS ${streamer}; CREATE ROLE ${streamer} LOGIN REPLICATION; GRANT ${streamer} TO ${owner} WITH ADMIN OPTION`,
+      );
+    }
+    expect(said.map((line) => line?.split(',')[0])).toEqual(refusal === undefined ? [owner] : []);
+    said.length = 0;
+    await administrator.query(roles);
+    expect(said).toEqual([]);
+    expect(await replicates()).toBe(true);
+    administrator.release(true);
+    await postgres.query(
+      `SELECT pg_drop_replication_slot('${database}'); ALTER DATABASE ${database} OWNER TO CURRENT_USER`,
+    );
+    await postgres.query(
+      [producer, streamer, owner].map((name) => `DROP OWNED BY ${name} CASCADE; DROP ROLE ${name}`).join('; '),
+    );
+  },
+);
 
 describe('a producer', () => {
   test.concurrent('cannot write what would stop the others: events that are too large, or no objects', async () => {
