@@ -130,7 +130,9 @@ export async function migratePostgres(
   try {
     await checkServer(db);
     await refuseKeyWord(db);
-    await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which holds the lock of migrations`));
+    await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) =>
+      report(`Postgres: waiting for ${holder}, which holds the lock of migrations`),
+    );
     const { before, after } = await applyAll(db);
     const isNew = before === 0;
     report(tellOf('Postgres', isNew ? 'made' : after > before ? 'updated' : 'unchanged', `the schema ${db.schema}`));
