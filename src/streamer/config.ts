@@ -3,7 +3,7 @@ import { OutboxError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
 import { type Config, type Setting, SETTINGS } from './settings.ts';
 import { urlsOf, withHostsOf } from './clickhouse/hosts.ts';
-import { shareOf, slotOf } from './share.ts';
+import { MAX_SLOT_LENGTH, shareOf, slotOf } from './share.ts';
 import { databaseUrlOf } from './source/hosts.ts';
 import { unreadSecurity } from './source/parameters.ts';
 import { completed, fileFault, systemCode, urlFault } from './url-fault.ts';
@@ -17,9 +17,6 @@ type Outcome = { value: string | number } | { fault: string };
 
 /** Belongs to the tests, not to the service, but is often in the same environment. */
 const KNOWN_ELSEWHERE = ['OUTBOX_TEST_SERVICES', 'OUTBOX_TEST_CLUSTER'];
-
-/** Of any name in Postgres. */
-const MAX_SLOT_LENGTH = 63;
 
 /** Parameters of a Postgres URL that are worth seeing and can hold no secret. */
 const PRINTABLE_PARAMETERS = ['host', 'port', 'sslmode', 'application_name', 'target_session_attrs', 'connect_timeout'];

@@ -46,6 +46,9 @@ export interface Row {
   wal_end: string;
 }
 
+/** SQL: the timeline that the server is on. The name of a WAL file begins with it, in hexadecimal. */
+export const SERVER_TIMELINE = `('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int`;
+
 export const COLUMNS = `epoch, source, moved_at, timeline, publication, delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows,
                  pending_token, pending_at, read_back_below, target, acked_lsn, ends_lsn,
                  pg_current_wal_flush_lsn() AS wal_end`;
@@ -120,6 +123,19 @@ export async function slotGone(db: Database, slot: string): Promise<OutboxError>
 export function writeIgnored({ schema }: Database, table: string): OutboxError {
   return new OutboxError('OUTBOX_PG_WRITE_IGNORED', {
     detail: `a write of ${schema}.${table} was accepted and not stored`,
+  });
+}
+
+/** The error of a slot that has several rows, which the table's primary key would keep out. */
+export function severalRows(slot: string): OutboxError {
+  const name = `'${slot.replaceAll("'", "''")}'`;
+  const order = (row: string): string => `(${row}.epoch, ${row}.delivered_lsn, ${row}.delivered_seq, ${row}.ctid)`;
+  return new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', {
+    detail: `outbox.stream has several rows for the slot "${slot}", and no primary key`,
+    problems: [
+      `DELETE FROM outbox.stream a USING outbox.stream b WHERE a.slot_name = ${name} AND b.slot_name = ${name} AND ${order('a')} < ${order('b')}`,
+      'ALTER TABLE outbox.stream ADD PRIMARY KEY (slot_name)',
+    ],
   });
 }
 
