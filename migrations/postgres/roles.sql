@@ -12,7 +12,9 @@
 --                   GRANT outbox_producer TO my_app;
 -- outbox_streamer   what the streamer logs in as. Give it a password:  \password outbox_streamer
 --
--- Where one of these roles is there and another role may grant it, that role could read all events: nothing is granted until it is removed.
+-- Where one of these roles is there and another role may grant it, that role could read all events: nothing is granted that is new to
+-- both, until the role is dropped. Nor is REPLICATION, where part of the schema belongs to a role that is neither you, nor a superuser,
+-- nor the owner of the database: its triggers would run as the streamer.
 --
 -- REPLICATION is an attribute and is not inherited through a grant. A role that has it can take a base backup of the
 -- whole cluster: keep its credential off application hosts.
@@ -25,6 +27,22 @@ DECLARE
 	producer pg_catalog.text;
 	streamer pg_catalog.text;
 	events pg_catalog.text;
+	owners pg_catalog.oid[];
+	-- what the two roles have themselves: what others lend them, such as PUBLIC, can be taken away again
+	own CONSTANT pg_catalog.text := $own$
+		SELECT coalesce(array_agg(rolname || ' ' || what), '{}') FROM pg_roles r, LATERAL (
+			SELECT 'REPLICATION' AS what WHERE r.rolreplication
+			 UNION ALL SELECT 'REPLICATION' FROM pg_auth_members JOIN pg_roles g ON g.oid = roleid WHERE member = r.oid AND g.rolname = 'rds_replication'
+			 UNION ALL SELECT format('%s on %s %s', privilege_type, kind, id) FROM (
+				SELECT 'schema' AS kind, oid::text AS id, nspacl AS acl FROM pg_namespace
+				 UNION ALL SELECT 'table', oid::text, relacl FROM pg_class
+				 UNION ALL SELECT 'column', attrelid || '.' || attnum, attacl FROM pg_attribute
+				 UNION ALL SELECT 'function', oid::text, proacl FROM pg_proc) AS things, aclexplode(acl)
+			 WHERE grantee = r.oid) AS possessions
+		 WHERE rolname IN ($1, $2)$own$;
+	was_there pg_catalog.bool;
+	before pg_catalog.text[];
+	given pg_catalog.text[];
 BEGIN
 	-- nothing that somebody made in another schema is called below (CVE-2018-1058)
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -32,21 +50,12 @@ BEGIN
 	producer := regexp_replace('outbox_producer', '^outbox', home);
 	streamer := regexp_replace('outbox_streamer', '^outbox', home);
 	events := format('%I.event', home);
-	-- who has made a role may grant it to itself (Postgres 16)
-	FOR held IN
-		SELECT r.rolname AS role, quote_ident(m.rolname) AS holder FROM pg_auth_members
-		  JOIN pg_roles r ON r.oid = roleid JOIN pg_roles m ON m.oid = member
-		 WHERE r.rolname IN (producer, streamer) AND admin_option
-		   AND NOT m.rolsuper AND m.rolname <> current_user AND m.oid <> (SELECT nspowner FROM pg_namespace WHERE nspname = home)
-	LOOP
-		IF has_schema_privilege(held.role, home, 'USAGE') THEN
-			RAISE WARNING '% may grant % to anyone, itself too', held.holder, held.role
-				USING HINT = format('If it should not: REVOKE %s FROM %s CASCADE', held.role, held.holder);
-		ELSE
-			RAISE EXCEPTION 'the role % is not yours alone: % may grant it to anyone, itself too', held.role, held.holder
-				USING HINT = format('REVOKE %s FROM %s CASCADE, or DROP ROLE %s; then run this again.', held.role, held.holder, held.role);
-		END IF;
-	END LOOP;
+	SELECT array_agg(DISTINCT owner) INTO owners FROM (
+		SELECT nspowner AS owner FROM pg_namespace WHERE nspname = home
+		 UNION ALL SELECT relowner FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(home)) AND relkind IN ('r', 'p', 'v')
+		 UNION ALL SELECT proowner FROM pg_proc WHERE pronamespace = to_regnamespace(quote_ident(home))) AS things;
+	EXECUTE own INTO before USING producer, streamer;
+	was_there := EXISTS (SELECT FROM pg_roles WHERE rolname = streamer AND rolcanlogin);
 	IF EXISTS (SELECT FROM pg_roles WHERE rolname = producer AND rolcanlogin) THEN
 		RAISE WARNING '% may log in: who knows its password emits events', producer
 			USING HINT = format('If it should not: ALTER ROLE %I NOLOGIN', producer);
@@ -95,4 +104,40 @@ BEGIN
 			RAISE NOTICE 'only a superuser may revoke EXECUTE on % from PUBLIC', function;
 		END IF;
 	END LOOP;
+	EXECUTE own INTO given USING producer, streamer;
+	given := ARRAY(SELECT unnest(given) EXCEPT SELECT unnest(before));
+	-- who has made a role may grant it to itself (Postgres 16); what fails here leaves nothing of the above
+	FOR held IN
+		SELECT DISTINCT r.rolname AS role, m.rolname AS holder,
+		       EXISTS (SELECT FROM unnest(given) AS line
+		                WHERE starts_with(line, r.rolname || ' ')
+		                  AND CASE WHEN line = r.rolname || ' REPLICATION' THEN NOT m.rolreplication ELSE m.oid <> ALL (owners) OR cardinality(owners) > 1 END) AS gains
+		  FROM pg_auth_members JOIN pg_roles r ON r.oid = roleid JOIN pg_roles m ON m.oid = member
+		 WHERE r.rolname IN (producer, streamer) AND admin_option AND NOT m.rolsuper AND m.rolname <> current_user
+	LOOP
+		IF held.gains THEN
+			RAISE EXCEPTION 'the role % is not yours alone: % may grant it to anyone, itself too', held.role, quote_ident(held.holder)
+				USING HINT = format('DROP OWNED BY %1$I in each database where it has something, DROP ROLE %1$I, then run this again. REVOKE alone would leave its sessions and its password.', held.role);
+		ELSIF held.holder <> ALL (SELECT rolname FROM pg_roles WHERE oid = ANY (owners)) THEN
+			RAISE WARNING '% may grant % to anyone, itself too', quote_ident(held.holder), held.role
+				USING HINT = format('If it should not: REVOKE %I FROM %I CASCADE, then give %1$I a new password and end its sessions.', held.role, held.holder);
+		END IF;
+	END LOOP;
+	-- a trigger of theirs would run as the streamer
+	FOR held IN
+		SELECT rolname AS owner, oid = (SELECT datdba FROM pg_database WHERE datname = current_database()) AS is_trusted FROM pg_roles
+		 WHERE oid = ANY (owners) AND NOT rolsuper AND NOT rolreplication AND rolname <> current_user AND streamer || ' REPLICATION' = ANY (given)
+	LOOP
+		IF held.is_trusted THEN
+			RAISE WARNING '%, who owns what % uses, could have code run as it, which may replicate the whole cluster from now on', quote_ident(held.owner), streamer
+				USING HINT = format('If it should not: ALTER ROLE %I NOREPLICATION, and run migrate as a role that you trust.', streamer);
+		ELSE
+			RAISE EXCEPTION 'not all of the schema % is yours: % could have code run as %, which may replicate the whole cluster', home, quote_ident(held.owner), streamer
+				USING HINT = format('Run migrate as %I, which says how it gets to be yours. If you trust that role with all of the cluster: CREATE ROLE %2$I LOGIN REPLICATION, then run this again.', current_user, streamer);
+		END IF;
+	END LOOP;
+	IF was_there AND NOT EXISTS (SELECT FROM unnest(before) AS line WHERE starts_with(line, streamer || ' ')) THEN
+		RAISE NOTICE '% was there before: who knows its password, or has a session of it, may now do what it may', streamer
+			USING HINT = format('If you did not make it: DROP OWNED BY %1$I in each database where it has something, DROP ROLE %1$I, then run this again.', streamer);
+	END IF;
 END $$;

@@ -242,7 +242,7 @@ test('the schema of createOutbox goes before OUTBOX_SCHEMA, which the plain emit
     getTransactionStatus: () => 'T' as const,
     query: async (text: string) => {
       texts.push(text);
-      return { rows: [], rowCount: 1 };
+      return { rows: [], rowCount: text.includes('VALUES') ? 1 : 2 };
     },
   };
   const emitAll = async (): Promise<void> => {

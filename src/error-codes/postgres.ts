@@ -21,7 +21,7 @@ export const POSTGRES = {
     policy: 'stop',
     happened:
       'Somebody holds a lock that is needed: on a table of the outbox, or the advisory lock under which the outbox is migrated, or its expired events are removed.',
-    next: 'If it is another `migrate`, or a VACUUM FULL or ALTER TABLE of yours, let it end. Otherwise look at the process that the message names: any role can take the advisory lock. SELECT pg_terminate_backend(<process>) ends it.',
+    next: 'If it is another `migrate`, or a VACUUM FULL or ALTER TABLE of yours, let it end. Otherwise look at the process, or the prepared transaction, that the message names: any role can take the advisory lock. SELECT pg_terminate_backend(<process>) ends a process; for anything else, `problems` has the statement.',
   },
   OUTBOX_PG_OWNER: {
     policy: 'stop',

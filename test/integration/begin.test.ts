@@ -1,13 +1,18 @@
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { Client } from 'pg';
 import { expect, test } from 'vitest';
 import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { Retention } from '../../src/streamer/retention/retention.ts';
+import { holderOfLock } from '../../src/streamer/source/advisory-lock.ts';
+import { Database } from '../../src/streamer/source/database.ts';
 import { command } from '../support/command.ts';
 import { examine } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';
+import { configOf } from '../support/retention.ts';
 import { eventually } from '../support/wait.ts';
 
 const QUICK = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
@@ -87,6 +92,39 @@ test.concurrent('`migrate` names a prepared transaction for which it waits', asy
   await client.query("ROLLBACK PREPARED 'forgotten'");
   await migrating;
   expect(said).toContain('Postgres: made the slot "second"');
+
+  // one may hold the lock, too, and no process does
+  await client.query("BEGIN; SELECT pg_advisory_xact_lock(7); PREPARE TRANSACTION 'of ''nobody'''");
+  const db = await Database.connect(postgres.url, {}, () => undefined);
+  expect(await holderOfLock(db, 7)).toMatchObject({
+    what: expect.stringMatching(/^the prepared transaction "of 'nobody'" of role /),
+    end: "ROLLBACK PREPARED 'of ''nobody'''",
+    isOurs: false,
+  });
+  await client.query("ROLLBACK PREPARED 'of ''nobody'''");
+  expect(await holderOfLock(db, 7)).toBeUndefined();
+  await db.close();
+
+  // default privileges reach what `migrate` makes
+  await client.query(`CREATE ROLE app; CREATE ROLE watcher; GRANT SELECT ON outbox.stream TO watcher;
+    GRANT INSERT, SELECT, TRUNCATE ON outbox.event, outbox.quarantine TO app; GRANT UPDATE ON outbox.stream TO PUBLIC;
+    GRANT INSERT (event_type, bucket) ON outbox.event TO watcher`);
+  const granted = async (): Promise<string[]> => {
+    const lines: string[] = [];
+    await migratePostgres(postgres.url, 'second', (line) => lines.push(line));
+    return lines.flatMap((line) => /If it should not: (.*);/.exec(line)?.[1] ?? []);
+  };
+  const fixes = await granted();
+  expect(fixes).toEqual([
+    'REVOKE UPDATE ON outbox.stream FROM PUBLIC',
+    'REVOKE INSERT, SELECT, TRUNCATE ON outbox.event, outbox.quarantine FROM app',
+    'REVOKE INSERT (bucket) ON outbox.event FROM watcher',
+  ]);
+  await client.query(fixes.join('; '));
+  expect(await granted()).toEqual([]);
+  const roles = await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8');
+  await client.query(roles);
+  expect(await granted()).toEqual([]);
   await client.end();
 });
 
@@ -150,11 +188,36 @@ test.concurrent('`migrate` says who holds its lock, and retention reports one th
   await holder.query('SELECT pg_advisory_lock($1), pg_advisory_lock($2)', [0x6f7574626f78, 0x6f7574626f79]);
   const migrating = command(outbox, ['migrate']);
   const heard = new Promise<string>((resolve) => migrating.lines((line) => line.includes('waiting') && resolve(line)));
-  expect(await heard).toMatch(/waiting for process \d+ \(role "\w+", application "somebody"\), which migrates/);
+  expect(await heard).toMatch(
+    /waiting for process \d+ \(role "\w+", application "somebody"\), which holds the lock of migrations/,
+  );
   const retention = await command(outbox, ['retention']).done;
   expect(retention.code).toBe(1);
   expect(retention.stderr).toContain('OUTBOX_PG_LOCKED');
   expect(retention.stderr).toContain('application "somebody"');
+  // a name that is not its own helps nobody
+  const role = `nobody_${outbox.slot}`;
+  await holder.query(`CREATE ROLE ${role} LOGIN PASSWORD 'p'`);
+  const posing = new Client({
+    connectionString: Object.assign(new URL(outbox.databaseUrl), { username: role, password: 'p' }).href,
+    application_name: 'pg-outbox-clickhouse retention',
+  });
+  await posing.connect();
+  await holder.query('SELECT pg_advisory_unlock($1)', [0x6f7574626f79]);
+  await posing.query('SELECT pg_advisory_lock($1)', [0x6f7574626f79]);
+  const held = new Retention(configOf(outbox)).run({ signal: new AbortController().signal });
+  await expect(held).rejects.toMatchObject({
+    code: 'OUTBOX_PG_LOCKED',
+    problems: [expect.stringMatching(/^SELECT pg_terminate_backend\(\d+\)$/)],
+  });
+  const findings = await examine({
+    DATABASE_URL: outbox.databaseUrl,
+    CLICKHOUSE_URL: outbox.clickhouseUrl,
+    OUTBOX_SLOT: outbox.slot,
+  });
+  expect(findings.find(({ id }) => id === 'postgres.retention_lock')?.found).toContain(role);
+  await posing.end();
+  await holder.query(`DROP ROLE ${role}`);
   await holder.end();
   expect((await migrating.done).code).toBe(0);
   expect((await command(outbox, ['retention']).done).code).toBe(0);

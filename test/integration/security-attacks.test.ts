@@ -257,10 +257,12 @@ test.concurrent('roles.sql grants nothing to a role of its names that another ro
   });
   await client.connect();
   await client.query(`CREATE ROLE ${streamer} LOGIN PASSWORD 'x'; GRANT ${streamer} TO ${creator}`);
-  const hint = `REVOKE ${streamer} FROM ${creator} CASCADE`;
+  // what others lend it is none of what makes it the outbox's own
+  await postgres.query('GRANT USAGE ON SCHEMA outbox TO PUBLIC');
+  const hint = `DROP ROLE ${streamer}`;
   await expect(postgres.query(roles)).rejects.toMatchObject({ code: 'P0001', hint: expect.stringContaining(hint) });
   await expect(client.query('SELECT FROM outbox.event')).rejects.toMatchObject({ code: '42501' });
-  await postgres.query(hint);
+  await postgres.query(`REVOKE USAGE ON SCHEMA outbox FROM PUBLIC; DROP OWNED BY ${streamer}; ${hint}`);
   await postgres.query(roles);
   await expect(client.query('SELECT FROM outbox.event')).rejects.toMatchObject({ code: '42501' });
   await expect(client.query(`GRANT ${streamer} TO ${creator}`)).rejects.toMatchObject({ code: '42501' });
@@ -274,13 +276,73 @@ test.concurrent('roles.sql grants nothing to a role of its names that another ro
   await administrator.query(roles);
   administrator.release(true);
   expect(said).toEqual([
-    `${creator} may grant ${producer} to anyone, itself too`,
     `${producer} may log in: who knows its password emits events`,
+    `${creator} may grant ${producer} to anyone, itself too`,
   ]);
   await postgres.query(
     [producer, streamer, creator].map((name) => `DROP OWNED BY ${name}; DROP ROLE ${name}`).join('; '),
   );
 });
+
+test.concurrent.for([
+  ['who made its role', 'CREATEROLE', 'CREATE ROLE $streamer LOGIN', 'is not yours alone'],
+  ['who could have code run as its role', '', '', 'could have code run as'],
+  ['who owns the database', '', 'OWNER', undefined],
+] as const)(
+  'roles.sql hands REPLICATION to no owner of the schema %s, but for a warning',
+  async ([, attribute, made, refusal]) => {
+    await using outbox = await Outbox.create({ migrated: false });
+    const { slot: database, postgres } = outbox;
+    const [streamer, producer, owner] = ['streamer', 'producer', 'owner'].map((name) => `${name}_${database}`);
+    const roles = ROLES.replaceAll('outbox_streamer', streamer!).replaceAll('outbox_producer', producer!);
+    await postgres.query(`CREATE ROLE ${owner} LOGIN REPLICATION ${attribute} PASSWORD 'p'`);
+    await postgres.query(
+      made === 'OWNER'
+        ? `ALTER DATABASE ${database} OWNER TO ${owner}`
+        : `GRANT CREATE ON DATABASE ${database} TO ${owner}`,
+    );
+    const url = Object.assign(new URL(outbox.databaseUrl), { username: owner, password: 'p' }).href;
+    await migratePostgres(url, database, () => undefined);
+    await postgres.query(`ALTER ROLE ${owner} NOREPLICATION`);
+    if (made.startsWith('CREATE')) {
+      const client = new Client({ connectionString: url });
+      await client.connect();
+      await client.query(made.replace('$streamer', streamer!));
+      await client.end();
+    }
+    const administrator = await postgres.connect();
+    const said: (string | undefined)[] = [];
+    administrator.on('notice', ({ message }) => said.push(message));
+    const replicates = async (): Promise<boolean | undefined> => {
+      const { rows } = await postgres.query<{ yes: boolean }>(
+        'SELECT rolreplication AS yes FROM pg_roles WHERE rolname = $1',
+        [streamer],
+      );
+      return rows[0]?.yes;
+    };
+    const outcome = await administrator.query(roles).then(() => 'done', String);
+    expect(outcome).toContain(refusal ?? 'done');
+    expect((await replicates()) === true).toBe(refusal === undefined);
+    if (refusal !== undefined) {
+      // a deliberate act of the administrator
+      await postgres.query(
+        `DROP ROLE IF EXISTS ${streamer}; CREATE ROLE ${streamer} LOGIN REPLICATION; GRANT ${streamer} TO ${owner} WITH ADMIN OPTION`,
+      );
+    }
+    expect(said.map((line) => line?.split(',')[0])).toEqual(refusal === undefined ? [owner] : []);
+    said.length = 0;
+    await administrator.query(roles);
+    expect(said).toEqual([]);
+    expect(await replicates()).toBe(true);
+    administrator.release(true);
+    await postgres.query(
+      `SELECT pg_drop_replication_slot('${database}'); ALTER DATABASE ${database} OWNER TO CURRENT_USER`,
+    );
+    await postgres.query(
+      [producer, streamer, owner].map((name) => `DROP OWNED BY ${name} CASCADE; DROP ROLE ${name}`).join('; '),
+    );
+  },
+);
 
 describe('a producer', () => {
   test.concurrent('cannot write what would stop the others: events that are too large, or no objects', async () => {

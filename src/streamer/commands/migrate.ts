@@ -14,6 +14,7 @@ import type { DatabaseAccess } from '../source/access.ts';
 import { Database } from '../source/database.ts';
 import { postgresError } from '../source/postgres-error.ts';
 import { MIGRATIONS } from '../source/event-table.ts';
+import { foreignGrants } from '../source/foreign-grants.ts';
 import { refuseForeign } from '../source/foreign-tables.ts';
 import { EVENT_COLUMNS } from '../source/pgoutput.ts';
 import { adoptSlot, createSlot, untilMade } from '../source/new-slot.ts';
@@ -129,7 +130,9 @@ export async function migratePostgres(
   try {
     await checkServer(db);
     await refuseKeyWord(db);
-    await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
+    await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) =>
+      report(`Postgres: waiting for ${holder}, which holds the lock of migrations`),
+    );
     const slots = slotsOf(outboxOf(slot), shareOf(slot)?.count ?? 1);
     const { before, after } = await applyAll(db, slots);
     const isNew = before === 0;
@@ -144,6 +147,8 @@ export async function migratePostgres(
       await checkOwners(db);
       await beginStream(db, access, each, { failover, isRestored }, report);
     }
+    for (const { what, fix } of await foreignGrants(db))
+      report(`Postgres: ${what}, beyond what roles.sql grants. If it should not: ${fix}; then run roles.sql again`);
   } finally {
     await db.close();
   }

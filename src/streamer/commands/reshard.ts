@@ -108,7 +108,9 @@ export async function reshard(
   const db = await Database.connect(access, { queryTimeoutMs: 0, parameters }, () => undefined);
   try {
     await checkMigrated(db);
-    await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) => report(`waiting for ${holder}, which migrates`));
+    await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) =>
+      report(`waiting for ${holder}, which holds the lock of migrations`),
+    );
     await checkOwners(db);
     const rows = await sharesOf(db, wanted.outbox);
     if (rows.length === 0) throw noLedger(db, wanted.outbox);

@@ -1,5 +1,5 @@
 import { OutboxError } from '../../errors.ts';
-import { holderOfLock, tryLock } from '../source/advisory-lock.ts';
+import { holderOfLock, tryLock, type LockHolder } from '../source/advisory-lock.ts';
 import type { ClickHouseAccess } from '../clickhouse/access.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import type { Config } from '../config.ts';
@@ -26,6 +26,8 @@ const PARAMETERS = {
 const NAME = 'pg-outbox-clickhouse retention';
 const NAMED = `SELECT set_config('application_name', '${NAME}', false)`;
 const QUERY_TIMEOUT_MS = 65_000;
+/** Another retention that takes longer hangs. */
+export const LASTING_MS = 3_600_000;
 const CLICKHOUSE_TIMEOUT_MS = 30_000;
 /** An idle stream says that it has delivered everything a few seconds later, a busy one after the next batch. */
 const DELIVERY_MARGIN_MS = 15_000;
@@ -34,11 +36,20 @@ type RetentionConfig = Pick<Config, 'slot' | 'retentionDays' | 'flushIntervalMs'
   DatabaseAccess &
   ClickHouseAccess;
 
-/** A lock that any role can take: who has it is another retention, or somebody who keeps it from running. */
-async function busy(db: Database): Promise<OutboxError> {
-  const holder = await holderOfLock(db, ADVISORY_LOCK);
-  if (holder === undefined || holder.includes(`application "${NAME}"`)) return new OutboxError('OUTBOX_RETENTION_BUSY');
-  return new OutboxError('OUTBOX_PG_LOCKED', { detail: `the lock of retention is held by ${holder}` });
+/** A lock that any role can take: who has it is another retention, or keeps this one from running. */
+async function busy(db: Database, lastingMs: number): Promise<OutboxError> {
+  const holder = await retentionLock(db);
+  if (holder === undefined || (holder.isOurs && holder.seconds * 1000 < lastingMs))
+    return new OutboxError('OUTBOX_RETENTION_BUSY');
+  return new OutboxError('OUTBOX_PG_LOCKED', {
+    detail: `the lock of retention is held by ${holder.what}`,
+    problems: [holder.end],
+  });
+}
+
+/** Who has the lock of retention now. Throws OUTBOX_PG_*. */
+export async function retentionLock(db: Database): Promise<LockHolder | undefined> {
+  return holderOfLock(db, ADVISORY_LOCK);
 }
 
 export interface RetentionOptions {
@@ -46,6 +57,8 @@ export interface RetentionOptions {
   readonly isDry?: boolean;
   /** How long streams may take to deliver what was just written, in ms. */
   readonly waitMs?: number;
+  /** From when on another retention of ours is told as one that does not end, in ms. */
+  readonly lastingMs?: number;
   readonly onRemoved?: (removed: Removed) => void;
 }
 
@@ -70,7 +83,7 @@ export class Retention {
     let ask: Database | undefined;
     try {
       await db.query(NAMED);
-      if (!(await tryLock(db, ADVISORY_LOCK))) throw await busy(db);
+      if (!(await tryLock(db, ADVISORY_LOCK))) throw await busy(db, options.lastingMs ?? LASTING_MS);
       const { isDry = false, waitMs = flushIntervalMs + DELIVERY_MARGIN_MS, onRemoved = () => undefined } = options;
       ask = await Database.connect(this.#config, {}, () => undefined);
       await ask.query(NAMED);

@@ -86,6 +86,9 @@ export async function checkEventTable(db: Database): Promise<void> {
 /** The role of applications, as roles.sql makes it. */
 export const producerOf = (schema: string): string => `${schema}_producer`;
 
+/** What roles.sql lets a streamer log in as. */
+export const streamerOf = (schema: string): string => `${schema}_streamer`;
+
 /** Constraints and grants go with a column. */
 async function missing(db: Database, name: string): Promise<TableProblem> {
   const { definition, base, value, isRequired, constraints } = await migrated(name);

@@ -2,7 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { DEFAULT_SCHEMA } from '../../../schema-name.ts';
 import { EVENT_TABLES, MIGRATIONS, producerOf, referencesToEvents } from '../../source/event-table.ts';
+import { foreignGrants } from '../../source/foreign-grants.ts';
 import { foreignOwners } from '../../source/owners.ts';
+import { LASTING_MS, retentionLock } from '../../retention/retention.ts';
 import { bad, command, ok, shell, sql, type Finding } from './finding.ts';
 import { TABLE_CHECKS } from './postgres-table.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
@@ -27,6 +29,8 @@ export const OBJECT_CHECKS: readonly PostgresCheck[] = [
   ...TABLE_CHECKS,
   { id: 'postgres.partitions', examine: partitions },
   { id: 'postgres.retention', examine: retention },
+  { id: 'postgres.retention_lock', examine: lockOfRetention },
+  { id: 'postgres.grants', examine: grants },
 ];
 
 async function replication({ db, role }: PostgresSubject): Promise<Finding[]> {
@@ -122,6 +126,27 @@ async function retention({ db, role, missing, config }: PostgresSubject): Promis
   const found = `${role} may not remove events from ${rows.length} tables of ${db.schema}.event`;
   const why = `Events stay in Postgres beyond OUTBOX_RETENTION_DAYS (${config.retentionDays}).`;
   return [bad('warning', id, found, why, sql(`GRANT SELECT, TRUNCATE ON ${tables} TO ${role}`))];
+}
+
+/** One of ours that is under way is in order, unless it does not end. */
+async function lockOfRetention({ db }: PostgresSubject): Promise<Finding[]> {
+  const holder = await retentionLock(db);
+  if (holder === undefined || (holder.isOurs && holder.seconds * 1000 < LASTING_MS)) return [];
+  const why = 'No expired event is removed while it does.';
+  return [
+    bad('warning', 'postgres.retention_lock', `${holder.what} holds the lock of retention`, why, sql(holder.end)),
+  ];
+}
+
+/** What applications and others could do beside emitting events. */
+async function grants({ db, missing }: PostgresSubject): Promise<Finding[]> {
+  const id = 'postgres.grants';
+  if (missing.length > 0) return [];
+  const found = await foreignGrants(db);
+  if (found.length === 0) return [ok(id, 'only the roles of roles.sql may read and write events and the ledger')];
+  const why =
+    'Who may could read events, say when they were recorded, remove them, or move the ledger. Afterwards run roles.sql again.';
+  return found.map(({ what, fix }) => bad('warning', id, what, why, sql(fix)));
 }
 
 async function migrations({ db, missing, role }: PostgresSubject): Promise<Finding[]> {
