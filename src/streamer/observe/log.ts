@@ -1,6 +1,7 @@
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
 import { isSpanContextValid, trace } from '@opentelemetry/api';
 import { OutboxError } from '../../errors.ts';
+import { severalLines } from '../../one-line.ts';
 import { PACKAGE_NAME } from '../../package.ts';
 import type { Config } from '../settings.ts';
 
@@ -28,7 +29,7 @@ export function createLogger({ level, service = PACKAGE_NAME }: LoggerOptions, d
     base: { service },
     timestamp: stdTimeFunctions.isoTime,
     serializers: { err: serializeError },
-    hooks: { streamWrite: withoutPasswords },
+    hooks: { streamWrite: (line: string) => severalLines(withoutPasswords(line)) },
     mixin: activeSpan,
     formatters: {
       level: (label: string) => ({ level: label }),
