@@ -60,14 +60,24 @@ export class ClickHouse {
     return this.#hosts.server;
   }
 
+  /** How many hosts may be asked. */
+  get size(): number {
+    return this.#hosts.size;
+  }
+
   /** How often another server has answered than the one before. */
   get turns(): number {
     return this.#hosts.turns;
   }
 
+  /** Hosts that were away when they were last asked, and what each answered. */
+  get away(): ReadonlyMap<string, OutboxError> {
+    return this.#hosts.away;
+  }
+
   /** It cannot answer: the next request goes to the next host. */
-  leave(server: URL): void {
-    this.#hosts.leave(server);
+  leave(server: URL, why?: OutboxError): void {
+    this.#hosts.leave(server, why);
     this.#insertSettings = undefined;
   }
 
@@ -139,7 +149,7 @@ export class ClickHouse {
       for await (const lines of linesOf(body, abort_signal)) yield rowsOf<Row>(lines);
     } catch (error) {
       const failure = awayOf(error, undefined);
-      if (isAway(failure)) this.leave(server);
+      if (isAway(failure)) this.leave(server, failure);
       throw failure;
     } finally {
       over.abort();
@@ -277,10 +287,12 @@ export class ClickHouse {
     this.#hosts.renew();
     const { server } = this;
     try {
-      return await request(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
+      const answer = await request(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
+      this.#hosts.reached(server);
+      return answer;
     } catch (error) {
       const failure = awayOf(error, timeout.aborted ? this.#deadlineMs : undefined);
-      if (isAway(failure)) this.leave(server);
+      if (isAway(failure)) this.leave(server, failure);
       throw failure;
     }
   }

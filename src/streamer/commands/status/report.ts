@@ -1,6 +1,6 @@
 import { OutboxError } from '../../../errors.ts';
 import { formatPosition } from '../../../position.ts';
-import { ClickHouse } from '../../clickhouse/client.ts';
+import type { ClickHouse } from '../../clickhouse/client.ts';
 import { awaken, mayIdle } from '../../clickhouse/idling.ts';
 import type { ReplicaState } from '../../clickhouse/replicas.ts';
 import type { Config } from '../../config.ts';
@@ -12,11 +12,11 @@ import {
   askClickHouse,
   askShares,
   askPostgres,
-  CLICKHOUSE_DEADLINE_MS,
   deliveredBetween,
   type ClickHouseState,
   type PostgresState,
   type ShareState,
+  statusClient,
 } from './databases.ts';
 import { cautions, changing, halted, obstacles, oldestMsOf, replicaCautions } from './reasons.ts';
 
@@ -67,7 +67,7 @@ export interface FlowReport {
 /** Reports on the flow of events from outside: by whichever of the two databases answers. */
 export class FlowReporter {
   readonly #config: Config;
-  readonly #clickhouse: ClickHouse;
+  #clickhouse: ClickHouse;
   readonly #slotWatch = new SlotWatch();
   #db: Database | undefined;
   readonly #onWaking: () => void;
@@ -77,7 +77,7 @@ export class FlowReporter {
   constructor(config: Config, onWaking: () => void) {
     this.#config = config;
     this.#onWaking = onWaking;
-    this.#clickhouse = new ClickHouse(config, CLICKHOUSE_DEADLINE_MS);
+    this.#clickhouse = statusClient(config);
   }
 
   /** Never throws for what the databases say. */
@@ -86,7 +86,9 @@ export class FlowReporter {
     const postgres = await this.#askPostgres(faults);
     const clickhouse = await this.#askClickHouse(faults, postgres);
     const eventsPerSecond = postgres === undefined || clickhouse === undefined ? null : await this.#rate(postgres);
-    return reportOf(this.#config, { faults, postgres, clickhouse, eventsPerSecond, shares: await this.#askShares() });
+    const away = clickhouse === undefined ? [] : awayReasons(this.#clickhouse);
+    const shares = await this.#askShares();
+    return reportOf(this.#config, { faults, postgres, clickhouse, away, eventsPerSecond, shares });
   }
 
   async close(): Promise<void> {
@@ -136,6 +138,11 @@ export class FlowReporter {
     faults: Reason[],
     postgres: PostgresState | undefined,
   ): Promise<(ClickHouseState & { readonly wokeInMs: number | undefined }) | undefined> {
+    // a host that was away may be back
+    if (this.#clickhouse.away.size > 0) {
+      void this.#clickhouse.close();
+      this.#clickhouse = statusClient(this.#config);
+    }
     try {
       const wokeInMs = mayIdle(this.#config) ? await awaken(this.#clickhouse, this.#onWaking) : undefined;
       const state = await askClickHouse(this.#clickhouse, this.#config.clickhouseTable, postgres?.ledger);
@@ -183,11 +190,16 @@ interface Answers {
   readonly faults: readonly Reason[];
   readonly postgres: PostgresState | undefined;
   readonly clickhouse: (ClickHouseState & { readonly wokeInMs: number | undefined }) | undefined;
+  /** Hosts that were asked in vain before another one answered. */
+  readonly away: readonly Reason[];
   readonly eventsPerSecond: number | null;
   readonly shares: readonly ShareState[];
 }
 
-function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecond, shares }: Answers): FlowReport {
+function reportOf(
+  config: Config,
+  { faults, postgres, clickhouse, away, eventsPerSecond, shares }: Answers,
+): FlowReport {
   const nowMs = Date.now();
   const found = postgres === undefined ? [] : obstacles(config, postgres, clickhouse, nowMs);
   found.push(...halted(shares));
@@ -201,6 +213,7 @@ function reportOf(config: Config, { faults, postgres, clickhouse, eventsPerSecon
     warnings: [
       ...(postgres === undefined ? [] : cautions(postgres)),
       ...changing(shares),
+      ...away,
       ...replicaCautions(clickhouse?.replica, reasons),
     ],
     slotName: config.slot,
@@ -249,6 +262,10 @@ function lagFrom(postgres: PostgresState, nowMs: number): FlowReport['lag'] {
   const isUnknown = oldestMs === undefined && holder.backend === undefined && bytes > 0;
   const seconds = oldestMs === undefined ? 0 : Math.max(0, Math.round((nowMs - oldestMs) / 100) / 10);
   return { bytes, seconds: isUnknown ? null : seconds, oldestAt: iso(oldestMs) };
+}
+
+function awayReasons(clickhouse: ClickHouse): Reason[] {
+  return [...clickhouse.away].map(([host, { code, message }]) => ({ code, detail: `${host} is away: ${message}` }));
 }
 
 function iso(ms: number | undefined): string | null {
