@@ -188,25 +188,25 @@ export class ClickHouse {
 
   /**
    * Inserts nothing, with all the settings that are sent with an insert: throws, as an OutboxError OUTBOX_CH_*, what would refuse every one
-   * of them. @param query as in `Insert`
+   * of them. @param query as in `Insert` @param timeoutMs that of the inserts, where this client asks with another one
    */
-  async insertNothing(query: string, parameters: Record<string, string>, signal?: AbortSignal): Promise<void> {
+  async insertNothing(
+    query: string,
+    parameters: Record<string, string>,
+    signal?: AbortSignal,
+    timeoutMs = this.#timeoutMs,
+  ): Promise<void> {
     const settings = await this.#knownSettings(signal);
     await this.#guarded(signal, async (abort_signal) => {
       const { body } = await this.#request('insert', {
         query,
         query_params: parameters,
         values: Readable.from([]),
-        clickhouse_settings: { ...settings, ...this.#limits(), insert_deduplication_token: randomUUID() },
+        clickhouse_settings: { ...settings, ...limits(timeoutMs), insert_deduplication_token: randomUUID() },
         abort_signal,
       });
       await read(body, abort_signal);
     });
-  }
-
-  #limits(): ClickHouseSettings {
-    const seconds = Math.ceil(this.#timeoutMs / 1000);
-    return { max_execution_time: seconds, http_receive_timeout: seconds };
   }
 
   async #send(insert: Insert, settings: ClickHouseSettings, signal: AbortSignal): Promise<void> {
@@ -219,7 +219,7 @@ export class ClickHouse {
         http_headers: traceHeaders(),
         clickhouse_settings: {
           ...settings,
-          ...this.#limits(),
+          ...limits(this.#timeoutMs),
           insert_deduplication_token: insert.token,
         },
         abort_signal,
@@ -296,6 +296,11 @@ export class ClickHouse {
       throw failure;
     }
   }
+}
+
+function limits(timeoutMs: number): ClickHouseSettings {
+  const seconds = Math.ceil(timeoutMs / 1000);
+  return { max_execution_time: seconds, http_receive_timeout: seconds };
 }
 
 /** A SELECT that no other is like: what a proxy keeps of an earlier answer is none. */
