@@ -2,7 +2,7 @@
  * What would begin another line, what a terminal acts upon, what turns the direction of text, and what nobody sees. What joins letters
  * and emoji, or says how one is shown, is part of texts.
  */
-const UNPRINTABLE = /[\p{Cc}\u2028\u2029]|(?![\u200c\u200d\ufe0e\ufe0f])\p{Default_Ignorable_Code_Point}/gu;
+const UNPRINTABLE = /[\p{Cc}\u2028\u2029]|(?!\u200c|\u200d|\ufe0e|\ufe0f)\p{Default_Ignorable_Code_Point}/gu;
 
 /** A text of others on one line of a log or a terminal: what is no character of it is an escape, as in JSON. */
 export function oneLine(text: string): string {

@@ -43,7 +43,7 @@ test('the issues of a schema are read as far as they are named', () => {
   const validate = (): { issues: (typeof issue)[] } => ({ issues: Array.from({ length: MANY }, () => issue) });
   const schema = { '~standard': { version: 1, vendor: 'x', validate } } as const;
   const problems = new Problems();
-  validated({ type: 'a', version: 1, schema, subject: undefined } as never, { a: 1 }, 'context', 1000, problems);
+  validated({ type: 'a', version: 1, schema, subject: undefined }, { a: 1 }, 'context', 1000, problems);
   expect(problems.count).toBe(MANY);
   expect(read).toBeLessThanOrEqual(2 * Problems.LIMIT);
 });
