@@ -81,6 +81,7 @@ async function oneServer({ clickhouse, config }: ClickHouseSubject): Promise<Fin
   for (let count = 0; count < CONNECTIONS; count++) {
     const another = new ClickHouse(config, TIMEOUT_MS);
     try {
+      while (clickhouse.away.has(another.server.host)) another.leave(another.server);
       const [row] = await another.select<{ name: string; id: string }>(
         'SELECT displayName() AS name, toString(serverUUID()) AS id',
       );
