@@ -179,7 +179,7 @@ test('an event behind the end of DateTime64(9) is in quarantine, and `verify` an
       window,
       expect.objectContaining({ code: 0 }),
     ]);
-  await run('DELETE FROM events WHERE event_date_time > '2027-01-01 00:00:00'');
+  await run("DELETE FROM events WHERE event_date_time > '2027-01-01 00:00:00'");
   expect(await command(outbox, ['verify', '--wait', '0', '--json']).done).toMatchObject({
     code: 1,
     stdout: expect.stringContaining('"missing": 2'),
