@@ -185,7 +185,7 @@ test('an event behind the end of DateTime64(9) is in quarantine, and `verify` an
     stdout: expect.stringContaining('"missing": 2'),
   });
   expect(await streamer.stop()).toBe(0);
-  expect(await command(outbox, ['repair', '--yes'], { OUTBOX_INSERT_TIMEOUT_MS: '1000' }).done).toMatchObject({
+  expect(await command(outbox, ['repair'], { OUTBOX_INSERT_TIMEOUT_MS: '1000' }).done).toMatchObject({
     code: 0,
   });
   expect(await outbox.delivered()).toEqual({ rows: 3, events: 3 });
