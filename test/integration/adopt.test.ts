@@ -185,10 +185,8 @@ test('an event behind the end of DateTime64(9) is in quarantine, and `verify` an
     stdout: expect.stringContaining('"missing": 2'),
   });
   const repaired = await command(outbox, ['repair', '--json'], { OUTBOX_INSERT_TIMEOUT_MS: '1000' }).done;
-  expect([repaired.stderr, JSON.parse(repaired.stdout)]).toEqual([
-    '',
-    expect.objectContaining({ missing: 2, sent: 2 }),
-  ]);
+  expect(repaired.code).toBe(0);
+  expect(JSON.parse(repaired.stdout)).toMatchObject({ missing: 2, sent: 2 });
   expect(await outbox.delivered()).toEqual({ rows: 3, events: 3 });
 });
 
