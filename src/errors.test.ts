@@ -57,6 +57,15 @@ describe('OutboxError', () => {
     expect(error.problems).toEqual(problems);
   });
 
+  test('shows what nobody sees of a text of others as an escape, in whatever it holds', () => {
+    const error = new OutboxError('OUTBOX_PG_OWNER', { detail: 'a\u009bb', problems: ['c\u202ed'], next: 'e\u00adf' });
+    expect(error).toMatchObject({
+      message: 'a\\u009bb\n  - c\\u202ed',
+      problems: ['c\\u202ed'],
+      next: 'e\\u00adf',
+    });
+  });
+
   test('keeps the server’s codes and the cause', () => {
     const cause = new Error('connection terminated');
     const error = new OutboxError('OUTBOX_PG_FAILED', { sqlState: '57P01', clickhouseCode: 241, cause });

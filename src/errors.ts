@@ -54,8 +54,9 @@ export class OutboxError extends Error {
 
   constructor(code: ErrorCode, details: ErrorDetails = {}) {
     const { detail, next, problems = [], sqlState, clickhouseCode, cause } = details;
-    const lines = [oneLine(detail ?? ERRORS[code].happened), ...problems.map((problem) => `  - ${oneLine(problem)}`)];
-    const step = next ?? ERRORS[code].next;
+    const named = problems.map(oneLine);
+    const lines = [oneLine(detail ?? ERRORS[code].happened), ...named.map((problem) => `  - ${problem}`)];
+    const step = oneLine(next ?? ERRORS[code].next);
     const isThrown = policyOf(code) === 'throw';
     if (isThrown) lines.push(`Next: ${step} (${code})`);
     super(lines.join('\n'), cause === undefined ? undefined : { cause });
@@ -63,7 +64,7 @@ export class OutboxError extends Error {
     this.next = step;
     // what prints properties prints the message, too
     if (isThrown) Object.defineProperty(this, 'next', { enumerable: false });
-    this.problems = problems;
+    this.problems = named;
     if (sqlState !== undefined) this.sqlState = sqlState;
     if (clickhouseCode !== undefined) this.clickhouseCode = clickhouseCode;
   }

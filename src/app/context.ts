@@ -221,10 +221,14 @@ class Walk {
   }
 
   #problem(parent: Place | undefined, key: string | number, fault: string): void {
+    this.#problems.add(() => this.#pathTo(parent, key), fault);
+  }
+
+  #pathTo(parent: Place | undefined, key: string | number): string {
     const keys: (string | number)[] = [];
     if (parent !== undefined) keys.unshift(key);
     for (let place = parent; place?.parent !== undefined; place = place.parent) keys.unshift(place.key);
-    this.#problems.add(keys.reduce<string>(pathOf, this.#path), fault);
+    return keys.reduce<string>(pathOf, this.#path);
   }
 }
 

@@ -72,8 +72,14 @@ export function knownOnly(
 ): void {
   for (const name of Object.keys(given)) {
     if (names.includes(name)) continue;
-    const meant = nearest(name, names, TYPO_SHARE)?.name;
-    const hint = meant === undefined ? `; the fields are ${names.join(', ')}` : `: did you mean ${meant}?`;
-    problems.add(pathOf(path, name), `is not a field of ${whose}${hint}`);
+    problems.add(
+      () => pathOf(path, name),
+      () => `is not a field of ${whose}${hintOf(name, names)}`,
+    );
   }
+}
+
+function hintOf(name: string, names: readonly string[]): string {
+  const meant = nearest(name, names, TYPO_SHARE)?.name;
+  return meant === undefined ? `; the fields are ${names.join(', ')}` : `: did you mean ${meant}?`;
 }

@@ -20,11 +20,16 @@ export class Problems {
     return this.#count;
   }
 
-  add(path: string, fault: string): void {
+  /** @param path and `fault` are functions where their text costs something: they are asked only for what is named */
+  add(path: string | (() => string), fault: string | (() => string)): void {
+    if (this.#count < Problems.LIMIT) this.#name(path, fault);
     this.#count += 1;
-    if (this.#count > Problems.LIMIT) return;
-    const shown = path.length > Problems.MAX_PATH ? `${path.slice(0, Problems.MAX_PATH)}…` : path;
-    this.#named.push(`${shown}: ${fault}`);
+  }
+
+  #name(path: string | (() => string), fault: string | (() => string)): void {
+    const where = typeof path === 'string' ? path : path();
+    const shown = where.length > Problems.MAX_PATH ? `${where.slice(0, Problems.MAX_PATH)}…` : where;
+    this.#named.push(`${shown}: ${typeof fault === 'string' ? fault : fault()}`);
   }
 
   /** One line a problem, in the order found. */

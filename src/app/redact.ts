@@ -4,7 +4,7 @@ export const REDACTED = '[redacted]';
 /** Every item of an array, or every value of an object. */
 const EVERY: unique symbol = Symbol('[*]');
 
-/** The path of the values to redact. */
+/** The path of the values to redact. No name has a dot: to ClickHouse, one in a key is one between keys. */
 export type RedactPath = readonly (string | typeof EVERY)[];
 
 const START = /(?:([\p{ID_Start}$_][\p{ID_Continue}$-]*)|\[(\*|"(?:[^"\\]|\\.)+")\])/uy;
@@ -27,7 +27,8 @@ export function parseRedactPath(text: unknown): RedactPath | undefined {
     const [whole, name, bracket = ''] = match;
     const key = name ?? (bracket === '*' ? EVERY : unquoted(bracket));
     if (key === undefined || (typeof key === 'string' && /^\d+$/.test(key))) return undefined;
-    steps.push(key);
+    if (key === EVERY) steps.push(EVERY);
+    else steps.push(...key.split('.'));
     at += whole.length;
   }
   return steps;
@@ -43,7 +44,7 @@ function unquoted(text: string): string | undefined {
 
 /**
  * Replaces the values at the paths, in place. When a name meets an array, it is applied to each item, because a forgotten
- * `[*]` must not let a value through. A path that leads nowhere adds nothing.
+ * `[*]` must not let a value through. A key with dots stands for as many keys. A path that leads nowhere adds nothing.
  *
  * @param value plain JSON data that nobody else holds
  */
@@ -65,4 +66,27 @@ function along(value: unknown, path: RedactPath, at: number): void {
     if (at < path.length - 1) along(holder[key], path, at + 1);
     else holder[key] = REDACTED;
   }
+  if (Array.isArray(value)) return;
+  for (const key of Object.keys(holder)) {
+    if (!key.includes('.') || holder[key] === undefined) continue;
+    for (const end of endsOf(key.split('.'), path, at)) {
+      if (end < path.length) along(holder[key], path, end);
+      else holder[key] = REDACTED;
+    }
+  }
+}
+
+/** How far a key of several names leads. `[*]` takes one of them or more; what lies below the end of the path is redacted with it. */
+function endsOf(names: readonly string[], path: RedactPath, from: number): Iterable<number> {
+  let ends = new Set([from]);
+  for (const name of names) {
+    const next = new Set<number>();
+    for (const at of ends) {
+      if (path[at] === EVERY || path[at] === name) next.add(at + 1);
+      if (at === path.length || (at > from && path[at - 1] === EVERY)) next.add(at);
+    }
+    if (next.size === 0) return next;
+    ends = next;
+  }
+  return ends;
 }

@@ -49,23 +49,37 @@ function read(result: unknown, schema: StandardSchema, value: unknown, path: str
   }
   const answer = result as SchemaResult<unknown>;
   if (answer.issues === undefined) return answer.value;
-  for (const issue of answer.issues) tell(issue, schema['~standard'].vendor, value, path, problems);
+  const { vendor } = schema['~standard'];
+  for (const issue of answer.issues)
+    problems.add(
+      () => keysOf(issue).reduce(pathOf, path),
+      () => faultOf(issue, vendor, value),
+    );
   // The specification does not allow an empty list. It is no permission either.
   if (answer.issues.length === 0) problems.add(path, 'is refused by the schema');
   return undefined;
 }
 
-function tell(issue: SchemaIssue, vendor: string, value: unknown, path: string, problems: Problems): void {
-  let [at, where] = [value, path];
-  for (const segment of issue.path ?? []) {
-    const key: unknown = typeof segment === 'object' && segment !== null ? segment.key : segment;
-    at = typeof at === 'object' && at !== null ? (Reflect.get(at, key as PropertyKey) as unknown) : undefined;
-    // A Map can have any value as a key, so only the kind of such a key is told.
-    where = pathOf(where, typeof key === 'string' || typeof key === 'number' ? key : kindOf(key));
-  }
+/** A Map can have any value as a key, so only the kind of such a key is told. */
+function keysOf(issue: SchemaIssue): (string | number)[] {
+  return segmentsOf(issue).map((key) => (typeof key === 'string' || typeof key === 'number' ? key : kindOf(key)));
+}
+
+function segmentsOf({ path = [] }: SchemaIssue): unknown[] {
+  return Array.from(path, (segment: unknown) =>
+    typeof segment === 'object' && segment !== null && 'key' in segment ? segment.key : segment,
+  );
+}
+
+function faultOf(issue: SchemaIssue, vendor: string, value: unknown): string {
+  const at = segmentsOf(issue).reduce(
+    (holder, key) =>
+      typeof holder === 'object' && holder !== null ? (Reflect.get(holder, key as PropertyKey) as unknown) : undefined,
+    value,
+  );
   const is = at === undefined ? 'is missing, or' : `is ${kindOf(at)},`;
   const code = codeOf(issue, vendor);
-  problems.add(where, `${is} refused by the schema${code === undefined ? '' : ` (${code})`}`);
+  return `${is} refused by the schema${code === undefined ? '' : ` (${code})`}`;
 }
 
 function codeOf(issue: SchemaIssue, vendor: string): string | undefined {

@@ -122,7 +122,7 @@ export const CLICKHOUSE = {
     policy: 'repeat',
     happened:
       'ClickHouse refuses the insert because of its configuration (schema, setting, partition limit or privilege), or refuses every event that is tried alike.',
-    next: 'Fix what the ClickHouse code names: look at the table’s columns, defaults and constraints. The insert is repeated until it succeeds; events wait in Postgres.',
+    next: 'Fix what the ClickHouse code names: look at the table’s columns, defaults and constraints. Where the account limits max_execution_time, set OUTBOX_INSERT_TIMEOUT_MS to no more than that. The insert is repeated until it succeeds; events wait in Postgres.',
   },
   OUTBOX_CH_ROW_REFUSED: {
     policy: 'isolate',

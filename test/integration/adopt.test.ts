@@ -160,6 +160,36 @@ test.each([
   ]);
 });
 
+test('an event behind the end of DateTime64(9) is in quarantine, and `verify` and `repair` do their work beside it', async () => {
+  await run(`${table('event_date_time DateTime64(9)')} ENGINE = MergeTree ORDER BY event_date_time`);
+  const adopted = await command(outbox, YES).done;
+  expect(adopted).toMatchObject({ code: 0, stdout: expect.stringContaining('behind 2262-04-11') });
+  const streamer = outbox.stream();
+  await streamer.attached();
+  for (const date of ['2026-01-31', '2262-05-01', '2262-04-11 23:47:16.854775', 'infinity', '2299-12-31', '2027-01-31'])
+    await outbox.postgres.query("SELECT outbox.emit('dated', '{}', event_date_time => $1)", [
+      `${date}Z`.replace('yZ', 'y'),
+    ]);
+  await eventually('each is there, or set aside', async () => {
+    const { rows } = await outbox.postgres.query<{ n: number }>('SELECT count(*)::int AS n FROM outbox.quarantine');
+    return rows[0]!.n === 3 && (await outbox.delivered()).rows === 3;
+  });
+  for (const window of [[], ['--from', '2026-06-01', '--to', '2280-01-01'], ['--to', '2262-04-12']])
+    expect([window, await command(outbox, ['verify', '--wait', '0', ...window]).done]).toEqual([
+      window,
+      expect.objectContaining({ code: 0 }),
+    ]);
+  await run("DELETE FROM events WHERE event_date_time > '2027-01-01 00:00:00'");
+  expect(await command(outbox, ['verify', '--wait', '0', '--json']).done).toMatchObject({
+    code: 1,
+    stdout: expect.stringContaining('"missing": 2'),
+  });
+  const repaired = await command(outbox, ['repair', '--json'], { OUTBOX_INSERT_TIMEOUT_MS: '1000' }).done;
+  expect(repaired.code).toBe(0);
+  expect(JSON.parse(repaired.stdout)).toMatchObject({ missing: 2, sent: 2 });
+  expect(await outbox.delivered()).toEqual({ rows: 3, events: 3 });
+});
+
 test('a table whose columns have other names is adopted, and its own queries and inserts go on', async () => {
   await run(
     `CREATE TABLE events (kind LowCardinality(String), at DateTime DEFAULT now(), stage String, payload JSON, v UInt8)

@@ -5,6 +5,7 @@ import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgre
 import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
 import { command } from '../support/command.ts';
 import { apply, examine, findingOf } from '../support/doctor.ts';
+import { Gateway } from '../support/gateway.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
@@ -106,6 +107,10 @@ test('`doctor` finds nothing wrong with a sound set-up under the least privilege
   expect(stdout).toMatch(/^(ok|warning|error) +clickhouse\.disk {2}\d+ GB free/m);
   expect(stdout).not.toContain(PASSWORD);
   await streamer.stop();
+  await using gateway = await Gateway.to(outbox.clickhouseUrl);
+  await look({ CLICKHOUSE_URL: gateway.url, OUTBOX_INSERT_TIMEOUT_MS: '45000' });
+  // an account may limit it, which refuses the streamer's inserts alike
+  expect(gateway.limits).toEqual(new Set(['45']));
 });
 
 test('ClickHouse understands each statement of roles.sql, and has no other', async () => {

@@ -30,3 +30,29 @@ test('the streamer logs an error of Postgres whose message and SQLSTATE are mega
   await streamer.kill();
   server.close();
 });
+
+test('a message before the login that does not end is given up after 16 MiB', async () => {
+  const server = createServer((socket) => {
+    const chunk = Buffer.alloc(1024 * 1024, 'x');
+    const flood = (): void => {
+      while (!socket.destroyed && socket.write(chunk));
+    };
+    socket.on('error', () => undefined);
+    socket.on('drain', flood);
+    socket.once('data', () => {
+      const head = Buffer.from('N\x7f\xff\xff\xff', 'latin1');
+      socket.write(head);
+      flood();
+    });
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = server.address() as AddressInfo;
+  const streamer = new Streamer({
+    DATABASE_URL: `postgres://someone:p@127.0.0.1:${port}/app`,
+    CLICKHOUSE_URL: 'http://127.0.0.1:1/app',
+  });
+  const { err } = await streamer.failure('OUTBOX_PG_UNREACHABLE');
+  expect(err?.message).toContain('the server sends more than 16777216 bytes before it lets in');
+  await streamer.kill();
+  server.close();
+});

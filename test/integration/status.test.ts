@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
 import type { FlowReport } from '../../src/streamer/commands/status/report.ts';
 import { onFreePort } from '../../src/embedded/ports.ts';
@@ -76,6 +79,59 @@ test.concurrent('`status` reports that events flow, and what waits and since whe
   await outbox.untilDelivered(22);
   await eventually('it flows again', async () => (await status(outbox, { CLICKHOUSE_URL: url })).code === 0);
   await proxy.close();
+});
+
+/** Instead of ClickHouse: answers every request with a status of its own, or never. */
+async function elsewhere(answer?: number): Promise<Server> {
+  const server = createServer((_, response) => {
+    if (answer !== undefined) response.writeHead(answer).end('no');
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
+}
+
+test.concurrent('of several hosts the streamer, `status` and `doctor` ask the next one, and name those that are away', async () => {
+  await using outbox = await Outbox.create();
+  const others = await Promise.all([elsewhere(503), elsewhere(401), elsewhere()]);
+  try {
+    const hosts = others.map((server) => `127.0.0.1:${(server.address() as AddressInfo).port}`);
+    const { host } = new URL(outbox.clickhouseUrl);
+    const at = (...list: (string | undefined)[]): Record<string, string> => ({
+      CLICKHOUSE_URL: outbox.clickhouseUrl.replace(host, list.join(',')),
+      OUTBOX_INSERT_TIMEOUT_MS: '1000',
+    });
+    const [unavailable, refusing, silent] = hosts;
+    outbox.stream(at(unavailable, refusing, host));
+    await outbox.fill(5);
+    await outbox.untilDelivered(5);
+    const environment = at(silent, unavailable, host, refusing);
+    const [told, examined] = await Promise.all([
+      status(outbox, environment),
+      command(outbox, ['doctor', '--json'], environment).done,
+    ]);
+    expect(told).toMatchObject({
+      code: 0,
+      report: {
+        flowing: true,
+        reasons: [],
+        warnings: [
+          { code: 'OUTBOX_CH_UNREACHABLE', detail: `${silent} is away: no answer from ClickHouse within 3000 ms` },
+          { code: 'OUTBOX_CH_PROXY', detail: expect.stringContaining(`${unavailable} is away: HTTP status 503`) },
+        ],
+      },
+    });
+    const { findings } = JSON.parse(examined.stdout) as { findings: { id: string; found: string; level: string }[] };
+    const away = findings.filter(({ id }) => id === 'clickhouse.hosts');
+    expect(away.map(({ level, found }) => `${level} ${found.split(' ', 1)[0]}`)).toEqual(
+      [silent, unavailable, refusing].map((name) => `warning ${name}`),
+    );
+  } finally {
+    for (const server of others) {
+      server.closeAllConnections();
+      server.close();
+    }
+  }
 });
 
 test.concurrent('`status` and `doctor` give a ClickHouse that may idle a minute to answer, and say that it is waking', async () => {

@@ -11,6 +11,8 @@ import type { AddressInfo } from 'node:net';
 /** An HTTP gateway before ClickHouse, which sees the headers of every INSERT, and can lose some or make them slow. */
 export class Gateway implements AsyncDisposable {
   readonly inserts: IncomingHttpHeaders[] = [];
+  /** The limits, in seconds, that INSERTs were sent with, those of nothing, too. */
+  readonly limits = new Set<string | null>();
   /** So many INSERTs more are cut off instead of passed on. */
   losing = 0;
   /** How long the answer to an INSERT is kept. */
@@ -44,6 +46,8 @@ export class Gateway implements AsyncDisposable {
     const { hostname, port } = this.#target;
     // of rows: that of nothing, which is tried first, has no name of the streamer's
     const isInsert = path!.includes('query=INSERT') && /query_id=[^&]*%2F/.test(path!);
+    if (path!.includes('query=INSERT'))
+      this.limits.add(new URL(path!, this.#target).searchParams.get('max_execution_time'));
     if (isInsert) {
       this.inserts.push(headers);
       if (this.losing > 0) {

@@ -60,14 +60,24 @@ export class ClickHouse {
     return this.#hosts.server;
   }
 
+  /** How many hosts may be asked. */
+  get size(): number {
+    return this.#hosts.size;
+  }
+
   /** How often another server has answered than the one before. */
   get turns(): number {
     return this.#hosts.turns;
   }
 
+  /** Hosts that were away when they were last asked, and what each answered. */
+  get away(): ReadonlyMap<string, OutboxError> {
+    return this.#hosts.away;
+  }
+
   /** It cannot answer: the next request goes to the next host. */
-  leave(server: URL): void {
-    this.#hosts.leave(server);
+  leave(server: URL, why?: OutboxError): void {
+    this.#hosts.leave(server, why);
     this.#insertSettings = undefined;
   }
 
@@ -139,7 +149,7 @@ export class ClickHouse {
       for await (const lines of linesOf(body, abort_signal)) yield rowsOf<Row>(lines);
     } catch (error) {
       const failure = awayOf(error, undefined);
-      if (isAway(failure)) this.leave(server);
+      if (isAway(failure)) this.leave(server, failure);
       throw failure;
     } finally {
       over.abort();
@@ -178,25 +188,25 @@ export class ClickHouse {
 
   /**
    * Inserts nothing, with all the settings that are sent with an insert: throws, as an OutboxError OUTBOX_CH_*, what would refuse every one
-   * of them. @param query as in `Insert`
+   * of them. @param query as in `Insert` @param timeoutMs that of the inserts, where this client asks with another one
    */
-  async insertNothing(query: string, parameters: Record<string, string>, signal?: AbortSignal): Promise<void> {
+  async insertNothing(
+    query: string,
+    parameters: Record<string, string>,
+    signal?: AbortSignal,
+    timeoutMs = this.#timeoutMs,
+  ): Promise<void> {
     const settings = await this.#knownSettings(signal);
     await this.#guarded(signal, async (abort_signal) => {
       const { body } = await this.#request('insert', {
         query,
         query_params: parameters,
         values: Readable.from([]),
-        clickhouse_settings: { ...settings, ...this.#limits(), insert_deduplication_token: randomUUID() },
+        clickhouse_settings: { ...settings, ...limits(timeoutMs), insert_deduplication_token: randomUUID() },
         abort_signal,
       });
       await read(body, abort_signal);
     });
-  }
-
-  #limits(): ClickHouseSettings {
-    const seconds = Math.ceil(this.#timeoutMs / 1000);
-    return { max_execution_time: seconds, http_receive_timeout: seconds };
   }
 
   async #send(insert: Insert, settings: ClickHouseSettings, signal: AbortSignal): Promise<void> {
@@ -209,7 +219,7 @@ export class ClickHouse {
         http_headers: traceHeaders(),
         clickhouse_settings: {
           ...settings,
-          ...this.#limits(),
+          ...limits(this.#timeoutMs),
           insert_deduplication_token: insert.token,
         },
         abort_signal,
@@ -277,13 +287,20 @@ export class ClickHouse {
     this.#hosts.renew();
     const { server } = this;
     try {
-      return await request(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
+      const answer = await request(signal === undefined ? timeout : AbortSignal.any([signal, timeout]));
+      this.#hosts.reached(server);
+      return answer;
     } catch (error) {
       const failure = awayOf(error, timeout.aborted ? this.#deadlineMs : undefined);
-      if (isAway(failure)) this.leave(server);
+      if (isAway(failure)) this.leave(server, failure);
       throw failure;
     }
   }
+}
+
+function limits(timeoutMs: number): ClickHouseSettings {
+  const seconds = Math.ceil(timeoutMs / 1000);
+  return { max_execution_time: seconds, http_receive_timeout: seconds };
 }
 
 /** A SELECT that no other is like: what a proxy keeps of an earlier answer is none. */

@@ -10,6 +10,7 @@ import { OutboxError } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
 import { credentialsOf, type ClickHouseAccess, type Credentials } from './access.ts';
 import { urlsOf } from './hosts.ts';
+import { ClickHouseRefusal } from './refusal.ts';
 
 /** A request of its own may be under way beside an insert. */
 const MAX_CONNECTIONS = 2;
@@ -31,6 +32,7 @@ export class HostRing {
   #at = 0;
   #answeredBy: string | undefined;
   #turns = 0;
+  readonly #away = new Map<string, OutboxError>();
 
   /** @param deadlineMs after which a request is given up */
   constructor(access: string | ClickHouseAccess, deadlineMs: number) {
@@ -72,8 +74,18 @@ export class HostRing {
     return this.#hosts[this.#at]!.client;
   }
 
+  /** Hosts that were away when they were last asked, and what each answered. */
+  get away(): ReadonlyMap<string, OutboxError> {
+    return this.#away;
+  }
+
+  reached(server: URL): void {
+    this.#away.delete(server.host);
+  }
+
   /** The next one is asked instead. Of requests beside each other, the first to fail decides. */
-  leave(server: URL): void {
+  leave(server: URL, why?: OutboxError): void {
+    if (why !== undefined) this.#away.set(server.host, why);
     if (server === this.server) this.#at = (this.#at + 1) % this.#hosts.length;
   }
 
@@ -98,8 +110,9 @@ function targetOf(url: string): string {
   return String(urlsOf(url).map(({ protocol, host, pathname }) => `${protocol}//${host}${pathname}`));
 }
 
-/** Whether another host may answer where one failed so. */
+/** Whether another host may answer where one failed so. What is too large for the proxy of one is split instead. */
 export function isAway(error: OutboxError): boolean {
+  if (error.code === 'OUTBOX_CH_PROXY') return error instanceof ClickHouseRefusal && error.fault !== 'size';
   return error.code === 'OUTBOX_CH_UNREACHABLE' || error.code === 'OUTBOX_CH_KEEPER_AWAY';
 }
 

@@ -11,16 +11,16 @@ const refusal = (
 
 const CLASSES: Partial<Record<ErrorCode, number[]>> = {
   OUTBOX_CH_UNAVAILABLE: [
-    33, 159, 160, 173, 198, 201, 202, 203, 209, 210, 216, 236, 241, 243, 244, 254, 279, 364, 394, 425, 439, 499, 735,
-    745, 1000,
+    33, 75, 159, 160, 173, 198, 201, 202, 203, 209, 210, 216, 236, 241, 243, 244, 254, 279, 364, 394, 425, 439, 499,
+    700, 735, 745, 1000,
   ],
   OUTBOX_CH_QUORUM: [285, 286],
   OUTBOX_CH_KEEPER_AWAY: [225, 242, 319, 999],
   OUTBOX_CH_NOT_MIGRATED: [60, 81],
   OUTBOX_CH_AUTH: [192, 193, 194, 497, 516],
   OUTBOX_CH_REFUSED: [16, 47, 62, 115, 164, 452],
-  // in no list: any other number may be a row's
-  OUTBOX_CH_ROW_REFUSED: [0, 1, 6, 36, 38, 48, 49, 107, 153, 167, 306, 395, 469, 675, 691, 1001, 99_999],
+  // in no list: any other number may be a row's, 76 (too many open files) that of a row with very many paths
+  OUTBOX_CH_ROW_REFUSED: [0, 1, 6, 36, 38, 48, 49, 76, 107, 153, 167, 306, 395, 469, 675, 691, 1001, 99_999],
 };
 const all = Object.entries(CLASSES).flatMap(([expected, codes]) => codes.map((code) => ({ code, expected })));
 const CANARY = 'canary-41f7';

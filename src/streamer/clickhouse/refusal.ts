@@ -24,7 +24,7 @@ interface Meaning {
 const MEANINGS: readonly (Meaning & { readonly numbers: readonly number[] })[] = [
   {
     code: 'OUTBOX_CH_UNAVAILABLE',
-    numbers: [160, 173, 198, 201, 202, 203, 216, 236, 243, 244, 254, 279, 364, 439, 499, 735, 745],
+    numbers: [75, 160, 173, 198, 201, 202, 203, 216, 236, 243, 244, 254, 279, 364, 439, 499, 700, 735, 745],
   },
   // CANNOT_READ_ALL_DATA: the body was cut short on its way
   { code: 'OUTBOX_CH_UNAVAILABLE', quotesRows: true, numbers: [33] },

@@ -130,11 +130,18 @@ async function definition(clickhouse: ClickHouse): Promise<string> {
 export async function refuseForeignTable(access: string | ClickHouseAccess, table: string): Promise<void> {
   const clickhouse = new ClickHouse(access, TIMEOUT_MS);
   try {
+    await refuseForeign(clickhouse, table);
+  } finally {
+    await clickhouse.close();
+  }
+}
+
+/** The same by a client that there is. */
+export async function refuseForeign(clickhouse: ClickHouse, table: string): Promise<void> {
+  try {
     await inspectTable(clickhouse, table);
   } catch (error) {
     if (!(error instanceof OutboxError) || error.code === 'OUTBOX_CH_TABLE_FOREIGN') throw error;
-  } finally {
-    await clickhouse.close();
   }
 }
 

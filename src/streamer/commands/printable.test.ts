@@ -11,11 +11,13 @@ test('printable shows what a terminal would act upon, and leaves text, lines and
     '\\u009b31m\\u202egnp\\u2066\\u2028\\u0000\\ufeff',
   );
   expect(printable('name\r   GRANT all; --')).toBe('name\\u000d   GRANT all; --');
+  // what nobody sees, and what is written in letters that are not there
+  expect(printable('a\u00ad\u3164b\u{e0001}\u{e0061}')).toBe('a\\u00ad\\u3164b\\udb40\\udc01\\udb40\\udc61');
   // conceals what follows
   expect(printable('a\u001b[8mb')).toBe('a\\u001b[8mb');
 });
 
 test('printable keeps JSON what it is', () => {
-  const value = { '\u202e\u009b': '\u2028\u0007 "quoted" \\u202e' };
+  const value = { '\u202e\u009b\u{e0061}': '\u2028\u0007 "quoted" \\u202e' };
   expect(JSON.parse(printable(JSON.stringify(value, null, 2)))).toEqual(value);
 });

@@ -1,3 +1,5 @@
+import { oneLine } from '../../one-line.ts';
+
 /** An event of the quarantine, without its contents. */
 export interface Listed {
   id: string;
@@ -33,7 +35,7 @@ function groupsOf(rows: readonly Listed[]): Map<string, Listed[]> {
 function headOf({ event_type: type, reason, discarded_at: discarded }: Listed): string {
   const name = PLAIN_NAME.test(type) ? type : JSON.stringify(type);
   const mark = discarded === null ? '' : ', discarded';
-  return `${name}, ${reason.replace(/^ClickHouse answered /, '')}${mark}`;
+  return `${name}, ${oneLine(reason.replace(/^ClickHouse answered /, ''))}${mark}`;
 }
 
 function tableOf(rows: readonly Listed[]): string {

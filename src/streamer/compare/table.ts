@@ -1,7 +1,7 @@
 import type { Lsn } from '../../lsn.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { whereCurrent } from '../clickhouse/current.ts';
-import { LAST_US, type EventTime } from '../clickhouse/event-time.ts';
+import type { EventTime } from '../clickhouse/event-time.ts';
 import { TABLE_BUCKET, TABLE_DIGEST, TABLE_FIELDS, TABLE_SUM, TABLE_US } from './digest.ts';
 import type { IdList } from './id-list.ts';
 import type { Keyed } from './merge.ts';
@@ -69,7 +69,7 @@ export class TableView {
     return this.#stream<Bucket>(
       `SELECT leftPad(toString(${TABLE_BUCKET}), 8, '0') AS id, toString(count()) AS events,
               concat(toString(count()), ':', toString(${TABLE_SUM})) AS digest
-         FROM {table:Identifier} WHERE ${this.#inView} AND ${between(window)} AND committed_at >= ${time(since)}
+         FROM {table:Identifier} WHERE ${this.#inView} AND ${this.#between(window)} AND committed_at >= ${time(since)}
         GROUP BY id ORDER BY id`,
     );
   }
@@ -83,8 +83,8 @@ export class TableView {
   ): AsyncGenerator<Keyed[], void, undefined> {
     return this.#stream<Keyed>(
       `SELECT toString(event_id) AS id, lower(hex(${TABLE_DIGEST})) AS digest FROM {table:Identifier}
-        WHERE ${this.#inView} AND ${between(window)} AND committed_at >= ${time(since)}
-          AND (${ranges.map(between).join(' OR ')}) AND toString(event_id) > {after:String}
+        WHERE ${this.#inView} AND ${this.#between(window)} AND committed_at >= ${time(since)}
+          AND (${ranges.map((range) => this.#between(range)).join(' OR ')}) AND toString(event_id) > {after:String}
         ORDER BY id, digest`,
       { after: after ?? '' },
     );
@@ -112,7 +112,7 @@ export class TableView {
   mistyped({ differs }: Typing, window: Window, since: bigint): AsyncGenerator<TypedRow[], void, undefined> {
     return this.#stream<TypedRow>(
       `SELECT ${TYPED_ROW} FROM {table:Identifier}
-        WHERE ${this.#inView} AND ${between(window)} AND committed_at >= ${time(since)} AND ${differs}`,
+        WHERE ${this.#inView} AND ${this.#between(window)} AND committed_at >= ${time(since)} AND ${differs}`,
     );
   }
 
@@ -128,7 +128,7 @@ export class TableView {
   async committedBefore(window: Window, us: bigint): Promise<{ inWindow: number; any: boolean }> {
     let [inWindow, all] = [0, 0];
     const counts = this.#stream<{ window: string; total: string }>(
-      `SELECT toString(countIf(${between(window)})) AS window, toString(count()) AS total FROM {table:Identifier}
+      `SELECT toString(countIf(${this.#between(window)})) AS window, toString(count()) AS total FROM {table:Identifier}
         WHERE ${this.#inView} AND committed_at < ${time(us)}`,
     );
     for await (const rows of counts)
@@ -142,7 +142,7 @@ export class TableView {
     const counts = this.#stream<{ others: string; behind: string }>(
       `SELECT toString(countIf(NOT (${this.#isOfSource}))) AS others,
               toString(countIf(${this.#isOfSource} AND NOT (${this.#isInView}))) AS behind
-         FROM {table:Identifier} WHERE ${this.#current} AND ${between(window)}`,
+         FROM {table:Identifier} WHERE ${this.#current} AND ${this.#between(window)}`,
     );
     for await (const rows of counts)
       for (const row of rows) {
@@ -169,6 +169,10 @@ export class TableView {
       : `source = {source:String}${since === 0 ? '' : ` AND lsn >= ${since}`}`;
   }
 
+  #between(span: Window | Range): string {
+    return between(span, this.#options.dates);
+  }
+
   #stream<Row>(query: string, parameters: Record<string, unknown> = {}): AsyncGenerator<Row[], void, undefined> {
     const { clickhouse, table, source } = this.#options;
     return clickhouse.stream<Row>(query, { table, source, ...parameters });
@@ -179,12 +183,11 @@ function among(ids: IdList): string {
   return `event_id IN (SELECT toUUID(arrayJoin(splitByChar(',', '${ids.text}'))))`;
 }
 
-/** As conditions on the column itself, which the primary key can use. */
-function between({ from, to }: Window | Range): string {
+/** As conditions on the column itself, which the primary key can use. What the column cannot hold cannot be compared with it. */
+function between({ from, to }: Window | Range, { last }: EventTime): string {
   const conditions: string[] = [];
-  if (from !== undefined) conditions.push(`event_date_time >= ${time(from)}`);
-  // the first moment that DateTime64 does not hold would be clamped to the last one that it does
-  if (to !== undefined && to <= LAST_US) conditions.push(`event_date_time < ${time(to)}`);
+  if (from !== undefined) conditions.push(from <= last ? `event_date_time >= ${time(from)}` : 'false');
+  if (to !== undefined && to <= last) conditions.push(`event_date_time < ${time(to)}`);
   return conditions.length === 0 ? 'true' : `(${conditions.join(' AND ')})`;
 }
 

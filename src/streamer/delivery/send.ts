@@ -17,9 +17,18 @@ export interface Sending {
 
 export const INSERT = `INSERT INTO {table:Identifier} (${INSERT_COLUMNS.join(', ')}) FORMAT Native`;
 
-/** Throws, as an OutboxError OUTBOX_CH_*, what would refuse every insert: a privilege, a setting that may not be sent, a column. */
-export async function sendNothing(clickhouse: ClickHouse, table: string, signal?: AbortSignal): Promise<void> {
-  await clickhouse.insertNothing(INSERT, { table }, signal);
+/**
+ * Throws, as an OutboxError OUTBOX_CH_*, what would refuse every insert: a privilege, a setting that may not be sent, a column.
+ *
+ * @param timeoutMs as in `insertNothing`
+ */
+export async function sendNothing(
+  clickhouse: ClickHouse,
+  table: string,
+  signal?: AbortSignal,
+  timeoutMs?: number,
+): Promise<void> {
+  await clickhouse.insertNothing(INSERT, { table }, signal, timeoutMs);
 }
 
 /** Sends some rows of a batch under a token, once. Throws OutboxErrors OUTBOX_CH_*. */

@@ -47,6 +47,14 @@ test('createLogger keeps what only looks like a password in a URL, and writes JS
   expect(logged((log) => log.info(fields, 'x'))[0]).toMatchObject(fields);
 });
 
+test('createLogger writes as an escape what a terminal would act upon, whatever holds it, and the line stays JSON', () => {
+  const lines: string[] = [];
+  const odd = 'v\u009b31m\u202e\u00ad\u{e0061}';
+  createLogger({ level: 'info' }, { write: (line) => lines.push(line) }).info({ views: [odd], [odd]: 1 }, odd);
+  expect(lines.join('')).not.toMatch(/[\u009b\u202e\u00ad\u{e0061}]/u);
+  expect(JSON.parse(lines[0]!)).toMatchObject({ views: [odd], [odd]: 1, msg: odd });
+});
+
 describe('An OutboxError in the log', () => {
   test('shows code, message, next step, the servers’ codes, problems and cause', () => {
     const error = new OutboxError('OUTBOX_PG_FAILED', {

@@ -1,6 +1,7 @@
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
 import { isSpanContextValid, trace } from '@opentelemetry/api';
 import { OutboxError, saidFor } from '../../errors.ts';
+import { severalLines } from '../../one-line.ts';
 import { PACKAGE_NAME } from '../../package.ts';
 import { DEFAULT_SCHEMA } from '../../schema-name.ts';
 import type { Config } from '../settings.ts';
@@ -35,7 +36,7 @@ export function createLogger(
     base: { service },
     timestamp: stdTimeFunctions.isoTime,
     serializers: { err: serialize },
-    hooks: { streamWrite: withoutPasswords },
+    hooks: { streamWrite: (line: string) => severalLines(withoutPasswords(line)) },
     mixin: activeSpan,
     formatters: {
       level: (label: string) => ({ level: label }),

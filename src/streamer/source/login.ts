@@ -1,4 +1,5 @@
 import type { EventEmitter } from 'node:events';
+import type { Socket } from 'node:net';
 import type pg from 'pg';
 import { OutboxError } from '../../errors.ts';
 
@@ -15,6 +16,9 @@ export interface LoginOptions {
   readonly mustBind: boolean;
 }
 
+/** Of all that a server says before it lets in, its refusal included. */
+const MAX_BYTES = 16 * 1024 * 1024;
+
 /**
  * Keeps the driver from giving the password to whoever asks for it. To be called when the driver has begun to connect, and before it
  * has heard anything. Returns what was refused, if anything was; `isOver` says that the server has let in.
@@ -23,13 +27,27 @@ export function guardLogin(
   client: pg.Client,
   { isTrusted, mustBind }: LoginOptions,
 ): (isOver: boolean) => OutboxError | undefined {
-  const { connection } = client as unknown as { connection: EventEmitter & { stream: { destroy: () => void } } };
+  const { connection, ssl } = client as unknown as { connection: EventEmitter & { stream: Socket }; ssl: unknown };
   let refused: OutboxError | undefined;
   let isBound = false;
   const refuse = (detail: string): void => {
     refused ??= new OutboxError('OUTBOX_PG_AUTH', { detail });
     connection.stream.destroy();
   };
+  let bytes = 0;
+  const count = (chunk: Buffer): void => {
+    bytes += chunk.length;
+    if (bytes <= MAX_BYTES) return;
+    const detail = `the server sends more than ${MAX_BYTES} bytes before it lets in`;
+    refused ??= new OutboxError('OUTBOX_PG_UNREACHABLE', { detail });
+    connection.stream.destroy();
+  };
+  // the driver keeps a message until it is whole
+  connection.once(ssl ? 'sslconnect' : 'connect', () => {
+    const { stream } = connection;
+    stream.on('data', count);
+    connection.once('readyForQuery', () => stream.off('data', count));
+  });
   if (!isTrusted || mustBind)
     for (const [event, how] of Object.entries(WEAK)) {
       connection.removeAllListeners(event);

@@ -43,6 +43,8 @@ const OF_OTHERS = [
 
 test.for([
   { healthHost: '127.0.0.1', refused: OF_OTHERS },
+  { healthHost: '::ffff:127.0.0.1', refused: OF_OTHERS },
+  { healthHost: '127.1', refused: OF_OTHERS },
   { healthHost: '*', refused: [] },
 ])('on $healthHost serveHealth refuses requests for $refused', async ({ healthHost, refused }) => {
   const config = readConfig({ ...ENVIRONMENT, OUTBOX_HEALTH_HOST: healthHost });

@@ -38,6 +38,7 @@ export async function serveHealth(
   const { healthPort: port, healthHost, clickhouseTable } = config;
   const rendered = atMostEvery(METRICS_EVERY_MS, async () => Buffer.from(await metrics()));
   const connections = new BriefConnections();
+  let address = '';
   const server = createServer(({ url, headers, socket }, response) => {
     if (!connections.mayAsk(socket)) return;
     response.shouldKeepAlive = false;
@@ -45,7 +46,7 @@ export async function serveHealth(
       response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
     };
     const path = url?.split('?', 1)[0];
-    if (!isMeant(healthHost, headers.host)) answer(421, { host: 'not a name of this host' });
+    if (!isMeant(address, headers.host)) answer(421, { host: 'not a name of this host' });
     else if (path === '/livez') answer(200, { live: true });
     else if (path === '/readyz') answer(readiness.report.ready ? 200 : 503, readiness.report);
     else if (path === '/metrics') void serveMetrics(response, rendered);
@@ -55,6 +56,8 @@ export async function serveHealth(
   server.listen(port, ...(healthHost === '*' ? [] : [healthHost]));
   try {
     await once(server, 'listening');
+    // whatever the setting calls it
+    ({ address } = server.address() as AddressInfo);
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
     throw new OutboxError('OUTBOX_HEALTH_PORT', { detail: `cannot listen on port ${port}: ${code}` });
@@ -89,8 +92,8 @@ export async function serveHealth(
  * Whether a request names this host, where only this host can reach the port: a web page that an operator looks at may have let its
  * own name point here (DNS rebinding). Elsewhere probes and scrapers use whatever names there are.
  */
-function isMeant(healthHost: string, name: string | undefined): boolean {
-  return !isLoopback(healthHost) || name === undefined || isLoopback(URL.parse(`http://${name}`)?.hostname ?? '');
+function isMeant(address: string, name: string | undefined): boolean {
+  return !isLoopback(address) || name === undefined || isLoopback(URL.parse(`http://${name}`)?.hostname ?? '');
 }
 
 /** Nobody holds the port for long, and no number of those who try keeps others out. */

@@ -12,12 +12,15 @@ import { clockFinding } from './host.ts';
 const FULL = 0.1;
 const NEARLY_FULL = 0.2;
 const TIMEOUT_MS = 5000;
+/** What is slower than this and some is away. */
+const HOST_TIMEOUT_MS = 1000;
 /** A balancer that gives each connection another server shows it by then. */
 const CONNECTIONS = 4;
 
 /** What the server must be like. */
 export const CLICKHOUSE_SERVER_CHECKS: readonly ClickHouseCheck[] = [
   { id: 'clickhouse.version', examine: version },
+  { id: 'clickhouse.hosts', examine: hosts },
   { id: 'clickhouse.tls', examine: async (subject) => [tls(subject)] },
   { id: 'clickhouse.one_server', examine: oneServer },
   { id: 'clickhouse.clock', examine: clock },
@@ -32,6 +35,26 @@ async function version({ clickhouse }: ClickHouseSubject): Promise<Finding[]> {
     return [ok(id, text)];
   } catch (error) {
     return [findingOf(id, error)];
+  }
+}
+
+/** Each host that CLICKHOUSE_URL names, where there are several. */
+async function hosts({ config }: ClickHouseSubject): Promise<Finding[]> {
+  const id = 'clickhouse.hosts';
+  const ring = new ClickHouse(config, HOST_TIMEOUT_MS);
+  if (ring.size === 1) return [];
+  try {
+    const asked = new Set<URL>();
+    while (!asked.has(ring.server) && !ring.away.has(ring.server.host)) {
+      await ring.select('SELECT 1');
+      asked.add(ring.server);
+      ring.leave(ring.server);
+    }
+    if (ring.away.size === 0) return [ok(id, `all ${ring.size} hosts answer`)];
+    const why = 'Events flow by another one, and stop where that is away, too.';
+    return [...ring.away].map(([host, { message }]) => bad('warning', id, `${host} is away: ${message}`, why));
+  } finally {
+    await ring.close();
   }
 }
 
@@ -58,6 +81,7 @@ async function oneServer({ clickhouse, config }: ClickHouseSubject): Promise<Fin
   for (let count = 0; count < CONNECTIONS; count++) {
     const another = new ClickHouse(config, TIMEOUT_MS);
     try {
+      while (clickhouse.away.has(another.server.host)) another.leave(another.server);
       const [row] = await another.select<{ name: string; id: string }>(
         'SELECT displayName() AS name, toString(serverUUID()) AS id',
       );

@@ -19,7 +19,7 @@ const DAY_S = 86_400;
 /** READONLY, SETTING_CONSTRAINT_VIOLATION */
 const SETTING_REFUSED: ReadonlySet<number | undefined> = new Set([164, 452]);
 const NO_SETTINGS =
-  'Nothing is delivered: the account must be allowed to write, and to send the settings that make a repeated insert count once. Give it a profile with readonly = 0 and without constraints on them.';
+  'Nothing is delivered: the account must be allowed to write, and to send the settings that make a repeated insert count once. Give it a profile with readonly = 0 and without constraints on them; where it has one on max_execution_time, set OUTBOX_INSERT_TIMEOUT_MS to no more than that.';
 
 /** What keeps an insert out, and has findings of its own. */
 const FOUND_ELSEWHERE: ReadonlySet<ErrorCode> = new Set([
@@ -91,7 +91,7 @@ async function privileges({ clickhouse, config, table: name, user }: ClickHouseS
   const id = 'clickhouse.privileges';
   const asked = {
     SELECT: async () => clickhouse.command(`SELECT ${INSERT_COLUMNS.join(', ')} FROM ${name} WHERE 0`),
-    INSERT: async () => sendNothing(clickhouse, config.clickhouseTable),
+    INSERT: async () => sendNothing(clickhouse, config.clickhouseTable, undefined, config.insertTimeoutMs),
   };
   for (const [privilege, ask] of Object.entries(asked)) {
     try {
@@ -147,7 +147,7 @@ async function left({ clickhouse, config }: ClickHouseSubject): Promise<Finding[
 /** Of a view that this account may not look at, ClickHouse says at an insert that there is no table that it could fill. */
 async function failingView({ clickhouse, config }: ClickHouseSubject): Promise<OutboxError | undefined> {
   try {
-    await sendNothing(clickhouse, config.clickhouseTable);
+    await sendNothing(clickhouse, config.clickhouseTable, undefined, config.insertTimeoutMs);
     return undefined;
   } catch (error) {
     if (!(error instanceof OutboxError)) throw error;

@@ -2,7 +2,7 @@ import { ClickHouse } from '../../clickhouse/client.ts';
 import { awaken, mayIdle } from '../../clickhouse/idling.ts';
 import { urlsOf } from '../../clickhouse/hosts.ts';
 import type { Config } from '../../config.ts';
-import { refuseForeignTable } from '../migrate-clickhouse.ts';
+import { refuseForeign } from '../migrate-clickhouse.ts';
 import { DETACHED_CHECKS } from './clickhouse-detached.ts';
 import { REPLICA_CHECKS } from './clickhouse-replicas.ts';
 import { CLICKHOUSE_SERVER_CHECKS } from './clickhouse-server.ts';
@@ -52,8 +52,8 @@ export async function examineClickHouse(config: Config, onWaking = (): void => u
   }
 }
 
-async function foreignTable({ config }: ClickHouseSubject): Promise<Finding[]> {
-  await refuseForeignTable(config, config.clickhouseTable);
+async function foreignTable({ clickhouse, config }: ClickHouseSubject): Promise<Finding[]> {
+  await refuseForeign(clickhouse, config.clickhouseTable);
   return [];
 }
 

@@ -1,7 +1,8 @@
 import { isPrivilege, OutboxError, policyOf } from '../../../errors.ts';
 import type { Lsn } from '../../../lsn.ts';
 import { absentTable } from '../../clickhouse/absence.ts';
-import type { ClickHouse } from '../../clickhouse/client.ts';
+import { ClickHouse } from '../../clickhouse/client.ts';
+import { urlsOf } from '../../clickhouse/hosts.ts';
 import { replicaState, type ReplicaState } from '../../clickhouse/replicas.ts';
 import type { Config } from '../../config.ts';
 import { holderOf, type Holder } from '../../ledger/holder.ts';
@@ -21,8 +22,10 @@ import type { SlotWatch } from '../../source/slot-watch.ts';
 import { nameLock } from '../../source/table-locks.ts';
 import { checkSlot, slotForeign, type Slot } from '../../source/slot.ts';
 
-/** ClickHouse must answer within this time. */
+/** ClickHouse must answer within this time; of several hosts, each. */
 export const CLICKHOUSE_DEADLINE_MS = 3000;
+/** With the margin that a client leaves a server to answer late, one of several hosts has no longer than that for a question. */
+const HOST_MS = 1000;
 /** Where the last delivered event is not in the table (it is in quarantine), it is looked for so far back. */
 const NEARBY_BYTES = 256 * 1024 * 1024;
 
@@ -159,13 +162,17 @@ export async function askShares(db: Database, { slot }: Pick<Config, 'slot'>): P
   return { states, missing };
 }
 
+export function statusClient(config: Config): ClickHouse {
+  return new ClickHouse(config, urlsOf(config.clickhouseUrl).length === 1 ? CLICKHOUSE_DEADLINE_MS : HOST_MS);
+}
+
 /** Throws OUTBOX_CH_*, also when there is no answer in time, and OUTBOX_FLOW_SLOW when there is one to the first question alone. */
 export async function askClickHouse(
   clickhouse: ClickHouse,
   table: string,
   ledger: LedgerOverview | undefined,
 ): Promise<ClickHouseState> {
-  const signal = AbortSignal.timeout(CLICKHOUSE_DEADLINE_MS);
+  const signal = AbortSignal.timeout(CLICKHOUSE_DEADLINE_MS * clickhouse.size);
   let version: string | undefined;
   try {
     const [server] = await clickhouse.select<{ version: string }>('SELECT version() AS version', {}, signal);

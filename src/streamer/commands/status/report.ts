@@ -1,7 +1,7 @@
 import { OutboxError } from '../../../errors.ts';
 import type { Lsn } from '../../../lsn.ts';
 import { formatPosition } from '../../../position.ts';
-import { ClickHouse } from '../../clickhouse/client.ts';
+import type { ClickHouse } from '../../clickhouse/client.ts';
 import { awaken, mayIdle } from '../../clickhouse/idling.ts';
 import type { ReplicaState } from '../../clickhouse/replicas.ts';
 import type { Config } from '../../config.ts';
@@ -16,12 +16,12 @@ import {
   askClickHouse,
   askShares,
   askPostgres,
-  CLICKHOUSE_DEADLINE_MS,
   deliveredBetween,
   type ClickHouseState,
   type PostgresState,
   type Shares,
   type ShareState,
+  statusClient,
 } from './databases.ts';
 import { cautions, changing, halted, obstacles, oldestMsOf, replicaCautions, verdict } from './reasons.ts';
 
@@ -77,7 +77,7 @@ export interface FlowReport {
 /** Reports on the flow of events from outside: by whichever of the two databases answers. */
 export class FlowReporter {
   readonly #config: Config;
-  readonly #clickhouse: ClickHouse;
+  #clickhouse: ClickHouse;
   readonly #slotWatch = new SlotWatch();
   #db: Database | undefined;
   readonly #onWaking: () => void;
@@ -87,7 +87,7 @@ export class FlowReporter {
   constructor(config: Config, onWaking: () => void) {
     this.#config = config;
     this.#onWaking = onWaking;
-    this.#clickhouse = new ClickHouse(config, CLICKHOUSE_DEADLINE_MS);
+    this.#clickhouse = statusClient(config);
   }
 
   /** Never throws for what the databases say. */
@@ -97,14 +97,9 @@ export class FlowReporter {
     const clickhouse = await this.#askClickHouse(faults, postgres);
     const ahead = postgres && clickhouse && (await this.#askDelivered(postgres));
     const eventsPerSecond = postgres === undefined || clickhouse === undefined ? null : await this.#rate(postgres);
-    return reportOf(this.#config, {
-      faults,
-      postgres,
-      clickhouse,
-      ahead,
-      eventsPerSecond,
-      shares: await this.#askShares(),
-    });
+    const away = clickhouse === undefined ? [] : awayReasons(this.#clickhouse);
+    const shares = await this.#askShares();
+    return reportOf(this.#config, { faults, postgres, clickhouse, ahead, away, eventsPerSecond, shares });
   }
 
   async close(): Promise<void> {
@@ -155,6 +150,11 @@ export class FlowReporter {
     faults: Reason[],
     postgres: PostgresState | undefined,
   ): Promise<(ClickHouseState & { readonly wokeInMs: number | undefined }) | undefined> {
+    // a host that was away may be back
+    if (this.#clickhouse.away.size > 0) {
+      void this.#clickhouse.close();
+      this.#clickhouse = statusClient(this.#config);
+    }
     try {
       const wokeInMs = mayIdle(this.#config) ? await awaken(this.#clickhouse, this.#onWaking) : undefined;
       const state = await askClickHouse(this.#clickhouse, this.#config.clickhouseTable, postgres?.ledger);
@@ -217,13 +217,15 @@ interface Answers {
   readonly clickhouse: (ClickHouseState & { readonly wokeInMs: number | undefined }) | undefined;
   /** See ledgerAhead. */
   readonly ahead: OutboxError | undefined;
+  /** Hosts that were asked in vain before another one answered. */
+  readonly away: readonly Reason[];
   readonly eventsPerSecond: number | null;
   readonly shares: Shares;
 }
 
 function reportOf(
   config: Config,
-  { faults, postgres, clickhouse, ahead, eventsPerSecond, shares }: Answers,
+  { faults, postgres, clickhouse, ahead, away, eventsPerSecond, shares }: Answers,
 ): FlowReport {
   const nowMs = Date.now();
   const found = postgres === undefined ? [] : obstacles(config, postgres, clickhouse, nowMs);
@@ -239,6 +241,7 @@ function reportOf(
       ...(postgres === undefined ? [] : cautions(postgres)),
       ...(ahead === undefined ? [] : [reasonOf(ahead)]),
       ...changing(shares.states),
+      ...away,
       ...replicaCautions(clickhouse?.replica, reasons),
     ],
     slotName: config.slot,
@@ -287,6 +290,10 @@ function lagFrom(postgres: PostgresState, nowMs: number): FlowReport['lag'] {
   const isUnknown = oldestMs === undefined && holder.backend === undefined && bytes > 0;
   const seconds = oldestMs === undefined ? 0 : Math.max(0, Math.round((nowMs - oldestMs) / 100) / 10);
   return { bytes, seconds: isUnknown ? null : seconds, oldestAt: iso(oldestMs) };
+}
+
+function awayReasons(clickhouse: ClickHouse): Reason[] {
+  return [...clickhouse.away].map(([host, { code, message }]) => ({ code, detail: `${host} is away: ${message}` }));
 }
 
 function iso(ms: number | undefined): string | null {
