@@ -21,6 +21,7 @@ import {
   type PostgresState,
   type Shares,
   type ShareState,
+  CLICKHOUSE_DEADLINE_MS,
   statusClient,
 } from './databases.ts';
 import { cautions, changing, halted, obstacles, oldestMsOf, replicaCautions, verdict } from './reasons.ts';
