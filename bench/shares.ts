@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { createClient } from '@clickhouse/client';
 import { startClickHouse } from '../src/embedded/clickhouse.ts';
 import { migrateClickHouse } from '../src/streamer/commands/migrate-clickhouse.ts';
-import { migratePostgres } from '../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../src/streamer/commands/migrate-postgres.ts';
 import { slotsOf } from '../src/streamer/share.ts';
 import { cpuSeconds } from './processes.ts';
 import { Source } from './source.ts';

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { startPostgres, type EmbeddedPostgres } from '../src/embedded/postgres.ts';
-import { migratePostgres } from '../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../src/streamer/commands/migrate-postgres.ts';
 import { notes } from './notes.ts';
 
 /** The size of a backlog, and how it is committed. */

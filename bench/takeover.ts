@@ -13,7 +13,7 @@ import { createClient } from '@clickhouse/client';
 import { Client } from 'pg';
 import { startClickHouse } from '../src/embedded/clickhouse.ts';
 import { startPostgres } from '../src/embedded/postgres.ts';
-import { migratePostgres } from '../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../src/streamer/commands/migrate-postgres.ts';
 import { migrateClickHouse } from '../src/streamer/commands/migrate-clickhouse.ts';
 import { Proxy } from '../test/support/proxy.ts';
 import { logged } from './processes.ts';

@@ -1,6 +1,6 @@
 import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgres.ts';
 import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
-import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { slotsOf } from '../../src/streamer/share.ts';
 import type { Dice } from '../faults/dice.ts';
 import { CLUSTER, Cluster, REPLICATED_VIEW } from '../support/cluster.ts';

@@ -3,7 +3,7 @@ import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickh
 import { Client, Pool } from 'pg';
 import { startClickHouse, type EmbeddedClickHouse } from '../../src/embedded/clickhouse.ts';
 import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgres.ts';
-import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
 import { COUNTING_VIEW } from '../support/view.ts';
 import { addAccounts, DATABASE } from './accounts.ts';

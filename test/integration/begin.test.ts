@@ -5,7 +5,7 @@ import { Client } from 'pg';
 import { expect, test } from 'vitest';
 import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
-import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { Retention } from '../../src/streamer/retention/retention.ts';
 import { holderOfLock } from '../../src/streamer/source/advisory-lock.ts';
 import { Database } from '../../src/streamer/source/database.ts';

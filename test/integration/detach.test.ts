@@ -1,7 +1,7 @@
 import { Pool } from 'pg';
 import { expect, test } from 'vitest';
 import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgres.ts';
-import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { command, type Running } from '../support/command.ts';
 import { killAt } from '../support/crash-point.ts';
 import { moveOutbox } from '../support/move.ts';

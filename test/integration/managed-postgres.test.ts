@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgres.ts';
 import { examinePostgres } from '../../src/streamer/commands/doctor/postgres.ts';
 import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
-import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { readConfig } from '../../src/streamer/config.ts';
 import { findingOf } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';

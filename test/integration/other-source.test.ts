@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createLogger } from '../../src/streamer/observe/log.ts';
 import { holderOf } from '../../src/streamer/ledger/holder.ts';
-import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { Readiness } from '../../src/streamer/observe/readiness.ts';
 import { Database } from '../../src/streamer/source/database.ts';
 import { RetentionJob } from '../../src/streamer/retention/job.ts';

@@ -6,7 +6,7 @@ import { outboxTables } from '../../src/app/schema.ts';
 import { emittedEvents, untilDelivered } from '../../src/app/testing.ts';
 import { examinePostgres } from '../../src/streamer/commands/doctor/postgres.ts';
 import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
-import { MIGRATION_LOCK, migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { MIGRATION_LOCK, migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { reshard } from '../../src/streamer/commands/reshard.ts';
 import { verify, type VerifyOptions } from '../../src/streamer/commands/verify.ts';
 import { ALL } from '../../src/streamer/compare/window.ts';

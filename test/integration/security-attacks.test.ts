@@ -5,7 +5,7 @@ import { Client } from 'pg';
 import { describe, expect, test } from 'vitest';
 import { emitEvent, emitEvents } from '../../src/app/index.ts';
 import { untilDelivered } from '../../src/app/testing.ts';
-import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import { examinePostgres } from '../../src/streamer/commands/doctor/postgres.ts';
-import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { reshard } from '../../src/streamer/commands/reshard.ts';
 import { FlowReporter } from '../../src/streamer/commands/status/report.ts';
 import { verify, type VerifyOptions } from '../../src/streamer/commands/verify.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
-import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { Database } from '../../src/streamer/source/database.ts';
 import { eventTableProblems } from '../../src/streamer/source/event-table.ts';
 import { EVENT_COLUMNS } from '../../src/streamer/source/pgoutput.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { startPostgres } from '../../src/embedded/postgres.ts';
-import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { Streamer } from '../support/streamer.ts';
 
 test('`migrate` and the streamer report that wal_level is not logical', async () => {

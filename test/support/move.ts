@@ -1,5 +1,5 @@
 import { Client, type Pool } from 'pg';
-import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 
 /** What a dump of the outbox brings into the database of another server, also one of another version. */
 export async function moveOutbox(from: Pool, to: string): Promise<void> {

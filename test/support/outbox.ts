@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createClient, type ClickHouseClient } from '@clickhouse/client';
 import { Client, escapeIdentifier, Pool, type ClientConfig } from 'pg';
 import { inject } from 'vitest';
-import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
 import { Streamer } from './streamer.ts';
 import { COUNTING_VIEW } from './view.ts';

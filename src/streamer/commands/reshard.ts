@@ -20,7 +20,7 @@ import { checkOwners } from '../source/owners.ts';
 import { checkPublication } from '../source/publication.ts';
 import { checkFailover, checkMigrated } from '../source/server.ts';
 import { checkSlot, dropSlot } from '../source/slot.ts';
-import { MIGRATION_LOCK, restorePublication } from './migrate.ts';
+import { MIGRATION_LOCK, restorePublication } from './migrate-postgres.ts';
 import type { Report } from './migrate-clickhouse.ts';
 import { say } from './terminal.ts';
 import { parseUsage } from './usage.ts';
