@@ -8,7 +8,8 @@ import { dirname, join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '..');
 const STREAMER = join(ROOT, 'packages/streamer');
-const CLI = join(STREAMER, 'dist/streamer/commands/cli.js');
+/** What npm links. */
+const PROGRAMS = [join(ROOT, 'dist/embedded/program.js'), join(STREAMER, 'dist/streamer/commands/cli.js')];
 /** What `migrate` reads, and roles.sql; the snapshots beside it are drizzle-kit's. */
 const MIGRATIONS = ['migrations/**/*.sql', 'migrations/postgres/meta/_journal.json'];
 
@@ -34,9 +35,11 @@ compile(
 );
 rmSync(join(ROOT, SCHEMA));
 
-if (!readFileSync(CLI, 'utf8').startsWith('#!'))
-  throw new Error('src/streamer/commands/cli.ts must begin with #!/usr/bin/env node');
-chmodSync(CLI, 0o755);
+for (const program of PROGRAMS) {
+  if (!readFileSync(program, 'utf8').startsWith('#!'))
+    throw new Error(`the source of ${program} must begin with #!/usr/bin/env node`);
+  chmodSync(program, 0o755);
+}
 
 for (const file of globSync(MIGRATIONS, { cwd: ROOT })) {
   mkdirSync(dirname(join(STREAMER, file)), { recursive: true });

@@ -17,14 +17,14 @@ const ROOT = join(import.meta.dirname, '..');
 
 /** Where each code stands in docs/errors.md: the first group whose pattern fits. A code without a group is an error. */
 const ERROR_GROUPS = [
-  { title: 'Emitting', codes: /^OUTBOX_(EVENT|DEFINITION|EMIT|NO_TRANSACTION)/ },
+  { title: 'Emitting', codes: /^OUTBOX_(EVENT|DEFINITION|EMIT|NO_TRANSACTION|RUNTIME)/ },
   { title: 'Testing', codes: /^OUTBOX_TEST_/ },
   { title: 'Configuration', codes: /^OUTBOX_CONFIG/ },
   { title: 'Postgres', codes: /^OUTBOX_(PG|PUBLICATION|SYSTEM|TIMELINE|POSITION)/ },
   { title: 'Slot, ledger and stream', codes: /^OUTBOX_(SLOT|SHARD|DETACH|LEDGER|EPOCH|RANGE|PROTOCOL)/ },
   { title: 'ClickHouse', codes: /^OUTBOX_(CH_|QUARANTINE)/ },
   { title: 'Comparing and repairing', codes: /^OUTBOX_(VERIFY|REPAIR)/ },
-  { title: 'The process', codes: /^OUTBOX_(NODE|OUTPUT|SHUTDOWN|HEALTH|FLOW)/ },
+  { title: 'The process', codes: /^OUTBOX_(NODE|OUTPUT|SHUTDOWN|HEALTH|FLOW|PROGRAM)/ },
   { title: 'Retention', codes: /^OUTBOX_RETENTION/ },
   { title: 'Embedded services', codes: /^OUTBOX_EMBEDDED/ },
 ];

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { type ErrorCode, ERRORS, OutboxError } from './errors.ts';
 
@@ -20,8 +21,23 @@ describe('OutboxError', () => {
     expect(error).toBeInstanceOf(Error);
     expect(error.name).toBe('OutboxError');
     expect(error.stack).toContain('errors.test.ts');
-    expect(error).toMatchObject({ problems: [], sqlState: undefined, clickhouseCode: undefined });
-    expect(Object.hasOwn(error, 'cause')).toBe(false);
+    expect(error.problems).toEqual([]);
+    for (const name of ['sqlState', 'clickhouseCode', 'cause']) expect(Object.hasOwn(error, name)).toBe(false);
+  });
+
+  test('shows its code and its next step wherever an error is printed, and nothing that is not known', () => {
+    const error = new OutboxError('OUTBOX_NO_TRANSACTION');
+    const { happened, next } = ERRORS.OUTBOX_NO_TRANSACTION;
+    const shown = inspect(error, { breakLength: Infinity });
+    expect(shown).toContain(`OutboxError: ${happened}`);
+    expect(shown.slice(shown.lastIndexOf('{'))).toBe(
+      `{\n  code: 'OUTBOX_NO_TRANSACTION',\n  next: ${inspect(next, { breakLength: Infinity })},\n  problems: []\n}`,
+    );
+    expect(JSON.parse(JSON.stringify(error))).toMatchObject({ code: 'OUTBOX_NO_TRANSACTION', next });
+  });
+
+  test('has a next step of its own where one is given', () => {
+    expect(new OutboxError('OUTBOX_EMIT_FAILED', { next: 'Do this.' }).next).toBe('Do this.');
   });
 
   test('uses the detail as its message instead of the general text', () => {

@@ -27,6 +27,8 @@ export function isPrivilege(code: ErrorCode): boolean {
 export interface ErrorDetails {
   /** What exactly went wrong here, without any payload, password or parameter. */
   detail?: string;
+  /** The next step, where what went wrong here has one that is more exact than the code's. */
+  next?: string | undefined;
   /** Every problem found, where several were looked for at once. */
   problems?: readonly string[];
   /** SQLSTATE, where Postgres gave one. */
@@ -36,25 +38,26 @@ export interface ErrorDetails {
   cause?: unknown;
 }
 
-/** The one error class of this project. `code` is stable; `next` is the operator's or developer's next step. */
+/**
+ * The one error class of this project. `code` is stable; `next` is the operator's or developer's next step. Both are properties
+ * of the error's own, as `console.error`, Node and test runners print those; what is not known is not there.
+ */
 export class OutboxError extends Error {
   override readonly name = 'OutboxError';
   readonly code: ErrorCode;
+  readonly next: string;
   readonly problems: readonly string[];
-  readonly sqlState: string | undefined;
-  readonly clickhouseCode: number | undefined;
+  declare readonly sqlState?: string;
+  declare readonly clickhouseCode?: number;
 
   constructor(code: ErrorCode, details: ErrorDetails = {}) {
-    const { detail, problems = [], sqlState, clickhouseCode, cause } = details;
+    const { detail, next, problems = [], sqlState, clickhouseCode, cause } = details;
     const lines = [oneLine(detail ?? ERRORS[code].happened), ...problems.map((problem) => `  - ${oneLine(problem)}`)];
     super(lines.join('\n'), cause === undefined ? undefined : { cause });
     this.code = code;
+    this.next = next ?? ERRORS[code].next;
     this.problems = problems;
-    this.sqlState = sqlState;
-    this.clickhouseCode = clickhouseCode;
-  }
-
-  get next(): string {
-    return ERRORS[this.code].next;
+    if (sqlState !== undefined) this.sqlState = sqlState;
+    if (clickhouseCode !== undefined) this.clickhouseCode = clickhouseCode;
   }
 }

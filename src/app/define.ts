@@ -99,15 +99,13 @@ type Kept<T> = unknown extends T
         ? { [Key in keyof T]: Kept<T[Key]> }
         : T;
 
-type Storable<T, Otherwise> = [T] extends [EventContext & Kept<T>] ? unknown : Otherwise;
+type Storable<T, Then, Otherwise> = [T] extends [EventContext & Kept<T>] ? Then : Otherwise;
 
-/** A parameter of this type makes TypeScript report an error that names the reason. */
+/** A parameter of such a type makes TypeScript report an error that names the reason. */
 interface OutputIsNotStorable {
   readonly "the schema's output is no JSON object, or holds what JSON would lose": never;
 }
-interface ContextIsNotStorable {
-  readonly 'the context holds what JSON would lose': never;
-}
+type ContextIsNotStorable = 'the context holds what JSON would lose';
 
 /**
  * Defines an event by types alone: `defineEvent<{ userId: string }>('user.signed_up')`. TypeScript checks its context; at run
@@ -124,7 +122,7 @@ export function defineEvent<
   const Type extends string = string,
   const Version extends number | bigint = number,
 >(
-  type: Type & Storable<Context, ContextIsNotStorable>,
+  type: Storable<Context, Type, ContextIsNotStorable>,
   options?: {
     readonly version?: Version;
     readonly subject?: (context: Context) => string | undefined;
@@ -151,7 +149,7 @@ export function defineEvent<
 >(
   type: Type,
   options: {
-    readonly schema: Schema & Storable<SchemaOutput<Schema>, OutputIsNotStorable>;
+    readonly schema: Schema & Storable<SchemaOutput<Schema>, unknown, OutputIsNotStorable>;
     readonly version?: Version;
     readonly subject?: (context: SchemaOutput<Schema>) => string | undefined;
   },

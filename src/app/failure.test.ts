@@ -100,6 +100,23 @@ describe('emitFailed, for an error of the server', () => {
   });
 });
 
+describe('emitFailed tells the next step', () => {
+  test.for([
+    ['42P01', /^Run `pg-outbox-clickhouse migrate` on this database/],
+    ['42501', /^Grant .*`GRANT outbox_producer TO/],
+    ['40001', /^Roll back, and run the whole transaction again: another/],
+    ['23514', /constraint that `cause` names/],
+    ['57P01', /on another connection/],
+    ['XX000', /errcodes-appendix/],
+  ] as const)('of SQLSTATE %s', ([code, step]) => {
+    expect(emitFailed(drizzleError(serverError(code))).next).toMatch(step);
+  });
+
+  test('of an INSERT that was not answered', () => {
+    expect(emitFailed(new Error('Connection terminated')).next).toMatch(/nothing of it was committed/);
+  });
+});
+
 describe('emitFailed, for an error of another client', () => {
   /** An error as Prisma wraps it: its own code has the form of a SQLSTATE, and the server's code is in a plain object. */
   function prismaError(originalCode: string, severity?: string): Error {

@@ -1,5 +1,6 @@
 import { isNativeError } from 'node:util/types';
 import { ERRORS, OutboxError } from '../errors.ts';
+import { nextStep } from './emit-next.ts';
 import { isOfTheServer, isTellable, shortened } from '../server-message.ts';
 
 /** The fields of whatever a driver threw. Any of them may be missing or of another type. */
@@ -32,7 +33,7 @@ export function emitFailed(thrown: unknown): OutboxError {
     sqlState === undefined
       ? `The INSERT into outbox.event was not answered: ${message ?? 'the driver failed'}. Roll the transaction back.`
       : `${ERRORS.OUTBOX_EMIT_FAILED.happened} ${known.join(': ')}`;
-  return new OutboxError('OUTBOX_EMIT_FAILED', { detail, sqlState, cause });
+  return new OutboxError('OUTBOX_EMIT_FAILED', { detail, next: nextStep(sqlState), sqlState, cause });
 }
 
 /** Removes what may quote values from a driver's own error. The driver keeps this error, and may throw it to the caller. */

@@ -1,14 +1,19 @@
 import { kindOf } from './problems.ts';
 import { type Open, refused, type Send } from './transactions/client.ts';
-import { type DrizzleTransaction, openDrizzle } from './transactions/drizzle.ts';
-import { type KnexTransaction, openKnex } from './transactions/knex.ts';
-import { type KyselyTransaction, openKysely } from './transactions/kysely.ts';
-import { type MikroOrmTransaction, openMikroOrm } from './transactions/mikro-orm.ts';
-import { openPg, type PgTransaction } from './transactions/pg.ts';
-import { openPostgresJs, type PostgresJsTransaction } from './transactions/postgres-js.ts';
-import { openPrisma, type PrismaTransaction } from './transactions/prisma.ts';
+import { type DrizzleDatabase, type DrizzleTransaction, openDrizzle } from './transactions/drizzle.ts';
+import { type KnexItself, type KnexTransaction, openKnex } from './transactions/knex.ts';
+import { type KyselyDatabase, type KyselyTransaction, openKysely } from './transactions/kysely.ts';
+import { type MikroOrmItself, type MikroOrmTransaction, openMikroOrm } from './transactions/mikro-orm.ts';
+import { openPg, type PgPool, type PgTransaction } from './transactions/pg.ts';
+import { openPostgresJs, type PostgresJsSql, type PostgresJsTransaction } from './transactions/postgres-js.ts';
+import { openPrisma, type PrismaClientItself, type PrismaTransaction } from './transactions/prisma.ts';
 import { openQuery, type QueryTransaction } from './transactions/query.ts';
-import { openTypeOrm, type TypeOrmQueryRunner, type TypeOrmTransaction } from './transactions/typeorm.ts';
+import {
+  openTypeOrm,
+  type TypeOrmDataSource,
+  type TypeOrmQueryRunner,
+  type TypeOrmTransaction,
+} from './transactions/typeorm.ts';
 
 /** The transaction in which an event is emitted: the one that makes the change. */
 export type Transaction =
@@ -21,7 +26,19 @@ export type Transaction =
   | TypeOrmTransaction
   | TypeOrmQueryRunner
   | MikroOrmTransaction
-  | QueryTransaction;
+  | QueryTransaction
+  | NoTransaction;
+
+/** What is often passed instead. No value is of these types: they only make TypeScript say what to pass (`Refusal`). */
+type NoTransaction =
+  | PgPool
+  | DrizzleDatabase
+  | PostgresJsSql
+  | KyselyDatabase
+  | PrismaClientItself
+  | KnexItself
+  | TypeOrmDataSource
+  | MikroOrmItself;
 
 const CLIENTS: readonly Open[] = [
   openPg,

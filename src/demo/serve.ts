@@ -11,7 +11,7 @@ const { visit, Totals } = await import('./load.ts');
 const { DATABASE_URL = '', PORT = '3000', SHOP_LOAD = '0' } = process.env;
 const app = createApp(DATABASE_URL);
 const url = await app.listen({ port: Number(PORT), host: '0.0.0.0' });
-process.stdout.write(`${JSON.stringify({ msg: 'listening', url })}\n`);
+process.stdout.write(`${JSON.stringify({ msg: 'listening', url, visitsPerSecond: Number(SHOP_LOAD) })}\n`);
 
 const everyMs = 1000 / Number(SHOP_LOAD);
 const load = Number.isFinite(everyMs)

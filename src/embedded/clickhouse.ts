@@ -6,7 +6,7 @@ import { Lifecycle } from './lifecycle.ts';
 import { resolvePackage } from './packages.ts';
 import { requirePlatform, unsupported } from './platform.ts';
 import { onFreePort } from './ports.ts';
-import { HOST, connectionUrl } from './url.ts';
+import { HOST, connectionUrl, fetchUrl } from './url.ts';
 
 export interface EmbeddedClickHouseOptions {
   /** Keeps its contents, and is never removed. Otherwise a temporary directory, removed by dispose(). */
@@ -27,6 +27,8 @@ export interface EmbeddedClickHouseOptions {
 export interface EmbeddedClickHouse extends AsyncDisposable {
   /** http://user:password@127.0.0.1:port/database, every part percent-encoded. */
   readonly url: string;
+  /** The same with user, password and database as parameters, as `fetch` and `curl` take it: POST a query to it. */
+  readonly fetchUrl: string;
   readonly host: string;
   readonly port: number;
   readonly directory: string;
@@ -145,6 +147,7 @@ function handleOf(server: Lifecycle, guard: Guard, port: number, url: string): E
   };
   return {
     url,
+    fetchUrl: fetchUrl(url),
     host: HOST,
     port,
     directory: guard.directory,

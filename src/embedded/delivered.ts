@@ -1,5 +1,7 @@
 import { failed, tail } from './log.ts';
+import { importPg } from './packages.ts';
 import type { StreamerSettings } from './streamer.ts';
+import { fetchUrl } from './url.ts';
 import { until } from './wait.ts';
 
 const TIMEOUT_MS = 60_000;
@@ -7,16 +9,10 @@ const POLL_MS = 20;
 
 /** What is asked of ClickHouse, whose client the library does not bring along. */
 async function ask(clickhouseUrl: string, query: string, parameters: Record<string, string> = {}): Promise<string> {
-  const { origin, username, password, pathname } = new URL(clickhouseUrl);
   const form = new FormData();
   form.set('query', query);
   for (const [name, value] of Object.entries(parameters)) form.set(`param_${name}`, value);
-  const login = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-  const response = await fetch(`${origin}/?database=${pathname.slice(1)}`, {
-    method: 'POST',
-    headers: { authorization: `Basic ${Buffer.from(login).toString('base64')}` },
-    body: form,
-  });
+  const response = await fetch(fetchUrl(clickhouseUrl), { method: 'POST', body: form });
   const answer = (await response.text()).trim();
   if (!response.ok) throw failed('ClickHouse refused a query:', answer.split('\n'));
   return answer;
@@ -28,7 +24,7 @@ async function ask(clickhouseUrl: string, query: string, parameters: Record<stri
  */
 export async function untilDelivered(settings: StreamerSettings, log: string): Promise<void> {
   const { DATABASE_URL = '', CLICKHOUSE_URL = '', OUTBOX_CLICKHOUSE_TABLE: table = 'events' } = settings;
-  const { default: pg } = await import('pg');
+  const pg = await importPg();
   const client = new pg.Client(DATABASE_URL);
   await client.connect();
   try {

@@ -5,7 +5,7 @@ import { childrenOf } from './children.ts';
 import { Guard } from './guard.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { failed } from './log.ts';
-import { resolvePackage } from './packages.ts';
+import { importPg, resolvePg } from './packages.ts';
 import { onFreePort } from './ports.ts';
 import { findPostgres } from './postgres-binaries.ts';
 import { POSTGRES_ENV, configureCluster, createCluster, type Cluster } from './postgres-cluster.ts';
@@ -79,7 +79,7 @@ function serverOf(cluster: Cluster, postgres: string, guard: Guard, port: number
 }
 
 async function createLogin(port: number, { user, password, database }: Login): Promise<void> {
-  const { default: pg } = await import('pg');
+  const pg = await importPg();
   const client = new pg.Client({ host: HOST, port, user: 'postgres', password, database: 'postgres' });
   client.on('error', () => {});
   try {
@@ -109,7 +109,7 @@ export async function startPostgres(options: EmbeddedPostgresOptions = {}): Prom
   const { user = 'postgres', password = 'postgres', database = 'postgres', settings = {} } = options;
   const login = { user, password, database };
   const { initdb, postgres, major } = await findPostgres(options.binaries);
-  resolvePackage('pg');
+  resolvePg();
   const guard = await Guard.open('postgres', options.directory, 'QUIT');
   try {
     const { directory, temporary } = guard;

@@ -37,7 +37,7 @@ export function findStreamer(): string {
 }
 
 /** Nothing of the caller's environment but the path: its settings are another streamer's. */
-function environment(settings: StreamerSettings): Record<string, string> {
+export function environment(settings: StreamerSettings): Record<string, string> {
   return { PATH: process.env['PATH'] ?? '', ...FOR_TESTS, ...settings };
 }
 

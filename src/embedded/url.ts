@@ -19,3 +19,17 @@ export function connectionUrl(
 ): string {
   return `${protocol}://${encodeURIComponent(user)}:${encodeURIComponent(password)}@${HOST}:${port}/${encodePath(database)}`;
 }
+
+/** The same ClickHouse for `fetch`, which takes no user in a URL: user, password and database are parameters. */
+export function fetchUrl(clickhouseUrl: string): string {
+  const { origin, username, password, pathname } = new URL(clickhouseUrl);
+  const parameters = new URLSearchParams();
+  for (const [name, encoded] of Object.entries({ user: username, password, database: pathname.slice(1) }))
+    if (encoded !== '') parameters.set(name, decodeURIComponent(encoded));
+  return `${origin}/?${parameters.toString()}`;
+}
+
+/** A URL that a user has given, as it may be shown. */
+export function withoutPassword(url: string): string {
+  return url.replace(/^([a-z]+:\/\/[^/?#]*?:)[^/?#]*@/, '$1…@');
+}

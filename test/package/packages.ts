@@ -1,14 +1,25 @@
 import { execFile } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
 export const ROOT = join(import.meta.dirname, '../..');
-/** This Node, and those of OUTBOX_TEST_NODES (`npm run nodes`). */
-export const NODES = [process.execPath, ...(process.env['OUTBOX_TEST_NODES'] ?? '').split(delimiter).filter(Boolean)];
+const GIVEN = (process.env['OUTBOX_TEST_NODES'] ?? '').split(delimiter).filter(Boolean);
+const isCompiler = (file: string): boolean => basename(file) === 'tsc';
+/** This Node, and whatever OUTBOX_TEST_NODES has (`npm run nodes`): other versions, and Bun and Deno. */
+export const RUNTIMES = [process.execPath, ...GIVEN.filter((file) => !isCompiler(file))];
+/** TypeScript's compiler, and other versions of it that OUTBOX_TEST_NODES has. */
+export const COMPILERS = [join(ROOT, 'node_modules/typescript/bin/tsc'), ...GIVEN.filter(isCompiler)];
+/** Those that embedded services and the streamer run on. */
+export const NODES = RUNTIMES.filter((file) => !['bun', 'deno'].includes(basename(file)));
+
+/** The arguments with which a runtime runs a script. */
+export function scriptOf(runtime: string, script: string): string[] {
+  return basename(runtime) === 'deno' ? ['run', '--allow-all', script] : [script];
+}
 
 export interface Manifest {
   readonly name: string;
@@ -91,13 +102,12 @@ export class Project implements AsyncDisposable {
   }
 
   /** Compiles a source against the packages' types, as an ES module and as CommonJS; returns what was complained of. */
-  async compile(source: string, isSkippingLibraries = true): Promise<string> {
+  async compile(source: string, isSkippingLibraries = true, compiler = COMPILERS[0]!): Promise<string> {
     const options = ['--module', 'nodenext', '--target', 'es2022', '--lib', 'es2022,esnext.disposable', '--strict'];
     options.push('--types', 'node', '--skipLibCheck', String(isSkippingLibraries), '--rewriteRelativeImportExtensions');
     await cp(source, this.path('main.mts'));
     await cp(source, this.path('main.cts'));
-    const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
-    const { stdout } = await this.run(process.execPath, [tsc, ...options, 'main.mts', 'main.cts']);
+    const { stdout } = await this.run(process.execPath, [compiler, ...options, 'main.mts', 'main.cts']);
     return stdout;
   }
 

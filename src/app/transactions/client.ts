@@ -29,16 +29,22 @@ export function noTransaction(detail: string): OutboxError {
   return new OutboxError('OUTBOX_NO_TRANSACTION', { detail: `${detail} No SQL was sent.` });
 }
 
+/**
+ * What TypeScript says when a value that is no transaction is passed. It compares the value with the member of `Transaction` that
+ * has most in common with it, and tells which property is missing: so each kind of such values has a member that looks like
+ * it, and lacks the sentence which says what to pass. No value has that property.
+ */
+export type Refusal<Sentence extends string> = Readonly<Record<Sentence, never>>;
+
+export type Method = (...args: never) => unknown;
+
 /** The parameters as any driver takes them, for clients whose driver may not call `toPostgres`. */
 export function plain({ values }: Statement): (string | null)[] {
   return values.map((value) => (value instanceof Hidden ? value.toPostgres() : value));
 }
 
 /** Whether an object or function has these methods, be they its own, inherited or given by a proxy. */
-export function hasMethods<Name extends string>(
-  value: unknown,
-  ...names: Name[]
-): value is Record<Name, (...args: never) => unknown> {
+export function hasMethods<Name extends string>(value: unknown, ...names: Name[]): value is Record<Name, Method> {
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false;
   return names.every((name) => typeof Reflect.get(value, name) === 'function');
 }

@@ -1,5 +1,5 @@
 import { kindOf } from '../problems.ts';
-import { hasMethods, refused, type Send } from './client.ts';
+import { hasMethods, type Method, type Refusal, refused, type Send } from './client.ts';
 import { isPg, requireOpen } from './pg.ts';
 import { openPostgresJs } from './postgres-js.ts';
 
@@ -13,6 +13,13 @@ export interface DrizzleTransaction {
   rollback(): never;
 }
 
+const A_DATABASE = 'a database of drizzle: pass the tx of its transaction((tx) => …)';
+export interface DrizzleDatabase extends Refusal<typeof A_DATABASE> {
+  readonly execute: Method;
+  readonly refreshMaterializedView: Method;
+  readonly transaction: Method;
+}
+
 /** What drizzle's `execute` takes besides a string: the part of its SQL objects that it uses, without importing drizzle. */
 interface DrizzleQuery {
   getSQL(): { toQuery(): { sql: string; params: unknown[] } };
@@ -21,8 +28,7 @@ interface DrizzleQuery {
 /** Only drizzle for Postgres has `refreshMaterializedView`: its other dialects and other ORMs do not. */
 export function openDrizzle(tx: unknown): Send | undefined {
   if (!hasMethods(tx, 'execute', 'refreshMaterializedView')) return undefined;
-  if (!hasMethods(tx, 'rollback'))
-    throw refused(`${kindOf(tx)}, a database of drizzle: pass the tx of its transaction((tx) => …)`);
+  if (!hasMethods(tx, 'rollback')) throw refused(`${kindOf(tx)}, ${A_DATABASE}`);
   const client = clientOf(tx);
   if (isPg(client)) {
     requireOpen(client);

@@ -1,4 +1,4 @@
-import { hasMethods, notOpen, plain, refused, type Send } from './client.ts';
+import { hasMethods, type Method, notOpen, plain, type Refusal, refused, type Send } from './client.ts';
 
 /** The part of Kysely's CompiledQuery that its drivers and plugins use. */
 interface CompiledQuery {
@@ -18,11 +18,17 @@ export interface KyselyTransaction {
   executeQuery(query: CompiledQuery): Promise<unknown>;
 }
 
+const A_DATABASE = 'a database of Kysely: pass the trx of its transaction().execute((trx) => …)';
+export interface KyselyDatabase extends Refusal<typeof A_DATABASE> {
+  readonly isTransaction: boolean;
+  readonly executeQuery: Method;
+  readonly getExecutor: Method;
+}
+
 /** The parameters are not hidden: only node-postgres calls `toPostgres`, and Kysely does not show its driver. */
 export function openKysely(tx: unknown): Send | undefined {
   if (!hasMethods(tx, 'executeQuery', 'getExecutor') || !('isTransaction' in tx)) return undefined;
-  if (tx.isTransaction !== true)
-    throw refused('a database of Kysely: pass the trx of its transaction().execute((trx) => …)');
+  if (tx.isTransaction !== true) throw refused(A_DATABASE);
   const { isCommitted, isRolledBack } = tx as { isCommitted?: boolean; isRolledBack?: boolean };
   if (isCommitted === true || isRolledBack === true) throw notOpen();
   return sendByKysely(tx as unknown as KyselyTransaction);

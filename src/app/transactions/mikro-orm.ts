@@ -1,4 +1,4 @@
-import { hasMethods, notOpen, refused, type Send } from './client.ts';
+import { hasMethods, type Method, notOpen, type Refusal, refused, type Send } from './client.ts';
 import { openKysely } from './kysely.ts';
 
 /**
@@ -10,10 +10,16 @@ export interface MikroOrmTransaction {
   getTransactionContext(): unknown;
 }
 
+const THE_ORM = 'MikroORM: pass the em of its em.transactional((em) => …)';
+export interface MikroOrmItself extends Refusal<typeof THE_ORM> {
+  readonly em: unknown;
+  readonly getMetadata: Method;
+  readonly isConnected: Method;
+}
+
 export function openMikroOrm(tx: unknown): Send | undefined {
   if (!hasMethods(tx, 'isInTransaction', 'getTransactionContext')) {
-    if (hasMethods(tx, 'getMetadata', 'isConnected') && 'em' in tx)
-      throw refused('MikroORM: pass the em of its em.transactional((em) => …)');
+    if (hasMethods(tx, 'getMetadata', 'isConnected') && 'em' in tx) throw refused(THE_ORM);
     return undefined;
   }
   const em = tx as unknown as MikroOrmTransaction;

@@ -1,5 +1,5 @@
 import { kindOf } from '../problems.ts';
-import { hasMethods, noTransaction, notOpen, refused, type Send } from './client.ts';
+import { hasMethods, noTransaction, notOpen, type Refusal, refused, type Send } from './client.ts';
 
 /**
  * A node-postgres client (pg ≥ 8.21) between an awaited BEGIN and its COMMIT or ROLLBACK. A Pool is not one: it sends
@@ -13,6 +13,13 @@ export interface PgTransaction {
   getTransactionStatus(): string | null;
 }
 
+const A_POOL = 'a pool: pass a client of it, after BEGIN';
+export interface PgPool extends Refusal<typeof A_POOL> {
+  readonly totalCount: number;
+  readonly idleCount: number;
+  readonly waitingCount: number;
+}
+
 export function openPg(tx: unknown): Send | undefined {
   if (isPg(tx)) {
     requireOpen(tx);
@@ -21,7 +28,7 @@ export function openPg(tx: unknown): Send | undefined {
   // TypeORM's QueryRunner has these methods too.
   if (!hasMethods(tx, 'query', 'connect') || hasMethods(tx, 'startTransaction')) return undefined;
   const name = kindOf(tx);
-  if ('totalCount' in tx) throw refused(`${name}, a pool: pass a client of it, after BEGIN`);
+  if ('totalCount' in tx) throw refused(`${name}, ${A_POOL}`);
   throw refused(`${name}, a client that can't tell its transaction: pg ≥ 8.21 can`);
 }
 

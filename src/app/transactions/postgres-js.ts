@@ -1,5 +1,5 @@
 import { scrub } from '../failure.ts';
-import { hasMethods, plain, refused, type Send } from './client.ts';
+import { hasMethods, type Method, plain, type Refusal, refused, type Send } from './client.ts';
 
 /**
  * The `sql` of postgres.js' `sql.begin((sql) => …)` or of its `savepoint`. The outer `sql` has no `savepoint`.
@@ -13,9 +13,17 @@ export interface PostgresJsTransaction {
   readonly begin?: never;
 }
 
+const THE_SQL = "postgres.js' sql: pass the sql of its begin((sql) => …)";
+/** A reserved connection has the same type. */
+export interface PostgresJsSql extends Refusal<typeof THE_SQL> {
+  readonly begin: Method;
+  readonly unsafe: Method;
+  readonly notify: Method;
+}
+
 export function openPostgresJs(tx: unknown): Send | undefined {
   if (!hasMethods(tx, 'unsafe', 'notify')) return undefined;
-  if (hasMethods(tx, 'begin')) throw refused("postgres.js' sql: pass the sql of its begin((sql) => …)");
+  if (hasMethods(tx, 'begin')) throw refused(THE_SQL);
   if (!hasMethods(tx, 'savepoint'))
     throw refused("a reserved connection: pass the sql of postgres.js' begin((sql) => …)");
   return sendByPostgresJs(tx as unknown as PostgresJsTransaction);

@@ -1,4 +1,4 @@
-import { hasMethods, notOpen, plain, refused, type Send } from './client.ts';
+import { hasMethods, type Method, notOpen, plain, type Refusal, refused, type Send } from './client.ts';
 
 /** The `tx` of Prisma's `prisma.$transaction(async (tx) => …)`, with the provider postgresql. The client itself has `$connect`. */
 export interface PrismaTransaction {
@@ -6,12 +6,18 @@ export interface PrismaTransaction {
   readonly $connect?: never;
 }
 
+const THE_CLIENT = "Prisma's client: pass the tx of its $transaction(async (tx) => …)";
+export interface PrismaClientItself extends Refusal<typeof THE_CLIENT> {
+  readonly $connect: Method;
+  readonly $executeRawUnsafe: Method;
+}
+
 /** "Transaction API error": the transaction has ended, or its `timeout` is over. */
 const TRANSACTION_OVER = 'P2028';
 
 export function openPrisma(tx: unknown): Send | undefined {
   if (!hasMethods(tx, '$executeRawUnsafe')) return undefined;
-  if (hasMethods(tx, '$connect')) throw refused("Prisma's client: pass the tx of its $transaction(async (tx) => …)");
+  if (hasMethods(tx, '$connect')) throw refused(THE_CLIENT);
   return sendByPrisma(tx as unknown as PrismaTransaction);
 }
 

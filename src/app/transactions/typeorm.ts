@@ -1,5 +1,5 @@
 import { sendByLent } from './connections.ts';
-import { hasMethods, notOpen, refused, type Send } from './client.ts';
+import { hasMethods, type Method, notOpen, type Refusal, refused, type Send } from './client.ts';
 
 /** A QueryRunner of TypeORM between `startTransaction()` and its end, with the driver postgres. */
 export interface TypeOrmQueryRunner {
@@ -18,11 +18,17 @@ export interface TypeOrmTransaction {
   save(entity: never): Promise<unknown>;
 }
 
+const A_DATA_SOURCE = 'a DataSource of TypeORM: pass the manager of its transaction((manager) => …)';
+export interface TypeOrmDataSource extends Refusal<typeof A_DATA_SOURCE> {
+  readonly createQueryRunner: Method;
+  readonly manager: unknown;
+  readonly transaction: Method;
+}
+
 export function openTypeOrm(tx: unknown): Send | undefined {
   if (hasMethods(tx, 'startTransaction', 'connect') && 'isTransactionActive' in tx)
     return sendByRunner(tx as unknown as TypeOrmQueryRunner);
-  if (hasMethods(tx, 'createQueryRunner'))
-    throw refused('a DataSource of TypeORM: pass the manager of its transaction((manager) => …)');
+  if (hasMethods(tx, 'createQueryRunner')) throw refused(A_DATA_SOURCE);
   if (!hasMethods(tx, 'release', 'save', 'transaction')) return undefined;
   const { queryRunner } = tx as TypeOrmTransaction;
   if (queryRunner === undefined)

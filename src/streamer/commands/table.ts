@@ -18,6 +18,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     examples: [['run', 'stream; logs are JSON lines on stdout']],
     run: async (args, env) => (await import('./run.ts')).runCommand(args, env),
   },
+  dev: {
+    summary: 'start Postgres, ClickHouse and a streamer on this host, for the application that you develop',
+    examples: [
+      ['dev', 'until Ctrl-C, with nothing left behind'],
+      ['dev --directory .outbox', 'with the data of the last time'],
+    ],
+    run: async (args, env) => (await import('./dev.ts')).devCommand(args, env),
+  },
   migrate: {
     summary: 'bring both databases to the newest schema, and make the slot',
     examples: [['migrate', 'as the database’s owner with REPLICATION; again at any time']],

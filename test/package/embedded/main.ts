@@ -11,9 +11,8 @@ async function main(): Promise<void> {
   await client.query('COMMIT');
   await client.end();
   await services.delivered();
-  const { origin, username, password } = new URL(services.clickhouse.url);
   const query = 'SELECT event_type FROM events';
-  const answer = await fetch(`${origin}/?user=${username}&password=${password}&query=${query}`);
+  const answer = await fetch(services.clickhouse.fetchUrl, { method: 'POST', body: query });
   console.log(await answer.text());
 }
 
