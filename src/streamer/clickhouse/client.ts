@@ -7,6 +7,8 @@ import { awayOf, HostRing, isAway } from './host-ring.ts';
 import { linesOf, read, refusalOf, rowsOf, type Answer } from './answer.ts';
 import {
   INSERT_SETTINGS,
+  limited,
+  type Limits,
   NEWER_INSERT_SETTINGS,
   quorumSettings,
   SELECT_SETTINGS,
@@ -74,6 +76,16 @@ export class ClickHouse {
   /** Rows of a SELECT. Throws OutboxErrors OUTBOX_CH_*. */
   async select<Row>(query: string, parameters: Record<string, unknown> = {}, signal?: AbortSignal): Promise<Row[]> {
     return this.#select(query, parameters, SELECT_SETTINGS, signal);
+  }
+
+  /** The same within limits, for a question of a person: to abort it ends it in the server, too. Throws OUTBOX_CH_* beyond them. */
+  async selectWithin<Row>(
+    limits: Limits,
+    query: string,
+    parameters: Record<string, unknown>,
+    signal: AbortSignal,
+  ): Promise<Row[]> {
+    return this.#select(query, parameters, limited(limits), signal);
   }
 
   async #select<Row>(

@@ -109,6 +109,29 @@ export const SELECT_SETTINGS: Settings = {
   date_time_output_format: 'simple',
 };
 
+/** What one question of a person may take from the server. */
+export interface Limits {
+  readonly seconds: number;
+  readonly memoryBytes: number;
+  /** Rows that may be read, as the server estimates before it reads. */
+  readonly rowsRead: number;
+  readonly threads: number;
+}
+
+/** For a question that ends when it asks for too much, and when nobody waits for it any more. */
+export function limited({ seconds, memoryBytes, rowsRead, threads }: Limits): Settings {
+  return {
+    ...SELECT_SETTINGS,
+    max_execution_time: seconds,
+    max_memory_usage: String(memoryBytes),
+    max_rows_to_read: String(rowsRead),
+    max_threads: threads,
+    cancel_http_readonly_queries_on_client_close: 1,
+    // that setting counts only where nothing may be written
+    readonly: '2',
+  };
+}
+
 /** Of long SELECTs: their memory in the server is bounded, and the socket is not silent while they work. */
 export const STREAM_SETTINGS: Settings = {
   ...SELECT_SETTINGS,
