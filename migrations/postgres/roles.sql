@@ -7,6 +7,8 @@
 -- outbox_producer   what an application needs: INSERT into the outbox (but for the columns that the server writes), also by outbox.emit(…), nothing else. Grant it to the role of your application:
 --                   GRANT outbox_producer TO my_app;
 -- outbox_streamer   what the streamer logs in as. Give it a password:  \password outbox_streamer
+-- outbox_console    what a console logs in as that only reads; one that retries and discards logs in as outbox_streamer. It reads
+--                   all events. It has no password either until you give it one.
 --
 -- Where one of these roles is there and another role may grant it, that role could read all events: nothing is granted until it is removed.
 --
@@ -24,7 +26,7 @@ BEGIN
 	FOR held IN
 		SELECT r.rolname AS role, quote_ident(m.rolname) AS holder FROM pg_auth_members
 		  JOIN pg_roles r ON r.oid = roleid JOIN pg_roles m ON m.oid = member
-		 WHERE r.rolname IN ('outbox_producer', 'outbox_streamer') AND admin_option
+		 WHERE r.rolname IN ('outbox_producer', 'outbox_streamer', 'outbox_console') AND admin_option
 		   AND NOT m.rolsuper AND m.rolname <> current_user AND m.oid <> (SELECT nspowner FROM pg_namespace WHERE nspname = 'outbox')
 	LOOP
 		IF has_schema_privilege(held.role, 'outbox', 'USAGE') THEN
@@ -45,6 +47,9 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_streamer') THEN
 		CREATE ROLE outbox_streamer LOGIN;
 	END IF;
+	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_console') THEN
+		CREATE ROLE outbox_console LOGIN;
+	END IF;
 	BEGIN
 		-- on RDS and Aurora the attribute is another role's to give
 		IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication') THEN
@@ -57,7 +62,7 @@ BEGIN
 			USING HINT = 'Run this as a role that has REPLICATION itself (Postgres 16 and newer), or see docs/managed-postgres.md.';
 	END;
 
-	GRANT USAGE ON SCHEMA outbox TO outbox_producer, outbox_streamer;
+	GRANT USAGE ON SCHEMA outbox TO outbox_producer, outbox_streamer, outbox_console;
 	-- the server writes recorded_at, recorded_by and bucket
 	IF has_table_privilege('outbox_producer', 'outbox.event', 'INSERT') THEN
 		REVOKE INSERT ON outbox.event FROM outbox_producer;
@@ -70,6 +75,7 @@ BEGIN
 	GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.quarantine TO outbox_streamer;
 	-- what doctor compares with this version's migrations
 	GRANT SELECT ON outbox.migration TO outbox_streamer;
+	GRANT SELECT ON outbox.event, outbox.stream, outbox.quarantine, outbox.migration TO outbox_console;
 	-- expired rows are removed by TRUNCATE from the partitions that hold them
 	FOR partition IN SELECT relid FROM pg_partition_tree('outbox.event') WHERE isleaf LOOP
 		EXECUTE format('GRANT SELECT, TRUNCATE ON %s TO outbox_streamer', partition);
