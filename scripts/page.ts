@@ -13,7 +13,13 @@ export async function buildPage(directory = join(ROOT, 'build/console')): Promis
     // one that this host has set for itself
     mode: 'production',
     base: './',
-    build: { outDir: directory, emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+    build: {
+      outDir: directory,
+      emptyOutDir: true,
+      target: 'es2022',
+      assetsInlineLimit: 0,
+      modulePreload: { polyfill: false },
+    },
   });
 }
 

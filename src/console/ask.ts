@@ -31,7 +31,10 @@ export function whenUnauthorized(tell: () => void): void {
 }
 
 /** Throws Unanswered, and what `signal` was aborted with. */
-export async function ask<T>(path: string, options: { body?: unknown; method?: string; signal?: AbortSignal } = {}): Promise<T> {
+export async function ask<T>(
+  path: string,
+  options: { body?: unknown; method?: string; signal?: AbortSignal } = {},
+): Promise<T> {
   const { body, method = body === undefined ? 'GET' : 'POST', signal } = options;
   const timeout = AbortSignal.timeout(PATIENCE_MS);
   let response: Response;
@@ -49,7 +52,11 @@ export async function ask<T>(path: string, options: { body?: unknown; method?: s
   } catch (error) {
     if (signal?.aborted === true) throw error;
     throw new Unanswered(
-      { code: 'OUTBOX_FLOW_FAILED', message: 'The console’s server does not answer.', next: 'Look whether it runs: `pg-outbox-clickhouse console`.' },
+      {
+        code: 'OUTBOX_FLOW_FAILED',
+        message: 'The console’s server does not answer.',
+        next: 'Look whether it runs: `pg-outbox-clickhouse console`.',
+      },
       0,
     );
   }
@@ -57,7 +64,11 @@ export async function ask<T>(path: string, options: { body?: unknown; method?: s
   const failure = (await response.json().catch(() => undefined)) as Failure | undefined;
   if (response.status === 401) onUnauthorized();
   throw new Unanswered(
-    failure ?? { code: 'OUTBOX_FLOW_FAILED', message: `HTTP status ${response.status}`, next: 'Look at the console’s log.' },
+    failure ?? {
+      code: 'OUTBOX_FLOW_FAILED',
+      message: `HTTP status ${response.status}`,
+      next: 'Look at the console’s log.',
+    },
     response.status,
   );
 }
@@ -78,7 +89,12 @@ export interface Answer<T> {
  * @param path undefined asks nothing
  */
 export function useAsk<T>(path: string | undefined, everyMs?: number): Answer<T> {
-  const [answer, setAnswer] = useState<Omit<Answer<T>, 'again'>>({ data: undefined, failure: undefined, at: 0, isAsking: true });
+  const [answer, setAnswer] = useState<Omit<Answer<T>, 'again'>>({
+    data: undefined,
+    failure: undefined,
+    at: 0,
+    isAsking: true,
+  });
   const [round, setRound] = useState(0);
   const asked = useRef<string>(undefined);
   useEffect(() => {

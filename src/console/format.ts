@@ -32,7 +32,10 @@ export function ago(iso: string, nowMs: number): string {
 
 /** `2026-11-30 18:34:45.792` of an ISO time, in UTC as it came. */
 export function time(iso: string): string {
-  return iso.replace('T', ' ').replace(/(\.\d{3})\d*/, '$1').replace(/Z$/, '');
+  return iso
+    .replace('T', ' ')
+    .replace(/(\.\d{3})\d*/, '$1')
+    .replace(/Z$/, '');
 }
 
 export function plural(n: number, what: string): string {

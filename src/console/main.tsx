@@ -35,7 +35,9 @@ function Console(): JSX.Element {
   const { data: session, failure } = useAsk<Session>('api/session', SESSION_MS);
   const [slot, setSlot] = useState<string>();
   if (session === undefined) {
-    return <main id="main">{failure === undefined ? <p class="dim">Looking …</p> : <Trouble failure={failure} />}</main>;
+    return (
+      <main id="main">{failure === undefined ? <p class="dim">Looking …</p> : <Trouble failure={failure} />}</main>
+    );
   }
   return <Pages session={session} slot={slot ?? session.slot} onSlot={setSlot} place={place} />;
 }
@@ -71,7 +73,11 @@ function Pages({ session, slot, onSlot, place }: PagesProps): JSX.Element {
         </span>
         <nav aria-label="Pages">
           {PAGES.map(([known, text]) => (
-            <a key={known} href={to(known)} aria-current={known === page || (known === 'events' && page === 'event') ? 'page' : undefined}>
+            <a
+              key={known}
+              href={to(known)}
+              aria-current={known === page || (known === 'events' && page === 'event') ? 'page' : undefined}
+            >
               {text}
               {known === 'quarantine' && quarantined > 0 && <span class="badge"> {quarantined}</span>}
             </a>

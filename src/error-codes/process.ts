@@ -146,7 +146,8 @@ export const PROCESS = {
   },
   OUTBOX_CONSOLE_LIMIT: {
     policy: 'report',
-    happened: 'ClickHouse ended a question of the console, because it would read too much, take too long or need too much memory.',
+    happened:
+      'ClickHouse ended a question of the console, because it would read too much, take too long or need too much memory.',
     next: 'Ask for a shorter time, or for a type, subject or id. For larger questions use a client of ClickHouse: the page shows the SQL.',
   },
   OUTBOX_CONSOLE_BUSY: {

@@ -252,7 +252,9 @@ function certificateFaults(values: Readonly<Record<string, string | number>>): s
 }
 
 function unknownNames(env: Env): string[] {
-  const names = entries().flatMap(([name, { kind }]) => (kind === 'url' || kind === 'secret' ? [name, `${name}_FILE`] : [name]));
+  const names = entries().flatMap(([name, { kind }]) =>
+    kind === 'url' || kind === 'secret' ? [name, `${name}_FILE`] : [name],
+  );
   const known = new Set([...names, ...KNOWN_ELSEWHERE]);
   return Object.entries(env)
     .filter(([name, value]) => name.startsWith('OUTBOX_') && value && !known.has(name) && !isServiceLink(name, value))

@@ -45,8 +45,12 @@ export function EventPage({ session, place }: { session: Session; place: Place }
             : `Number ${count(batch.place)} of ${count(batch.rows)} rows of one insert, ${batch.first} to ${batch.last}.`}
         </p>
         <ul class="plain">
-          <li>before it in WAL order: <NeighbourOf event={before} /></li>
-          <li>behind it in WAL order: <NeighbourOf event={behind} /></li>
+          <li>
+            before it in WAL order: <NeighbourOf event={before} />
+          </li>
+          <li>
+            behind it in WAL order: <NeighbourOf event={behind} />
+          </li>
         </ul>
       </section>
       <Sql statements={sql} />
@@ -69,7 +73,12 @@ function Links({ columns, traceUrl }: { columns: EventDetail['columns']; traceUr
         </a>
       )}
       {trace !== '' && traceUrl !== '' && (
-        <a class="button" href={traceUrl.replaceAll('{trace_id}', encodeURIComponent(trace))} target="_blank" rel="noopener noreferrer">
+        <a
+          class="button"
+          href={traceUrl.replaceAll('{trace_id}', encodeURIComponent(trace))}
+          target="_blank"
+          rel="noopener noreferrer"
+        >
           Open the trace ↗
         </a>
       )}
@@ -83,7 +92,13 @@ export function Columns({ columns }: { columns: Readonly<Record<string, string>>
       {Object.entries(columns).map(([name, value]) => (
         <div key={name}>
           <dt class="mono">{name}</dt>
-          <dd class="mono">{value === '' ? <span class="dim">empty</span> : <Text of={IS_TIME.test(name) ? value.replace('T', ' ').replace(/Z$/, ' UTC') : value} />}</dd>
+          <dd class="mono">
+            {value === '' ? (
+              <span class="dim">empty</span>
+            ) : (
+              <Text of={IS_TIME.test(name) ? value.replace('T', ' ').replace(/Z$/, ' UTC') : value} />
+            )}
+          </dd>
         </div>
       ))}
     </dl>

@@ -166,11 +166,28 @@ function SearchForm({ session, place }: { session: Session; place: Place }): JSX
   );
 }
 
-function Field({ name, text, place, hint = '' }: { name: string; text: string; place: Place; hint?: string }): JSX.Element {
+function Field({
+  name,
+  text,
+  place,
+  hint = '',
+}: {
+  name: string;
+  text: string;
+  place: Place;
+  hint?: string;
+}): JSX.Element {
   return (
     <label>
       {text}
-      <input name={name} type="text" value={place.query.get(name) ?? ''} placeholder={hint} autocomplete="off" spellcheck={false} />
+      <input
+        name={name}
+        type="text"
+        value={place.query.get(name) ?? ''}
+        placeholder={hint}
+        autocomplete="off"
+        spellcheck={false}
+      />
     </label>
   );
 }

@@ -25,21 +25,39 @@ export function useFlow(slot: string): Answer<Flow> & { readonly isStale: boolea
   return { ...answer, isStale, data: isStale || answer.failure !== undefined ? undefined : answer.data };
 }
 
-export function FlowPage({ slot, place, flow }: { slot: string; place: Place; flow: ReturnType<typeof useFlow> }): JSX.Element {
+export function FlowPage({
+  slot,
+  place,
+  flow,
+}: {
+  slot: string;
+  place: Place;
+  flow: ReturnType<typeof useFlow>;
+}): JSX.Element {
   const { data, failure, isStale } = flow;
   return (
     <>
       <Verdict flow={flow} slot={slot} />
       {failure !== undefined && <Trouble failure={failure} />}
-      {isStale && failure === undefined && <p class="note warn">The console’s server has not answered for some time.</p>}
-      {data?.told.map((reason) => <Trouble key={`${reason.code} ${reason.message}`} failure={reason} level={reason.isWarning ? 'warn' : 'bad'} />)}
+      {isStale && failure === undefined && (
+        <p class="note warn">The console’s server has not answered for some time.</p>
+      )}
+      {data?.told.map((reason) => (
+        <Trouble key={`${reason.code} ${reason.message}`} failure={reason} level={reason.isWarning ? 'warn' : 'bad'} />
+      ))}
       <Picture flow={data} />
       <ChartsOf slot={slot} range={(place.query.get('range') as ChartRange | null) ?? 'hour'} />
     </>
   );
 }
 
-function Verdict({ flow: { data, isAsking, failure }, slot }: { flow: ReturnType<typeof useFlow>; slot: string }): JSX.Element {
+function Verdict({
+  flow: { data, isAsking, failure },
+  slot,
+}: {
+  flow: ReturnType<typeof useFlow>;
+  slot: string;
+}): JSX.Element {
   const [word, level] =
     data === undefined
       ? isAsking && failure === undefined
@@ -106,11 +124,30 @@ function AllCharts({ data }: { data: Charts }): JSX.Element {
   return (
     <>
       <div class="charts">
-        <Chart {...time} title="Events" meaning="a minute by type, by event_date_time" series={series.events} isStacked format={short} />
+        <Chart
+          {...time}
+          title="Events"
+          meaning="a minute by type, by event_date_time"
+          series={series.events}
+          isStacked
+          format={short}
+        />
         <Chart {...time} title="Freshness" meaning="from commit to insert" series={series.fresh} format={duration} />
         <Chart {...time} title="Rows per insert" meaning="on average" series={series.rows} format={short} />
-        <Chart {...time} title="Parts" meaning="in ClickHouse, since this console began" series={series.parts} format={count} />
-        <Chart {...time} title="WAL kept" meaning="for the slot, since this console began" series={series.wal} format={bytes} />
+        <Chart
+          {...time}
+          title="Parts"
+          meaning="in ClickHouse, since this console began"
+          series={series.parts}
+          format={count}
+        />
+        <Chart
+          {...time}
+          title="WAL kept"
+          meaning="for the slot, since this console began"
+          series={series.wal}
+          format={bytes}
+        />
       </div>
       <Sql statements={sql} />
     </>

@@ -8,7 +8,12 @@ import { Text } from '../parts/text.tsx';
 
 type Finding = Health['findings'][number];
 
-const WHERE = { postgres: 'in Postgres', clickhouse: 'in ClickHouse', shell: 'in a shell', console: 'in the service’s console' };
+const WHERE = {
+  postgres: 'in Postgres',
+  clickhouse: 'in ClickHouse',
+  shell: 'in a shell',
+  console: 'in the service’s console',
+};
 
 export function HealthPage({ slot }: { slot: string }): JSX.Element {
   return (
@@ -43,7 +48,10 @@ function Doctor(): JSX.Element {
             {fine.length} in order
           </p>
           {data.left.length > 0 && (
-            <p class="dim">Not checked, because this console may only read: {data.left.join(', ')}. Run doctor with the streamer’s URLs.</p>
+            <p class="dim">
+              Not checked, because this console may only read: {data.left.join(', ')}. Run doctor with the streamer’s
+              URLs.
+            </p>
           )}
           {found.map((finding, index) => (
             <FindingOf key={index} finding={finding} />
@@ -129,7 +137,9 @@ function Verify({ slot }: { slot: string }): JSX.Element {
         </button>
       </div>
       {(refused ?? failure) !== undefined && <Trouble failure={(refused ?? failure)!} />}
-      {data?.map((run) => <Run key={run.id} run={run} />)}
+      {data?.map((run) => (
+        <Run key={run.id} run={run} />
+      ))}
     </section>
   );
 }
@@ -163,8 +173,8 @@ function Run({ run: { startedAt, from, seconds, progress, report, failure } }: {
   return (
     <div class={`note ${report.identical ? 'ok' : 'bad'}`}>
       <p>
-        <strong>{report.identical ? 'Identical' : (report.code ?? 'They differ')}</strong>: {count(postgres)} in Postgres,{' '}
-        {count(clickhouse)} in ClickHouse
+        <strong>{report.identical ? 'Identical' : (report.code ?? 'They differ')}</strong>: {count(postgres)} in
+        Postgres, {count(clickhouse)} in ClickHouse
         {kinds.filter(([, n]) => (n ?? 0) > 0).map(([kind, n]) => `, ${count(n ?? 0)} ${kind}`)}
       </p>
       <p class="dim">
@@ -192,7 +202,8 @@ function SettingsOf(): JSX.Element {
             <div key={name} class={from === 'default' ? 'dim' : undefined}>
               <dt class="mono">{name}</dt>
               <dd class="mono">
-                {value === '' ? 'empty' : <Text of={String(value)} />} {from !== 'default' && <span class="dim">({from})</span>}
+                {value === '' ? 'empty' : <Text of={String(value)} />}{' '}
+                {from !== 'default' && <span class="dim">({from})</span>}
               </dd>
             </div>
           ))}

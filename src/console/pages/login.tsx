@@ -27,7 +27,9 @@ export function LoginPage({ onDone }: { onDone: () => void }): JSX.Element {
           Token
           <input name="token" type="password" autocomplete="off" required autofocus />
         </label>
-        <p class="dim">What OUTBOX_CONSOLE_TOKEN holds where this console was started. This tab keeps it until it is closed.</p>
+        <p class="dim">
+          What OUTBOX_CONSOLE_TOKEN holds where this console was started. This tab keeps it until it is closed.
+        </p>
         <button type="submit" class="primary">
           Continue
         </button>

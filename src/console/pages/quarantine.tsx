@@ -1,6 +1,13 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import type { Changed, Failure, Quarantine, QuarantinedEvent, QuarantineGroup, Session } from '../../streamer/console/api.ts';
+import type {
+  Changed,
+  Failure,
+  Quarantine,
+  QuarantinedEvent,
+  QuarantineGroup,
+  Session,
+} from '../../streamer/console/api.ts';
 import { ask, Unanswered, useAsk } from '../ask.ts';
 import { bytes, count, plural, time } from '../format.ts';
 import { AskBack, Code, Empty, Trouble, type Asking } from '../parts/bits.tsx';
@@ -10,7 +17,15 @@ import { Columns, Shown } from './event.tsx';
 
 type Action = 'retry' | 'discard';
 
-export function QuarantinePage({ session, slot, place }: { session: Session; slot: string; place: Place }): JSX.Element {
+export function QuarantinePage({
+  session,
+  slot,
+  place,
+}: {
+  session: Session;
+  slot: string;
+  place: Place;
+}): JSX.Element {
   const inSlot = `slot=${encodeURIComponent(slot)}`;
   const { data, failure, again } = useAsk<Quarantine>(`api/quarantine?${inSlot}`, 15_000);
   const [asking, setAsking] = useState<Asking>();
@@ -40,7 +55,9 @@ export function QuarantinePage({ session, slot, place }: { session: Session; slo
   return (
     <>
       <h1>Quarantine</h1>
-      <p class="dim">Events that ClickHouse rejected, each sent alone. They are kept in Postgres with their exact text.</p>
+      <p class="dim">
+        Events that ClickHouse rejected, each sent alone. They are kept in Postgres with their exact text.
+      </p>
       {session.readOnly !== null && <ReadOnly why={session.readOnly} />}
       <div role="status">
         {result.isAsking === true && <p class="note">Working …</p>}
@@ -50,7 +67,12 @@ export function QuarantinePage({ session, slot, place }: { session: Session; slo
       {failure !== undefined && <Trouble failure={failure} />}
       {data?.total === 0 && <Empty>The quarantine is empty.</Empty>}
       {data?.groups.map((group) => (
-        <Group key={`${group.type} ${group.reason}`} group={group} mayChange={session.readOnly === null} onAct={askBack} />
+        <Group
+          key={`${group.type} ${group.reason}`}
+          group={group}
+          mayChange={session.readOnly === null}
+          onAct={askBack}
+        />
       ))}
       {id !== null && <OneEvent id={id} inSlot={inSlot} />}
       {asking !== undefined && <AskBack asking={asking} onDone={() => setAsking(undefined)} />}
@@ -93,7 +115,8 @@ function Group({ group: { type, reason, count: n, events, ids }, mayChange, onAc
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const there = events.filter(({ id }) => chosen.has(id)).map(({ id }) => id);
   const target = there.length > 0 ? there : ids;
-  const toggle = (id: string): void => setChosen(new Set(chosen.has(id) ? [...chosen].filter((other) => other !== id) : [...chosen, id]));
+  const toggle = (id: string): void =>
+    setChosen(new Set(chosen.has(id) ? [...chosen].filter((other) => other !== id) : [...chosen, id]));
   return (
     <section class="group">
       <div class="row between">
@@ -115,11 +138,18 @@ function Group({ group: { type, reason, count: n, events, ids }, mayChange, onAc
         <Text of={reason} />
       </p>
       <details open={events.length <= 10}>
-        <summary>{plural(events.length, 'event')}{events.length < n ? ', the first ones' : ''}</summary>
+        <summary>
+          {plural(events.length, 'event')}
+          {events.length < n ? ', the first ones' : ''}
+        </summary>
         <table class="list">
           <thead>
             <tr>
-              {mayChange && <th><span class="hidden">Chosen</span></th>}
+              {mayChange && (
+                <th>
+                  <span class="hidden">Chosen</span>
+                </th>
+              )}
               <th class="number">Number</th>
               <th>Since (UTC)</th>
               <th>Event id</th>
@@ -130,7 +160,12 @@ function Group({ group: { type, reason, count: n, events, ids }, mayChange, onAc
               <tr key={id}>
                 {mayChange && (
                   <td>
-                    <input type="checkbox" checked={chosen.has(id)} onChange={() => toggle(id)} aria-label={`choose number ${id}`} />
+                    <input
+                      type="checkbox"
+                      checked={chosen.has(id)}
+                      onChange={() => toggle(id)}
+                      aria-label={`choose number ${id}`}
+                    />
                   </td>
                 )}
                 <td class="number">{id}</td>
@@ -161,7 +196,9 @@ function OneEvent({ id, inSlot }: { id: string; inSlot: string }): JSX.Element {
       {data !== undefined && <Columns columns={data.columns} />}
       {data !== undefined && data.text !== null && <Shown title="Exact text" text={data.text} size={data.bytes} />}
       {data !== undefined && data.text === null && (
-        <p class="dim">Its context has {bytes(data.bytes)}, which this console does not show (OUTBOX_CONSOLE_PAYLOADS).</p>
+        <p class="dim">
+          Its context has {bytes(data.bytes)}, which this console does not show (OUTBOX_CONSOLE_PAYLOADS).
+        </p>
       )}
     </section>
   );

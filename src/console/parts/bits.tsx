@@ -88,7 +88,12 @@ export function AskBack({ asking, onDone }: { asking: Asking; onDone: () => void
   useEffect(() => dialog.current?.showModal(), []);
   const { title, text, act, isDangerous, onYes } = asking;
   return (
-    <dialog ref={dialog} aria-labelledby="asking" onClose={onDone} onClick={({ target }) => target === dialog.current && dialog.current?.close()}>
+    <dialog
+      ref={dialog}
+      aria-labelledby="asking"
+      onClose={onDone}
+      onClick={({ target }) => target === dialog.current && dialog.current?.close()}
+    >
       <h2 id="asking">{title}</h2>
       <p>{text}</p>
       <div class="row end">

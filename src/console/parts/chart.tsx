@@ -115,7 +115,13 @@ function draw(box: HTMLElement, props: ChartProps, onCursor: (index: number | un
         ...drawn.map((_, index): uPlot.Series => {
           const stroke = inOrder[index]!;
           return isStacked
-            ? { stroke, fill: stroke, width: 0, points: { show: false }, paths: uPlot.paths.bars!({ size: [0.86], align: 1 }) }
+            ? {
+                stroke,
+                fill: stroke,
+                width: 0,
+                points: { show: false },
+                paths: uPlot.paths.bars!({ size: [0.86], align: 1 }),
+              }
             : { stroke, width: 1.5, points: { show: true, size: 4, fill: stroke, filter: alone }, spanGaps: false };
         }),
       ],

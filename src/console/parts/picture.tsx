@@ -126,7 +126,8 @@ function Streamer({ flow }: { flow: Flow | undefined }): JSX.Element {
       : readingBack
         ? 'reading back'
         : 'streams';
-  const batch = pending == null ? 'none' : `${plural(pending.rows, 'row')}, ${ago(pending.since, Date.parse(flow!.report.at))}`;
+  const batch =
+    pending == null ? 'none' : `${plural(pending.rows, 'row')}, ${ago(pending.since, Date.parse(flow!.report.at))}`;
   return (
     <Box
       name="Streamer"
@@ -136,8 +137,16 @@ function Streamer({ flow }: { flow: Flow | undefined }): JSX.Element {
       unit="events in flight"
     >
       <Fact name="batch">{isKnown ? batch : UNKNOWN}</Fact>
-      <Fact name="holds the slot">{!isKnown ? UNKNOWN : streamer == null ? 'nobody' : `walsender ${streamer.walsender}`}</Fact>
-      <Fact name="stands by">{!isKnown || streamer == null ? UNKNOWN : streamer.standbys === 0 ? 'nobody' : plural(streamer.standbys, 'streamer')}</Fact>
+      <Fact name="holds the slot">
+        {!isKnown ? UNKNOWN : streamer == null ? 'nobody' : `walsender ${streamer.walsender}`}
+      </Fact>
+      <Fact name="stands by">
+        {!isKnown || streamer == null
+          ? UNKNOWN
+          : streamer.standbys === 0
+            ? 'nobody'
+            : plural(streamer.standbys, 'streamer')}
+      </Fact>
     </Box>
   );
 }
@@ -154,9 +163,13 @@ function ClickHouse({ flow }: { flow: Flow | undefined }): JSX.Element {
       unit="events/s out"
     >
       <Fact name="last event">
-        {clickhouse == null || delivered?.committedAt == null ? UNKNOWN : `committed ${ago(delivered.committedAt, Date.parse(at))}`}
+        {clickhouse == null || delivered?.committedAt == null
+          ? UNKNOWN
+          : `committed ${ago(delivered.committedAt, Date.parse(at))}`}
       </Fact>
-      <Fact name="table">{flow?.table == null ? UNKNOWN : `${short(flow.table.rows)} rows, ${bytes(flow.table.bytes)}`}</Fact>
+      <Fact name="table">
+        {flow?.table == null ? UNKNOWN : `${short(flow.table.rows)} rows, ${bytes(flow.table.bytes)}`}
+      </Fact>
       <Fact name="parts">{flow?.table == null ? UNKNOWN : count(flow.table.parts)}</Fact>
       {clickhouse != null && (
         <Fact name="version">

@@ -40,7 +40,12 @@ export interface Flow {
   readonly writtenPerSecond: number | null;
   /** WAL that the slot keeps. */
   readonly keptBytes: number | null;
-  readonly table: { readonly parts: number; readonly mostParts: number; readonly rows: number; readonly bytes: number } | null;
+  readonly table: {
+    readonly parts: number;
+    readonly mostParts: number;
+    readonly rows: number;
+    readonly bytes: number;
+  } | null;
 }
 
 export type ChartRange = 'hour' | 'day' | 'week';
@@ -107,7 +112,12 @@ export interface EventDetail {
   readonly columns: Readonly<Record<string, string>>;
   readonly context: Context;
   /** Of the insert that brought it: the rows that are there, and which of them it is. Null where it cannot be told. */
-  readonly batch: { readonly rows: number; readonly first: string; readonly last: string; readonly place: number } | null;
+  readonly batch: {
+    readonly rows: number;
+    readonly first: string;
+    readonly last: string;
+    readonly place: number;
+  } | null;
   readonly before: Neighbour | null;
   readonly behind: Neighbour | null;
   readonly sql: readonly string[];

@@ -72,7 +72,11 @@ export class ChartReader {
     const to = from + steps * stepSeconds;
     const isWhole = nowMs - this.#wholeAtMs >= wholeEveryMs;
     const newest = Math.max(from, ...this.#steps.keys());
-    const questions = questionsOf(this.#table, source, { from: isWhole ? from : newest - stepSeconds, to, step: stepSeconds });
+    const questions = questionsOf(this.#table, source, {
+      from: isWhole ? from : newest - stepSeconds,
+      to,
+      step: stepSeconds,
+    });
     const ask = async <Row>({ sql, parameters }: Question): Promise<Row[]> =>
       this.#clickhouse.selectWithin<Row>(LIMITS, sql, parameters, signal);
     const [counted, paced] = await Promise.all([ask<CountRow>(questions.counts), ask<PaceRow>(questions.pace)]);

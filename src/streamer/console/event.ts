@@ -101,7 +101,7 @@ function rowQuestion(table: string, key: Key, payloads: boolean, isTyped: boolea
   const shown = (text: string): string => (payloads ? `leftUTF8(${text}, ${SHOWN_CHARACTERS})` : 'NULL');
   const paths = isTyped
     ? `arraySlice(arrayMap((path, type) -> [path, type], mapKeys(JSONAllPathsWithTypes(event_context)), mapValues(JSONAllPathsWithTypes(event_context))), 1, ${SHOWN_PATHS})`
-    : 'CAST([], \'Array(Array(String))\')';
+    : "CAST([], 'Array(Array(String))')";
   const time = (name: string): string => `${AT(name)} AS ${name}_`;
   return {
     sql: `SELECT event_id, event_type, ${time('event_date_time')}, environment, subject,

@@ -64,7 +64,8 @@ export class Guard {
     this.checkHost(asked);
     const { method, origin, site, host } = asked;
     const isOwn = origin !== undefined && URL.parse(origin)?.host === host;
-    const isForeign = (origin !== undefined && !isOwn) || (site !== undefined && site !== 'same-origin' && site !== 'none');
+    const isForeign =
+      (origin !== undefined && !isOwn) || (site !== undefined && site !== 'same-origin' && site !== 'none');
     if (isForeign || (method !== 'GET' && !isOwn))
       throw new Refusal(403, 'OUTBOX_CONSOLE_REQUEST', 'the request comes from another site');
     this.#checkToken(asked);
@@ -76,7 +77,11 @@ export class Guard {
     const wrong = this.#wrong.get(network);
     const isRecent = wrong !== undefined && this.#now() - wrong.since < WRONG_MS;
     if (isRecent && wrong.count >= MAX_WRONG)
-      throw new Refusal(429, 'OUTBOX_CONSOLE_TOKEN', 'too many wrong tokens from this address; it is refused for a minute');
+      throw new Refusal(
+        429,
+        'OUTBOX_CONSOLE_TOKEN',
+        'too many wrong tokens from this address; it is refused for a minute',
+      );
     const given = authorization.startsWith('Bearer ') ? authorization.slice('Bearer '.length) : undefined;
     if (given !== undefined && timingSafeEqual(digestOf(given), this.#digest)) return;
     if (given === undefined) throw new Refusal(401, 'OUTBOX_CONSOLE_TOKEN', 'the console wants its token');

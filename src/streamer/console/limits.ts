@@ -10,5 +10,7 @@ const BEYOND = [158, 159, 160, 241, 307, 396];
 /** An error as it is told to a reader. */
 export function withinLimits(error: unknown): unknown {
   const isBeyond = error instanceof OutboxError && BEYOND.includes(error.clickhouseCode ?? 0);
-  return isBeyond ? new OutboxError('OUTBOX_CONSOLE_LIMIT', { detail: error.message, clickhouseCode: error.clickhouseCode }) : error;
+  return isBeyond
+    ? new OutboxError('OUTBOX_CONSOLE_LIMIT', { detail: error.message, clickhouseCode: error.clickhouseCode })
+    : error;
 }

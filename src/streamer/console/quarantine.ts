@@ -24,13 +24,15 @@ function groupOf(rows: readonly Listed[]): Quarantine['groups'][number] {
     type: rows[0]!.event_type,
     reason: rows[0]!.reason,
     count: rows.length,
-    events: rows.slice(0, SHOWN).map(({ id, event_id: eventId, quarantined_at: at }) => ({ id, eventId, at: at.toISOString() })),
+    events: rows
+      .slice(0, SHOWN)
+      .map(({ id, event_id: eventId, quarantined_at: at }) => ({ id, eventId, at: at.toISOString() })),
     ids: rows.slice(0, MAX_IDS).map(({ id }) => id),
   };
 }
 
 interface Row {
-  readonly columns: Record<string, string | null>;
+  readonly columns: Record<string, string | number | null>;
   readonly text: string | null;
   readonly bytes: number;
 }
@@ -50,7 +52,7 @@ export async function quarantinedEvent(
     [slot, id, payloads],
   );
   if (row === undefined) return undefined;
-  const columns = Object.entries(row.columns).map(([name, value]) => [name, value === null ? '' : String(value)]);
+  const columns = Object.entries(row.columns).map(([name, value]) => [name, String(value ?? '')]);
   return { columns: Object.fromEntries(columns) as Record<string, string>, text: row.text, bytes: row.bytes };
 }
 

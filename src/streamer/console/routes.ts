@@ -86,7 +86,9 @@ export class Routes {
       'GET /api/quarantine': async ({ query }) => quarantineOf(this.#source, (await this.#view(query)).config.slot),
       'GET /api/quarantine/event': async ({ query }) => {
         const { slot } = (await this.#view(query)).config;
-        return (await quarantinedEvent(this.#source, slot, query.get('id') ?? '', payloads)) ?? absent('event in quarantine');
+        return (
+          (await quarantinedEvent(this.#source, slot, query.get('id') ?? '', payloads)) ?? absent('event in quarantine')
+        );
       },
       'POST /api/quarantine/retry': async (request) => this.#change('retry', request),
       'POST /api/quarantine/discard': async (request) => this.#change('discard', request),
@@ -101,7 +103,11 @@ export class Routes {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#source.close(), this.#clickhouse.close(), ...[...this.#views.values()].map((view) => view.close())]);
+    await Promise.all([
+      this.#source.close(),
+      this.#clickhouse.close(),
+      ...[...this.#views.values()].map((view) => view.close()),
+    ]);
   }
 
   async #session(): Promise<Session> {
@@ -154,7 +160,7 @@ export class Routes {
   /** Of the slot that is asked for. Throws a Refusal for one that the ledger does not have. */
   async #view(query: URLSearchParams): Promise<SlotView> {
     const slot = query.get('slot') ?? this.#options.config.slot;
-    if (slot !== this.#options.config.slot && !(await this.#slots.get()).includes(slot)) throw absent('slot');
+    if (slot !== this.#options.config.slot && !(await this.#slots.get()).includes(slot)) absent('slot');
     return this.#viewOf(slot);
   }
 

@@ -15,7 +15,10 @@ export async function runConsole(
   const stopped = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
   const console = await serveConsole({ config, settings, env, log, version });
   const mayChange = settings.consoleToken !== '';
-  log.info({ url: console.url, payloads: settings.consolePayloads, mayChange, slot: config.slot }, 'the console listens');
+  log.info(
+    { url: console.url, payloads: settings.consolePayloads, mayChange, slot: config.slot },
+    'the console listens',
+  );
   await stopped;
   await console.close();
   log.info('the console stopped');

@@ -17,7 +17,8 @@ export class Samples {
   add(atMs: number, { keptBytes, parts }: Sample): void {
     const minute = Math.floor(atMs / STEP_MS);
     // what was not looked at is not known
-    for (let gap = Math.max(this.#last + 1, minute - KEPT + 1); gap < minute; gap++) this.#set(gap, Number.NaN, Number.NaN);
+    for (let gap = Math.max(this.#last + 1, minute - KEPT + 1); gap < minute; gap++)
+      this.#set(gap, Number.NaN, Number.NaN);
     this.#set(minute, keptBytes ?? Number.NaN, parts ?? Number.NaN);
     this.#last = minute;
   }

@@ -89,7 +89,8 @@ function questionOf(table: string, wanted: Wanted, payloads: boolean): Question 
     throw new Refusal(403, 'OUTBOX_CONSOLE_PAYLOADS_OFF', 'this console does not search in contexts');
   if (id !== undefined && !UUID.test(id)) throw malformed('an event id is a UUID');
   if (order !== 'newest' && order !== 'oldest') throw malformed('order is newest or oldest');
-  if ((path === undefined) !== (value === undefined)) throw malformed('a path in the context wants a value, and a value a path');
+  if ((path === undefined) !== (value === undefined))
+    throw malformed('a path in the context wants a value, and a value a path');
   const isOldest = order === 'oldest';
   const conditions = [
     ...timesOf(wanted),
@@ -120,7 +121,12 @@ function questionOf(table: string, wanted: Wanted, payloads: boolean): Question 
   WHERE ${conditions.filter((condition) => condition !== false).join('\n    AND ') || 'true'}
   ORDER BY event_date_time ${direction}, lsn ${direction}, seq ${direction}
   LIMIT ${PAGE + 1}`,
-    parameters: { ...texts({ type, subject, environment, id, trace: trace?.toLowerCase(), text, path, value }), ...bounds(wanted), ...at, table },
+    parameters: {
+      ...texts({ type, subject, environment, id, trace: trace?.toLowerCase(), text, path, value }),
+      ...bounds(wanted),
+      ...at,
+      table,
+    },
   };
 }
 
@@ -144,7 +150,9 @@ function bounds({ from, to }: Wanted): Record<string, string> {
 }
 
 function texts(fields: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(fields).filter((field): field is [string, string] => field[1] !== undefined));
+  return Object.fromEntries(
+    Object.entries(fields).filter((field): field is [string, string] => field[1] !== undefined),
+  );
 }
 
 export function malformed(detail: string): Refusal {

@@ -66,7 +66,11 @@ export async function serveConsole(options: ConsoleOptions): Promise<Console> {
       if (url !== null && route !== undefined) {
         guard.checkReader(asked);
         const body = request.method === 'POST' ? await bodyOf(request) : undefined;
-        sendJson(response, 200, await route({ query: url.searchParams, body, signal: gone.signal, address: asked.address }));
+        sendJson(
+          response,
+          200,
+          await route({ query: url.searchParams, body, signal: gone.signal, address: asked.address }),
+        );
         return;
       }
       const asset = request.method === 'GET' ? assets.get(url?.pathname ?? '') : undefined;
@@ -81,8 +85,10 @@ export async function serveConsole(options: ConsoleOptions): Promise<Console> {
   function refuse({ address, authorization }: Asked, response: ServerResponse, error: unknown): void {
     if (error instanceof Refusal && error.status === 401 && authorization !== undefined)
       options.log.warn({ address }, 'a wrong token was given to the console');
-    if (!(error instanceof OutboxError)) options.log.error({ err: serializeError(error) }, 'the console failed to answer');
-    const status = error instanceof Refusal ? error.status : error instanceof OutboxError ? (STATUS[error.code] ?? 503) : 500;
+    if (!(error instanceof OutboxError))
+      options.log.error({ err: serializeError(error) }, 'the console failed to answer');
+    const status =
+      error instanceof Refusal ? error.status : error instanceof OutboxError ? (STATUS[error.code] ?? 503) : 500;
     // what is left of a body is not read
     response.shouldKeepAlive = false;
     sendJson(response, status, failureOf(error));

@@ -57,7 +57,8 @@ export class SlotView {
   /** Never throws for what the databases say. */
   async charts(range: ChartRange): Promise<Charts> {
     const { stepSeconds, steps } = RANGES[range];
-    const sampled = (from: number): Pick<Charts, 'parts' | 'keptBytes'> => this.#samples.series(from, stepSeconds, steps);
+    const sampled = (from: number): Pick<Charts, 'parts' | 'keptBytes'> =>
+      this.#samples.series(from, stepSeconds, steps);
     try {
       const answer = await this.#charts[range].get();
       return { range, stepSeconds, steps, ...answer, ...sampled(answer.from), failure: null };
