@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Session } from '../streamer/console/api.ts';
 import { token, useAsk, whenUnauthorized } from './ask.ts';
 import { Trouble } from './parts/bits.tsx';
+import { Text } from './parts/text.tsx';
 import { EventPage } from './pages/event.tsx';
 import { EventsPage } from './pages/events.tsx';
 import { FlowPage, useFlow } from './pages/flow.tsx';
@@ -69,7 +70,7 @@ function Pages({ session, slot, onSlot, place }: PagesProps): JSX.Element {
       </a>
       <header class="top">
         <span class="brand">
-          <img src="./favicon.svg" alt="" width="20" height="20" /> {session.database}
+          <img src="./favicon.svg" alt="" width="20" height="20" /> <Text of={session.database} />
         </span>
         <nav aria-label="Pages">
           {PAGES.map(([known, text]) => (

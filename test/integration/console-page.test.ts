@@ -149,7 +149,7 @@ test.concurrent('events are retried and discarded from the page, after it has as
   expect(await axe(page)).toEqual([]);
   await ask('Discard all', 'Cancel');
   await ask('Retry all', 'Retry');
-  await page.getByText('3 rejected again').waitFor(PATIENCE);
+  await page.getByText('3 rejected again', { exact: true }).waitFor(PATIENCE);
 
   await outbox.clickhouse.command({ query: 'ALTER TABLE events DROP CONSTRAINT sound' });
   await page.getByRole('checkbox').first().check();
@@ -190,7 +190,7 @@ test.concurrent('the page asks for the token, and keeps it in its tab', async ()
   await page.getByText('the token is wrong').waitFor(PATIENCE);
   await field.fill(TOKEN);
   await field.press('Enter');
-  await page.locator('.verdict').waitFor(PATIENCE);
+  await page.locator('.verdict').first().waitFor(PATIENCE);
   await page.reload();
   await page.locator('.verdict.bad').waitFor(PATIENCE);
   await page.getByText('OUTBOX_FLOW_NO_STREAMER').waitFor(PATIENCE);

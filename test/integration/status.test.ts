@@ -198,9 +198,7 @@ test.concurrent('`status` reports databases that are not migrated or not reachab
 test.concurrent('`status` tells a database that is slow from one that is away', async () => {
   await using locked = await Outbox.create();
   await using busy = await Outbox.create();
-  await busy.clickhouse.command({
-    query: 'CREATE VIEW slow AS SELECT * FROM events WHERE (SELECT sleep(3)) = 0 AND (SELECT sleep(2)) = 0',
-  });
+  await busy.clickhouse.command({ query: 'CREATE VIEW slow AS SELECT * FROM events WHERE (SELECT sleep(3)) = 0 AND (SELECT sleep(2)) = 0' });
   const client = await locked.postgres.connect();
   await client.query('BEGIN; LOCK TABLE outbox.stream');
   const [postgres, clickhouse] = await Promise.all([status(locked), status(busy, { OUTBOX_CLICKHOUSE_TABLE: 'slow' })]);
