@@ -1,9 +1,9 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import type { Failure } from '../streamer/console/api.ts';
 
 const TOKEN = 'token';
-/** The server gives up sooner. */
-const PATIENCE_MS = 30_000;
+/** A question ends sooner. A change goes on until it is done: thousands of retries take minutes. */
+const PATIENCE_MS = { GET: 30_000, POST: 30 * 60_000 };
 
 /** What the server refused, or that it did not answer. */
 export class Unanswered extends Error {
@@ -33,10 +33,10 @@ export function whenUnauthorized(tell: () => void): void {
 /** Throws Unanswered, and what `signal` was aborted with. */
 export async function ask<T>(
   path: string,
-  options: { body?: unknown; method?: string; signal?: AbortSignal } = {},
+  options: { body?: unknown; method?: keyof typeof PATIENCE_MS; signal?: AbortSignal } = {},
 ): Promise<T> {
   const { body, method = body === undefined ? 'GET' : 'POST', signal } = options;
-  const timeout = AbortSignal.timeout(PATIENCE_MS);
+  const timeout = AbortSignal.timeout(PATIENCE_MS[method]);
   let response: Response;
   try {
     response = await fetch(path, {
@@ -83,37 +83,32 @@ export interface Answer<T> {
   readonly again: () => void;
 }
 
+type Last<T> = Omit<Answer<T>, 'again'> & { readonly path: string | undefined };
+
+const NOTHING = { path: undefined, data: undefined, failure: undefined, at: 0, isAsking: true };
+
 /**
  * Asks when the path changes, and every so often while somebody looks; ends a question that nobody waits for.
  *
  * @param path undefined asks nothing
  */
 export function useAsk<T>(path: string | undefined, everyMs?: number): Answer<T> {
-  const [answer, setAnswer] = useState<Omit<Answer<T>, 'again'>>({
-    data: undefined,
-    failure: undefined,
-    at: 0,
-    isAsking: true,
-  });
+  const [last, setLast] = useState<Last<T>>(NOTHING);
   const [round, setRound] = useState(0);
-  const asked = useRef<string>(undefined);
   useEffect(() => {
     if (path === undefined) return undefined;
     const leaving = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
-    // an answer to another question must not be taken for one to this
-    const isOther = asked.current !== path;
-    asked.current = path;
-    setAnswer((last) => ({ ...last, ...(isOther ? { data: undefined, failure: undefined } : {}), isAsking: true }));
+    setLast((before) => ({ ...(before.path === path ? before : NOTHING), path, isAsking: true }));
     const once = async (): Promise<void> => {
       try {
         const data = await ask<T>(path, { signal: leaving.signal });
-        setAnswer({ data, failure: undefined, at: Date.now(), isAsking: false });
+        setLast({ path, data, failure: undefined, at: Date.now(), isAsking: false });
       } catch (error) {
         if (leaving.signal.aborted) return;
         if (!(error instanceof Unanswered)) throw error;
         const { failure } = error;
-        setAnswer((last) => ({ ...last, failure, isAsking: false }));
+        setLast((before) => ({ ...before, failure, isAsking: false }));
       }
       if (everyMs !== undefined && !leaving.signal.aborted) timer = setTimeout(whenSeen, everyMs);
     };
@@ -128,5 +123,7 @@ export function useAsk<T>(path: string | undefined, everyMs?: number): Answer<T>
       document.removeEventListener('visibilitychange', whenSeen);
     };
   }, [path, everyMs, round]);
-  return { ...answer, again: () => setRound((last) => last + 1) };
+  // an answer to another question must not be taken for one to this
+  const { data, failure, at, isAsking } = last.path === path ? last : NOTHING;
+  return { data, failure, at, isAsking, again: () => setRound((before) => before + 1) };
 }
