@@ -65,14 +65,17 @@ function Verdict({
         : ['Unknown', 'unknown']
       : data.report.flowing
         ? data.told.length > 0
-          ? ['Flowing, with a warning', 'warn']
+          ? ['Flowing', 'warn']
           : ['Flowing', 'ok']
         : ['Not flowing', 'bad'];
   return (
     <header class={`verdict ${level}`}>
       <h1>
         <span class="dot" aria-hidden="true" />
-        <span role="status">{word}</span>
+        <span role="status">
+          {word}
+          {level === 'warn' && <span class="hidden">, with a warning</span>}
+        </span>
       </h1>
       <p class="dim">
         slot <span class="mono">{slot}</span> to table <span class="mono">{data?.report.table ?? '…'}</span>

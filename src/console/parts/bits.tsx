@@ -55,7 +55,9 @@ export function Trouble({ failure, level = 'bad' }: { failure: Failure; level?: 
       <p>
         <strong class="mono">{code}</strong> <Text of={message} />
       </p>
-      <p class="next">{next}</p>
+      <p class="next">
+        {next.split('`').map((part, index) => (index % 2 === 1 ? <code class="mono">{part}</code> : part))}
+      </p>
     </div>
   );
 }
