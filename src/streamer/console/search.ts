@@ -106,19 +106,26 @@ function questionOf(table: string, wanted: Wanted, payloads: boolean): Question 
   if (cursor !== undefined && at === undefined) throw malformed('the cursor is none of this list');
   if (at !== undefined) {
     // the first condition is what the table's order can be used for
-    const [bound, behind] = isOldest ? ['>=', '>'] : ['<=', '<'];
+    const [from, behind] = isOldest ? ['>=', '>'] : ['<=', '<'];
     conditions.push(
-      `event_date_time ${bound} fromUnixTimestamp64Micro({us:Int64}, 'UTC')`,
+      `event_date_time ${from} fromUnixTimestamp64Micro({us:Int64}, 'UTC')`,
       `(event_date_time, lsn, seq) ${behind} (fromUnixTimestamp64Micro({us:Int64}, 'UTC'), {lsn:UInt64}, {seq:UInt32})`,
     );
   }
   const direction = isOldest ? 'ASC' : 'DESC';
+  const where = conditions.filter((condition) => condition !== false).join('\n    AND ') || 'true';
+  // in its own order alone the table is read no further than to the last row of the page; among equal times the position decides
+  const [end, bound] = isOldest ? ['maxOrNull', '<='] : ['minOrNull', '>='];
   return {
     sql: `SELECT toString(event_id) AS id, event_type AS type, ${AT('event_date_time')} AS at,
     toString(toUnixTimestamp64Micro(toDateTime64(event_date_time, 6))) AS us, environment, subject,
     trace_id AS traceId, source, toString(lsn) AS wal, seq, toString(length(event_context_text)) AS bytes
   FROM {table:Identifier}
-  WHERE ${conditions.filter((condition) => condition !== false).join('\n    AND ') || 'true'}
+  WHERE ${where}
+    AND event_date_time ${bound} (SELECT ${end}(t) FROM (
+      SELECT event_date_time AS t FROM {table:Identifier}
+      WHERE ${where}
+      ORDER BY event_date_time ${direction} LIMIT ${PAGE + 1}))
   ORDER BY event_date_time ${direction}, lsn ${direction}, seq ${direction}
   LIMIT ${PAGE + 1}`,
     parameters: {
