@@ -3,36 +3,26 @@
 --
 --   clickhouse-client --host … --user admin --password … --database analytics --queries-file migrations/clickhouse/roles.sql
 --
--- outbox_streamer   what the streamer needs, with `status`, `verify`, `repair` and `doctor`. Make a user for it:
+-- outbox_reader     what queries need: SELECT on the table, nothing else. A user who may also make views could stop all events
+--                   by a view that fails; SECURITY.md says how to give such a user a view instead.
+-- outbox_console    what an operator or a console needs to look: queries, `status`, `verify`, `repair --dry-run` and `doctor`.
+--                   It writes nothing, and `doctor` says that it may not insert.
+-- outbox_streamer   the same, and INSERT: what the streamer needs, `repair` and `quarantine retry`. Make a user for it:
 --                   CREATE USER streamer IDENTIFIED BY '…'; GRANT outbox_streamer TO streamer;
--- outbox_console    what a console needs that only reads: what outbox_streamer has, but for INSERT.
--- outbox_reader     what queries need: SELECT on the table, nothing else. Who may also make views could stop all events by a
---                   view that fails; SECURITY.md says how to give such a user a view instead.
 --
--- Where OUTBOX_CLICKHOUSE_TABLE is not "events", replace the name. On a cluster, write ON CLUSTER <cluster> behind each CREATE ROLE
--- and each GRANT, and add what docs/clusters.md lists.
-CREATE ROLE IF NOT EXISTS outbox_streamer;
-CREATE ROLE IF NOT EXISTS outbox_console;
+-- Where OUTBOX_CLICKHOUSE_TABLE is not "events", replace the name. On a cluster, write ON CLUSTER <cluster> behind each name of a new
+-- role and behind each word GRANT, and add what docs/clusters.md lists.
 CREATE ROLE IF NOT EXISTS outbox_reader;
+CREATE ROLE IF NOT EXISTS outbox_console;
+CREATE ROLE IF NOT EXISTS outbox_streamer;
 
-GRANT SELECT, INSERT ON events TO outbox_streamer;
+GRANT SELECT ON events TO outbox_reader;
+
+GRANT outbox_reader TO outbox_console;
 -- materialized views on the table, and what they fill, are looked at: a view that forgets tokens counts twice. Where some are in
 -- other databases, grant it there as well
-GRANT SHOW TABLES ON * TO outbox_streamer;
--- what the server says of itself
-GRANT SELECT ON system.tables TO outbox_streamer;
-GRANT SELECT ON system.columns TO outbox_streamer;
-GRANT SELECT ON system.settings TO outbox_streamer;
-GRANT SELECT ON system.merge_tree_settings TO outbox_streamer;
-GRANT SELECT ON system.processes TO outbox_streamer;
-GRANT SELECT ON system.parts TO outbox_streamer;
--- for `repair` and `doctor`
-GRANT SELECT ON system.detached_parts TO outbox_streamer;
-GRANT SELECT ON system.detached_tables TO outbox_streamer;
-GRANT SELECT ON system.disks TO outbox_streamer;
-
-GRANT SELECT ON events TO outbox_console;
 GRANT SHOW TABLES ON * TO outbox_console;
+-- what the server says of itself
 GRANT SELECT ON system.tables TO outbox_console;
 GRANT SELECT ON system.columns TO outbox_console;
 GRANT SELECT ON system.settings TO outbox_console;
@@ -43,4 +33,5 @@ GRANT SELECT ON system.detached_parts TO outbox_console;
 GRANT SELECT ON system.detached_tables TO outbox_console;
 GRANT SELECT ON system.disks TO outbox_console;
 
-GRANT SELECT ON events TO outbox_reader;
+GRANT outbox_console TO outbox_streamer;
+GRANT INSERT ON events TO outbox_streamer;

@@ -11,7 +11,7 @@ export const CLICKHOUSE = {
     policy: 'repeat',
     isPrivilege: true,
     happened: 'ClickHouse refused the user, the password or a privilege.',
-    next: 'Check CLICKHOUSE_URL and the grants, which SECURITY.md lists.',
+    next: 'Check CLICKHOUSE_URL and the grants: migrations/clickhouse/roles.sql has all that the streamer needs.',
   },
   OUTBOX_CH_VERSION: {
     policy: 'repeat',

@@ -194,7 +194,7 @@ test.concurrent('without OUTBOX_CONSOLE_PAYLOADS no answer and no log holds what
 test.concurrent('a console whose roles may only read shows everything and offers no changes', async () => {
   const grants = (await readFile(join(ROOT, 'migrations/clickhouse/roles.sql'), 'utf8'))
     .split('\n')
-    .flatMap((line) => /^(GRANT .*) TO outbox_console;$/.exec(line)?.[1] ?? [])
+    .flatMap((line) => /^(GRANT .* ON .*) TO outbox_(?:console|reader);$/.exec(line)?.[1] ?? [])
     .map((grant) => grant.replace(/ ON (events|\*)$/, ' ON reading.$1'));
   await using clickhouse = await startClickHouse({ users: [{ user: 'reader', password: 'reads', grants }] });
   await using outbox = await Outbox.create({ clickhouseUrl: clickhouse.url, database: `reading` });

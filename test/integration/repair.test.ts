@@ -107,7 +107,7 @@ test.concurrent('`repair` says what it waits for before it waits', async () => {
   repair.kill();
   await outbox.fill(1);
   const dry = command(outbox, ['repair', '--dry-run']);
-  expect(await dry.told('waiting')).toContain('the streamer has delivered what the snapshot shows, at most 60 s');
+  expect(await dry.told('waiting')).toContain('the streamer to deliver, at most 60 s');
   dry.kill();
 });
 

@@ -166,8 +166,8 @@ test.concurrent('`status` reports databases that are not migrated or not reachab
   await using outbox = await Outbox.create({ migrated: false });
   const bare = await status(outbox);
   expect(bare.code).toBe(1);
-  expect(codes(bare.report)).toEqual(['OUTBOX_PG_NOT_MIGRATED']);
-  expect(bare.report.clickhouse).not.toBeNull();
+  expect(codes(bare.report)).toEqual(['OUTBOX_PG_NOT_MIGRATED', 'OUTBOX_CH_NOT_MIGRATED']);
+  await outbox.migrate();
   const { proxy, url } = await Proxy.to(new URL(outbox.databaseUrl));
   proxy.isolate();
   const held = await status(outbox, { DATABASE_URL: url });
@@ -186,9 +186,9 @@ test.concurrent('`status` reports databases that are not migrated or not reachab
     report.reasons.map(({ code, detail }) => `${code}: ${detail}`).join('\n'),
   );
   expect(reasons).toEqual([
-    expect.stringMatching(/OUTBOX_PG_AUTH: password authentication failed/),
+    expect.stringMatching(/OUTBOX_PG_AUTH: .*password authentication failed/),
     expect.stringMatching(/OUTBOX_CH_AUTH: .*AUTHENTICATION_FAILED/),
-    expect.stringMatching(/OUTBOX_PG_AUTH: database "nowhere" does not exist/),
+    expect.stringMatching(/OUTBOX_PG_AUTH: .*database "nowhere" does not exist/),
     expect.stringMatching(/OUTBOX_CH_NOT_MIGRATED: .*nowhere/),
   ]);
   const both = await status(outbox, { DATABASE_URL: url, CLICKHOUSE_URL: 'http://nobody:x@127.0.0.1:9/none' });
@@ -198,7 +198,9 @@ test.concurrent('`status` reports databases that are not migrated or not reachab
 test.concurrent('`status` tells a database that is slow from one that is away', async () => {
   await using locked = await Outbox.create();
   await using busy = await Outbox.create();
-  await busy.clickhouse.command({ query: 'CREATE VIEW slow AS SELECT * FROM events WHERE (SELECT sleep(3)) = 0 AND (SELECT sleep(2)) = 0' });
+  await busy.clickhouse.command({
+    query: 'CREATE VIEW slow AS SELECT * FROM events WHERE (SELECT sleep(3)) = 0 AND (SELECT sleep(2)) = 0',
+  });
   const client = await locked.postgres.connect();
   await client.query('BEGIN; LOCK TABLE outbox.stream');
   const [postgres, clickhouse] = await Promise.all([status(locked), status(busy, { OUTBOX_CLICKHOUSE_TABLE: 'slow' })]);

@@ -29,6 +29,7 @@ export async function configCommand(args: string[], env: NodeJS.ProcessEnv): Pro
   }
   const nameWidth = Math.max(...settings.map(({ name }) => name.length));
   const fromWidth = 'environment'.length;
+  say(`${'setting'.padEnd(nameWidth)}  ${'from'.padEnd(fromWidth)}  value\n`);
   for (const { name, value, from } of settings) {
     const line = `${name.padEnd(nameWidth)}  ${from.padEnd(fromWidth)}  ${value === '' ? '(empty)' : value}`;
     say(`${from === 'default' ? paint('dim', line) : line}\n`);

@@ -2,7 +2,7 @@ import { parseDuration } from '../compare/window.ts';
 import type { RepairProgress } from '../repair/repair.ts';
 
 export const PROGRESS_OPTION = { type: 'string', default: '10s' } as const;
-export const PROGRESS_HELP = 'how often stderr gets progress where it is no terminal (10s)';
+export const PROGRESS_HELP = 'how often stderr gets progress if it is no terminal (10s)';
 
 const TERMINAL_EVERY_MS = 1000;
 const DAY_MS = 86_400_000;
@@ -29,7 +29,7 @@ export class ProgressDisplay {
   readonly #stream: Pick<NodeJS.WriteStream, 'isTTY' | 'columns' | 'write'>;
   readonly #timer: NodeJS.Timeout;
   #latest: RepairProgress | undefined;
-  /** Since the latest step began, and since the first of what is counted. */
+  /** Since the latest step began, and since the first of what is counted in this unit. */
   #stepBegan = performance.now();
   #began = 0;
   #part: { readonly done: number; readonly of: number; readonly unit: 'bytes' | 'events' } | undefined;
@@ -50,8 +50,6 @@ export class ProgressDisplay {
       if (this.#part?.unit !== unit) this.#began = performance.now();
       this.#part = { done: progress.done, of: progress.of, unit };
     }
-    // what is told of events was not counted in bytes
-    else if (this.#part?.unit === 'bytes' && progress.step !== 'counting') this.#part = undefined;
     if (!isNew) return;
     this.#stepBegan = performance.now();
     if (this.#stream.isTTY || progress.step.startsWith('waiting')) this.#tell();
@@ -65,7 +63,7 @@ export class ProgressDisplay {
 
   #tell(): void {
     if (this.#latest === undefined) return;
-    const text = `${textOf(this.#latest)}${this.#whole()}, ${duration(performance.now() - this.#stepBegan)} so far`;
+    const text = `${textOf(this.#latest)}${this.#whole(this.#latest)}, ${duration(performance.now() - this.#stepBegan)} so far`;
     if (!this.#stream.isTTY) {
       this.#stream.write(`${text}\n`);
       return;
@@ -75,10 +73,12 @@ export class ProgressDisplay {
     this.#stream.write(`${CLEAR_LINE}${text.slice(0, Math.max(0, (this.#stream.columns || 80) - 1))}`);
   }
 
-  /** Part of the whole, rate and time left, once it is known how much there is. */
-  #whole(): string {
-    if (this.#part === undefined) return '';
+  /** Part of the whole, rate and time left, once it is known how much there is. What is compared is sent in between. */
+  #whole(latest: RepairProgress): string {
+    const isCounted = 'done' in latest || latest.step === 'sending what is missing';
+    if (this.#part === undefined || !isCounted) return '';
     const { done, of, unit } = this.#part;
+    if (unit === 'bytes' && done >= of) return ', ClickHouse still counts';
     const rate = (done / Math.max(1, performance.now() - this.#began)) * 1000;
     const percent = Math.floor((done / Math.max(1, of)) * 100);
     const left = rate > 0 ? `, ${duration(((of - done) / rate) * 1000)} left` : '';
@@ -96,9 +96,9 @@ function textOf(progress: RepairProgress): string {
     case 'comparing types':
       return 'comparing event_context with its text, in ClickHouse';
     case 'comparing again':
-      return 'comparing again what differs';
+      return 'comparing again';
     case 'waiting for delivery':
-      return `waiting until the streamer has delivered what the snapshot shows, at most ${duration(progress.atMostMs)}`;
+      return `waiting for the streamer to deliver, at most ${duration(progress.atMostMs)}`;
     case 'waiting for inserts':
       return `waiting until no earlier insert can be under way, at least ${duration(progress.atLeastMs)}`;
     case 'waiting for transactions':

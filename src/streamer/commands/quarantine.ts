@@ -63,6 +63,8 @@ export async function quarantineCommand(args: string[], env: NodeJS.ProcessEnv):
     }
     const chosen = all && ids.length === 0 ? (await list(db, config.slot, false)).map(({ id }) => id) : ids;
     if (action === 'discard' && !yes && !(await isApproved(db, config.slot, chosen))) return 1;
+    if (action === 'retry' && chosen.length > 1)
+      say(`retrying ${chosen.length.toLocaleString('en-US')} events, one after the other\n`, process.stderr);
     const outcome =
       action === 'retry'
         ? await retryAll(db, config, chosen, json ? () => undefined : (line) => say(`${oneLine(line)}\n`))

@@ -140,8 +140,8 @@ Options
 Configuration comes from the environment alone. Two settings must be given:
   DATABASE_URL     postgres://user:password@host:5432/database
   CLICKHOUSE_URL   http://user:password@host:8123/database
-All settings: docs/configuration.md. Colours are for terminals: NO_COLOR switches
-them off, FORCE_COLOR has them in a pipe too, and files never get any.
+All settings: docs/configuration.md. Colours are for terminals: NO_COLOR
+switches them off, FORCE_COLOR has them in a pipe too, and files never get any.
 
 Exit codes
   0  done

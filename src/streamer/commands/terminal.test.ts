@@ -4,16 +4,18 @@ import { columnsOf, fold, isColoured } from './terminal.ts';
 test('a line that is too long continues below its text, or below its beginning', () => {
   expect(fold('  slot    reserved, 3 GB of WAL left', 24)).toBe('  slot    reserved, 3 GB\n          of WAL left');
   expect(fold('  one two three four', 10)).toBe('  one two\n  three\n  four');
+  expect(fold('  - one two three', 10)).toBe('  - one\n    two\n    three');
   expect(fold('short\none two three', 9)).toBe('short\none two\nthree');
 });
 
-test('a word stays whole, and colours count for nothing', () => {
+test('a word stays whole, as does a command, and colours count for nothing', () => {
   expect(fold('see https://example.com/long for more', 10)).toBe('see\nhttps://example.com/long\nfor more');
+  expect(fold('Next: run `a b c d` and `e` again', 10)).toBe('Next: run\n`a b c d`\nand `e`\nagain');
   expect(fold('\u001B[31merror\u001B[39m here', 10)).toBe('\u001B[31merror\u001B[39m here');
 });
 
 test('a column that begins far to the right is not kept', () => {
-  expect(fold('a_very_long_name  one two three', 20)).toBe('a_very_long_name\none two three');
+  expect(fold('a_very_long_name  one two three', 20)).toBe('a_very_long_name\n    one two three');
 });
 
 test('only a terminal has a width, and one that does not know its own has 80 columns', () => {

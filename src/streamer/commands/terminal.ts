@@ -2,6 +2,7 @@ import { fstatSync } from 'node:fs';
 import { stripVTControlCharacters, styleText } from 'node:util';
 
 const DEFAULT_COLUMNS = 80;
+const FAR_INDENT = 4;
 
 /** Colours and the like, for stdout. Node before 22.13 would write them into files, and newer ones do with FORCE_COLOR. */
 export function paint(style: Parameters<typeof styleText>[0], text: string): string {
@@ -37,9 +38,12 @@ export function say(text: string, stream: NodeJS.WriteStream = process.stdout): 
   stream.write(fold(text, columnsOf(stream)));
 }
 
+/** Blanks, but for those between backticks: a command that is to be copied stays whole. */
+const BREAKABLE = / (?=(?:[^`]*`[^`]*`)*[^`]*$)/;
+
 /**
  * Breaks lines between words. What follows stands below the first column that has text behind a gap of two blanks, as in a list of
- * names and what they mean, or below the line's beginning.
+ * names and what they mean, or below the line's beginning: further in, where that column is far to the right.
  */
 export function fold(text: string, columns: number): string {
   return text
@@ -52,12 +56,13 @@ function foldLine(line: string, columns: number): string {
   const plain = stripVTControlCharacters(line);
   if (plain.length <= columns) return line;
   const [gap = ''] = /^ *\S.*? {2,}(?=\S)/.exec(plain) ?? [];
-  const [indent = ''] = /^ */.exec(plain) ?? [];
+  const [indent = ''] = /^ *(?:- )?/.exec(plain) ?? [];
   // a column that begins far to the right would leave no room for words
-  const hang = ' '.repeat(gap.length > 0 && 2 * gap.length < columns ? gap.length : indent.length);
+  const column = 2 * gap.length < columns ? gap.length : indent.length + FAR_INDENT;
+  const hang = ' '.repeat(gap === '' ? indent.length : column);
   const lines: string[] = [];
   let current: string | undefined;
-  for (const word of line.split(' ')) {
+  for (const word of line.split(BREAKABLE)) {
     const longer: string = current === undefined ? word : `${current} ${word}`;
     if (current === undefined || stripVTControlCharacters(longer).length <= columns || current.trim() === '')
       current = longer;

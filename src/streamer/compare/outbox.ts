@@ -16,8 +16,6 @@ const FETCH_EVENTS = 50;
 const LARGE_BYTES = 65_536;
 /** A smaller table is counted within seconds. */
 const LARGE_TABLE_BYTES = 64 * 1024 * 1024;
-/** Postgres quotes numbers of that type. */
-const BUCKET_LIST = /^FOR VALUES IN \(([\d', ]+)\)$/;
 /** Run-time parameters of a connection for snapshots: statements take long, and the transaction waits for the streamer. */
 export const SNAPSHOT_PARAMETERS = {
   statement_timeout: '0',
@@ -158,19 +156,13 @@ export class OutboxSnapshot {
     );
   }
 
-  /** The partitions of the ring, each by what its rows have in common; none where the table is not as the migration makes it. */
+  /** Its partitions, each by the condition that its rows meet, which the planner chooses partitions by; none where it has none. */
   async #parts(): Promise<{ condition: string; bytes: number }[]> {
-    const { rows } = await this.#db.query<{ bound: string; bytes: string }>(
-      `SELECT pg_get_expr(c.relpartbound, c.oid) AS bound, pg_table_size(c.oid)::text AS bytes
-         FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'outbox.event'::regclass`,
+    const { rows } = await this.#db.query<{ condition: string; bytes: string }>(
+      `SELECT pg_get_partition_constraintdef(inhrelid) AS condition, pg_table_size(inhrelid)::text AS bytes
+         FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'outbox.event'::regclass AND relispartition`,
     );
-    const parts = rows.map(({ bound, bytes }) => ({
-      // a bucket is never NULL, and a list of buckets is what the planner chooses a partition by
-      condition: BUCKET_LIST.exec(bound)?.[1],
-      bytes: Number(bytes),
-    }));
-    if (parts.some(({ condition }) => condition === undefined)) return [];
-    return parts.map(({ condition, bytes }) => ({ condition: `bucket IN (${condition})`, bytes }));
+    return rows.map(({ condition, bytes }) => ({ condition, bytes: Number(bytes) }));
   }
 
   /** Ids and digests of the window, as far as it lies in one of the ranges, behind the id `after`. */

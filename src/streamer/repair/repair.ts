@@ -17,7 +17,7 @@ import { Database } from '../source/database.ts';
 import { createSlot, untilMade } from '../source/new-slot.ts';
 import { checkFailover, checkMigrated } from '../source/server.ts';
 import { dropSlot } from '../source/slot.ts';
-import { fill, NEVER, type Filled } from './fill.ts';
+import { fill, NEVER, type Filled, type FillOptions } from './fill.ts';
 import { examine, type Examined } from '../ledger/gap.ts';
 import { overviewOf } from '../ledger/overview.ts';
 import { refuseDoubtfulShares, refuseOtherShares, scopeOfSlot } from '../ledger/shares.ts';
@@ -152,54 +152,33 @@ export async function lockRepair(db: Database, slot: string): Promise<void> {
 
 /** What a snapshot shows, and the streamer has delivered, and ClickHouse lacks all the same, the stream will never bring. */
 async function fillBeside(work: Work, window: Window, isDry: boolean): Promise<RepairReport> {
-  const { ask, connect } = work;
+  const { connect } = work;
   // a repair that was killed may have an insert under way, of other events than this one will send together; what sends nothing
   // need not care: it counts as missing what that insert brings later
   if (!isDry) await outlastInserts(work, 'repair', 0);
   const comparing = await comparison(work, await connect(true), window, true);
   const { snapshot } = await deliveredSnapshot(comparing);
-  const prove = async (): Promise<void> => void (await ask.query('SELECT 1'));
-  const { lsn } = snapshot.horizon;
-  const { config, sendsAgain, inserting } = work;
-  const onSend = sending(work);
-  const filled = await fill({
-    config,
-    comparing,
-    snapshot,
-    inserting,
-    lsn,
-    timeline: 0,
-    prove,
-    record: undefined,
-    isDry,
-    sendsAgain,
-    onSend,
-  });
-  return { gap: null, viewsUnproven: 0, ...filled };
+  return { gap: null, viewsUnproven: 0, ...(await fillUnrecorded(work, { comparing, snapshot, isDry })) };
 }
 
 /** What a new slot would find missing, as a snapshot of now shows it: the stream stays as it is. */
 async function countGap(work: Work, gap: string): Promise<RepairReport> {
-  const { config, sendsAgain, examined, connect, inserting } = work;
-  const first = await connect(true);
-  const movedAtMs = examined.isMoved ? await lastDeliveredMs(work) : examined.movedAtMs;
-  const comparing = { ...(await comparison(work, first, ALL, false)), movedAtMs };
+  const first = await work.connect(true);
+  const comparing = await ofEverything(work, first);
   const snapshot = await OutboxSnapshot.take(first, comparing);
-  const { lsn } = snapshot.horizon;
-  const filled = await fill({
-    config,
-    comparing,
-    snapshot,
-    inserting,
-    lsn,
-    timeline: 0,
-    prove: async () => undefined,
-    record: undefined,
-    isDry: true,
-    sendsAgain,
-    onSend: () => undefined,
-  });
-  return { gap, viewsUnproven: 0, ...filled };
+  return { gap, viewsUnproven: 0, ...(await fillUnrecorded(work, { comparing, snapshot, isDry: true })) };
+}
+
+/** The ledger stays as it is. */
+async function fillUnrecorded(
+  work: Work,
+  options: Pick<FillOptions, 'comparing' | 'snapshot' | 'isDry'>,
+): Promise<Filled> {
+  const { ask, config, sendsAgain, inserting } = work;
+  const { lsn } = options.snapshot.horizon;
+  const prove = async (): Promise<void> => void (await ask.query('SELECT 1'));
+  const onSend = sending(work);
+  return fill({ ...options, config, inserting, lsn, timeline: 0, prove, record: undefined, sendsAgain, onSend });
 }
 
 /** Takes the stream over, and hands it back behind a new slot's begin. */
@@ -220,8 +199,7 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
   const made = await createSlot(config, slot, { failover: isFailover, db: ask, onWait });
   try {
     const first = await connect(true);
-    const movedAtMs = examined.isMoved ? await lastDeliveredMs(work) : examined.movedAtMs;
-    const comparing = { ...(await comparison(work, first, ALL, false)), movedAtMs };
+    const comparing = await ofEverything(work, first);
     const snapshot = await OutboxSnapshot.import(first, comparing, made.snapshot, made.consistentLsn);
     await made.close();
     const prove = async (): Promise<void> => {
@@ -245,6 +223,7 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
       onSend,
     });
     const { publication } = examined;
+    const { movedAtMs } = comparing;
     await endRepair(ask, slot, { epoch, publication, systemId, timeline, consistentLsn, movedAtMs });
     return { gap, viewsUnproven, ...filled };
   } finally {
@@ -276,6 +255,13 @@ async function unproven({ config, examined, clickhouse, hasViews }: Work, atMs: 
 
 function sending({ onProgress }: Work): () => void {
   return () => onProgress({ step: 'sending what is missing' });
+}
+
+/** What the stream of a lost slot would have delivered is compared as one, whatever its dates. */
+async function ofEverything(work: Work, first: Database): Promise<ComparisonOptions & { movedAtMs: number }> {
+  const { examined } = work;
+  const movedAtMs = examined.isMoved ? await lastDeliveredMs(work) : examined.movedAtMs;
+  return { ...(await comparison(work, first, ALL, false)), movedAtMs };
 }
 
 async function comparison(

@@ -86,7 +86,7 @@ async function producers({ db, missing }: PostgresSubject): Promise<Finding[]> {
   const { may, grantable } = rows[0]!;
   if (may > 0) return [ok(id, may === 1 ? 'one login may emit' : `${may} logins may emit`)];
   const why =
-    'An application that logs in with the privileges of its own cannot emit. Allow its role: GRANT outbox_producer TO my_app.';
+    'An application that logs in as an ordinary role cannot emit. Allow its role: `GRANT outbox_producer TO my_app`.';
   const roles = fileURLToPath(new URL('postgres/roles.sql', MIGRATIONS));
   const fix = grantable ? [] : [shell(`psql "$ADMIN_URL" -f '${roles.replaceAll("'", "'\\''")}'`)];
   return [bad('warning', id, 'no role but a superuser may emit events', why, ...fix)];

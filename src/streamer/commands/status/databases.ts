@@ -141,7 +141,7 @@ export async function askClickHouse(
       { table },
       signal,
     );
-    const last = ledger && (await lastOf(clickhouse, table, ledger, signal));
+    const last = await lastOf(clickhouse, table, ledger, signal);
     const replica = await replicaState(clickhouse, table, signal);
     const partMs = Number(parts?.last ?? 0) * 1000;
     return {
@@ -165,12 +165,16 @@ export async function askClickHouse(
   }
 }
 
+const NO_EVENT = { source: '', lsn: Number.MAX_SAFE_INTEGER };
+
 async function lastOf(
   clickhouse: ClickHouse,
   table: string,
-  { source, delivered: { lsn } }: LedgerOverview,
+  ledger: LedgerOverview | undefined,
   signal: AbortSignal,
 ): ReturnType<typeof lastEvent> {
+  // without a ledger the table is asked all the same: it may not be there
+  const { source, lsn } = ledger === undefined ? NO_EVENT : { source: ledger.source, lsn: ledger.delivered.lsn };
   return (
     (await lastEvent(clickhouse, table, source, lsn, signal)) ??
     lastEvent(clickhouse, table, source, Math.max(0, lsn - NEARBY_BYTES), signal)

@@ -81,9 +81,7 @@ function waitingText({ lag }: FlowReport): string {
 function pendingText(report: FlowReport): string {
   const { pending, at } = report;
   if (isUnknown(report)) return 'unknown';
-  return pending === null
-    ? 'nothing'
-    : `a batch of ${pending.rows.toLocaleString('en-US')} rows, begun ${ago(pending.since, at)}`;
+  return pending === null ? 'nothing' : `a batch of ${counted(pending.rows, 'row')}, begun ${ago(pending.since, at)}`;
 }
 
 function slotText(report: FlowReport): string {
@@ -131,7 +129,8 @@ const SILENT: Partial<Record<ErrorCode, string>> = {
 
 function clickhouseText({ clickhouse, reasons, at }: FlowReport): string {
   if (clickhouse === null)
-    return reasons.map(({ code }) => SILENT[code]).find((text) => text !== undefined) ?? 'unknown';
+    // Postgres may be slow, too, and is told first
+    return reasons.map(({ code }) => SILENT[code]).findLast((text) => text !== undefined) ?? 'unknown';
   const { version, lastPartAt, wokeInSeconds, replica } = clickhouse;
   const facts = [version, lastPartAt === null ? 'the table is empty' : `last part ${ago(lastPartAt, at)}`];
   if (wokeInSeconds !== null) facts.push(`it was idle, and woke in ${wokeInSeconds} s`);
@@ -162,7 +161,7 @@ function duration(seconds: number): string {
 }
 
 function size(bytes: number): string {
-  if (bytes < 10_000) return `${bytes} B`;
+  if (bytes < 10_000) return `${bytes.toLocaleString('en-US')} B`;
   if (bytes < 10_000_000) return `${Math.round(bytes / 1000).toLocaleString('en-US')} kB`;
   return bytes < 10_000_000_000
     ? `${Math.round(bytes / 1e6).toLocaleString('en-US')} MB`

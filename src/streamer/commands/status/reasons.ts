@@ -37,7 +37,10 @@ export function obstacles(
     if (Object.hasOwn(ERRORS, code)) say(code as ErrorCode, `${rest.join(': ')}, ${since}`);
   }
   if (pending !== undefined && nowMs - pending.sinceMs > stalledMs)
-    say('OUTBOX_FLOW_STALLED', `a batch of ${pending.rows} rows is pending for ${seconds(pending.sinceMs)} s`);
+    say(
+      'OUTBOX_FLOW_STALLED',
+      `a batch of ${pending.rows} ${pending.rows === 1 ? 'row' : 'rows'} is pending for ${seconds(pending.sinceMs)} s`,
+    );
   const oldestMs = oldestMsOf(postgres) ?? nowMs;
   const restMs = stalledMs + config.flushIntervalMs;
   const stillMs = nowMs - Math.max(oldestMs, clickhouse?.deliveredMs ?? 0);
