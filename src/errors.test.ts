@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { type ErrorCode, ERRORS, OutboxError } from './errors.ts';
+import { type ErrorCode, ERRORS, OutboxError, policyOf } from './errors.ts';
 
 const codes = Object.keys(ERRORS).filter((code): code is ErrorCode => code in ERRORS);
 
@@ -11,7 +11,9 @@ describe.each(codes)('%s', (code) => {
       expect(text).toMatch(/^\S.+\S$/);
       expect(text).toMatch(/\.$/);
     }
-    expect(new OutboxError(code)).toMatchObject({ code, message: ERRORS[code].happened, next: ERRORS[code].next });
+    const { happened, next } = ERRORS[code];
+    const told = policyOf(code) === 'throw' ? `${happened}\nNext: ${next} (${code})` : happened;
+    expect(new OutboxError(code)).toMatchObject({ code, message: told, next });
   });
 });
 
@@ -25,15 +27,17 @@ describe('OutboxError', () => {
     for (const name of ['sqlState', 'clickhouseCode', 'cause']) expect(Object.hasOwn(error, name)).toBe(false);
   });
 
-  test('shows its code and its next step wherever an error is printed, and nothing that is not known', () => {
-    const error = new OutboxError('OUTBOX_NO_TRANSACTION');
+  test('shows its code and its next step once, in whatever prints an error, and nothing that is not known', () => {
+    const shownOf = (code: ErrorCode): string => inspect(new OutboxError(code), { breakLength: Infinity });
+    const thrown = shownOf('OUTBOX_NO_TRANSACTION');
     const { happened, next } = ERRORS.OUTBOX_NO_TRANSACTION;
-    const shown = inspect(error, { breakLength: Infinity });
-    expect(shown).toContain(`OutboxError: ${happened}`);
-    expect(shown.slice(shown.lastIndexOf('{'))).toBe(
-      `{\n  code: 'OUTBOX_NO_TRANSACTION',\n  next: ${inspect(next, { breakLength: Infinity })},\n  problems: []\n}`,
+    expect(thrown).toContain(`OutboxError: ${happened}\nNext: ${next} (OUTBOX_NO_TRANSACTION)\n    at `);
+    expect(thrown.slice(thrown.lastIndexOf('{'))).toBe("{\n  code: 'OUTBOX_NO_TRANSACTION',\n  problems: []\n}");
+    const logged = shownOf('OUTBOX_PROTOCOL');
+    const step = inspect(ERRORS.OUTBOX_PROTOCOL.next, { breakLength: Infinity });
+    expect(logged.slice(logged.lastIndexOf('{'))).toBe(
+      `{\n  code: 'OUTBOX_PROTOCOL',\n  next: ${step},\n  problems: []\n}`,
     );
-    expect(JSON.parse(JSON.stringify(error))).toMatchObject({ code: 'OUTBOX_NO_TRANSACTION', next });
   });
 
   test('has a next step of its own where one is given', () => {
@@ -49,7 +53,7 @@ describe('OutboxError', () => {
   test('puts every problem on a line of its message, so that a plain stack shows them all', () => {
     const problems = ['type is missing', 'context is not an object'];
     const error = new OutboxError('OUTBOX_EVENT_INVALID', { problems });
-    expect(error.message.split('\n').slice(1)).toEqual(['  - type is missing', '  - context is not an object']);
+    expect(error.message.split('\n').slice(1, -1)).toEqual(['  - type is missing', '  - context is not an object']);
     expect(error.problems).toEqual(problems);
   });
 

@@ -40,7 +40,8 @@ export interface ErrorDetails {
 
 /**
  * The one error class of this project. `code` is stable; `next` is the operator's or developer's next step. Both are properties
- * of the error's own, as `console.error`, Node and test runners print those; what is not known is not there.
+ * of the error's own; what is not known is not there. An error that is thrown into an application (policy `throw`) has both in
+ * its message, too: that is all that test runners print of an error.
  */
 export class OutboxError extends Error {
   override readonly name = 'OutboxError';
@@ -53,9 +54,14 @@ export class OutboxError extends Error {
   constructor(code: ErrorCode, details: ErrorDetails = {}) {
     const { detail, next, problems = [], sqlState, clickhouseCode, cause } = details;
     const lines = [oneLine(detail ?? ERRORS[code].happened), ...problems.map((problem) => `  - ${oneLine(problem)}`)];
+    const step = next ?? ERRORS[code].next;
+    const isThrown = policyOf(code) === 'throw';
+    if (isThrown) lines.push(`Next: ${step} (${code})`);
     super(lines.join('\n'), cause === undefined ? undefined : { cause });
     this.code = code;
-    this.next = next ?? ERRORS[code].next;
+    this.next = step;
+    // what prints properties prints the message, too
+    if (isThrown) Object.defineProperty(this, 'next', { enumerable: false });
     this.problems = problems;
     if (sqlState !== undefined) this.sqlState = sqlState;
     if (clickhouseCode !== undefined) this.clickhouseCode = clickhouseCode;

@@ -19,8 +19,8 @@ export interface OutboxEvent extends EventOptions {
   readonly metadataVersion?: number | bigint | undefined;
 }
 
-/** An event written by hand, or made by a definition. */
-export type AnyEvent = OutboxEvent | DefinedEvent;
+/** An event made by a definition, or written by hand: in this order, in which TypeScript 5 explains a wrong one by the latter. */
+export type AnyEvent = DefinedEvent | OutboxEvent;
 
 /** The rules that an outbox adds to those of every event. */
 export interface Policy extends Amendments {

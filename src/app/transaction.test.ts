@@ -70,6 +70,7 @@ describe('emitEvent, given no transaction', () => {
     ['an array', []],
     ['EntityManager', new EntityManager()],
     ['BoundPool, a pool', new Pool()],
+    ['a promise: await it first', Promise.resolve()],
     ['NodePgDatabase, a database', drizzle.mock()],
     ['NodePgDatabase, a database', drizzle(new Pool())],
     [

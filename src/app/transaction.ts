@@ -7,6 +7,7 @@ import { type MikroOrmItself, type MikroOrmTransaction, openMikroOrm } from './t
 import { openPg, type PgPool, type PgTransaction } from './transactions/pg.ts';
 import { openPostgresJs, type PostgresJsSql, type PostgresJsTransaction } from './transactions/postgres-js.ts';
 import { openPrisma, type PrismaClientItself, type PrismaTransaction } from './transactions/prisma.ts';
+import { openPromise, type PromiseItself } from './transactions/promise.ts';
 import { openQuery, type QueryTransaction } from './transactions/query.ts';
 import {
   openTypeOrm,
@@ -38,7 +39,8 @@ type NoTransaction =
   | PrismaClientItself
   | KnexItself
   | TypeOrmDataSource
-  | MikroOrmItself;
+  | MikroOrmItself
+  | PromiseItself;
 
 const CLIENTS: readonly Open[] = [
   openPg,
@@ -51,6 +53,7 @@ const CLIENTS: readonly Open[] = [
   openKnex,
   openTypeOrm,
   openQuery,
+  openPromise,
 ];
 
 /**

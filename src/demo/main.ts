@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import { parseArgs } from 'node:util';
 import { startClickHouse } from '../embedded/clickhouse.ts';
 import { startPostgres } from '../embedded/postgres.ts';
-import { OutboxError } from '../errors.ts';
 import { CLI, run, Service, SHOP } from './processes.ts';
 import { Questions } from './questions.ts';
 import { asRole, prepareShop } from './schema.ts';
@@ -17,8 +16,7 @@ process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
 
 const { values } = parseArgs({ options: { once: { type: 'boolean', default: false } } });
 process.exitCode = await demo(values.once).catch((error: unknown) => {
-  const next = error instanceof OutboxError ? `\n\nNext: ${error.next}` : '';
-  say(`${error instanceof Error ? error.message : String(error)}${next}`);
+  say(error instanceof Error ? error.message : String(error));
   return 1;
 });
 

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 
 /*
@@ -57,6 +57,8 @@ export class Guard {
   static async open(name: string, given: string | undefined, signal: 'QUIT' | 'KILL'): Promise<Guard> {
     const guard = new Guard(name, given, signal);
     try {
+      // Postgres has to pass through what is above, under its own account where this process is root's
+      await mkdir(dirname(guard.directory), { recursive: true });
       await mkdir(guard.directory, { recursive: true, mode: 0o700 });
       return guard;
     } catch (error) {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -119,8 +120,9 @@ describe('EmbeddedPostgres in a temporary directory', () => {
   });
 });
 
-test('startPostgres reuses a given directory with its password, and dispose keeps it', async () => {
-  const directory = await mkdtemp(join(tmpdir(), 'embedded test '));
+test('startPostgres makes a given directory, reuses it with its password, and dispose keeps it', async () => {
+  const parent = join(tmpdir(), `embedded test ${randomUUID()}`);
+  const directory = join(parent, 'postgres');
   try {
     const first = await startPostgres({ directory });
     await query(first.url, 'CREATE TABLE kept AS SELECT 1 AS id');
@@ -132,7 +134,7 @@ test('startPostgres reuses a given directory with its password, and dispose keep
     await expect(startPostgres({ directory, password: 'another' })).rejects.toThrow('password authentication failed');
     expect(await exists(join(directory, 'data', 'PG_VERSION'))).toBe(true);
   } finally {
-    await rm(directory, { recursive: true });
+    await rm(parent, { recursive: true });
   }
 });
 

@@ -70,49 +70,68 @@ test('the embedded streamer dies when SIGKILL kills its parent, and its director
 
 const PROGRAM = join(import.meta.dirname, 'program.ts');
 
-/** `dev`, once it has said all that it says, and what it said. */
-async function startDev(env: Record<string, string> = {}): Promise<{ child: ChildProcess; said: string }> {
-  const child = spawn(process.execPath, [PROGRAM, 'dev'], {
-    env: { PATH: process.env['PATH'] ?? '', ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let said = '';
-  child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
-  await eventually('events flow', () => said.includes('Ctrl-C ends it.\n') || child.exitCode !== null);
-  return { child, said };
+/** `dev` in a process of its own, which does not outlive a test that fails. */
+class Dev implements AsyncDisposable {
+  said = '';
+  readonly child: ChildProcess;
+  readonly #ended: Promise<unknown[]>;
+
+  constructor(env: Record<string, string> = {}, ...args: string[]) {
+    this.child = spawn(process.execPath, [PROGRAM, 'dev', ...args], {
+      env: { PATH: process.env['PATH'] ?? '', ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.#ended = once(this.child, 'exit');
+    for (const output of [this.child.stdout, this.child.stderr])
+      output?.on('data', (chunk: Buffer) => (this.said += chunk.toString()));
+  }
+
+  /** Resolves when it has said all that it says, or has ended. */
+  async isReady(): Promise<void> {
+    await eventually('events flow', () => this.said.includes('Ctrl-C ends it.\n') || this.child.exitCode !== null);
+  }
+
+  find(pattern: RegExp): string {
+    return pattern.exec(this.said)?.[0] ?? '';
+  }
+
+  /** Ctrl-C; resolves to the exit code. */
+  async interrupt(): Promise<unknown> {
+    this.child.kill('SIGINT');
+    return (await this.#ended)[0];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.child.exitCode === null) await this.interrupt();
+  }
 }
 
 test('dev starts everything, and what it prints emits an event and shows it; Ctrl-C ends all of it', async () => {
-  const { child, said } = await startDev();
-  const [databaseUrl = ''] = /postgres:\S+/.exec(said) ?? [];
+  await using dev = new Dev();
+  await dev.isReady();
+  const databaseUrl = dev.find(/postgres:\S+/);
   const client = new Client(databaseUrl);
   client.on('error', () => {});
   await client.connect();
-  await client.query(/SELECT outbox\.emit.*/.exec(said)?.[0] ?? '');
-  const [curl = ''] = /^ +curl .*$/m.exec(said) ?? [];
+  await client.query(dev.find(/SELECT outbox\.emit.*/));
   await eventually('the event is there', async () => {
-    const { stdout } = await promisify(exec)(`${curl} --silent`);
-    return stdout.includes('order.placed') && stdout.includes('{"orderId":7}');
+    const { stdout } = await promisify(exec)(`${dev.find(/^ +curl .*$/m)} --silent`);
+    return /order\.placed[^]*"orderId": 7/.test(stdout);
   });
   await client.end();
-  const ended = once(child, 'exit');
-  child.kill('SIGINT');
-  expect(await ended).toEqual([0, null]);
+  expect(await dev.interrupt()).toBe(0);
   await expect(new Client(databaseUrl).connect()).rejects.toMatchObject({ code: 'ECONNREFUSED' });
 });
 
 test('dev uses the servers whose URLs are set, shows no password of theirs, and leaves them as they are', async () => {
   await using services = await startServices({ streamer: false });
-  const { child, said } = await startDev({
-    DATABASE_URL: services.postgres.url,
-    CLICKHOUSE_URL: services.clickhouse.url,
-  });
-  expect(said).toContain(`DATABASE_URL=${services.postgres.url.replace(':postgres@', ':…@')}`);
-  expect(said).toContain("SELECT pg_drop_replication_slot('outbox')");
+  await using dev = new Dev({ DATABASE_URL: services.postgres.url, CLICKHOUSE_URL: services.clickhouse.url });
+  await dev.isReady();
+  expect(dev.said).toContain('Using the Postgres of DATABASE_URL and the ClickHouse of CLICKHOUSE_URL.');
+  expect(dev.said).toContain(`DATABASE_URL=${services.postgres.url.replace(':postgres@', ':…@')}`);
+  expect(dev.said).toContain("SELECT pg_drop_replication_slot('outbox')");
   await insert(services, FIRST);
   await services.delivered();
-  const ended = once(child, 'exit');
-  child.kill('SIGINT');
-  expect(await ended).toEqual([0, null]);
+  expect(await dev.interrupt()).toBe(0);
   expect(await delivered(services)).toEqual([FIRST]);
 });
