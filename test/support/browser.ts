@@ -1,7 +1,7 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import chromium from '@sparticuz/chromium';
 import { chromium as playwright, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 import { TOKEN, type ConsoleProcess } from './console.ts';
 
@@ -10,9 +10,17 @@ const AXE = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.
 
 /** Chromium: Debian's where it is installed, else the one that npm brings. */
 export async function launchBrowser(): Promise<Browser> {
-  const executablePath = existsSync(DEBIAN) ? DEBIAN : await chromium.executablePath();
+  const executablePath = existsSync(DEBIAN) ? DEBIAN : await inflated();
   // not the arguments that the package proposes: they switch off what keeps sites apart
   return playwright.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'], headless: true });
+}
+
+/** The path of the one out of npm. Where a function of AWS runs, it brings libraries that a host without a desktop may lack, too. */
+async function inflated(): Promise<string> {
+  const { stdout } = spawnSync('/sbin/ldconfig', ['-p'], { encoding: 'utf8' });
+  if (!stdout?.includes('libnss3.so')) process.env['AWS_EXECUTION_ENV'] = 'AWS_Lambda_nodejs24.x';
+  const { default: chromium } = await import('@sparticuz/chromium');
+  return chromium.executablePath();
 }
 
 /** A tab on the console, and what went wrong in it. */
