@@ -97,7 +97,7 @@ function Postgres({ flow }: { flow: Flow | undefined }): JSX.Element {
       state={!isKnown ? 'unknown' : slot == null ? 'no usable slot' : slot.endangered ? 'slot in danger' : 'keeps WAL'}
       level={level}
       figure={oldest}
-      unit="the oldest waits"
+      unit="oldest waits"
     >
       <Fact name="waiting">{isKnown ? `${bytes(lag.bytes)} of WAL` : UNKNOWN}</Fact>
       <Fact name="kept">{flow?.keptBytes == null ? UNKNOWN : `${bytes(flow.keptBytes)} of WAL`}</Fact>
@@ -138,7 +138,7 @@ function Streamer({ flow }: { flow: Flow | undefined }): JSX.Element {
     >
       <Fact name="batch">{isKnown ? batch : UNKNOWN}</Fact>
       <Fact name="holds the slot">
-        {!isKnown ? UNKNOWN : streamer == null ? 'nobody' : `walsender ${streamer.walsender}`}
+        {!isKnown ? UNKNOWN : streamer == null ? 'nobody' : `process ${streamer.walsender}`}
       </Fact>
       <Fact name="stands by">
         {!isKnown || streamer == null
@@ -162,10 +162,8 @@ function ClickHouse({ flow }: { flow: Flow | undefined }): JSX.Element {
       figure={isAway || eventsPerSecond == null ? UNKNOWN : short(eventsPerSecond)}
       unit="events/s out"
     >
-      <Fact name="last event">
-        {clickhouse == null || delivered?.committedAt == null
-          ? UNKNOWN
-          : `committed ${ago(delivered.committedAt, Date.parse(at))}`}
+      <Fact name="last commit">
+        {clickhouse == null || delivered?.committedAt == null ? UNKNOWN : ago(delivered.committedAt, Date.parse(at))}
       </Fact>
       <Fact name="table">
         {flow?.table == null ? UNKNOWN : `${short(flow.table.rows)} rows, ${bytes(flow.table.bytes)}`}
