@@ -11,7 +11,7 @@ const MAX_IDS = 10_000;
 
 /** Those that can still be retried, grouped by type and reason, the largest group first. Throws OUTBOX_PG_*. */
 export async function quarantineOf(source: Source, slot: string): Promise<Quarantine> {
-  const rows = await list(await source.connected(), slot, false);
+  const rows = await source.ask(async (db) => list(db, slot, false));
   const groups = Map.groupBy(rows, ({ event_type: type, reason }) => JSON.stringify([type, reason]));
   return {
     total: rows.length,

@@ -65,7 +65,7 @@ export class Routes {
     this.#clickhouse = new ClickHouse(config, LIMITS.seconds * 1000);
     this.#roles = new Shared(ROLES_MS, async () => rolesReadOnly(this.#source, this.#clickhouse, config));
     this.#slots = new Shared(SLOTS_MS, async () => {
-      const found = (await overviews(await this.#source.connected())).map(({ slot }) => slot);
+      const found = (await this.#source.ask(async (db) => overviews(db))).map(({ slot }) => slot);
       return [...new Set([config.slot, ...found])].slice(0, MAX_SLOTS);
     });
     this.#health = new Shared(HEALTH_MS, async () => this.#examine());

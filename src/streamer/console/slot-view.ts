@@ -110,7 +110,7 @@ export class SlotView {
   }
 
   async #askSource(): Promise<string> {
-    return (await overviewOf(await this.#source.connected(), this.config.slot))?.source ?? '';
+    return (await this.#source.ask(async (db) => overviewOf(db, this.config.slot)))?.source ?? '';
   }
 
   async #askTable(): Promise<Table> {

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { OutboxError } from '../../errors.ts';
 import type { Config } from '../config.ts';
 import { Database } from '../source/database.ts';
 
@@ -17,18 +18,27 @@ export class Source {
 
   /** Throws OUTBOX_PG_*. */
   async query<R extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<R[]> {
-    const { rows } = await (await this.connected()).query<R>(text, values);
-    return rows;
+    return this.ask(async (db) => (await db.query<R>(text, values)).rows);
   }
 
-  /** For functions that want a connection; it may be lost at any time. */
-  async connected(): Promise<Database> {
-    this.#db ??= this.#connect();
-    return this.#db;
+  /** For functions that want a connection. Throws what they throw. */
+  async ask<T>(question: (db: Database) => Promise<T>): Promise<T> {
+    const connection: Promise<Database> = (this.#db ??= this.#connect(() => {
+      if (this.#db === connection) this.#db = undefined;
+    }));
+    try {
+      return await question(await connection);
+    } catch (error) {
+      // a statement that has no answer yet would keep the next one waiting
+      if (error instanceof OutboxError && error.code === 'OUTBOX_PG_UNREACHABLE') {
+        if (this.#db === connection) this.#db = undefined;
+        void connection.then(async (db) => db.close()).catch(() => undefined);
+      }
+      throw error;
+    }
   }
 
-  async #connect(): Promise<Database> {
-    const lose = (): void => void (this.#db = undefined);
+  async #connect(lose: () => void): Promise<Database> {
     try {
       const parameters = { statement_timeout: PATIENCE, lock_timeout: PATIENCE, default_transaction_read_only: 'on' };
       const db = await Database.connect(this.#config, { parameters }, lose);
