@@ -1,5 +1,5 @@
 import type { JSX } from 'preact';
-import { useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import type {
   Changed,
   Failure,
@@ -184,8 +184,10 @@ function Group({ group: { type, reason, count: n, events, ids }, mayChange, onAc
 
 function OneEvent({ id, inSlot }: { id: string; inSlot: string }): JSX.Element {
   const { data, failure } = useAsk<QuarantinedEvent>(`api/quarantine/event?${inSlot}&id=${encodeURIComponent(id)}`);
+  const section = useRef<HTMLElement>(null);
+  useEffect(() => section.current?.scrollIntoView({ block: 'nearest' }), [data]);
   return (
-    <section aria-labelledby="one">
+    <section aria-labelledby="one" ref={section}>
       <div class="row between">
         <h2 id="one">Number {id}</h2>
         <a class="button" href={to('quarantine')}>
