@@ -19,7 +19,7 @@ export default defineConfig({
           name: 'integration',
           include: ['test/{clients,examples,integration,package}/**/*.test.ts', 'src/embedded/**/*.test.ts'],
           globalSetup: ['test/support/services.setup.ts', 'test/support/page.setup.ts', 'test/clients/prisma.setup.ts'],
-          testTimeout: 90_000,
+          testTimeout: 180_000,
           hookTimeout: 120_000,
         },
       },

@@ -82,12 +82,17 @@ test('readConfig rejects a password beside DATABASE_PASSWORD_COMMAND, and never 
 
 test('readConfig wants certificates for ClickHouse to be readable, in pairs and with https', () => {
   const read = (path: string): string => {
-    if (path === '/pem') return '';
+    if (path === '/pem') return '-----BEGIN CERTIFICATE-----';
+    if (path === '/empty') return '\n';
     throw Object.assign(new Error(path), { code: 'ENOENT' });
   };
   const problems = (env: Record<string, string>) => failure({ ...REQUIRED, ...env }, read).problems;
   expect(problems({ CLICKHOUSE_CA_FILE: '/canary' })).toEqual([
     'CLICKHOUSE_CA_FILE names a file that cannot be read (ENOENT)',
+  ]);
+  // none at all would mean those of Node.js, which sign for anybody
+  expect(problems({ CLICKHOUSE_CA_FILE: '/empty' })).toEqual([
+    'CLICKHOUSE_CA_FILE names a file that cannot be read (empty)',
   ]);
   expect(problems({ CLICKHOUSE_CERT_FILE: '/pem' })).toEqual([
     'CLICKHOUSE_CERT_FILE and CLICKHOUSE_KEY_FILE go together; give both',

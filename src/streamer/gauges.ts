@@ -23,6 +23,8 @@ export interface GaugeSources {
   readonly source: string;
   readonly config: Config;
   readonly readiness: Readiness;
+  /** Looks at the target, for the next insert. */
+  readonly observeTarget: () => Promise<void>;
   readonly log: Logger;
   /** The session is over. */
   readonly signal: AbortSignal;
@@ -40,6 +42,7 @@ export function sampleGauges({
   source,
   config,
   readiness,
+  observeTarget,
   log,
   signal,
 }: GaugeSources): PeriodicCheck {
@@ -54,6 +57,7 @@ export function sampleGauges({
       oldestTransaction(db),
       isAsked ? mostParts(clickhouse, table, signal) : measures.parts,
       isAsked ? replicaState(clickhouse, table, signal) : measures.replica,
+      isAsked ? observeTarget() : undefined,
       isAsked ? identity.observe() : undefined,
       isAsked ? detached.observe() : undefined,
     ]);

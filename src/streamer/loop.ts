@@ -71,6 +71,11 @@ export class DeliveryLoop {
     return this.#hasSettled;
   }
 
+  /** Looks at the target beside the inserts. Throws what is wrong with it. */
+  async observeTarget(): Promise<void> {
+    await this.#delivery.observeTarget();
+  }
+
   /** Returns when it is drained; throws what ends the session. */
   async run(): Promise<void> {
     const { ledger, acks, intake, replication } = this.#attachment;

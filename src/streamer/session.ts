@@ -264,7 +264,19 @@ export class Session {
     const proofs = new PeriodicCheck(PROVE_EVERY_MS, prove, fail);
     const checks = new PeriodicCheck(CHECK_EVERY_MS, check, fail);
     readiness.measures.attached(progress);
-    const gauges = sampleGauges({ ledger, db, clickhouse, table, source, config, readiness, log, signal });
+    const observeTarget = async (): Promise<void> => loop.observeTarget();
+    const gauges = sampleGauges({
+      ledger,
+      db,
+      clickhouse,
+      table,
+      source,
+      config,
+      readiness,
+      observeTarget,
+      log,
+      signal,
+    });
     const decoder = new PgoutputDecoder(intake, watch.rootOid);
     return { ...attachment, decoder, loop, walEnd: () => walEnd, proofs, checks, gauges };
   }

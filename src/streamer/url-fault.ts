@@ -1,5 +1,6 @@
 import { nearest, TYPO_SHARE } from '../nearest.ts';
 import { readClickHouseUrl, urlsOf, withHostsOf } from './clickhouse/hosts.ts';
+import { readPem } from './pem-file.ts';
 import type { Setting } from './setting.ts';
 import { readDatabaseUrl } from './source/hosts.ts';
 import {
@@ -84,10 +85,10 @@ export function completed(text: string): string {
   return withHostsOf(text, url);
 }
 
-/** Why a file cannot be read, as the system's code; undefined when it can. */
+/** Why a file of certificates or a key cannot be read, as the system's code, or that it is empty; undefined when it can. */
 export function fileFault(path: string, readFile: (path: string) => string): string | undefined {
   try {
-    if (path !== '') readFile(path);
+    if (path !== '') readPem(path, readFile);
     return undefined;
   } catch (error) {
     return systemCode(error);

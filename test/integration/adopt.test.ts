@@ -200,6 +200,9 @@ test('a table that only other types or another engine would help is not adopted,
     ['MergeTree', 'event_date_time Date', 'event_date_time is Date'],
     ['MergeTree', 'metadata_version Float64', 'metadata_version is Float64'],
     ['MergeTree', 'event_id UInt64', 'event_id is UInt64'],
+    ['MergeTree', 'event_type Int8', 'event_type is Int8'],
+    ['MergeTree', 'subject UInt64', 'subject is UInt64'],
+    ['MergeTree', 'event_context Map(String, String)', 'event_context is Map(String, String)'],
   ] as const) {
     await run('DROP TABLE IF EXISTS events SYNC', `${table(column)} ENGINE = ${engine} ORDER BY tuple()`);
     const definition =

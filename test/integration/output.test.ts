@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { CHILD_ENVIRONMENT } from '../support/child-environment.ts';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Scrape } from '../support/scrape.ts';
@@ -11,7 +12,7 @@ const CLI = new URL('../../src/streamer/commands/cli.ts', import.meta.url).pathn
 
 function environmentOf(outbox: Outbox): Record<string, string> {
   return {
-    PATH: process.env['PATH'] ?? '',
+    ...CHILD_ENVIRONMENT,
     DATABASE_URL: outbox.databaseUrl,
     CLICKHOUSE_URL: outbox.clickhouseUrl,
     OUTBOX_SLOT: outbox.slot,

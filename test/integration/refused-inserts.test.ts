@@ -120,6 +120,10 @@ test.concurrent('the streamer quarantines nothing while the table refuses every 
   expect(err).toMatchObject({ clickhouseCode: 469, next: expect.stringContaining('constraints') });
   await outbox.fill(50);
   await streamer.log(({ err: later, attempts }) => later?.code === 'OUTBOX_CH_REFUSED' && Number(attempts) > 3);
+  expect(await command(outbox, ['doctor']).done).toMatchObject({
+    code: 1,
+    stdout: expect.stringContaining('clickhouse.inserts'),
+  });
   expect(await reasons(outbox)).toEqual([]);
   await sql(outbox, 'ALTER TABLE events DROP CONSTRAINT sound');
   await expectDelivered(outbox, 100);

@@ -80,6 +80,34 @@ test.concurrent('the streamer says that EXCHANGE has replaced the table, and tha
   expect(await streamer.stop()).toBe(0);
 });
 
+test.concurrent('events wait while a table that keeps no rows has the name, which `status` and `doctor` say', async () => {
+  await using outbox = await Outbox.create();
+  const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
+  const streamer = outbox.stream();
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  await sql('RENAME TABLE events TO kept');
+  await sql('CREATE TABLE events AS kept ENGINE = Null');
+  await eventually('an insert is held back', async () => {
+    await outbox.fill(1, 'test.meanwhile');
+    return streamer.logs.some(({ err }) => err?.code === 'OUTBOX_CH_TABLE_UNSUITABLE');
+  });
+  await outbox.fill(5, 'test.waits');
+  const status = await command(outbox, ['status']).done;
+  expect(status).toMatchObject({ code: 1, stdout: expect.stringContaining('OUTBOX_CH_TABLE_UNSUITABLE') });
+  const doctor = await command(outbox, ['doctor']).done;
+  expect(doctor).toMatchObject({ code: 1, stdout: expect.stringContaining('its engine is Null') });
+  await sql('DROP TABLE events');
+  await sql('RENAME TABLE kept TO events');
+  await eventually('what waited is there', async () => {
+    const [waited] = await outbox.select<{ n: number }>(
+      "SELECT count() AS n FROM events WHERE event_type = 'test.waits'",
+    );
+    return waited!.n === 5;
+  });
+  expect(await streamer.stop()).toBe(0);
+});
+
 test.concurrent('an insert whose answer is lost counts once in a table that was filled from the former one (invariant 4)', async () => {
   await using outbox = await Outbox.create();
   const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { expect, test } from 'vitest';
+import { CHILD_ENVIRONMENT } from '../support/child-environment.ts';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import { Collector } from '../support/collector.ts';
 import { Outbox } from '../support/outbox.ts';
@@ -129,7 +130,7 @@ test('logs, spans, metrics and health never contain an event’s content, howeve
 
 async function command(name: string, environment: Record<string, string>): Promise<{ code: number; output: string }> {
   return new Promise((resolve) => {
-    const env = { PATH: process.env['PATH'] ?? '', ...environment };
+    const env = { ...CHILD_ENVIRONMENT, ...environment };
     execFile(process.execPath, [CLI, name], { env }, (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr }),
     );

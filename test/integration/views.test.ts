@@ -35,6 +35,26 @@ test('the streamer reports a view that throws, and waits; after the fix the view
   expect(await outbox.select('SELECT sum(total) AS total FROM totals')).toEqual([{ total: 307 }]);
 });
 
+test('a view that is made while the streamer runs, and throws, gets its rows once it is fixed (invariant 7)', async () => {
+  await using outbox = await Outbox.create();
+  const sql = async (query: string): Promise<unknown> => outbox.clickhouse.command({ query });
+  const streamer = outbox.stream();
+  await outbox.fill(3, 'test.before');
+  await outbox.untilDelivered(3);
+  await sql(
+    'CREATE TABLE late (n UInt64) ENGINE = MergeTree ORDER BY n SETTINGS non_replicated_deduplication_window = 1000',
+  );
+  await sql('CREATE MATERIALIZED VIEW later TO late AS SELECT throwIf(1) AS n FROM events');
+  await outbox.fill(5);
+  await streamer.failure('OUTBOX_CH_VIEW_FAILED');
+  await sql('ALTER TABLE later MODIFY QUERY SELECT 1 AS n FROM events');
+  await outbox.untilDelivered(8);
+  await eventually('all is settled', async () => (await outbox.ledger())['pending_token'] === null);
+  expect(await streamer.stop()).toBe(0);
+  expect(await outbox.select('SELECT sum(n) AS n FROM late')).toEqual([{ n: 5 }]);
+  expect(streamer.output).not.toContain('OUTBOX_CH_VIEWS_UNPROVEN');
+});
+
 test.for<readonly [gone: string, back: string, found: string, fix: string]>([
   ['DROP TABLE totals SYNC', 'CREATE TABLE totals', 'does not exist', 'DROP VIEW `$`.`summer`'],
   ['DETACH TABLE totals', 'ATTACH TABLE totals', 'is detached', 'ATTACH TABLE `$`.`totals`'],

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
+import { CHILD_ENVIRONMENT } from './child-environment.ts';
 import type { Outbox } from './outbox.ts';
 
 const CLI = new URL('../../src/streamer/commands/cli.ts', import.meta.url).pathname;
@@ -26,7 +27,7 @@ export function command(
 ): Running {
   const child = spawn(process.execPath, [CLI, ...args], {
     env: {
-      PATH: process.env['PATH'] ?? '',
+      ...CHILD_ENVIRONMENT,
       DATABASE_URL: outbox.databaseUrl,
       CLICKHOUSE_URL: outbox.clickhouseUrl,
       OUTBOX_SLOT: outbox.slot,

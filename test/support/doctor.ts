@@ -1,6 +1,6 @@
 import { readConfig } from '../../src/streamer/config.ts';
 import { examineClickHouse } from '../../src/streamer/commands/doctor/clickhouse.ts';
-import type { Finding, Fix } from '../../src/streamer/commands/doctor/finding.ts';
+import { withoutExplained, type Finding, type Fix } from '../../src/streamer/commands/doctor/finding.ts';
 import { examinePostgres } from '../../src/streamer/commands/doctor/postgres.ts';
 import { command } from './command.ts';
 import type { Outbox } from './outbox.ts';
@@ -14,7 +14,7 @@ const ELSEWHERE = ['clickhouse.disk'];
 export async function examine(environment: Record<string, string>): Promise<Finding[]> {
   const config = readConfig(environment);
   const findings = (await Promise.all([examinePostgres(config), examineClickHouse(config)])).flat();
-  return findings.filter(({ id, level }) => level !== 'ok' && !ELSEWHERE.includes(id));
+  return withoutExplained(findings).filter(({ id, level }) => level !== 'ok' && !ELSEWHERE.includes(id));
 }
 
 export function findingOf(findings: Finding[], id: string): Finding | undefined {

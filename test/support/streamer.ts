@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { CHILD_ENVIRONMENT } from './child-environment.ts';
 import { eventually } from './wait.ts';
 
 const CLI = new URL('../../src/streamer/commands/cli.ts', import.meta.url).pathname;
@@ -29,7 +30,7 @@ export class Streamer {
   constructor(environment: Record<string, string>, cli = CLI, node = process.execPath) {
     this.#child = spawn(node, [cli, 'run'], {
       env: {
-        PATH: process.env['PATH'] ?? '',
+        ...CHILD_ENVIRONMENT,
         LOG_LEVEL: 'debug',
         OUTBOX_FLUSH_INTERVAL_MS: '50',
         OUTBOX_RETRY_MAX_MS: '1000',
@@ -58,11 +59,15 @@ export class Streamer {
 
   /** The first line that matches, now or later; fails when the process ends without it. */
   async log(matches: (line: LogLine) => boolean, what = 'a line of the log'): Promise<LogLine> {
-    return eventually(`${what}, in\n${this.output}`, () => {
-      const line = this.logs.find(matches);
-      if (line === undefined && !this.isRunning) throw new Error(`the streamer ended without ${what}:\n${this.output}`);
-      return line;
-    });
+    return eventually(
+      () => `${what}, in\n${this.output}`,
+      () => {
+        const line = this.logs.find(matches);
+        if (line === undefined && !this.isRunning)
+          throw new Error(`the streamer ended without ${what}:\n${this.output}`);
+        return line;
+      },
+    );
   }
 
   async attached(): Promise<void> {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readPem } from '../pem-file.ts';
 
 /** What is needed to reach ClickHouse, as the settings have it: asked for at each request, because a file may hold something new. */
 export interface ClickHouseAccess {
@@ -17,12 +17,12 @@ export interface Credentials {
   readonly key: string | undefined;
 }
 
-/** A file that cannot be read now keeps what it held before. */
+/** A file that cannot be read now, or is empty, keeps what it held before. */
 export function credentialsOf(access: string | ClickHouseAccess, before?: Credentials): Credentials {
   if (typeof access === 'string') return { url: access, ca: undefined, cert: undefined, key: undefined };
   const read = (path: string, last: string | undefined): string | undefined => {
     try {
-      return path === '' ? undefined : readFileSync(path, 'utf8');
+      return path === '' ? undefined : readPem(path);
     } catch {
       return last;
     }

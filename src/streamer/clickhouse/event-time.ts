@@ -23,7 +23,9 @@ export function eventTimeIn(type: string): EventTime | undefined {
   const digits = /^DateTime64\((\d)/.exec(type)?.[1];
   if (digits === undefined) return undefined;
   const step = Number(digits) < 6 ? 10n ** (6n - BigInt(digits)) : 1n;
-  return { step, first: FIRST_US, last: LAST_US - (LAST_US % step) };
+  // nanoseconds fill 64 bits sooner
+  const last = digits === '9' ? (2n ** 63n - 1n) / 1000n : LAST_US;
+  return { step, first: FIRST_US, last: last - (last % step) };
 }
 
 /** What the table holds of event_date_time. Throws OUTBOX_CH_*. */

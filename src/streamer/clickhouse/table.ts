@@ -33,14 +33,21 @@ const KEYS: readonly string[] = [
 ];
 const MICROSECONDS: readonly string[] = ['committed_at', 'delivered_at'];
 /**
- * Types that hold every value of a column: in others a number would wrap, or be rounded. Texts are converted as they fit. A version
- * comes as a Decimal: a narrower type refuses what it does not hold.
+ * Types that hold every value of a column: in others a number would wrap, or be rounded, and the text 007 be 7. A version comes as a
+ * Decimal, and an Enum has names: such a type refuses what it does not hold.
  */
 const HOLDS: Readonly<Record<string, { readonly all: string; readonly types: RegExp }>> = {
   metadata_version: { all: 'UInt64', types: /^(?:U?Int\d+|String)$/ },
   event_id: { all: 'UUID', types: /^UUID$/ },
   lsn: { all: 'UInt64', types: /^(?:UInt64|U?Int(?:128|256))$/ },
   seq: { all: 'UInt32', types: /^(?:UInt32|U?Int(?:64|128|256))$/ },
+  ...Object.fromEntries(
+    ['event_type', 'environment', 'subject', 'source', 'trace_id', 'span_id', 'recorded_by', 'origin'].map((name) => [
+      name,
+      { all: 'String', types: /^(?:String$|Enum(?:8|16)?\()/ },
+    ]),
+  ),
+  event_context_text: { all: 'String', types: /^String$/ },
 };
 
 type TableSetting = (typeof TABLE_SETTINGS)[number];
@@ -175,7 +182,9 @@ function columnProblems(columns: readonly ColumnRow[]): TableProblem[] {
       });
   }
   const context = columns.find(({ name }) => name === 'event_context');
-  if (context !== undefined && takesNoText(context)) {
+  if (context !== undefined && !/^(?:JSON\b|String$)/.test(bare(context.type)))
+    problems.push({ found: `the column event_context is ${context.type}, which is neither JSON nor String` });
+  else if (context !== undefined && takesNoText(context)) {
     const value = /String/.test(context.type)
       ? 'event_context_text'
       : `JSONExtract(event_context_text, ${literal(context.type)})`;

@@ -158,6 +158,8 @@ function costsOf(columns: readonly ColumnRow[], names: OwnNames): string[] {
     costs.push(
       `Dates: ${date} keeps ${step === 1_000_000n ? 'whole seconds' : `steps of ${step} microseconds`}${first === 0n ? ', and moves a date before 1970 or behind 2106-02-07 to that end' : ''}. verify compares what it keeps.`,
     );
+  if (date.startsWith('DateTime64(9'))
+    costs.push(`Dates: an event dated behind 2262-04-11, which ${date} does not hold, goes to quarantine.`);
   const version = typeOf('metadata_version');
   if (isNarrow(version))
     costs.push(`Versions: an event whose metadata_version ${version} does not hold goes to quarantine.`);

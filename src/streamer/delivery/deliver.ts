@@ -82,6 +82,11 @@ export class Delivery {
     });
   }
 
+  /** Looks at the target beside the inserts. Throws what is wrong with it. */
+  async observeTarget(): Promise<void> {
+    await this.#scope.watch.observe();
+  }
+
   /** Records the intent of a batch, which settles what was pending and allows acknowledgements up to `ackable`. */
   async record(batch: Batch, ackable: Lsn): Promise<Pending> {
     return this.#record(batch, { from: 0, to: batch.rows }, ackable);

@@ -111,7 +111,7 @@ export class ReliableInsert {
   async #insertOnce(): Promise<Answer> {
     const { ledger, readiness } = this.#attachment;
     const { watch } = this.#scope;
-    if (this.#mayBeThere || watch.isTurning) await watch.check();
+    if (this.#mayBeThere || watch.isTurning || watch.isSuspect) await watch.check();
     // what a later check finds wrong with the target stays a doubt
     const { doubts } = watch;
     if (await this.#isReadBackNeeded()) {

@@ -30,6 +30,7 @@ export class TargetWatch {
   };
   #warnedOf: readonly string[] = [];
   #doubts = 0;
+  #isSuspect = false;
   /** Of the servers, at the last good check. */
   #turns = 0;
 
@@ -62,6 +63,25 @@ export class TargetWatch {
     return !this.#target.isReplicated && this.#attachment.clickhouse.turns - this.#turns >= MANY_TURNS;
   }
 
+  /** The last look showed another target than the last good check, or that something is wrong with it. */
+  get isSuspect(): boolean {
+    return this.#isSuspect;
+  }
+
+  /** Looks while no insert waits for it: what has changed is checked before the next one. Throws what checkTarget throws. */
+  async observe(): Promise<void> {
+    const { clickhouse, ledger, table, signal } = this.#attachment;
+    // the first check is under way, or to be made anyway
+    if (this.#target.identity === '') return;
+    try {
+      const { identity } = await checkTarget(clickhouse, table, signal);
+      if (identity !== ledger.state.target) this.#isSuspect = true;
+    } catch (error) {
+      this.#isSuspect = true;
+      throw error;
+    }
+  }
+
   /** Whether ClickHouse has refused an insert, and nothing of it can come to be there. */
   isDefinite(error: unknown): boolean {
     if (!(error instanceof ClickHouseRefusal) || error.isOutcomeUnknown) return false;
@@ -86,10 +106,11 @@ export class TargetWatch {
       }
       throw error;
     }
-    // a table that was filled from the former one has its rows, and not its tokens; another version may forget them
+    this.#isSuspect = false;
     const { identity } = this.#target;
-    if (ledger.state.target !== identity) {
-      if (ledger.state.target !== undefined) this.#doubts++;
+    const { target: former } = ledger.state;
+    if (former !== identity) {
+      if (former !== undefined && !isStillThere(former, identity)) this.#doubts++;
       await ledger.deliverInto(identity);
     }
     this.#warn(this.#target.doubtful);
@@ -104,4 +125,13 @@ export class TargetWatch {
         'views may count events twice',
       );
   }
+}
+
+/**
+ * Whether all that remembered tokens is still what it was. A table that was filled from the former one has its rows, and not its tokens;
+ * another version may forget them. A view that has come since has neither.
+ */
+function isStillThere(former: string, identity: string): boolean {
+  const now = new Set(identity.split(' '));
+  return former.split(' ').every((part) => now.has(part));
 }

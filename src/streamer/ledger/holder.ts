@@ -50,7 +50,7 @@ export async function holderOf(db: Database, slot: string): Promise<Holder> {
             -- with its end, a slot has delivered all that ever will be its own
             CASE WHEN l.ends_in IS NOT NULL AND x.reached >= l.ends_lsn THEN greatest(x.reached, pg_current_wal_lsn()) ELSE x.reached END AS reached
        FROM outbox.stream l
-       LEFT JOIN pg_replication_slots s ON s.slot_name = l.slot_name
+       LEFT JOIN pg_replication_slots s ON s.slot_name = l.slot_name AND s.database = current_database()
        LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid
        LEFT JOIN pg_stat_activity w ON w.pid = s.active_pid AND ${isStreamerConnection('w')}
        LEFT JOIN pg_stat_activity a ON a.pid = l.holder_pid AND s.active AND ${isStreamerConnection('a')}

@@ -1,3 +1,4 @@
+import { ERRORS, OutboxError, type ErrorCode } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { Position } from '../../position.ts';
 import type { Database } from '../source/database.ts';
@@ -59,6 +60,12 @@ interface Row {
 /** Undefined when the slot has no ledger. Throws OutboxErrors OUTBOX_PG_*. */
 export async function overviewOf(db: Database, slot: string): Promise<LedgerOverview | undefined> {
   return (await overviews(db, slot))[0];
+}
+
+/** What ClickHouse refused last, as the streamer wrote it down; undefined where another version did, whose code is not known. */
+export function refusalOf({ refusal }: Pick<LedgerOverview, 'refusal'>): OutboxError | undefined {
+  const [code = '', ...rest] = refusal?.said.split(': ') ?? [];
+  return Object.hasOwn(ERRORS, code) ? new OutboxError(code as ErrorCode, { detail: rest.join(': ') }) : undefined;
 }
 
 /** Of all slots, or of one, by their names. Throws OutboxErrors OUTBOX_PG_*. */

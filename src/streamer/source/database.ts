@@ -36,6 +36,10 @@ const PINNED = {
   standard_conforming_strings: 'on',
   quote_all_identifiers: 'off',
   transform_null_equals: 'off',
+  // what waits says for whom, and ends by a time of its own
+  lock_timeout: '0',
+  statement_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
   // the ledger is silent for as long as there are no events
   idle_session_timeout: '0',
 };

@@ -23,6 +23,10 @@ test.for<[string, object]>([
   expect(of(query)).toEqual(expected);
 });
 
+test('securityOf takes no file without a certificate for an authority, which would be those of Node.js', () => {
+  expect(() => of('sslmode=verify-ca&sslrootcert=/dev/null')).toThrow('the file is empty');
+});
+
 test.for<[string, number, boolean]>([
   ['', 1, false],
   ['', 2, true],

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import type { ConnectionOptions } from 'node:tls';
+import { readPem } from '../pem-file.ts';
 
 /** Parameters of DATABASE_URL that are paths, read at each connection. */
 export const FILE_PARAMETERS = ['sslrootcert', 'sslcert', 'sslkey'] as const;
@@ -100,7 +100,7 @@ export function securityOf(parameters: URLSearchParams): Security {
   if (mode === 'disable') return { ssl: false, isVerified: false };
   const read = (name: string): string | undefined => {
     const path = parameters.get(name);
-    return path === null || path === SYSTEM ? undefined : readFileSync(path, 'utf8');
+    return path === null || path === SYSTEM ? undefined : readPem(path);
   };
   const [ca, cert, key] = FILE_PARAMETERS.map(read);
   const files = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };

@@ -13,6 +13,9 @@ export interface Fix {
   readonly run: string;
 }
 
+/** Under this id: what ClickHouse has refused, in the words of the streamer. */
+export const INSERTS = 'clickhouse.inserts';
+
 /** What one check found. */
 export interface Finding {
   /** Stable, such as `postgres.wal_level`. */
@@ -61,6 +64,13 @@ export function findingOf(id: string, error: unknown, ...fix: Fix[]): Finding {
   if (!(error instanceof OutboxError)) throw error;
   // its problems stand on lines of their own
   return { ...bad('error', id, '', error.next, ...fix), found: `${error.code}: ${error.message}` };
+}
+
+/** Without what the streamer wrote down of a refusal, where a check has found why ClickHouse takes nothing. */
+export function withoutExplained(findings: readonly Finding[]): Finding[] {
+  const isWrong = ({ id, level }: Finding): boolean =>
+    level === 'error' && id.startsWith('clickhouse.') && id !== INSERTS;
+  return findings.some(isWrong) ? findings.filter(({ id }) => id !== INSERTS) : [...findings];
 }
 
 /** A check that meets what it does not expect ends alone. */

@@ -5,13 +5,13 @@ import { oldestTransaction, unseenTransactions } from '../../source/oldest-trans
 import { checkSlot, slotForeign, slotMissing } from '../../source/slot.ts';
 import { examine } from '../../ledger/gap.ts';
 import { holderOf } from '../../ledger/holder.ts';
-import { overviewOf } from '../../ledger/overview.ts';
+import { overviewOf, refusalOf } from '../../ledger/overview.ts';
 import { missingShares, refuseOtherShares, sharesOf } from '../../ledger/shares.ts';
 import { publicationFault } from '../../ledger/unreadable.ts';
 import { SILENT_AFTER_MS } from '../../observe/silence.ts';
 import { outboxOf, shareOf } from '../../share.ts';
 import { SlotWatch } from '../../source/slot-watch.ts';
-import { bad, command, findingOf, ok, sql, type Finding } from './finding.ts';
+import { bad, command, findingOf, INSERTS, ok, sql, type Finding } from './finding.ts';
 import { setting } from './managed.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
@@ -117,6 +117,8 @@ async function ledger({ db, config }: PostgresSubject): Promise<Finding[]> {
   if (!row.isOfThisSystem) return [findingOf(id, new OutboxError('OUTBOX_SYSTEM_CHANGED'))];
   if (row.isRepairing) return [findingOf(id, new OutboxError('OUTBOX_REPAIR_UNFINISHED'), command('repair'))];
   const found: Finding[] = [ok(id, row.isReadingBack ? 'reads back what was written before a failover' : 'whole')];
+  const refusal = refusalOf(row);
+  if (refusal !== undefined) found.push(findingOf(INSERTS, refusal));
   // a publication that is missing has a finding of its own
   const publication = await checkPublication(db, config.slot).catch(() => undefined);
   const fault =

@@ -1,9 +1,10 @@
 /** What keeps events from flowing, and what an operator should know although they flow. */
-import { ERRORS, type ErrorCode } from '../../../errors.ts';
+import type { ErrorCode } from '../../../errors.ts';
 import { stalledAfterMs } from '../../clickhouse/idling.ts';
 import type { ReplicaState } from '../../clickhouse/replicas.ts';
 import type { Config } from '../../config.ts';
 import type { Reason } from '../../observe/reason.ts';
+import { refusalOf } from '../../ledger/overview.ts';
 import { SILENT_AFTER_MS } from '../../observe/silence.ts';
 import type { ClickHouseState, PostgresState, ShareState } from './databases.ts';
 
@@ -32,9 +33,8 @@ export function obstacles(
   else if (1000 * (holder.silentSeconds ?? 0) > SILENT_AFTER_MS)
     say('OUTBOX_FLOW_STALLED', `the streamer has given no sign of life for ${holder.silentSeconds} s`);
   if (refusal !== undefined) {
-    const [code = '', ...rest] = refusal.said.split(': ');
-    const since = `for ${seconds(refusal.sinceMs)} s`;
-    if (Object.hasOwn(ERRORS, code)) say(code as ErrorCode, `${rest.join(': ')}, ${since}`);
+    const error = refusalOf(ledger);
+    if (error !== undefined) say(error.code, `${error.message}, for ${seconds(refusal.sinceMs)} s`);
   }
   if (pending !== undefined && nowMs - pending.sinceMs > stalledMs)
     say(
