@@ -26,9 +26,10 @@ test('docs/configuration.md and .env.example list every setting', () => {
 });
 
 test('readSettings has the defaults and limits that SETTINGS documents for the library', () => {
-  const { OUTBOX_ENVIRONMENT, OUTBOX_MAX_EVENT_BYTES } = SETTINGS;
+  const { OUTBOX_ENVIRONMENT, OUTBOX_MAX_EVENT_BYTES, OUTBOX_SCHEMA } = SETTINGS;
   const { min, max } = OUTBOX_MAX_EVENT_BYTES;
   expect(readSettings({})).toMatchObject({
+    schema: OUTBOX_SCHEMA.default,
     environment: OUTBOX_ENVIRONMENT.default,
     maxEventBytes: OUTBOX_MAX_EVENT_BYTES.default,
   });

@@ -4,6 +4,7 @@ import { LIBRARY } from './error-codes/library.ts';
 import { POSTGRES } from './error-codes/postgres.ts';
 import { PROCESS } from './error-codes/process.ts';
 import { oneLine } from './one-line.ts';
+import { toldOf } from './schema-name.ts';
 
 /**
  * Every error of this project: a stable code, what happened, and what to do next. docs/errors.md is generated from this
@@ -66,4 +67,12 @@ export class OutboxError extends Error {
     if (sqlState !== undefined) this.sqlState = sqlState;
     if (clickhouseCode !== undefined) this.clickhouseCode = clickhouseCode;
   }
+}
+
+/** What an error says to whoever runs an outbox of this schema: the texts of the table name the default one. */
+export function saidFor(schema: string, error: OutboxError): { readonly message: string; readonly next: string } {
+  const { happened, next } = ERRORS[error.code];
+  const isPlain = error.message.startsWith(happened);
+  const message = isPlain ? toldOf(schema, happened) + error.message.slice(happened.length) : error.message;
+  return { message, next: toldOf(schema, next) };
 }

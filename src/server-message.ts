@@ -19,7 +19,7 @@ const LOCK_NOT_AVAILABLE = '55P03';
 
 /** What checks rights. Its messages name an object, which may be one that a value names. */
 const CHECKS_RIGHTS: readonly unknown[] = ['aclcheck_error', 'check_enable_rls', 'ExecWithCheckOptions'];
-const OURS = /\b(?:outbox|event(?:_\d\d)?|quarantine|stream|migration)\b/;
+const OURS = /\b(?:event(?:_\d\d)?|quarantine|stream|migration)\b/;
 
 /** The log drops a line that is too long, so a server's message is never repeated whole. */
 const MAX_MESSAGE = 300;
@@ -48,14 +48,19 @@ export function isOfTheServer({ routine, severity }: ServerError): boolean {
 /**
  * Whether the message of an error quotes no value. What a function runs may be put together from values, names of tables, too.
  *
- * @param overEvents whether the statement reads or writes rows of events, on whose values constraints and indexes work
+ * @param eventsOf the schema of the events that the statement reads or writes, if it does: constraints and indexes work on their values
  */
-export function isTellable(sqlState: string, error: ServerError, overEvents: boolean): boolean {
+export function isTellable(sqlState: string, error: ServerError, eventsOf: string | undefined): boolean {
   const isOfAFunction = typeof error.where === 'string' && error.where !== '';
   const sqlClass = sqlState.slice(0, 2);
   if (!MESSAGE_CLASSES.includes(sqlClass) || !isOfTheServer(error) || isOfAFunction) return false;
-  if (!overEvents || (SESSION_CLASSES as readonly string[]).includes(sqlClass) || sqlState === LOCK_NOT_AVAILABLE)
+  if (
+    eventsOf === undefined ||
+    (SESSION_CLASSES as readonly string[]).includes(sqlClass) ||
+    sqlState === LOCK_NOT_AVAILABLE
+  )
     return true;
   if (typeof error.position === 'string' && error.position !== '') return true;
-  return CHECKS_RIGHTS.includes(error.routine) && typeof error.message === 'string' && OURS.test(error.message);
+  if (!CHECKS_RIGHTS.includes(error.routine) || typeof error.message !== 'string') return false;
+  return OURS.test(error.message) || new RegExp(`\\b${eventsOf}\\b`).test(error.message);
 }

@@ -47,7 +47,7 @@ reader.takeOver((chunk) => {
   frames.push(chunk);
   if (isPaced && pace.rests()) socket.pause();
 });
-const options = `proto_version '1', publication_names '${publicationOf(given('SLOT'))}', binary 'true'`;
+const options = `proto_version '1', publication_names '${publicationOf(given('SLOT'), 'outbox')}', binary 'true'`;
 socket.write(message('Q', Buffer.from(`START_REPLICATION SLOT "${given('SLOT')}" LOGICAL 0/0 (${options})\0`)));
 setInterval(status, STATUS_MS);
 

@@ -4,6 +4,10 @@
 --
 --   psql "$ADMIN_URL" -f migrations/postgres/roles.sql
 --
+-- The roles of an outbox in another schema (OUTBOX_SCHEMA) are called like it, such as billing_producer:
+--
+--   psql "$ADMIN_URL" -c "SET outbox.schema = 'billing'" -f migrations/postgres/roles.sql
+--
 -- outbox_producer   what an application needs: INSERT into the outbox (but for the columns that the server writes), also by outbox.emit(…), nothing else. Grant it to the role of your application:
 --                   GRANT outbox_producer TO my_app;
 -- outbox_streamer   what the streamer logs in as. Give it a password:  \password outbox_streamer
@@ -19,17 +23,27 @@ DECLARE
 	partition pg_catalog.regclass;
 	function pg_catalog.regprocedure;
 	held pg_catalog.record;
+	home pg_catalog.text;
+	producer pg_catalog.text;
+	streamer pg_catalog.text;
+	console pg_catalog.text;
+	events pg_catalog.text;
 BEGIN
 	-- nothing that somebody made in another schema is called below (CVE-2018-1058)
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+	home := coalesce(nullif(current_setting('outbox.schema', true), ''), 'outbox');
+	producer := regexp_replace('outbox_producer', '^outbox', home);
+	streamer := regexp_replace('outbox_streamer', '^outbox', home);
+	console := regexp_replace('outbox_console', '^outbox', home);
+	events := format('%I.event', home);
 	-- who has made a role may grant it to itself (Postgres 16)
 	FOR held IN
 		SELECT r.rolname AS role, quote_ident(m.rolname) AS holder FROM pg_auth_members
 		  JOIN pg_roles r ON r.oid = roleid JOIN pg_roles m ON m.oid = member
-		 WHERE r.rolname IN ('outbox_producer', 'outbox_streamer', 'outbox_console') AND admin_option
-		   AND NOT m.rolsuper AND m.rolname <> current_user AND m.oid <> (SELECT nspowner FROM pg_namespace WHERE nspname = 'outbox')
+		 WHERE r.rolname IN (producer, streamer, console) AND admin_option
+		   AND NOT m.rolsuper AND m.rolname <> current_user AND m.oid <> (SELECT nspowner FROM pg_namespace WHERE nspname = home)
 	LOOP
-		IF has_schema_privilege(held.role, 'outbox', 'USAGE') THEN
+		IF has_schema_privilege(held.role, home, 'USAGE') THEN
 			RAISE WARNING '% may grant % to anyone, itself too', held.holder, held.role
 				USING HINT = format('If it should not: REVOKE %s FROM %s CASCADE', held.role, held.holder);
 		ELSE
@@ -37,48 +51,48 @@ BEGIN
 				USING HINT = format('REVOKE %s FROM %s CASCADE, or DROP ROLE %s; then run this again.', held.role, held.holder, held.role);
 		END IF;
 	END LOOP;
-	IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_producer' AND rolcanlogin) THEN
-		RAISE WARNING 'outbox_producer may log in: who knows its password emits events'
-			USING HINT = 'If it should not: ALTER ROLE outbox_producer NOLOGIN';
+	IF EXISTS (SELECT FROM pg_roles WHERE rolname = producer AND rolcanlogin) THEN
+		RAISE WARNING '% may log in: who knows its password emits events', producer
+			USING HINT = format('If it should not: ALTER ROLE %I NOLOGIN', producer);
 	END IF;
-	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_producer') THEN
-		CREATE ROLE outbox_producer NOLOGIN;
+	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = producer) THEN
+		EXECUTE format('CREATE ROLE %I NOLOGIN', producer);
 	END IF;
-	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_streamer') THEN
-		CREATE ROLE outbox_streamer LOGIN;
+	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = streamer) THEN
+		EXECUTE format('CREATE ROLE %I LOGIN', streamer);
 	END IF;
-	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_console') THEN
-		CREATE ROLE outbox_console LOGIN;
+	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = console) THEN
+		EXECUTE format('CREATE ROLE %I LOGIN', console);
 	END IF;
 	BEGIN
 		-- on RDS and Aurora the attribute is another role's to give
 		IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication') THEN
-			GRANT rds_replication TO outbox_streamer;
-		ELSIF NOT (SELECT rolreplication FROM pg_roles WHERE rolname = 'outbox_streamer') THEN
-			ALTER ROLE outbox_streamer REPLICATION;
+			EXECUTE format('GRANT rds_replication TO %I', streamer);
+		ELSIF NOT (SELECT rolreplication FROM pg_roles WHERE rolname = streamer) THEN
+			EXECUTE format('ALTER ROLE %I REPLICATION', streamer);
 		END IF;
 	EXCEPTION WHEN insufficient_privilege THEN
-		RAISE WARNING 'outbox_streamer may not replicate yet: %, who runs this, may not let it', current_user
+		RAISE WARNING '% may not replicate yet: %, who runs this, may not let it', streamer, current_user
 			USING HINT = 'Run this as a role that has REPLICATION itself (Postgres 16 and newer), or see docs/managed-postgres.md.';
 	END;
 
-	GRANT USAGE ON SCHEMA outbox TO outbox_producer, outbox_streamer, outbox_console;
+	EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I, %I, %I', home, producer, streamer, console);
 	-- the server writes recorded_at, recorded_by and bucket
-	IF has_table_privilege('outbox_producer', 'outbox.event', 'INSERT') THEN
-		REVOKE INSERT ON outbox.event FROM outbox_producer;
+	IF has_table_privilege(producer, events, 'INSERT') THEN
+		EXECUTE format('REVOKE INSERT ON %s FROM %I', events, producer);
 	END IF;
-	GRANT INSERT (event_id, event_type, event_date_time, environment, event_context, metadata_version, subject, traceparent, tracestate)
-		ON outbox.event TO outbox_producer;
-	GRANT EXECUTE ON FUNCTION outbox.emit TO outbox_producer;
-	GRANT SELECT ON outbox.event TO outbox_streamer;
-	GRANT SELECT, UPDATE ON outbox.stream TO outbox_streamer;
-	GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.quarantine TO outbox_streamer;
+	EXECUTE format('GRANT INSERT (event_id, event_type, event_date_time, environment, event_context, metadata_version, subject, traceparent, tracestate)
+		ON %s TO %I', events, producer);
+	EXECUTE format('GRANT EXECUTE ON FUNCTION %I.emit TO %I', home, producer);
+	EXECUTE format('GRANT SELECT ON %s TO %I', events, streamer);
+	EXECUTE format('GRANT SELECT, UPDATE ON %I.stream TO %I', home, streamer);
+	EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.quarantine TO %I', home, streamer);
 	-- what doctor compares with this version's migrations
-	GRANT SELECT ON outbox.migration TO outbox_streamer;
-	GRANT SELECT ON outbox.event, outbox.stream, outbox.quarantine, outbox.migration TO outbox_console;
+	EXECUTE format('GRANT SELECT ON %I.migration TO %I', home, streamer);
+	EXECUTE format('GRANT SELECT ON %1$s, %2$I.stream, %2$I.quarantine, %2$I.migration TO %3$I', events, home, console);
 	-- expired rows are removed by TRUNCATE from the partitions that hold them
-	FOR partition IN SELECT relid FROM pg_partition_tree('outbox.event') WHERE isleaf LOOP
-		EXECUTE format('GRANT SELECT, TRUNCATE ON %s TO outbox_streamer', partition);
+	FOR partition IN SELECT relid FROM pg_partition_tree(events::regclass) WHERE isleaf LOOP
+		EXECUTE format('GRANT SELECT, TRUNCATE ON %s TO %I', partition, streamer);
 	END LOOP;
 	-- with it any login could fill WAL that the slot keeps, beside a transaction that stays open
 	FOR function IN SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = 'pg_logical_emit_message' LOOP

@@ -23,7 +23,7 @@ const PLAIN: Rules = (settings) => ({ settings, policy: {} });
  *
  * @param event made by a definition (`defineEvent`), or written by hand
  * @returns the event's id
- * @throws OutboxError OUTBOX_NO_TRANSACTION, OUTBOX_EVENT_INVALID and OUTBOX_CONFIG_INVALID (OUTBOX_MAX_EVENT_BYTES)
+ * @throws OutboxError OUTBOX_NO_TRANSACTION, OUTBOX_EVENT_INVALID and OUTBOX_CONFIG_INVALID (OUTBOX_MAX_EVENT_BYTES, OUTBOX_SCHEMA)
  *   before any SQL, so the transaction can go on; OUTBOX_EMIT_FAILED, with `sqlState`, when Postgres rejected the INSERT or
  *   the connection failed: roll the transaction back. None of them holds a value of the event's context; they can hold its
  *   keys, and names of classes.
@@ -50,7 +50,7 @@ export async function emitOne(tx: Transaction, event: AnyEvent, rules: Rules): P
   const send = open(tx);
   const { settings, policy } = rules(readSettings());
   const row = rowOf(event, settings, policy);
-  await sending(1, async (sender) => insert(send, insertOne(row, sender)));
+  await sending(1, async (sender) => insert(send, insertOne(row, sender, settings.schema), settings.schema));
   return row.id;
 }
 
@@ -59,14 +59,16 @@ export async function emitMany(tx: Transaction, events: readonly AnyEvent[], rul
   const { settings, policy } = rules(readSettings());
   const rows = rowsOf(events, settings, policy);
   if (rows.length === 0) return [];
-  await sending(rows.length, async (sender) => insert(send, insertMany(rows, sender)));
+  await sending(rows.length, async (sender) =>
+    insert(send, insertMany(rows, sender, settings.schema), settings.schema),
+  );
   return rows.map((row) => row.id);
 }
 
-async function insert(send: Send, statement: Statement): Promise<void> {
+async function insert(send: Send, statement: Statement, schema: string): Promise<void> {
   try {
     await send(statement);
   } catch (error) {
-    throw emitFailed(error);
+    throw emitFailed(error, schema);
   }
 }

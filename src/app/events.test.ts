@@ -7,7 +7,12 @@ import { type OutboxEvent, rowOf, rowsOf } from './events.ts';
 import { createOutbox } from './outbox.ts';
 import { readSettings, type Settings } from './settings.ts';
 
-const SETTINGS: Settings = { environment: 'test', maxEventBytes: 1000, now: '2026-01-02T03:04:05.678Z' };
+const SETTINGS: Settings = {
+  schema: 'outbox',
+  environment: 'test',
+  maxEventBytes: 1000,
+  now: '2026-01-02T03:04:05.678Z',
+};
 
 function caught(run: () => unknown): OutboxError {
   try {

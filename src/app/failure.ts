@@ -1,5 +1,6 @@
 import { isNativeError } from 'node:util/types';
 import { ERRORS, OutboxError } from '../errors.ts';
+import { DEFAULT_SCHEMA, toldOf } from '../schema-name.ts';
 import { nextStep } from './emit-next.ts';
 import { isOfTheServer, isTellable, shortened } from '../server-message.ts';
 
@@ -20,26 +21,28 @@ const WITHHELD = 'message withheld: it may quote values';
  * Wraps whatever a driver threw, so that the error cannot reveal an event: drizzle's message holds all parameters, and
  * Postgres' `detail`, `where` and some messages quote rows. The cause is a new error with a new stack. It holds only what is
  * known to be harmless.
+ *
+ * @param schema of the outbox
  */
-export function emitFailed(thrown: unknown): OutboxError {
+export function emitFailed(thrown: unknown, schema = DEFAULT_SCHEMA): OutboxError {
   // Some clients find out only when they send that there is no transaction.
   if (thrown instanceof OutboxError) return thrown;
-  const { sqlState, message, fields } = factsOf(innermost(thrown));
+  const { sqlState, message, fields } = factsOf(innermost(thrown), schema);
   const cause = Object.assign(new Error(message ?? WITHHELD), fields);
   const known = [sqlState === undefined ? undefined : `SQLSTATE ${sqlState}`, message].filter(
     (part) => part !== undefined,
   );
   const detail =
     sqlState === undefined
-      ? `The INSERT into outbox.event was not answered: ${message ?? 'the driver failed'}. Roll the transaction back.`
-      : `${ERRORS.OUTBOX_EMIT_FAILED.happened} ${known.join(': ')}`;
-  return new OutboxError('OUTBOX_EMIT_FAILED', { detail, next: nextStep(sqlState), sqlState, cause });
+      ? `The INSERT into ${schema}.event was not answered: ${message ?? 'the driver failed'}. Roll the transaction back.`
+      : `${toldOf(schema, ERRORS.OUTBOX_EMIT_FAILED.happened)} ${known.join(': ')}`;
+  return new OutboxError('OUTBOX_EMIT_FAILED', { detail, next: toldOf(schema, nextStep(sqlState)), sqlState, cause });
 }
 
 /** Removes what may quote values from a driver's own error. The driver keeps this error, and may throw it to the caller. */
 export function scrub(thrown: unknown): void {
   if (!isNativeError(thrown)) return;
-  const { sqlState, message = WITHHELD } = factsOf(fieldsOf(thrown));
+  const { sqlState, message = WITHHELD } = factsOf(fieldsOf(thrown), DEFAULT_SCHEMA);
   for (const name of ['parameters', 'args']) {
     const values: unknown = Reflect.get(thrown, name);
     if (Array.isArray(values)) values.length = 0;
@@ -97,7 +100,7 @@ function sqlStateOf(error: Fields): string | undefined {
   return typeof error['severity'] === 'string' || /\d/.test(code) ? code : undefined;
 }
 
-function factsOf(error: Fields | undefined): Facts {
+function factsOf(error: Fields | undefined, schema: string): Facts {
   if (error === undefined) return { sqlState: undefined, message: undefined, fields: {} };
   const sqlState = sqlStateOf(error);
   const fields: Record<string, string> = {};
@@ -110,14 +113,14 @@ function factsOf(error: Fields | undefined): Facts {
     tell('table', error['table'] ?? error['table_name']);
     tell('routine', error['routine']);
   }
-  return { sqlState, message: tellable(error, sqlState), fields };
+  return { sqlState, message: tellable(error, sqlState, schema), fields };
 }
 
-function tellable(error: Fields, sqlState: string | undefined): string | undefined {
+function tellable(error: Fields, sqlState: string | undefined, schema: string): string | undefined {
   const { message } = error;
   if (sqlState === undefined) return ofTheConnection(error);
   if (typeof message !== 'string' || quotesStatement(error, message)) return undefined;
-  return isTellable(sqlState, error, true) ? shortened(message) : undefined;
+  return isTellable(sqlState, error, schema) ? shortened(message) : undefined;
 }
 
 /** node-postgres' own messages of a connection that failed: all constants. */
@@ -152,7 +155,7 @@ function codeOf({ code }: Fields): string | undefined {
 
 /** An error with a field for the statement, its parameters or Prisma's call repeats them in its message. */
 function quotesStatement(error: Fields, message: string): boolean {
-  if (message.includes('INSERT INTO outbox.event') || 'clientVersion' in error) return true;
+  if (/INSERT INTO [a-z0-9_]+\.event/.test(message) || 'clientVersion' in error) return true;
   // Only postgres.js has such fields and keeps the server's own message.
   if (error['name'] === 'PostgresError') return false;
   return 'query' in error || 'params' in error || 'parameters' in error;

@@ -3,7 +3,9 @@ import { inspect } from 'node:util';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import * as z from 'zod';
 import { OutboxError } from '../errors.ts';
+import { SCHEMA_FORM } from '../schema-name.ts';
 import { type DefinedEvent, defineEvent } from './define.ts';
+import * as plain from './emit.ts';
 import { createOutbox, type OutboxOptions } from './outbox.ts';
 import { createRecorder } from './testing.ts';
 
@@ -39,6 +41,8 @@ describe('createOutbox, with wrong options', () => {
     ['options: is null, not an object', null],
     ['options.enviroment: is not a field of createOutbox: did you mean environment?', { enviroment: 'x' }],
     ['environment: is a number, not a string', { environment: 1 }],
+    [`schema: is not ${SCHEMA_FORM}`, { schema: 'pg_x' }],
+    [`schema: is a number, not ${SCHEMA_FORM}`, { schema: 1 }],
     ['environment: holds a NUL, which Postgres cannot store', { environment: '\0' }],
     ['context: is an object, not a function', { context: {} }],
     ['events: is an object, not an array', { events: {} }],
@@ -230,4 +234,37 @@ describe('the registry of an outbox', () => {
     expect(inspect(error, { depth: null })).not.toContain(CANARY);
     expect(recorder.events).toHaveLength(3);
   });
+});
+
+test('the schema of createOutbox goes before OUTBOX_SCHEMA, which the plain emitEvent reads at each call, too', async () => {
+  const texts: string[] = [];
+  const tx = {
+    getTransactionStatus: () => 'T' as const,
+    query: async (text: string) => {
+      texts.push(text);
+      return { rows: [], rowCount: 1 };
+    },
+  };
+  const emitAll = async (): Promise<void> => {
+    await plain.emitEvent(tx, EVENT);
+    await plain.emitEvents(tx, [EVENT, EVENT]);
+    await createOutbox().emitEvent(tx, EVENT);
+    await createOutbox({ schema: 'billing' }).emitEvents(tx, [EVENT, EVENT]);
+  };
+  await emitAll();
+  vi.stubEnv('OUTBOX_SCHEMA', 'shop');
+  await emitAll();
+  const schemas = ['outbox', 'outbox', 'outbox', 'billing', 'shop', 'shop', 'shop', 'billing'];
+  expect(texts.map((text) => /^INSERT INTO (\w+)\.event \(/.exec(text)?.[1])).toEqual(schemas);
+  expect(texts.slice(4).join('')).not.toContain('outbox');
+  vi.stubEnv('OUTBOX_SCHEMA', 'Shop');
+  await expect(plain.emitEvent(tx, EVENT)).rejects.toMatchObject({ code: 'OUTBOX_CONFIG_INVALID' });
+  expect(texts).toHaveLength(8);
+});
+
+test('a recorder takes the events of every outbox', async () => {
+  const recorder = createRecorder();
+  await createOutbox({ schema: 'billing' }).emitEvents(recorder.transaction(), [EVENT, EVENT]);
+  await createOutbox({ schema: 'shop' }).emitEvent(recorder.transaction(), EVENT);
+  expect(recorder.events).toHaveLength(3);
 });

@@ -1,4 +1,5 @@
 import { OutboxError } from '../errors.ts';
+import { SCHEMA_FORM, SCHEMA_PATTERN } from '../schema-name.ts';
 import { serialiseContext } from './context.ts';
 import { type AnyEventDefinition, DEFINITION, type Definition, type EventContext } from './define.ts';
 import { emitMany, emitOne, type Rules } from './emit.ts';
@@ -10,6 +11,8 @@ import type { Transaction } from './transaction.ts';
 
 /** The options of `createOutbox`. */
 export interface OutboxOptions<Events extends readonly AnyEventDefinition[] = readonly AnyEventDefinition[]> {
+  /** The schema of its tables, where a database has several outboxes. Default: OUTBOX_SCHEMA, else `outbox`. */
+  readonly schema?: string | undefined;
   /** The environment of events that have none of their own. Default: OUTBOX_ENVIRONMENT, else ''. */
   readonly environment?: string | undefined;
   /**
@@ -35,10 +38,10 @@ export interface Outbox<Event extends AnyEvent = AnyEvent> {
   readonly emitEvents: (tx: Transaction, events: readonly Event[]) => Promise<string[]>;
 }
 
-const OPTIONS = ['environment', 'context', 'events', 'redact'] as const satisfies (keyof OutboxOptions)[];
+const OPTIONS = ['schema', 'environment', 'context', 'events', 'redact'] as const satisfies (keyof OutboxOptions)[];
 
 /**
- * Makes an outbox with an environment, defaults, a registry and redaction. It holds nothing else: no connection, no state.
+ * Makes an outbox with a schema, an environment, defaults, a registry and redaction. It holds nothing else: no connection, no state.
  *
  * @throws OutboxError OUTBOX_DEFINITION_INVALID, with every problem: also for two definitions of one type and version
  */
@@ -61,16 +64,24 @@ function rulesOf(options: unknown, problems: Problems): Rules {
   }
   knownOnly(options, 'options', OPTIONS, 'createOutbox', problems);
   const given = options as { readonly [Name in keyof OutboxOptions]?: unknown };
+  const schema = schemaOf(given.schema, problems);
   const environment = given.environment === undefined ? undefined : text(given.environment, 'environment', problems);
+  const own = { ...(schema !== undefined && { schema }), ...(environment !== undefined && { environment }) };
   const ask = given.context;
   if (ask !== undefined && typeof ask !== 'function') problems.add('context', `is ${kindOf(ask)}, not a function`);
   const accepted = given.events === undefined ? undefined : registryOf(given.events, problems);
   const redact = given.redact === undefined ? [] : pathsOf(given.redact, problems);
 
   return (settings) => ({
-    settings: environment === undefined ? settings : { ...settings, environment },
+    settings: { ...settings, ...own },
     policy: { accepted, redact, defaults: defaultsOf(ask as (() => unknown) | undefined, settings.maxEventBytes) },
   });
+}
+
+function schemaOf(schema: unknown, problems: Problems): string | undefined {
+  if (schema === undefined || (typeof schema === 'string' && SCHEMA_PATTERN.test(schema))) return schema;
+  problems.add('schema', `is ${typeof schema === 'string' ? 'not' : `${kindOf(schema)}, not`} ${SCHEMA_FORM}`);
+  return undefined;
 }
 
 /** The defaults as a copy in plain data: redaction writes into it. */

@@ -1,8 +1,8 @@
-import { SQL } from 'drizzle-orm';
+import { SQL, sql } from 'drizzle-orm';
 import { getTableConfig, PgDialect, type PgTable } from 'drizzle-orm/pg-core';
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { event, quarantine, stream } from './schema.ts';
+import { event, outbox, outboxTables, quarantine, stream } from './schema.ts';
 
 const MIGRATION = readFileSync(new URL('../../migrations/postgres/0000_outbox.sql', import.meta.url), 'utf8');
 
@@ -45,5 +45,18 @@ test('the drizzle schema has the columns of the migration, in the same order', (
 test('the drizzle schema has the check constraint of the migration', () => {
   for (const { name, value } of getTableConfig(stream).checks) {
     expect(MIGRATION).toContain(`CONSTRAINT "${name}" CHECK (${literal(value)})`);
+  }
+});
+
+test('outboxTables makes the same tables in another schema', () => {
+  const tables = outboxTables('billing');
+  const sqlOf = (table: PgTable): string => new PgDialect().sqlToQuery(sql`SELECT FROM ${table}`).sql;
+  expect(outbox.schemaName).toBe('outbox');
+  expect(tables.outbox.schemaName).toBe('billing');
+  for (const [name, table] of Object.entries({ event, stream, quarantine })) {
+    const other = tables[name as 'event' | 'stream' | 'quarantine'];
+    expect(sqlOf(table)).toBe(`SELECT FROM "outbox"."${name}"`);
+    expect(sqlOf(other)).toBe(`SELECT FROM "billing"."${name}"`);
+    expect(columnsOf(other)).toEqual(columnsOf(table));
   }
 });

@@ -1,7 +1,10 @@
 import { OutboxError } from '../errors.ts';
+import { DEFAULT_SCHEMA, SCHEMA_FORM, SCHEMA_PATTERN } from '../schema-name.ts';
 
 /** The settings for all events of one call. */
 export interface Settings {
+  /** OUTBOX_SCHEMA, else `outbox`: where the outbox is. */
+  readonly schema: string;
   /** OUTBOX_ENVIRONMENT, else ''. */
   readonly environment: string;
   /** OUTBOX_MAX_EVENT_BYTES: the most that a context's JSON text may have, in UTF-8 bytes. */
@@ -15,17 +18,25 @@ const DEFAULT_MAX_EVENT_BYTES = 16 * 1024 * 1024;
 const LARGEST_MAX_EVENT_BYTES = 64 * 1024 * 1024;
 
 /**
- * Reads the environment variables. It does so at each call, because two reads cost less than a microsecond. So it also works
+ * Reads the environment variables. It does so at each call, because three reads cost less than a microsecond. So it also works
  * for a process that sets its environment late, and for a test that changes it.
  *
- * @throws OutboxError OUTBOX_CONFIG_INVALID when OUTBOX_MAX_EVENT_BYTES is not a whole number from 1 to 67,108,864
+ * @throws OutboxError OUTBOX_CONFIG_INVALID when OUTBOX_MAX_EVENT_BYTES is not a whole number from 1 to 67,108,864, or
+ *   OUTBOX_SCHEMA no name of an outbox
  */
 export function readSettings(env: NodeJS.ProcessEnv = process.env): Settings {
   return {
+    schema: schemaOf(env['OUTBOX_SCHEMA']),
     environment: env['OUTBOX_ENVIRONMENT'] ?? '',
     maxEventBytes: maxEventBytes(env['OUTBOX_MAX_EVENT_BYTES']),
     now: new Date().toISOString(),
   };
+}
+
+function schemaOf(setting: string | undefined): string {
+  if (setting === undefined || setting === '') return DEFAULT_SCHEMA;
+  if (SCHEMA_PATTERN.test(setting)) return setting;
+  throw new OutboxError('OUTBOX_CONFIG_INVALID', { problems: [`OUTBOX_SCHEMA: is not ${SCHEMA_FORM}`] });
 }
 
 function maxEventBytes(setting: string | undefined): number {

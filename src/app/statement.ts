@@ -1,3 +1,4 @@
+import { DEFAULT_SCHEMA, inSchema } from '../schema-name.ts';
 import type { EventRow } from './event-row.ts';
 import { Hidden } from './hidden.ts';
 import type { TraceContext } from './trace.ts';
@@ -47,11 +48,31 @@ const INSERT_BYTES = 64 * 1024 * 1024;
 /** The bytes that an event may need besides its context, type, environment and subject. */
 const ROW_BYTES = 128;
 
+interface Texts {
+  readonly one: string;
+  readonly untypedOne: string;
+  readonly many: string;
+}
+
+const textsBySchema = new Map<string, Texts>();
+
+/** The same texts for every event of an outbox. */
+function textsOf(schema: string): Texts {
+  let texts = textsBySchema.get(schema);
+  if (texts === undefined) {
+    const [one, untypedOne, many] = [INSERT_ONE, UNTYPED_ONE, INSERT_MANY].map((text) => inSchema(schema, text));
+    texts = { one: one!, untypedOne: untypedOne!, many: many! };
+    textsBySchema.set(schema, texts);
+  }
+  return texts;
+}
+
 /** The INSERT of one event. */
-export function insertOne(row: EventRow, trace: TraceContext): Statement {
+export function insertOne(row: EventRow, trace: TraceContext, schema = DEFAULT_SCHEMA): Statement {
+  const { one, untypedOne } = textsOf(schema);
   return {
-    text: INSERT_ONE,
-    untyped: UNTYPED_ONE,
+    text: one,
+    untyped: untypedOne,
     values: [
       row.id,
       row.type,
@@ -75,14 +96,15 @@ export function fitOneInsert(rows: readonly EventRow[]): boolean {
 }
 
 /** The INSERT of many events, in their order. */
-export function insertMany(rows: readonly EventRow[], trace: TraceContext): Statement {
+export function insertMany(rows: readonly EventRow[], trace: TraceContext, schema = DEFAULT_SCHEMA): Statement {
   const [only] = rows;
-  if (rows.length === 1 && only !== undefined) return insertOne(only, trace);
+  if (rows.length === 1 && only !== undefined) return insertOne(only, trace, schema);
+  const { many } = textsOf(schema);
   // The other columns are hidden too, although they hold no payload: 50,000 ids would flood a query log.
   const column = (name: string, text: string): Hidden => new Hidden(text, `${rows.length} event ${name}`);
   return {
-    text: INSERT_MANY,
-    untyped: INSERT_MANY,
+    text: many,
+    untyped: many,
     values: [
       column('ids', bareArray(rows.map((row) => row.id))),
       column('types', textArray(rows.map((row) => row.type))),
@@ -115,7 +137,8 @@ export type StoredRow = Omit<EventRow, 'bytes'> & TraceContext;
  *
  * @returns undefined when it is not a statement of this file
  */
-export function rowsIn(text: string, values: readonly unknown[]): StoredRow[] | undefined {
+export function rowsIn(said: string, values: readonly unknown[]): StoredRow[] | undefined {
+  const text = said.replace(/^INSERT INTO [a-z0-9_]+\.event /, `INSERT INTO ${DEFAULT_SCHEMA}.event `);
   const plain = values.map((value) => (value instanceof Hidden ? value.toPostgres() : value)) as string[];
   const [id = '', type = '', time = '', environment = '', context = '', version = '', subject = ''] = plain;
   const [traceparent, tracestate] = plain.slice(7) as (string | null)[];

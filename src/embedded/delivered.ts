@@ -1,3 +1,4 @@
+import { DEFAULT_SCHEMA } from '../schema-name.ts';
 import { failed, tail } from './log.ts';
 import { importPg } from './packages.ts';
 import type { StreamerSettings } from './streamer.ts';
@@ -24,13 +25,14 @@ async function ask(clickhouseUrl: string, query: string, parameters: Record<stri
  */
 export async function untilDelivered(settings: StreamerSettings, log: string): Promise<void> {
   const { DATABASE_URL = '', CLICKHOUSE_URL = '', OUTBOX_CLICKHOUSE_TABLE: table = 'events' } = settings;
+  const { OUTBOX_SCHEMA: schema = DEFAULT_SCHEMA } = settings;
   const pg = await importPg();
   const client = new pg.Client(DATABASE_URL);
   await client.connect();
   try {
     const { rows } = await client.query<{ lsn: string; count: string; ids: string }>(
       `SELECT pg_current_wal_insert_lsn() AS lsn, count(*) AS count, format('[%s]', string_agg(quote_literal(event_id), ',')) AS ids
-         FROM (SELECT event_id FROM outbox.event EXCEPT SELECT event_id FROM outbox.quarantine) AS events`,
+         FROM (SELECT event_id FROM ${schema}.event EXCEPT SELECT event_id FROM ${schema}.quarantine) AS events`,
     );
     const { lsn, count, ids } = rows[0]!;
     const isDelivered = async (): Promise<boolean> => {

@@ -9,7 +9,8 @@ export function resolvePackage(name: string): string {
   try {
     return resolve(name);
   } catch (cause) {
-    throw new OutboxError('OUTBOX_EMBEDDED_MISSING', { detail: `The package ${name} cannot be found.`, cause });
+    const [container] = /^(?:@[^/]+\/)?[^/]+/.exec(name) ?? [name];
+    throw new OutboxError('OUTBOX_EMBEDDED_MISSING', { detail: `The package ${container} cannot be found.`, cause });
   }
 }
 

@@ -77,7 +77,7 @@ export const POSTGRES = {
     policy: 'stop',
     happened:
       'The schema outbox holds something of a name that `migrate` needs, and that this program has not made: another product’s outbox, or what is left of an earlier one. Nothing was changed.',
-    next: 'Give the other schema another name (ALTER SCHEMA outbox RENAME TO …) and tell its users, or point DATABASE_URL at another database; then run `pg-outbox-clickhouse migrate` again. This program’s schema is always called outbox.',
+    next: 'Set OUTBOX_SCHEMA to a name that is free, here and for the applications; or give the other schema another name (ALTER SCHEMA outbox RENAME TO …) and tell its users; or point DATABASE_URL at another database. Then run `pg-outbox-clickhouse migrate` again.',
   },
   OUTBOX_PG_TABLE_CHANGED: {
     policy: 'reconnect patiently',
@@ -95,7 +95,7 @@ export const POSTGRES = {
     policy: 'stop',
     happened:
       'A publication "outbox" exists that publishes other tables. It is somebody else’s: `migrate` would take them out of it. Nothing was changed.',
-    next: 'Give that publication another name (ALTER PUBLICATION outbox RENAME TO …, and tell its consumers), or take the other tables out of it, then run `migrate` again. Where a slot is called like OUTBOX_SLOT and is another consumer’s, choose another OUTBOX_SLOT.',
+    next: 'Set OUTBOX_SCHEMA to another name, which the publication has, too; or give that publication another name (ALTER PUBLICATION outbox RENAME TO …, and tell its consumers), or take the other tables out of it, then run `migrate` again. Where a slot is called like OUTBOX_SLOT and is another consumer’s, choose another OUTBOX_SLOT.',
   },
   OUTBOX_PG_WRITE_IGNORED: {
     policy: 'reconnect patiently',

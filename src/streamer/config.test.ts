@@ -32,6 +32,7 @@ describe('readConfig with a good environment', () => {
       clickhouseCaFile: '',
       clickhouseCertFile: '',
       clickhouseKeyFile: '',
+      schema: 'outbox',
       slot: 'outbox',
       shard: '',
       slotFailover: 'off',
@@ -63,6 +64,20 @@ describe('readConfig with a good environment', () => {
     expectTypeOf(config.slot).toEqualTypeOf<string>();
     expectTypeOf(config.logLevel).toEqualTypeOf<'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'>();
     expectTypeOf<Config>().not.toHaveProperty('environment');
+  });
+
+  test('names the slot after the schema, unless it has a name of its own', () => {
+    const OUTBOX_SCHEMA = 'billing';
+    expect(readConfig({ ...REQUIRED, OUTBOX_SCHEMA })).toMatchObject({ schema: 'billing', slot: 'billing' });
+    expect(readConfig({ ...REQUIRED, OUTBOX_SCHEMA, OUTBOX_SHARD: '1/2' }).slot).toBe('billing_1_of_2');
+    expect(readConfig({ ...REQUIRED, OUTBOX_SCHEMA, OUTBOX_SLOT: 'outbox' }).slot).toBe('outbox');
+  });
+
+  test.each(['Billing', 'pg_billing', 'billing_1_of_2', 'b"'])('refuses the schema %s without repeating it', (name) => {
+    const [problem, ...others] = problems({ OUTBOX_SCHEMA: name });
+    expect(others).toEqual([]);
+    expect(problem).toMatch(/^OUTBOX_SCHEMA must be 1 to 54 of a-z/);
+    expect(problem).not.toContain(name);
   });
 
   test('treats an empty string as not set', () => {

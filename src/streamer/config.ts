@@ -54,6 +54,8 @@ export function readConfig(env: Env, readFile: (path: string) => string = readTe
   if (typeof maxBatchBytes === 'number' && maxEventBytes > maxBatchBytes)
     problems.push('OUTBOX_BATCH_MAX_BYTES must not be below OUTBOX_MAX_EVENT_BYTES');
 
+  // an outbox of another name has a slot of that name
+  if (!env['OUTBOX_SLOT'] && values['schema'] !== undefined) values['slot'] = values['schema'];
   problems.push(...nameSlot(values));
   const quorum = values[SETTINGS.OUTBOX_INSERT_QUORUM.key];
   if (quorum !== undefined && quorum !== 'off' && values[SETTINGS.OUTBOX_CLICKHOUSE_CLUSTER.key] === '')

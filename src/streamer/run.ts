@@ -15,7 +15,7 @@ import { stream } from './stream.ts';
  */
 export async function run(config: Config, env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const lines = new LogWriter();
-  const log = createLogger({ level: config.logLevel }, lines);
+  const log = createLogger({ level: config.logLevel, schema: config.schema }, lines);
   const stop = new AbortController();
   let overdue: NodeJS.Timeout | undefined;
   const late = new Promise<number>((resolve) => {
@@ -34,7 +34,8 @@ export async function run(config: Config, env: Readonly<Record<string, string | 
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);
   });
-  const readiness = new Readiness({ maxLagMs: config.readyMaxLagMs, stalledAfterMs: stalledAfterMs(config) });
+  const { schema, readyMaxLagMs: maxLagMs } = config;
+  const readiness = new Readiness({ maxLagMs, stalledAfterMs: stalledAfterMs(config), schema });
   readiness.measures.log = lines;
   const { slot, healthPort } = config;
   const telemetry = await startTelemetry(env, { readiness, slot, isServed: healthPort > 0 });

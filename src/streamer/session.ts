@@ -277,7 +277,7 @@ export class Session {
       log,
       signal,
     });
-    const decoder = new PgoutputDecoder(intake, watch.rootOid);
+    const decoder = new PgoutputDecoder(intake, watch.rootOid, db.schema);
     return { ...attachment, decoder, loop, walEnd: () => walEnd, proofs, checks, gauges };
   }
 

@@ -1,3 +1,4 @@
+import { DEFAULT_SCHEMA, SCHEMA_FORM, SCHEMA_PATTERN } from '../schema-name.ts';
 import { CONSOLE_SETTINGS } from './console-settings.ts';
 import type { Setting } from './setting.ts';
 
@@ -64,14 +65,25 @@ export const SETTINGS = {
     default: '',
     meaning: 'The private key of CLICKHOUSE_CERT_FILE, in PEM, without a passphrase.',
   },
+  OUTBOX_SCHEMA: {
+    key: 'schema',
+    readBy: 'streamer',
+    kind: 'text',
+    default: DEFAULT_SCHEMA,
+    pattern: SCHEMA_PATTERN,
+    form: SCHEMA_FORM,
+    meaning:
+      'The schema of the outbox, for several in one database; the library reads it, too. Its publications have its name, and its slot where OUTBOX_SLOT gives none. docs/operations.md tells the way.',
+  },
   OUTBOX_SLOT: {
     key: 'slot',
     readBy: 'streamer',
     kind: 'text',
-    default: 'outbox',
+    default: DEFAULT_SCHEMA,
     pattern: /^[a-z0-9_]{1,63}$/,
     form: '1 to 63 of a-z, 0-9 and _',
-    meaning: 'The replication slot, and the name of its row in the ledger. Unique in the whole Postgres cluster.',
+    meaning:
+      'The replication slot, and the name of its row in the ledger; OUTBOX_SCHEMA where none is given. Unique in the whole Postgres cluster.',
   },
   OUTBOX_SHARD: {
     key: 'shard',

@@ -29,10 +29,10 @@ export function slotsOf(outbox: string, count: number): string[] {
   return Array.from({ length: count }, (_, index) => slotOf({ outbox, number: index + 1, count }));
 }
 
-/** The publication of a slot. Slots of other names stream the same shares from the same publications. */
-export function publicationOf(slot: string): string {
+/** The publication of a slot: of a schema, slots of other names stream the same shares from the same publications. */
+export function publicationOf(slot: string, schema: string): string {
   const share = shareOf(slot);
-  return share === undefined ? 'outbox' : slotOf({ ...share, outbox: 'outbox' });
+  return share === undefined ? schema : slotOf({ ...share, outbox: schema });
 }
 
 /**

@@ -1,8 +1,13 @@
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { createClient } from '@clickhouse/client';
 import { expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
+import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
 import { changing } from '../support/changing.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
@@ -24,6 +29,8 @@ test.concurrent('a view gets every event, `verify` finds nothing missing, and `r
     transfer_overflow_mode: 'break',
     input_format_native_decode_types_in_binary_format: '1',
     enable_named_columns_in_function_tuple: '1',
+    compatibility: '22.3',
+    input_format_native_allow_types_conversion: '0',
   };
   // what a profile sets holds where a request does not say otherwise
   const { server, url } = await changing(new URL(outbox.clickhouseUrl), (parameters) => {
@@ -113,6 +120,35 @@ test.concurrent('an insert whose answer is lost counts once, though a proxy had 
   expect(await outbox.delivered()).toEqual({ rows: 311, events: 311 });
   expect(await streamer.stop()).toBe(0);
   await proxy.close();
+  server.close();
+});
+
+test.concurrent('an answer that a proxy has kept is not taken for a new one', async () => {
+  await using outbox = await Outbox.create();
+  const answers = new Map<string, Promise<string>>();
+  const server = createServer((incoming, answer) => {
+    const pass = async (): Promise<void> => {
+      const body = await text(incoming);
+      const { search, origin } = new URL(incoming.url!, outbox.clickhouseUrl);
+      const key = `${search.replace(/&query_id=[^&]*/, '')} ${body}`;
+      const headers = { authorization: incoming.headers.authorization! };
+      const ask = async (): Promise<string> =>
+        (await fetch(`${origin}/${search}`, { method: 'POST', body, headers })).text();
+      if (!answers.has(key)) answers.set(key, ask());
+      answer.writeHead(200, { 'x-clickhouse-summary': '{}' }).end(await answers.get(key));
+    };
+    void pass();
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const url = new URL(outbox.clickhouseUrl);
+  url.port = String((server.address() as AddressInfo).port);
+  const clickhouse = new ClickHouse(url.href, 5000);
+  const count = async (): Promise<unknown> => clickhouse.select('SELECT toInt32(count()) AS n FROM events');
+  expect(await count()).toEqual([{ n: 0 }]);
+  await outbox.clickhouse.command({ query: "INSERT INTO events (event_type) VALUES ('direct')" });
+  expect(await count()).toEqual([{ n: 1 }]);
+  expect(answers.size).toBe(2);
+  await clickhouse.close();
   server.close();
 });
 

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
+import { CHILD_ENVIRONMENT } from './child-environment.ts';
 import type { Outbox } from './outbox.ts';
 import type { LogLine } from './streamer.ts';
 
@@ -44,7 +45,7 @@ export class ConsoleProcess implements AsyncDisposable {
   ): Promise<ConsoleProcess> {
     const child = spawn(process.execPath, [CLI, 'console'], {
       env: {
-        PATH: process.env['PATH'] ?? '',
+        ...CHILD_ENVIRONMENT,
         DATABASE_URL: outbox.databaseUrl,
         CLICKHOUSE_URL: outbox.clickhouseUrl,
         OUTBOX_SLOT: outbox.slot,

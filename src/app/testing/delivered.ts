@@ -1,12 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
-import { ask, type Queryable } from './query.ts';
+import { ask, schemaIn, type Queryable } from './query.ts';
 
 const POLL_MS = 100;
 
 export interface DeliveredOptions {
-  /** The slot of the streamer. Default: every slot in outbox.stream. */
+  /** Of the outbox. Default: OUTBOX_SCHEMA, else `outbox`. */
+  readonly schema?: string | undefined;
+  /** The slot of the streamer. Default: every slot of the outbox. */
   readonly slot?: string | undefined;
   /** Default: 10,000 ms. */
   readonly timeoutMs?: number | undefined;
@@ -36,12 +38,12 @@ SELECT (CASE WHEN segment ${EQUAL} 40::numeric THEN lsn ${MINUS} 40::numeric
  * to its walsender (visible only with pg_read_all_stats), and the name of the streamer's other connection. The streamer
  * writes its position into that name once a second, and every role can see it.
  */
-const reachedSql = (lsn: string, where: string): string => `
+const reachedSql = (schema: string, lsn: string, where: string): string => `
 SELECT slot, reached::pg_catalog.text AS reached, reached ${SINCE} '${lsn}'::pg_catalog.pg_lsn AS delivered, active
   FROM (SELECT l.slot_name AS slot, coalesce(s.active, false) AS active,
                greatest(l.delivered_lsn, s.confirmed_flush_lsn, w.replay_lsn,
                         pg_catalog.substring(a.application_name, '^${PACKAGE_NAME} ([0-9A-F]+/[0-9A-F]+)(?: |$)')::pg_catalog.pg_lsn) AS reached
-          FROM outbox.stream l
+          FROM ${schema}.stream l
           LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name::pg_catalog.text ${EQUAL} l.slot_name
           LEFT JOIN pg_catalog.pg_stat_replication w ON w.pid ${EQUAL} s.active_pid
           LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid ${EQUAL} l.holder_pid AND s.active
@@ -66,13 +68,14 @@ interface Reached {
  */
 export async function untilDelivered(query: Queryable, options: DeliveredOptions = {}): Promise<void> {
   const { slot, timeoutMs = 10_000 } = options;
+  const schema = schemaIn(options);
   const end = performance.now() + timeoutMs;
-  if (slot !== undefined && !/^[a-z0-9_]{1,63}$/.test(slot)) throw noSlot(slot);
+  if (slot !== undefined && !/^[a-z0-9_]{1,63}$/.test(slot)) throw noSlot(schema, slot);
   const [wal] = await ask<{ lsn: string }>(query, walEnd());
-  const sql = reachedSql(wal!.lsn, slot === undefined ? 'true' : `l.slot_name ${EQUAL} '${slot}'`);
+  const sql = reachedSql(schema, wal!.lsn, slot === undefined ? 'true' : `l.slot_name ${EQUAL} '${slot}'`);
   for (;;) {
     const streams = await ask<Reached>(query, sql);
-    if (streams.length === 0) throw noSlot(slot);
+    if (streams.length === 0) throw noSlot(schema, slot);
     const behind = streams.filter(({ delivered }) => !delivered);
     if (behind.length === 0) return;
     if (performance.now() > end) {
@@ -87,10 +90,10 @@ export async function untilDelivered(query: Queryable, options: DeliveredOptions
   }
 }
 
-function noSlot(slot: string | undefined): OutboxError {
+function noSlot(schema: string, slot: string | undefined): OutboxError {
   const detail =
     slot === undefined
-      ? 'outbox.stream knows no slot.'
-      : `outbox.stream has no row for the slot ${JSON.stringify(slot)}.`;
+      ? `${schema}.stream knows no slot.`
+      : `${schema}.stream has no row for the slot ${JSON.stringify(slot)}.`;
   return new OutboxError('OUTBOX_PG_NOT_MIGRATED', { detail });
 }

@@ -1,7 +1,8 @@
+import { inSchema } from '../../schema-name.ts';
 import { wholeNumber } from '../statement.ts';
 import { open, type Transaction } from '../transaction.ts';
 import type { RecordedEvent } from './event.ts';
-import { ask, type Queryable, type QueryFunction } from './query.ts';
+import { ask, schemaIn, type Queryable, type QueryFunction } from './query.ts';
 
 /**
  * The events of this transaction and of its savepoints: those that it can see although their transaction is still in
@@ -22,6 +23,11 @@ SELECT json_build_object('id', event_id, 'type', event_type, 'context', event_co
  WHERE CASE WHEN writer > 0 THEN pg_xact_status(writer::text::xid8) = 'in progress' END
  ORDER BY command::text::bigint, place`;
 
+export interface EmittedOptions {
+  /** Of the outbox. Default: OUTBOX_SCHEMA, else `outbox`. */
+  readonly schema?: string | undefined;
+}
+
 /**
  * The events that an open transaction has emitted so far, those of its savepoints included, in their order. The query runs
  * in that transaction. It is for tests: the role needs SELECT on outbox.event, which producers do not have.
@@ -29,9 +35,12 @@ SELECT json_build_object('id', event_id, 'type', event_type, 'context', event_co
  * @param tx a transaction of `pg` or drizzle, or a function `(sql, params) => rows` that queries within any other one
  * @throws OutboxError OUTBOX_NO_TRANSACTION, OUTBOX_TEST_UNSUPPORTED; whatever the driver throws
  */
-export async function emittedEvents(tx: (Transaction & Queryable) | QueryFunction): Promise<RecordedEvent[]> {
+export async function emittedEvents(
+  tx: (Transaction & Queryable) | QueryFunction,
+  options: EmittedOptions = {},
+): Promise<RecordedEvent[]> {
   if (typeof tx !== 'function') open(tx);
-  const rows = await ask<{ event: string }>(tx, EMITTED);
+  const rows = await ask<{ event: string }>(tx, inSchema(schemaIn(options), EMITTED));
   return rows.map(({ event }) => {
     const stored = JSON.parse(event) as Stored;
     return { ...stored, time: new Date(stored.time), metadataVersion: wholeNumber(stored.metadataVersion) };

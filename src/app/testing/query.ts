@@ -1,5 +1,6 @@
 import { OutboxError } from '../../errors.ts';
 import { kindOf } from '../problems.ts';
+import { readSettings } from '../settings.ts';
 
 /** Runs a statement and gives its rows, each an object by the names of its columns. */
 export type QueryFunction = (sql: string, params: unknown[]) => PromiseLike<readonly object[]>;
@@ -35,4 +36,9 @@ function send(on: unknown, sql: string): unknown {
     if ('query' in on && typeof on.query === 'function') return on.query(sql, []) as unknown;
   }
   throw new OutboxError('OUTBOX_TEST_UNSUPPORTED', { detail: `Postgres cannot be asked through ${kindOf(on)}.` });
+}
+
+/** @throws OutboxError OUTBOX_CONFIG_INVALID where it can be no outbox's */
+export function schemaIn({ schema }: { readonly schema?: string | undefined }): string {
+  return readSettings(schema === undefined ? process.env : { OUTBOX_SCHEMA: schema }).schema;
 }

@@ -96,7 +96,7 @@ export class ClickHouse {
   ): Promise<Row[]> {
     return this.#ofAnyHost(signal, async (abort_signal) => {
       const { body } = await this.#request('question', {
-        query: `${query} FORMAT JSONEachRow`,
+        query: unlike(query),
         query_params,
         // an exception is an HTTP error, and not the end of a body
         clickhouse_settings: { ...clickhouse_settings, wait_end_of_query: 1 },
@@ -143,7 +143,7 @@ export class ClickHouse {
     try {
       signal?.throwIfAborted();
       const { body } = await this.#request('question', {
-        query: `${query} FORMAT JSONEachRow`,
+        query: unlike(query),
         query_params: parameters,
         clickhouse_settings: STREAM_SETTINGS,
         abort_signal,
@@ -296,4 +296,9 @@ export class ClickHouse {
       throw failure;
     }
   }
+}
+
+/** A SELECT that no other is like: what a proxy keeps of an earlier answer is none. */
+function unlike(query: string): string {
+  return `/* ${randomUUID()} */ ${query} FORMAT JSONEachRow`;
 }

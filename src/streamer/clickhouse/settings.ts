@@ -84,6 +84,10 @@ export const NEWER_INSERT_SETTINGS: Settings = {
   deduplicate_insert: 'enable',
   use_strict_insert_block_limits: '0',
   max_insert_block_size_bytes: '0',
+  // another value may stand for older defaults of all that is not sent
+  compatibility: '',
+  // texts go into LowCardinality columns
+  input_format_native_allow_types_conversion: 1,
   // the types of our block are written as texts
   input_format_native_decode_types_in_binary_format: 0,
 };

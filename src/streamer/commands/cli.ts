@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
-import { OutboxError } from '../../errors.ts';
+import { OutboxError, saidFor } from '../../errors.ts';
 import { nearest, TYPO_SHARE } from '../../nearest.ts';
+import { DEFAULT_SCHEMA, SCHEMA_PATTERN } from '../../schema-name.ts';
 import { nodeFault } from './node-version.ts';
 import { Output } from './output.ts';
 import { say } from './terminal.ts';
@@ -54,7 +55,10 @@ try {
   await output.exit(await runCommand(argv));
 } catch (error) {
   if (!(error instanceof OutboxError)) throw error;
-  const { code, message, next } = error;
+  const { code } = error;
+  const { OUTBOX_SCHEMA: schema = '' } = process.env;
+  // one that is none is refused, and never told
+  const { message, next } = saidFor(SCHEMA_PATTERN.test(schema) ? schema : DEFAULT_SCHEMA, error);
   if (argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: { code, message, next } }, null, 2)}\n`);
   say(`${code}: ${message}\n\nNext: ${next}\n`, process.stderr);
   await output.exit(code === 'OUTBOX_CONFIG_INVALID' || code === 'OUTBOX_NODE_VERSION' ? 2 : 1);

@@ -102,13 +102,13 @@ async function detachStream(config: Config): Promise<Detached> {
 
 async function overview(db: Database, slot: string): Promise<LedgerOverview> {
   const found = await overviewOf(db, slot);
-  if (found === undefined) throw noLedger(slot);
+  if (found === undefined) throw noLedger(db, slot);
   return found;
 }
 
 /** Streams until all that is committed by now is settled, and takes the ledger while nothing is pending. */
 async function deliverAll(config: Config, db: Database): Promise<void> {
-  const log = createLogger({ level: config.logLevel }, process.stderr);
+  const log = createLogger({ level: config.logLevel, schema: config.schema }, process.stderr);
   const lsn = await writtenTo(db);
   const isDetached = async (): Promise<boolean> => (await detach(db, config.slot, lsn)) !== undefined;
   do {

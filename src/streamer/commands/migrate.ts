@@ -1,10 +1,11 @@
 import { fileURLToPath } from 'node:url';
-import { drizzle } from 'drizzle-orm/node-postgres';
-import { migrate as applyMigrations } from 'drizzle-orm/node-postgres/migrator';
+import { readMigrationFiles } from 'drizzle-orm/migrator';
 import { OutboxError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
+import { DEFAULT_SCHEMA, inSchema } from '../../schema-name.ts';
 import { readConfig } from '../config.ts';
 import { createLedger } from '../ledger/lifecycle.ts';
+import { refuseOthersSlot } from '../ledger/other-outboxes.ts';
 import { overviewOf } from '../ledger/overview.ts';
 import { refuseOtherShares } from '../ledger/shares.ts';
 import { filterOf, outboxOf, publicationOf, shareOf, slotsOf } from '../share.ts';
@@ -127,15 +128,16 @@ export async function migratePostgres(
   const db = await Database.connect(access, { queryTimeoutMs: 0 }, () => undefined);
   try {
     await checkServer(db);
+    await refuseKeyWord(db);
     await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
     const { before, after } = await applyAll(db);
     const isNew = before === 0;
-    report(tellOf('Postgres', isNew ? 'made' : after > before ? 'updated' : 'unchanged', 'the schema outbox'));
+    report(tellOf('Postgres', isNew ? 'made' : after > before ? 'updated' : 'unchanged', `the schema ${db.schema}`));
     await refuseOtherShares(db, slot);
     for (const each of slotsOf(outboxOf(slot), shareOf(slot)?.count ?? 1)) {
       const isRestored = await restorePublication(db, each, report);
       if (!isRestored)
-        report(tellOf('Postgres', isNew ? 'made' : 'unchanged', `the publication "${publicationOf(each)}"`));
+        report(tellOf('Postgres', isNew ? 'made' : 'unchanged', `the publication "${publicationOf(each, db.schema)}"`));
       // a publication is in no schema, and somebody could have made it meanwhile
       await checkOwners(db);
       await beginStream(db, access, each, { failover, isRestored }, report);
@@ -147,36 +149,53 @@ export async function migratePostgres(
 
 /** Makes and alters all tables, or nothing. Returns how many migrations were applied before, and are now. */
 async function applyAll(db: Database): Promise<{ before: number; after: number }> {
-  // drizzle makes its own table outside its transaction; within this one, what fails leaves nothing behind
   await db.query('BEGIN');
   try {
     // before the check: what is not there yet could be somebody else's a moment later
     await db.query('CREATE SCHEMA IF NOT EXISTS outbox');
     await checkOwners(db);
     await refuseForeign(db);
-    const before = await appliedTo(db);
-    await applyMigrations(drizzle({ client: db.client }), {
-      migrationsFolder: fileURLToPath(new URL('postgres', MIGRATIONS)),
-      migrationsSchema: 'outbox',
-      migrationsTable: 'migration',
-    });
-    const after = await appliedTo(db);
+    const counts = await applyMigrations(db);
     await db.query('COMMIT');
-    return { before, after };
+    return counts;
   } catch (error) {
     await db.query('ROLLBACK').catch(() => undefined);
-    // drizzle wraps the driver's error
-    const failure = postgresError(error instanceof Error && error.cause !== undefined ? error.cause : error);
+    const failure = postgresError(error);
     if (!NAME_TAKEN.has(failure.sqlState)) throw failure;
     throw new OutboxError('OUTBOX_PG_TABLE_FOREIGN', { detail: failure.message, sqlState: failure.sqlState });
   }
 }
 
-async function appliedTo(db: Database): Promise<number> {
-  const { rows: known } = await db.query<{ yes: boolean }>("SELECT to_regclass('outbox.migration') IS NOT NULL AS yes");
-  if (known[0]?.yes !== true) return 0;
-  const { rows } = await db.query<{ n: number }>('SELECT count(*)::int AS n FROM outbox.migration');
-  return rows[0]!.n;
+/**
+ * Applies the files that were not applied yet, as drizzle's migrator would, which knows no schema but the one they are written for.
+ * Returns how many were applied before, and are now.
+ */
+async function applyMigrations(db: Database): Promise<{ before: number; after: number }> {
+  await db.query(
+    'CREATE TABLE IF NOT EXISTS outbox.migration (id serial PRIMARY KEY, hash text NOT NULL, created_at bigint)',
+  );
+  const { rows } = await db.query<{ last: string; n: number }>(
+    'SELECT coalesce(max(created_at), 0) AS last, count(*)::int AS n FROM outbox.migration',
+  );
+  const { last, n: before } = rows[0]!;
+  const files = readMigrationFiles({ migrationsFolder: fileURLToPath(new URL('postgres', MIGRATIONS)) });
+  const due = files.filter((file) => file.folderMillis > Number(last));
+  for (const { sql, hash, folderMillis } of due) {
+    for (const statement of sql)
+      await db.client.query(inSchema(db.schema, statement.replaceAll(`"${DEFAULT_SCHEMA}"`, `"${db.schema}"`)));
+    await db.query('INSERT INTO outbox.migration (hash, created_at) VALUES ($1, $2)', [hash, folderMillis]);
+  }
+  return { before, after: before + due.length };
+}
+
+/** Throws OUTBOX_CONFIG_INVALID where the schema's name is a word of SQL: in most statements it would need quotes. */
+async function refuseKeyWord(db: Database): Promise<void> {
+  if (db.schema === DEFAULT_SCHEMA) return;
+  const { rows } = await db.query<{ plain: boolean }>('SELECT quote_ident($1) = $1 AS plain', [db.schema]);
+  if (!rows[0]!.plain)
+    throw new OutboxError('OUTBOX_CONFIG_INVALID', {
+      problems: [`OUTBOX_SCHEMA must not be a word of SQL: "${db.schema}" is one`],
+    });
 }
 
 /**
@@ -184,7 +203,7 @@ async function appliedTo(db: Database): Promise<number> {
  * all the same (OUTBOX_PUBLICATION_CHANGED), because what was committed meanwhile is not in it. Returns whether it did.
  */
 export async function restorePublication(db: Database, slot: string, report: Report): Promise<boolean> {
-  const publication = publicationOf(slot);
+  const publication = publicationOf(slot, db.schema);
   const share = shareOf(slot);
   try {
     await checkPublication(db, slot);
@@ -251,6 +270,7 @@ async function beginStream(
     report(tellOf('Postgres', 'unchanged', `the ledger row of "${slot}"`));
     return;
   }
+  await refuseOthersSlot(db, slot, exists !== undefined);
   if (!exists) {
     if (failover) await checkFailover(db);
     const made = await createSlot(access, slot, { failover, db, onWait });
@@ -262,7 +282,7 @@ async function beginStream(
   const earlier = await db.query('SELECT FROM outbox.event LIMIT 1');
   if (earlier.count > 0)
     report(
-      'Postgres: outbox.event already holds events; those committed before the slot begins will not be delivered by the stream: `pg-outbox-clickhouse repair` sends them, once the streamer runs. If another slot or cluster has delivered them, follow docs/upgrading.md first',
+      `Postgres: ${db.schema}.event already holds events; those committed before the slot begins will not be delivered by the stream: \`pg-outbox-clickhouse repair\` sends them, once the streamer runs. If another slot or cluster has delivered them, follow docs/upgrading.md first`,
     );
   await createLedger(db, slot, (await checkPublication(db, slot)).identity);
   report(tellOf('Postgres', 'made', `the ledger row of "${slot}"`));

@@ -86,7 +86,7 @@ export async function retry(
         });
     }
     const { count } = await db.query('DELETE FROM outbox.quarantine WHERE slot_name = $1 AND id = $2', [slot, id]);
-    if (count === 0) throw writeIgnored('quarantine');
+    if (count === 0) throw writeIgnored(db, 'quarantine');
     await db.query('COMMIT');
     if (!isThere) return 'delivered';
     return hasViews && earlier.length > 0 && !completes ? 'views unproven' : 'there already';

@@ -6,6 +6,7 @@ import { readConfig } from '../config.ts';
 import { endForNow, forget, goOn, handOver } from '../ledger/hand-over.ts';
 import { examine } from '../ledger/gap.ts';
 import { holderOf } from '../ledger/holder.ts';
+import { refuseOthersSlot } from '../ledger/other-outboxes.ts';
 import { overviewOf } from '../ledger/overview.ts';
 import { noLedger } from '../ledger/row.ts';
 import { missingShares, sharesOf, type ShareRow } from '../ledger/shares.ts';
@@ -104,7 +105,7 @@ export async function reshard(
     await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) => report(`waiting for ${holder}, which migrates`));
     await checkOwners(db);
     const rows = await sharesOf(db, wanted.outbox);
-    if (rows.length === 0) throw noLedger(wanted.outbox);
+    if (rows.length === 0) throw noLedger(db, wanted.outbox);
     const formers = rows.filter(({ count, isReplaced }) => count !== wanted.count && !isReplaced);
     if (formers.length > 0) await change(db, access, wanted, rows, report);
     else {
@@ -132,6 +133,7 @@ async function change(
 ): Promise<void> {
   const formers = rows.filter((row) => row.count !== count).map(({ slot }) => slot);
   await refuseUnsound(db, outbox, rows);
+  await refuseOthersSlot(db, outbox, false);
   if (isFailover) await checkFailover(db);
   const slots = slotsOf(outbox, count);
   const onWait = (line: string): void => report(`the slot waits for ${line}`);
@@ -180,7 +182,8 @@ async function refuseUnsound(db: Database, outbox: string, rows: readonly ShareR
   const live = [...new Set(rows.filter(({ isReplaced }) => !isReplaced).map(({ count }) => count))];
   if (rows.some(({ isReplaced }) => isReplaced))
     problems.push(`the change to ${live.join(' or ')} has not ended: pg-outbox-clickhouse reshard ${live[0]}`);
-  else if (live.length > 1) problems.push('two numbers of shares stand side by side in outbox.stream: remove one');
+  else if (live.length > 1)
+    problems.push(`two numbers of shares stand side by side in ${db.schema}.stream: remove one`);
   for (const slot of await missingShares(db))
     if (outboxOf(slot) === outbox)
       problems.push(`there is no row for the slot "${slot}": ${withShare(slot)}pg-outbox-clickhouse migrate`);
@@ -248,11 +251,11 @@ async function removeLeft(db: Database, outbox: string, count: number, report: R
     report(`dropped the slot "${slot}"`);
   }
   const { rows: ledgers } = await db.query<{ slot: string }>('SELECT slot_name AS slot FROM outbox.stream');
-  const needed = new Set(ledgers.map(({ slot }) => publicationOf(slot)));
-  const left = new Set(others.flatMap((other) => slotsOf('outbox', other)).map(publicationOf));
+  const needed = new Set(ledgers.map(({ slot }) => publicationOf(slot, db.schema)));
+  const left = new Set(others.flatMap((other) => slotsOf(db.schema, other)));
   for (const publication of left)
     // the whole outbox's stays, as the migration makes it
-    if (publication !== 'outbox' && !needed.has(publication))
+    if (publication !== db.schema && !needed.has(publication))
       await db.query(`DROP PUBLICATION IF EXISTS ${publication}`);
 }
 

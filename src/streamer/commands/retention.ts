@@ -38,11 +38,12 @@ export async function retentionCommand(args: string[], env: NodeJS.ProcessEnv): 
     });
   const report = await new Retention(config).run({ signal: new AbortController().signal, isDry });
   if (json) process.stdout.write(`${JSON.stringify({ isDry, ...report }, null, 2)}\n`);
-  else say(print(report, isDry));
+  else say(print(report, isDry, config.schema));
   return report.kept === undefined ? 0 : 1;
 }
 
-function print({ removed, kept, cutoffMs, rows, bytes, oldestMs }: RetentionReport, isDry: boolean): string {
+function print(report: RetentionReport, isDry: boolean, schema: string): string {
+  const { removed, kept, cutoffMs, rows, bytes, oldestMs } = report;
   const line = ({ table, rows: count, bytes: freed }: Removed): string =>
     `${table}: ${isDry ? 'would remove' : 'removed'} ${grouped(count)} events, ${grouped(freed)} bytes`;
   const lines = [
@@ -51,7 +52,7 @@ function print({ removed, kept, cutoffMs, rows, bytes, oldestMs }: RetentionRepo
   ];
   if (lines.length === 0) lines.push(`no event recorded before ${instant(cutoffMs)} can be removed yet`);
   const oldest = oldestMs === undefined ? 'no events' : `the oldest event of ${instant(oldestMs)}`;
-  return `${lines.join('\n')}\noutbox.event: about ${grouped(rows)} events, ${grouped(bytes)} bytes, ${oldest}\n`;
+  return `${lines.join('\n')}\n${schema}.event: about ${grouped(rows)} events, ${grouped(bytes)} bytes, ${oldest}\n`;
 }
 
 function grouped(number: number): string {

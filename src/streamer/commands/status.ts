@@ -48,10 +48,12 @@ export async function statusCommand(args: string[], env: NodeJS.ProcessEnv): Pro
   });
   if (typeof usage === 'number') return usage;
   const { json, watch: isRepeated } = usage.values;
-  const flow = new FlowReporter(readConfig(env), tellWaking);
+  const config = readConfig(env);
+  const present = presenter(config.schema, json);
+  const flow = new FlowReporter(config, tellWaking);
   try {
     let report = await flow.report();
-    process.stdout.write(present(report, json, isRepeated));
+    process.stdout.write(present(report, isRepeated));
     if (isRepeated) {
       const stop = new AbortController();
       for (const signal of ['SIGINT', 'SIGTERM']) void once(process, signal).then(() => stop.abort());
@@ -60,7 +62,7 @@ export async function statusCommand(args: string[], env: NodeJS.ProcessEnv): Pro
         await sleep(pauseMs, undefined, { signal: stop.signal }).catch(() => undefined);
         if (stop.signal.aborted) break;
         report = await flow.report();
-        process.stdout.write(present(report, json, true));
+        process.stdout.write(present(report, true));
       }
     }
     return report.flowing ? 0 : 1;
@@ -69,9 +71,11 @@ export async function statusCommand(args: string[], env: NodeJS.ProcessEnv): Pro
   }
 }
 
-function present(report: FlowReport, json: boolean, isRepeated: boolean): string {
-  if (json) return `${JSON.stringify(report, null, isRepeated ? 0 : 2)}\n`;
-  const screen = fold(printFlow(report), columnsOf(process.stdout));
-  if (!isRepeated) return screen;
-  return process.stdout.isTTY ? `${HOME_AND_CLEAR}${screen}` : printFlowLine(report);
+function presenter(schema: string, json: boolean): (report: FlowReport, isRepeated: boolean) => string {
+  return (report, isRepeated) => {
+    if (json) return `${JSON.stringify(report, null, isRepeated ? 0 : 2)}\n`;
+    const screen = fold(printFlow(report, schema), columnsOf(process.stdout));
+    if (!isRepeated) return screen;
+    return process.stdout.isTTY ? `${HOME_AND_CLEAR}${screen}` : printFlowLine(report);
+  };
 }

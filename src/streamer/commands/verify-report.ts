@@ -5,6 +5,7 @@ import type { Totals } from '../compare/comparison.ts';
 import type { TypedRow } from '../compare/table.ts';
 import { formatTime, type Window } from '../compare/window.ts';
 import { formatPosition } from '../../position.ts';
+import { toldOf } from '../../schema-name.ts';
 
 /** An event that differs, without anything of its context. */
 export interface Example {
@@ -130,14 +131,19 @@ function exampleOf({ kind, id, count, outbox, table, fields }: Difference): Exam
 
 const NAMED = [...KINDS, 'mistyped'] as const;
 
-/** The report for people. */
-export function printReport(report: VerifyReport): string {
+/** The report as it is told of an outbox in this schema. */
+export function reportFor(schema: string, report: VerifyReport): VerifyReport {
+  return { ...report, examples: report.examples.map((example) => ({ ...example, why: toldOf(schema, example.why) })) };
+}
+
+/** The report for people. @param schema of the outbox */
+export function printReport(report: VerifyReport, schema: string): string {
   const { window, examples } = report;
   const row = (label: string, value: string | number): string =>
     `  ${label.padEnd(24)}${(typeof value === 'number' ? value.toLocaleString('en-US') : value).padStart(16)}`;
   const span =
     window.from === null && window.to === null
-      ? 'all that outbox.event has'
+      ? `all that ${schema}.event has`
       : `${window.from ?? '…'} to ${window.to ?? '…'}`;
   const lines = [
     `${report.source}, ${span}, at ${report.snapshot}`,
@@ -165,7 +171,7 @@ export function printReport(report: VerifyReport): string {
     lines.push('', `${report.cleared} seemed to differ, and at a second look did not: committed meanwhile.`);
   if (!report.isDelivered)
     lines.push('', `Delivered was only ${report.delivered}: what was committed behind it counts as missing.`);
-  lines.push('', verdict(report), '');
+  lines.push('', toldOf(schema, verdict(report)), '');
   return lines.join('\n');
 }
 

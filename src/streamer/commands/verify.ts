@@ -12,7 +12,7 @@ import { ProgressDisplay, PROGRESS_HELP, PROGRESS_OPTION, readProgress } from '.
 import { keepHeapSmall } from './small-heap.ts';
 import { say } from './terminal.ts';
 import { parseUsage, refusePositionals } from './usage.ts';
-import { Findings, printReport, type VerifyReport } from './verify-report.ts';
+import { Findings, printReport, reportFor, type VerifyReport } from './verify-report.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse verify [options]
 
@@ -92,8 +92,9 @@ export async function verifyCommand(
   keepHeapSmall();
   const display = new ProgressDisplay(process.stderr, options.progressMs);
   const report = await verify(config, options, (progress) => display.show(progress)).finally(() => display.close());
-  if (json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  else say(printReport(report));
+  const told = reportFor(config.schema, report);
+  if (json) process.stdout.write(`${JSON.stringify(told, null, 2)}\n`);
+  else say(printReport(told, config.schema));
   return report.identical ? 0 : 1;
 }
 

@@ -16,6 +16,7 @@ export interface Failure {
 /** What this console may show and do. */
 export interface Session {
   readonly version: string;
+  /** With the schema behind it, where that has a name of its own. */
   readonly database: string;
   readonly table: string;
   /** The slot of the settings, and all of the ledger. */

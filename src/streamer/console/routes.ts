@@ -1,3 +1,4 @@
+import { DEFAULT_SCHEMA } from '../../schema-name.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { examine } from '../commands/doctor/examine.ts';
 import { effectiveSettings, type Config, type ConsoleConfig } from '../config.ts';
@@ -112,9 +113,10 @@ export class Routes {
 
   async #session(): Promise<Session> {
     const { config, settings, version } = this.#options;
+    const database = decodeURIComponent(databaseUrlOf(config.databaseUrl).url.pathname.slice(1));
     return {
       version,
-      database: decodeURIComponent(databaseUrlOf(config.databaseUrl).url.pathname.slice(1)),
+      database: config.schema === DEFAULT_SCHEMA ? database : `${database}, ${config.schema}`,
       table: config.clickhouseTable,
       slot: config.slot,
       slots: await this.#slots.get().catch(() => [config.slot]),

@@ -11,7 +11,7 @@ export async function runConsole(
   env: NodeJS.ProcessEnv,
   version: string,
 ): Promise<void> {
-  const log = createLogger({ level: config.logLevel }, new LogWriter());
+  const log = createLogger({ level: config.logLevel, schema: config.schema }, new LogWriter());
   const stopped = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
   const console = await serveConsole({ config, settings, env, log, version });
   const mayChange = settings.consoleToken !== '';

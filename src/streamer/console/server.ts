@@ -2,7 +2,6 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { OutboxError, type ErrorCode } from '../../errors.ts';
-import { serializeError } from '../observe/log.ts';
 import { loadAssets, type Asset } from './assets.ts';
 import { Guard, Refusal, type Asked } from './guard.ts';
 import { withinLimits } from './limits.ts';
@@ -85,13 +84,12 @@ export async function serveConsole(options: ConsoleOptions): Promise<Console> {
   function refuse({ address, authorization }: Asked, response: ServerResponse, error: unknown): void {
     if (error instanceof Refusal && error.status === 401 && authorization !== undefined)
       options.log.warn({ address }, 'a wrong token was given to the console');
-    if (!(error instanceof OutboxError))
-      options.log.error({ err: serializeError(error) }, 'the console failed to answer');
+    if (!(error instanceof OutboxError)) options.log.error({ err: error }, 'the console failed to answer');
     const status =
       error instanceof Refusal ? error.status : error instanceof OutboxError ? (STATUS[error.code] ?? 503) : 500;
     // what is left of a body is not read
     response.shouldKeepAlive = false;
-    sendJson(response, status, failureOf(error));
+    sendJson(response, status, failureOf(options.config.schema, error));
   }
 
   return {

@@ -65,7 +65,7 @@ export class SlotView {
     } catch (error) {
       const from = windowFrom(RANGES[range], Date.now());
       const nothing = { types: [], p50: [], p99: [], rowsPerInsert: [], sql: [] };
-      const failure = failureOf(withinLimits(error));
+      const failure = failureOf(this.config.schema, withinLimits(error));
       return { range, from, stepSeconds, steps, ...nothing, ...sampled(from), failure };
     }
   }
@@ -84,8 +84,8 @@ export class SlotView {
     return {
       report,
       told: [
-        ...report.reasons.map((reason) => ({ ...told(reason), isWarning: false })),
-        ...report.warnings.map((reason) => ({ ...told(reason), isWarning: true })),
+        ...report.reasons.map((reason) => ({ ...told(this.config.schema, reason), isWarning: false })),
+        ...report.warnings.map((reason) => ({ ...told(this.config.schema, reason), isWarning: true })),
       ],
       writtenPerSecond: this.#rateOf(outbox?.written),
       keptBytes: outbox?.kept ?? null,

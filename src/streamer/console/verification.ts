@@ -1,4 +1,5 @@
 import { OutboxError } from '../../errors.ts';
+import { reportFor } from '../commands/verify-report.ts';
 import { verify } from '../commands/verify.ts';
 import { readWindow } from '../compare/window.ts';
 import type { Config } from '../config.ts';
@@ -38,8 +39,8 @@ export class Verifier {
       this.#runs = this.#runs.map((other) => (other.id === run.id ? { ...other, ...what, seconds: age(run) } : other));
     };
     verify(config, { window, waitMs: WAIT_MS, limit: NAMED }, (progress) => update({ progress })).then(
-      (report) => update({ report }),
-      (error: unknown) => update({ failure: failureOf(error) }),
+      (report) => update({ report: reportFor(config.schema, report) }),
+      (error: unknown) => update({ failure: failureOf(config.schema, error) }),
     );
   }
 }

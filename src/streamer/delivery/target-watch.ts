@@ -110,7 +110,7 @@ export class TargetWatch {
     const { identity } = this.#target;
     const { target: former } = ledger.state;
     if (former !== identity) {
-      if (former !== undefined && !isStillThere(former, identity)) this.#doubts++;
+      if (former !== undefined && mayHaveForgotten(former, identity)) this.#doubts++;
       await ledger.deliverInto(identity);
     }
     this.#warn(this.#target.doubtful);
@@ -128,10 +128,10 @@ export class TargetWatch {
 }
 
 /**
- * Whether all that remembered tokens is still what it was. A table that was filled from the former one has its rows, and not its tokens;
- * another version may forget them. A view that has come since has neither.
+ * Whether something has taken the place of what remembered tokens: a table that was filled from the former one has its rows, and not its
+ * tokens; another version may forget them. A view that has come or gone leaves to the others what they remember.
  */
-function isStillThere(former: string, identity: string): boolean {
-  const now = new Set(identity.split(' '));
-  return former.split(' ').every((part) => now.has(part));
+function mayHaveForgotten(former: string, identity: string): boolean {
+  const [before, now] = [former.split(' '), identity.split(' ')];
+  return before.some((part) => !now.includes(part)) && now.some((part) => !before.includes(part));
 }

@@ -37,7 +37,7 @@ export async function examine(db: Database, slot: string, isMoved = false): Prom
   const usable = held?.isLost === false ? await checkSlot(db, slot) : undefined;
   if (usable?.foreignHolder !== undefined) throw slotForeign(slot, usable.foreignHolder);
   const ledger = await overviewOf(db, slot);
-  if (ledger === undefined) throw noLedger(slot);
+  if (ledger === undefined) throw noLedger(db, slot);
   if (!ledger.isOfThisSystem && !ledger.isDetached && !isMoved) throw new OutboxError('OUTBOX_SYSTEM_CHANGED');
   // after the ledger, which is never ahead of WAL that is there
   const { walEnd } = await serverOf(db);

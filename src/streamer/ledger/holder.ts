@@ -1,7 +1,6 @@
 import { parseLsn, type Lsn } from '../../lsn.ts';
-import { PACKAGE_NAME } from '../../package.ts';
 import type { Database } from '../source/database.ts';
-import { isStreamerConnection } from '../source/streamer-connection.ts';
+import { applicationNameOf, isStreamerConnection } from '../source/streamer-connection.ts';
 import { PUBLISHED_LSN, PUBLISHED_OLDEST_MS } from './published.ts';
 import { noLedger } from './row.ts';
 
@@ -56,10 +55,10 @@ export async function holderOf(db: Database, slot: string): Promise<Holder> {
        LEFT JOIN pg_stat_activity a ON a.pid = l.holder_pid AND s.active AND ${isStreamerConnection('a')}
        CROSS JOIN LATERAL (SELECT greatest(l.delivered_lsn, s.confirmed_flush_lsn, r.replay_lsn, ${PUBLISHED_LSN}) AS reached) x
       WHERE l.slot_name = $1`,
-    [slot, PACKAGE_NAME],
+    [slot, applicationNameOf(db.schema)],
   );
   const [row] = rows;
-  if (row === undefined) throw noLedger(slot);
+  if (row === undefined) throw noLedger(db, slot);
   return {
     epoch: Number(row.epoch),
     walsender: row.walsender ?? undefined,

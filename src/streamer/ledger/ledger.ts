@@ -215,10 +215,10 @@ export class Ledger {
         : quarantining(`${update} RETURNING slot_name, ${IS_WRITTEN} AS written`, rejected, values);
     const { rows } = await this.#db.query<{ written: boolean }>(statement, values).catch((error: unknown) => {
       const isRefused = rejected && error instanceof OutboxError && error.sqlState === DIVISION_BY_ZERO;
-      throw isRefused ? writeIgnored('quarantine') : error;
+      throw isRefused ? writeIgnored(this.#db, 'quarantine') : error;
     });
     if (rows.length === 0) throw await notWritten(this.#db, this.#slot, this.epoch);
-    if (!rows[0]!.written) throw writeIgnored('stream');
+    if (!rows[0]!.written) throw writeIgnored(this.#db, 'stream');
     this.#state = next;
     this.#provenAt = asked;
   }

@@ -11,7 +11,7 @@ export async function createLedger(db: Database, slot: string, publication: stri
        FROM pg_control_system(), pg_replication_slots WHERE slot_name = $1`,
     [slot, publication],
   );
-  if (count !== 1) throw writeIgnored('stream');
+  if (count !== 1) throw writeIgnored(db, 'stream');
 }
 
 /**
@@ -29,7 +29,7 @@ export async function beginRepair(
     [slot],
   );
   const [row] = rows;
-  if (row?.begun !== true) throw writeIgnored('stream');
+  if (row?.begun !== true) throw writeIgnored(db, 'stream');
   const { epoch, pending_at: pendingAt } = row;
   return { epoch, pendingAtMs: pendingAt?.getTime() };
 }

@@ -81,8 +81,8 @@ export function valuesOf({ delivered, pending, acked, readBackBelow, target }: L
 }
 
 /** The error of a slot for which there is no ledger. */
-export function noLedger(slot: string): OutboxError {
-  return new OutboxError('OUTBOX_PG_NOT_MIGRATED', { detail: `outbox.stream has no row for the slot "${slot}"` });
+export function noLedger({ schema }: Database, slot: string): OutboxError {
+  return new OutboxError('OUTBOX_PG_NOT_MIGRATED', { detail: `${schema}.stream has no row for the slot "${slot}"` });
 }
 
 /** By what ClickHouse's rows of a stream are known. */
@@ -102,7 +102,7 @@ export async function knownAs(db: Database, slot: string): Promise<KnownAs> {
     [slot],
   );
   const [row] = rows;
-  if (row === undefined) throw noLedger(slot);
+  if (row === undefined) throw noLedger(db, slot);
   if (row.detached) throw new OutboxError('OUTBOX_DETACHED');
   if (row.system_id !== (await serverOf(db)).systemId) throw new OutboxError('OUTBOX_SYSTEM_CHANGED');
   return { source: row.source, movedAtMs: row.moved_at?.getTime() ?? 0 };
@@ -117,16 +117,16 @@ export async function slotGone(db: Database, slot: string): Promise<OutboxError>
 }
 
 /** Postgres took a write, and did not make it. @param table without its schema */
-export function writeIgnored(table: string): OutboxError {
+export function writeIgnored({ schema }: Database, table: string): OutboxError {
   return new OutboxError('OUTBOX_PG_WRITE_IGNORED', {
-    detail: `a write of outbox.${table} was accepted and not stored`,
+    detail: `a write of ${schema}.${table} was accepted and not stored`,
   });
 }
 
 /** Why a write under an epoch changed no row. */
 export async function notWritten(db: Database, slot: string, epoch: string): Promise<OutboxError> {
   const { count } = await db.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND epoch = $2', [slot, epoch]);
-  return count === 0 ? new OutboxError('OUTBOX_EPOCH_LOST') : writeIgnored('stream');
+  return count === 0 ? new OutboxError('OUTBOX_EPOCH_LOST') : writeIgnored(db, 'stream');
 }
 
 /** Why the row could not be taken. */
@@ -136,10 +136,10 @@ export async function notTaken(db: Database, slot: string): Promise<OutboxError>
     [slot],
   );
   const [row] = rows;
-  if (row === undefined) return noLedger(slot);
+  if (row === undefined) return noLedger(db, slot);
   if (row.detached) return new OutboxError('OUTBOX_DETACHED');
   if (row.repairing) return new OutboxError('OUTBOX_REPAIR_UNFINISHED');
   return row.system_id === (await serverOf(db)).systemId
-    ? writeIgnored('stream')
+    ? writeIgnored(db, 'stream')
     : new OutboxError('OUTBOX_SYSTEM_CHANGED');
 }

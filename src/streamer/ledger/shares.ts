@@ -74,7 +74,7 @@ async function boundariesOf(db: Database, slot: string): Promise<Boundaries> {
     [slot],
   );
   const [row] = rows;
-  if (row === undefined) throw noLedger(slot);
+  if (row === undefined) throw noLedger(db, slot);
   return row;
 }
 
@@ -135,7 +135,7 @@ export async function refuseDoubtfulShares(db: Database, slot: string): Promise<
   const { count } = await db.query(`SELECT FROM outbox.event WHERE ${isNear(at)} LIMIT 1`);
   if (count > 0)
     throw new OutboxError('OUTBOX_DETACH_RESHARDED', {
-      detail: 'outbox.event still has events that were emitted while the shares were changed',
+      detail: `${db.schema}.event still has events that were emitted while the shares were changed`,
     });
 }
 

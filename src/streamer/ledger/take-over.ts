@@ -70,7 +70,7 @@ export async function takeOver(db: Database, slot: string, identity: SlotIdentit
   );
   const row = rows[0];
   if (row === undefined) throw await notTaken(db, slot);
-  if (row.is_taken === false) throw writeIgnored('stream');
+  if (row.is_taken === false) throw writeIgnored(db, 'stream');
   const fault = publicationFault(row.publication, identity.publication);
   if (fault !== undefined) throw fault;
   if (row.publication !== identity.publication)

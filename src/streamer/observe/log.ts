@@ -1,7 +1,8 @@
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
 import { isSpanContextValid, trace } from '@opentelemetry/api';
-import { OutboxError } from '../../errors.ts';
+import { OutboxError, saidFor } from '../../errors.ts';
 import { PACKAGE_NAME } from '../../package.ts';
+import { DEFAULT_SCHEMA } from '../../schema-name.ts';
 import type { Config } from '../settings.ts';
 
 export type { Logger };
@@ -10,6 +11,8 @@ export interface LoggerOptions {
   level: Config['logLevel'];
   /** The `service` field of every line. */
   service?: string;
+  /** Of the outbox that errors are told of. */
+  schema?: string;
 }
 
 /** Causes printed below an error; more would be noise, and a cycle would have no end. */
@@ -22,17 +25,21 @@ const MAX_CAUSES = 3;
  *
  * @param destination where lines go: a LogWriter does not hold the process
  */
-export function createLogger({ level, service = PACKAGE_NAME }: LoggerOptions, destination: DestinationStream): Logger {
+export function createLogger(
+  { level, service = PACKAGE_NAME, schema = DEFAULT_SCHEMA }: LoggerOptions,
+  destination: DestinationStream,
+): Logger {
+  const serialize = (error: unknown): Record<string, unknown> => serializeError(error, schema);
   const options = {
     level,
     base: { service },
     timestamp: stdTimeFunctions.isoTime,
-    serializers: { err: serializeError },
+    serializers: { err: serialize },
     hooks: { streamWrite: withoutPasswords },
     mixin: activeSpan,
     formatters: {
       level: (label: string) => ({ level: label }),
-      log: serializeErrorsUnderAnyKey,
+      log: (fields: Record<string, unknown>) => serializeErrorsUnderAnyKey(fields, serialize),
     },
   };
   return pino(options, destination);
@@ -46,12 +53,15 @@ function activeSpan(): Record<string, string> {
 }
 
 /** An error under another key than `err` would be printed with all that a driver hangs on it. */
-function serializeErrorsUnderAnyKey(fields: Record<string, unknown>): Record<string, unknown> {
+function serializeErrorsUnderAnyKey(
+  fields: Record<string, unknown>,
+  serialize: (error: unknown) => Record<string, unknown>,
+): Record<string, unknown> {
   if (!Object.entries(fields).some(([key, value]) => key !== 'err' && value instanceof Error)) return fields;
   return Object.fromEntries(
     Object.entries(fields).map(([key, value]) => [
       key,
-      key !== 'err' && value instanceof Error ? serializeError(value) : value,
+      key !== 'err' && value instanceof Error ? serialize(value) : value,
     ]),
   );
 }
@@ -62,14 +72,13 @@ function serializeErrorsUnderAnyKey(fields: Record<string, unknown>): Record<str
  *
  * An error that is not ours is unexpected, so it also shows its frames.
  */
-export function serializeError(error: unknown): Record<string, unknown> {
+function serializeError(error: unknown, schema: string): Record<string, unknown> {
   const cause = error instanceof Error ? serializeCause(error.cause, MAX_CAUSES) : undefined;
   if (error instanceof OutboxError) {
-    const { code, next, sqlState, clickhouseCode, problems } = error;
+    const { code, sqlState, clickhouseCode, problems } = error;
     return dropAbsent({
       code,
-      message: error.message,
-      next,
+      ...saidFor(schema, error),
       sqlState,
       clickhouseCode,
       problems: problems.length > 0 ? problems : undefined,

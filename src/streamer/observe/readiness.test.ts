@@ -57,6 +57,12 @@ test('Readiness gives the error that ended a session as its reason until the nex
   expect(codes()).toEqual([]);
 });
 
+test('Readiness names the tables of its own outbox', () => {
+  const { readiness } = streaming({ schema: 'audit' });
+  readiness.notStreaming(new OutboxError('OUTBOX_DETACHED'));
+  expect(readiness.report.reasons).toMatchObject([{ detail: expect.stringContaining('audit.event') }]);
+});
+
 test('Readiness keeps the slot’s health while failing sessions check the slot, and no longer', () => {
   const { readiness, codes } = streaming();
   const fail = (): void => readiness.notStreaming(new OutboxError('OUTBOX_PG_PRIVILEGE'));

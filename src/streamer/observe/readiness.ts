@@ -1,4 +1,5 @@
 import { ERRORS, OutboxError, type ErrorCode } from '../../errors.ts';
+import { DEFAULT_SCHEMA } from '../../schema-name.ts';
 import { lagOf, type Lag } from './lag.ts';
 import { Measures } from './measures.ts';
 import { reasonOf, type Reason } from './reason.ts';
@@ -51,6 +52,8 @@ export interface ReadinessOptions {
   readonly maxLagMs?: number;
   /** How long an insert may go without an answer. */
   readonly stalledAfterMs?: number;
+  /** Of the outbox. */
+  readonly schema?: string;
   /** Monotonic, ms. */
   readonly now?: () => number;
 }
@@ -60,6 +63,7 @@ export class Readiness {
   readonly measures = new Measures();
   readonly #maxLagMs: number;
   readonly #stalledAfterMs: number;
+  readonly #schema: string;
   readonly #now: () => number;
   #state: ReadinessReport['state'] = 'starting';
   /** Why it does not stream. */
@@ -81,10 +85,12 @@ export class Readiness {
   constructor({
     maxLagMs = 0,
     stalledAfterMs = STALLED_AFTER_MS,
+    schema = DEFAULT_SCHEMA,
     now = () => performance.now(),
   }: ReadinessOptions = {}) {
     this.#maxLagMs = maxLagMs;
     this.#stalledAfterMs = stalledAfterMs;
+    this.#schema = schema;
     this.#now = now;
   }
 
@@ -103,7 +109,7 @@ export class Readiness {
   notStreaming(error: unknown): void {
     this.#state = 'not streaming';
     this.#forgetDelivery();
-    this.#ended = reasonOf(error);
+    this.#ended = reasonOf(error, this.#schema);
     // the slot is in no less danger while sessions fail that get as far as to check it
     if (!this.#wasSlotSeen || this.#ended.code in GONE) {
       this.#slot = undefined;

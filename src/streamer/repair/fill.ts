@@ -129,7 +129,7 @@ function senderOf(
     table: config.clickhouseTable,
     source,
     origin: 'repair',
-    log: createLogger({ level: config.logLevel }, process.stderr),
+    log: createLogger({ level: config.logLevel, schema: config.schema }, process.stderr),
     readiness: new Readiness(),
     signal: NEVER,
     stop: NEVER,

@@ -10,8 +10,10 @@ const FRONT_BLOCKS = 16;
 /** A partition of the ring. */
 export interface Leaf {
   readonly oid: string;
-  /** Quoted, with its schema. */
+  /** Quoted where it needs it, with its schema. */
   readonly name: string;
+  /** The same as it stands in a statement, see inSchema. */
+  readonly quoted: string;
   readonly blocks: number;
   /** With indexes and what is stored out of line. */
   readonly bytes: number;
@@ -29,6 +31,7 @@ export interface Leaf {
 interface LeafRow {
   oid: string;
   name: string;
+  quoted: string;
   blocks: string;
   bytes: string;
   rows: number;
@@ -57,11 +60,11 @@ export async function listLeaves(db: Database, cutoffMs: number): Promise<Leaf[]
   if (table === undefined) throw new OutboxError('OUTBOX_PG_NOT_MIGRATED');
   if (!table.ring)
     throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', {
-      detail:
-        'outbox.event is not partitioned by bucket as the migration makes it: retention removes nothing from it. Set OUTBOX_RETENTION_DAYS=0 and remove old rows yourself, or restore the table',
+      detail: `${db.schema}.event is not partitioned by bucket as the migration makes it: retention removes nothing from it. Set OUTBOX_RETENTION_DAYS=0 and remove old rows yourself, or restore the table`,
     });
   const { rows } = await db.query<LeafRow>(
     `SELECT c.oid::int8::text AS oid, format('%I.%I', n.nspname, c.relname) AS name,
+            format('"%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""')) AS quoted,
             pg_relation_size(c.oid) / current_setting('block_size')::int AS blocks, pg_total_relation_size(c.oid) AS bytes,
             greatest(c.reltuples, 0)::float8 AS rows, has_table_privilege(c.oid, 'TRUNCATE') AS permitted
        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -71,10 +74,11 @@ export async function listLeaves(db: Database, cutoffMs: number): Promise<Leaf[]
   const leaves: Leaf[] = [];
   for (const row of rows) {
     const blocks = Number(row.blocks);
-    const oldest = blocks === 0 ? undefined : await oldestOf(db, row.name);
+    const oldest = blocks === 0 ? undefined : await oldestOf(db, row.quoted);
     leaves.push({
       oid: row.oid,
       name: row.name,
+      quoted: row.quoted,
       blocks,
       bytes: Number(row.bytes),
       rows: Math.round(row.rows),

@@ -36,10 +36,13 @@ export async function proveDelivered(
 
 async function obstacleTo(db: Database, lsn: Lsn): Promise<Obstacle | undefined> {
   const ledgers = await overviews(db);
-  if (ledgers.length === 0) return { reason: 'outbox.stream has no row', passes: false };
+  if (ledgers.length === 0) return { reason: `${db.schema}.stream has no row`, passes: false };
   const missing = await missingShares(db);
   if (missing.length > 0)
-    return { reason: `outbox.stream has no row for ${missing.join(', ')}: nothing delivers its share`, passes: false };
+    return {
+      reason: `${db.schema}.stream has no row for ${missing.join(', ')}: nothing delivers its share`,
+      passes: false,
+    };
   // before gaps are looked for: a slot that is moved by hand seems to have delivered everything
   const behind: Obstacle[] = [];
   for (const { slot } of ledgers) {

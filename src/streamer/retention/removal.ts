@@ -141,7 +141,7 @@ export class Removal {
   }
 
   /** Counts rows from a block on, of which none is believed that says it is from the future; from the end, where the youngest stand, down to the first that is not expired. */
-  async #count({ name, blocks }: Leaf, fromBlock: number): Promise<{ rows: number; hasFresh: boolean }> {
+  async #count({ quoted, blocks }: Leaf, fromBlock: number): Promise<{ rows: number; hasFresh: boolean }> {
     let rows = 0;
     for (let end = blocks; end > Math.max(0, fromBlock); end -= READ_BLOCKS) {
       // what was added since belongs to the last ones
@@ -150,7 +150,7 @@ export class Removal {
         this.#db.query<{ rows: string; fresh: string }>(
           `SELECT count(*) AS rows, count(*) FILTER (WHERE recorded_at >= to_timestamp($3::float8 / 1000)
                                                       AND (recorded_at < now() OR ${IS_OF_ITS_DAY})) AS fresh
-             FROM ONLY ${name} WHERE ctid >= $1::tid AND ctid < $2::tid`,
+             FROM ONLY ${quoted} WHERE ctid >= $1::tid AND ctid < $2::tid`,
           [`(${Math.max(0, end - READ_BLOCKS)},0)`, until, this.#options.cutoffMs],
         ),
       );
@@ -165,13 +165,13 @@ export class Removal {
    * expired. With it, all that was ever put there is committed or gone, so that what WAL holds by then is all that must be
    * delivered. If anyone else asks for the lock, retention gives it up at once.
    */
-  async #truncate({ name, oid, isLate }: Leaf): Promise<boolean> {
+  async #truncate({ name, quoted, oid, isLate }: Leaf): Promise<boolean> {
     const { waitMs, signal } = this.#options;
     let isWanted = false;
     const proof = { isOver: false };
     await this.#db.query('BEGIN');
     try {
-      await this.#db.query(`LOCK TABLE ONLY ${name} IN SHARE MODE`);
+      await this.#db.query(`LOCK TABLE ONLY ${quoted} IN SHARE MODE`);
       const lsn = await writtenTo(this.#db);
       const proving = proveDelivered(this.#ask, lsn, waitMs, () => !isWanted && !signal.aborted);
       const proved = proving.catch(() => undefined).finally(() => (proof.isOver = true));
@@ -181,7 +181,7 @@ export class Removal {
       }
       const obstacle = isWanted ? { reason: 'somebody else needs it', passes: !isLate } : await proving;
       if (obstacle === undefined) {
-        await this.#db.query(`TRUNCATE ONLY ${name}`);
+        await this.#db.query(`TRUNCATE ONLY ${quoted}`);
         await this.#db.query('COMMIT');
         return true;
       }

@@ -10,7 +10,7 @@ import { cutoffOf, type Leaf } from './leaves.ts';
 import { Removal, type Removed, type RetentionReport } from './removal.ts';
 import { lackOf } from './sample.ts';
 
-/** One retention at a time in a database: two would only be in each other's way. */
+/** One retention at a time of an outbox: two would only be in each other's way. */
 const ADVISORY_LOCK = 0x6f7574626f79;
 /**
  * Locks that are not free are asked for again by the next run: whoever waits for one has others wait behind it. And a process that

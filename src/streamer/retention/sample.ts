@@ -31,7 +31,7 @@ interface Where {
  * need to be. Throws OutboxErrors OUTBOX_CH_* and OUTBOX_PG_*.
  */
 export async function lackOf(
-  { name, blocks }: Leaf,
+  { quoted, blocks }: Leaf,
   { db, clickhouse, table, part }: Where,
 ): Promise<string | undefined> {
   // which they are is not to be known before
@@ -40,7 +40,7 @@ export async function lackOf(
   const samples = chosen.map(
     (block) =>
       `(SELECT event_id AS id, event_type AS type, (extract(epoch FROM event_date_time) * 1000000)::int8::text AS us
-          FROM ONLY ${name} WHERE ctid >= '(${block},0)' AND ctid < '(${block + 1},0)'
+          FROM ONLY ${quoted} WHERE ctid >= '(${block},0)' AND ctid < '(${block + 1},0)'
            ${part === '' ? '' : `AND ${part} `}AND event_date_time BETWEEN '1900-01-02Z' AND '2262-01-01Z' LIMIT ${limit})`,
   );
   if (samples.length === 0) return undefined;

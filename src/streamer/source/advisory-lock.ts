@@ -1,12 +1,22 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
+import { DEFAULT_SCHEMA } from '../../schema-name.ts';
 import type { Database } from './database.ts';
 
 const POLL_MS = 500;
 
+const KEY_BYTES = 6;
+
+/** A lock is of one outbox: others in the database have others. */
+function keyOf({ schema }: Database, key: number): number {
+  if (schema === DEFAULT_SCHEMA) return key;
+  return createHash('sha256').update(`${key} ${schema}`).digest().readUIntBE(0, KEY_BYTES);
+}
+
 /** Takes an advisory lock for as long as the connection lasts, if it is free. Any role can take it, so its holder is named. */
 export async function tryLock(db: Database, key: number): Promise<boolean> {
-  const { rows } = await db.query<{ mine: boolean }>('SELECT pg_try_advisory_lock($1) AS mine', [key]);
+  const { rows } = await db.query<{ mine: boolean }>('SELECT pg_try_advisory_lock($1) AS mine', [keyOf(db, key)]);
   return rows[0]!.mine;
 }
 
@@ -18,7 +28,7 @@ export async function holderOfLock(db: Database, key: number): Promise<string | 
       WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND l.classid::bigint = ($1::bigint >> 32) AND l.objid::bigint = ($1::bigint & 4294967295)`,
-    [key],
+    [keyOf(db, key)],
   );
   return rows[0]?.holder;
 }

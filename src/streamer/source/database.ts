@@ -2,13 +2,14 @@ import type { EventEmitter } from 'node:events';
 import { Socket } from 'node:net';
 import pg from 'pg';
 import { OutboxError } from '../../errors.ts';
-import { PACKAGE_NAME } from '../../package.ts';
+import { inSchema } from '../../schema-name.ts';
 import { isLoopback } from '../loopback.ts';
-import type { DatabaseAccess } from './access.ts';
+import { accessOf, type DatabaseAccess } from './access.ts';
 import { connectToFirst, databaseUrlOf, type Host } from './hosts.ts';
 import { guardLogin } from './login.ts';
 import { passwordOf } from './password-command.ts';
 import { loginError, postgresError, unreachable } from './postgres-error.ts';
+import { applicationNameOf } from './streamer-connection.ts';
 import { connectTimeoutMs, OURS, SECURED, securityOf, wantsPrimary, type Security } from './parameters.ts';
 
 /** No statement of the streamer takes long. One that does has lost its connection without a word. */
@@ -65,21 +66,29 @@ export async function connectClient(
   options: ConnectOptions,
   onLost: (error: OutboxError) => void,
 ): Promise<pg.Client> {
-  const { databaseUrl, databasePasswordCommand: passwordCommand } =
-    typeof access === 'string' ? { databaseUrl: access, databasePasswordCommand: '' } : access;
+  const { databaseUrl, databasePasswordCommand: passwordCommand, schema } = accessOf(access);
   const { hosts, url: common } = databaseUrlOf(databaseUrl);
-  const wanted = { ...options, passwordCommand, mustBePrimary: wantsPrimary(common.searchParams, hosts.length) };
+  const wanted = {
+    ...options,
+    passwordCommand,
+    schema,
+    mustBePrimary: wantsPrimary(common.searchParams, hosts.length),
+  };
   return connectToFirst(hosts, async (host) => connectTo(host, new URL(common), wanted, onLost));
 }
 
 async function connectTo(
   host: Host,
   target: URL,
-  options: ConnectOptions & { readonly mustBePrimary: boolean; readonly passwordCommand: string },
+  options: ConnectOptions & {
+    readonly mustBePrimary: boolean;
+    readonly passwordCommand: string;
+    readonly schema: string;
+  },
   onLost: (error: OutboxError) => void,
 ): Promise<pg.Client> {
   const { parameters = {}, replication = false, socket, queryTimeoutMs = QUERY_TIMEOUT_MS } = options;
-  const { mustBePrimary, passwordCommand } = options;
+  const { mustBePrimary, passwordCommand, schema } = options;
   // of two that set the same, the later one counts
   const ownOptions = target.searchParams.get('options') ?? '';
   const security = secured(target.searchParams);
@@ -97,7 +106,7 @@ async function connectTo(
     sslnegotiation?: 'direct' | 'postgres';
   } = {
     connectionString: target.href,
-    application_name: PACKAGE_NAME,
+    application_name: applicationNameOf(schema),
     // a command has a limit of its own
     connectionTimeoutMillis: passwordCommand === '' ? timeoutMs : 2 * timeoutMs,
     keepAlive: true,
@@ -202,10 +211,13 @@ export async function endClient(client: pg.Client): Promise<void> {
 /** A connection for statements, one at a time, whose errors are OutboxErrors. */
 export class Database {
   readonly #client: pg.Client;
+  /** Of the outbox: statements that name `outbox` get to name it instead, see inSchema. */
+  readonly schema: string;
   #last: Promise<unknown> = Promise.resolve();
 
-  private constructor(client: pg.Client) {
+  private constructor(client: pg.Client, schema: string) {
     this.#client = client;
+    this.schema = schema;
   }
 
   static async connect(
@@ -213,7 +225,7 @@ export class Database {
     options: ConnectOptions,
     onLost: (error: OutboxError) => void,
   ): Promise<Database> {
-    return new Database(await connectClient(access, options, onLost));
+    return new Database(await connectClient(access, options, onLost), accessOf(access).schema);
   }
 
   /** Of several statements in one text, which have no values, the last one's rows. Throws OutboxErrors OUTBOX_PG_*. */
@@ -221,14 +233,15 @@ export class Database {
     text: string,
     values: unknown[] = [],
   ): Promise<{ rows: R[]; count: number }> {
-    const result = this.#last.then(() => this.#client.query<R>(text, values));
+    const said = inSchema(this.schema, text);
+    const result = this.#last.then(() => this.#client.query<R>(said, values));
     this.#last = result.catch(() => undefined);
     try {
       const answers: pg.QueryResult<R> | pg.QueryResult<R>[] = await result;
       const { rows, rowCount } = Array.isArray(answers) ? answers.at(-1)! : answers;
       return { rows, count: rowCount ?? 0 };
     } catch (error) {
-      throw postgresError(error, OVER_EVENTS.test(text));
+      throw postgresError(error, OVER_EVENTS.test(text), this.schema);
     }
   }
 

@@ -49,7 +49,7 @@ export async function eventTableProblems(db: Database): Promise<TableProblem[]> 
     const column = rows.find((row) => row.name === name);
     if (column === undefined) problems.push(await missing(db, name));
     else if (column.oid !== oid) problems.push(await retyped(db, column, type));
-    else if (!column.filled && name !== 'traceparent') problems.push(await nullable(name));
+    else if (!column.filled && name !== 'traceparent') problems.push(await nullable(db, name));
   }
   return problems;
 }
@@ -68,55 +68,60 @@ export async function checkEventTable(db: Database): Promise<void> {
   const problems = await eventTableProblems(db);
   if (problems.length > 0)
     throw new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', {
-      detail: 'outbox.event is not as the migration makes it',
+      detail: `${db.schema}.event is not as the migration makes it`,
       problems: problems.map(({ what, fix }) => `${what}: ${fix.join('; ')}`),
     });
 }
+
+/** The role of applications, as roles.sql makes it. */
+export const producerOf = (schema: string): string => `${schema}_producer`;
 
 /** Constraints and grants go with a column. */
 async function missing(db: Database, name: string): Promise<TableProblem> {
   const { definition, base, value, isRequired, constraints } = await migrated(name);
   const { rows } = await db.query<{ constraints: string[]; producer: boolean }>(
     `SELECT ARRAY(SELECT conname::text FROM pg_constraint WHERE conrelid = to_regclass('outbox.event')) AS constraints,
-            EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_producer') AS producer`,
+            EXISTS (SELECT FROM pg_roles WHERE rolname = $1) AS producer`,
+    [producerOf(db.schema)],
   );
   const found = rows[0]!;
   const isGranted = found.producer && name !== 'recorded_by';
   return {
     what: `the column ${name} is missing`,
     fix: [
-      `ALTER TABLE outbox.event ADD COLUMN ${isRequired ? `${name} ${base} DEFAULT ${value} NOT NULL` : definition}`,
-      ...(isRequired ? [defaultOf(name, definition)] : []),
+      `ALTER TABLE ${db.schema}.event ADD COLUMN ${isRequired ? `${name} ${base} DEFAULT ${value} NOT NULL` : definition}`,
+      ...(isRequired ? [defaultOf(db, name, definition)] : []),
       ...constraints
         .filter((constraint) => !found.constraints.includes(constraint.split(' ')[1]!))
-        .map((constraint) => `ALTER TABLE outbox.event ADD ${constraint}`),
-      ...(isGranted ? [`GRANT INSERT (${name}) ON outbox.event TO outbox_producer`] : []),
+        .map((constraint) => `ALTER TABLE ${db.schema}.event ADD ${constraint}`),
+      ...(isGranted ? [`GRANT INSERT (${name}) ON ${db.schema}.event TO ${producerOf(db.schema)}`] : []),
     ],
   };
 }
 
 async function retyped(db: Database, { name, type }: Column, wanted: string): Promise<TableProblem> {
   const { rows } = await db.query<{ name: string }>(
-    "SELECT pubname AS name FROM pg_publication WHERE pubname ~ '^outbox_[0-9]+_of_[0-9]+$' ORDER BY 1",
+    "SELECT pubname AS name FROM pg_publication WHERE pubname ~ ('^' || $1 || '_[0-9]+_of_[0-9]+$') ORDER BY 1",
+    [db.schema],
   );
-  const publications = ['outbox', ...rows.map((row) => row.name)].join(', ');
+  const publications = [db.schema, ...rows.map((row) => row.name)].join(', ');
   return {
     what: `the column ${name} is of type ${type}, and not ${wanted}`,
     fix: [
       // Postgres alters the type of no column that is published; `migrate` makes the publication again
       `DROP PUBLICATION IF EXISTS ${publications}`,
-      `ALTER TABLE outbox.event ALTER COLUMN ${name} TYPE ${wanted} USING ${name}::${wanted}`,
+      `ALTER TABLE ${db.schema}.event ALTER COLUMN ${name} TYPE ${wanted} USING ${name}::${wanted}`,
     ],
   };
 }
 
-async function nullable(name: string): Promise<TableProblem> {
+async function nullable({ schema }: Database, name: string): Promise<TableProblem> {
   const { value } = await migrated(name);
   return {
     what: `the column ${name} may be NULL`,
     fix: [
-      `UPDATE outbox.event SET ${name} = ${value} WHERE ${name} IS NULL`,
-      `ALTER TABLE outbox.event ALTER COLUMN ${name} SET NOT NULL`,
+      `UPDATE ${schema}.event SET ${name} = ${value} WHERE ${name} IS NULL`,
+      `ALTER TABLE ${schema}.event ALTER COLUMN ${name} SET NOT NULL`,
     ],
   };
 }
@@ -155,7 +160,7 @@ function defaultIn(definition: string): string | undefined {
   return / DEFAULT (.*?)(?: NOT NULL)?$/.exec(definition)?.[1];
 }
 
-function defaultOf(name: string, definition: string): string {
+function defaultOf({ schema }: Database, name: string, definition: string): string {
   const value = defaultIn(definition);
-  return `ALTER TABLE outbox.event ALTER COLUMN ${name} ${value === undefined ? 'DROP DEFAULT' : `SET DEFAULT ${value}`}`;
+  return `ALTER TABLE ${schema}.event ALTER COLUMN ${name} ${value === undefined ? 'DROP DEFAULT' : `SET DEFAULT ${value}`}`;
 }

@@ -22,9 +22,9 @@ export async function refuseForeign(db: Database): Promise<void> {
   );
   if (rows.length === 0) return;
   throw new OutboxError('OUTBOX_PG_TABLE_FOREIGN', {
-    detail: 'tables of the schema outbox are not this program’s',
+    detail: `tables of the schema ${db.schema} are not this program’s`,
     problems: rows.map(
-      ({ name, has, of }) => `outbox.${name} has ${has} of the ${of} columns by which it would be known`,
+      ({ name, has, of }) => `${db.schema}.${name} has ${has} of the ${of} columns by which it would be known`,
     ),
   });
 }

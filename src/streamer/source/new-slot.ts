@@ -121,7 +121,7 @@ export async function adoptSlot(db: Database, slot: string, isRestored: boolean)
   try {
     await db.query(
       "SELECT FROM pg_logical_slot_peek_binary_changes($1, NULL, 1, 'proto_version', '1', 'publication_names', $2)",
-      [slot, publicationOf(slot)],
+      [slot, publicationOf(slot, db.schema)],
     );
   } catch (error) {
     if (!(error instanceof OutboxError) || error.sqlState !== '42704') throw error;

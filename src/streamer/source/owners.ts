@@ -128,7 +128,7 @@ export async function checkOwners(db: Database): Promise<void> {
   const found = await foreignOwners(db, 'this role');
   if (found.length === 0) return;
   throw new OutboxError('OUTBOX_PG_OWNER', {
-    detail: 'the schema outbox is not this role’s alone',
+    detail: `the schema ${db.schema} is not this role’s alone`,
     problems: found.map(({ what, fix }) => `${what}: ${fix}`),
   });
 }

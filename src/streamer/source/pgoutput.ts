@@ -1,5 +1,6 @@
 import { OutboxError } from '../../errors.ts';
 import { readLsn, type Lsn } from '../../lsn.ts';
+import { DEFAULT_SCHEMA } from '../../schema-name.ts';
 
 /** The columns of outbox.event that the publication sends, in the order of `Tuple`'s slots. */
 export const EVENT_COLUMNS = [
@@ -97,6 +98,7 @@ export class PgoutputDecoder {
     end: new Int32Array(EVENT_COLUMNS.length),
   };
   readonly #outboxOid: number;
+  readonly #schema: string;
   /** OIDs of other tables that were described: whatever was not is never passed over. Each with its name where its rows may be events. */
   readonly #others = new Map<number, string | undefined>();
   /** Another table that has all columns of outbox.event, if the last message has described it. */
@@ -107,10 +109,14 @@ export class PgoutputDecoder {
   /** Of the transaction that was begun last. They come in commit order, each once. */
   #commitLsn: Lsn = -1;
 
-  /** @param outboxOid of outbox.event, the root of its partitions */
-  constructor(handler: ChangeHandler, outboxOid: number) {
+  /**
+   * @param outboxOid of outbox.event, the root of its partitions
+   * @param schema in which it is
+   */
+  constructor(handler: ChangeHandler, outboxOid: number, schema = DEFAULT_SCHEMA) {
     this.#handler = handler;
     this.#outboxOid = outboxOid;
+    this.#schema = schema;
   }
 
   /** True between BEGIN and COMMIT. */
@@ -174,7 +180,7 @@ export class PgoutputDecoder {
       const name = this.#others.get(oid);
       if (name === undefined) return true;
       throw new OutboxError('OUTBOX_PG_TABLE_CHANGED', {
-        detail: `WAL holds events under the name of ${name}, not of outbox.event: one of them was a partition of the other`,
+        detail: `WAL holds events under the name of ${name}, not of ${this.#schema}.event: one of them was a partition of the other`,
       });
     }
     if (buffer[start + INSERT_NEW] !== N) throw malformed('insert without a new tuple');
@@ -218,9 +224,9 @@ export class PgoutputDecoder {
     if (oid !== this.#outboxOid) {
       const schema = buffer.toString('utf8', start + RELATION_SCHEMA, schemaEnd);
       const name = buffer.toString('utf8', schemaEnd + 1, nameEnd);
-      if (schema === 'outbox' && name === 'event')
+      if (schema === this.#schema && name === 'event')
         throw new OutboxError('OUTBOX_PG_TABLE_CHANGED', {
-          detail: `WAL holds events of another outbox.event (OID ${oid}, now it is ${this.#outboxOid})`,
+          detail: `WAL holds events of another ${schema}.event (OID ${oid}, now it is ${this.#outboxOid})`,
         });
       this.#other(oid, schema, name, wrong.length === 0);
       return;
@@ -236,7 +242,7 @@ export class PgoutputDecoder {
    * outbox.event was a partition of is told from one that only looks like it.
    */
   #other(oid: number, schema: string, name: string, isAlike: boolean): void {
-    const isPartition = isAlike && schema === 'outbox' && /^event_\d\d$/.test(name);
+    const isPartition = isAlike && schema === this.#schema && /^event_\d\d$/.test(name);
     this.#others.set(oid, isPartition ? `${schema}.${name}` : undefined);
     if (isPartition && this.#alike !== undefined) this.#others.set(this.#alike.oid, this.#alike.name);
     this.#alike = isAlike && !isPartition ? { oid, name: `${schema}.${name}` } : undefined;

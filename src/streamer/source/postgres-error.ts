@@ -1,4 +1,5 @@
 import { OutboxError, type ErrorCode } from '../../errors.ts';
+import { DEFAULT_SCHEMA } from '../../schema-name.ts';
 import { isTellable, shortened, type ServerError } from '../../server-message.ts';
 import type { Host } from './hosts.ts';
 import { poolerOf } from './pooler.ts';
@@ -24,8 +25,9 @@ const BY_SQLSTATE: Readonly<Record<string, ErrorCode>> = {
  * What an error of the driver means. The server's message is repeated where it cannot quote values.
  *
  * @param overEvents whether the statement reads or writes rows of events
+ * @param schema of the outbox
  */
-export function postgresError(error: unknown, overEvents = false): OutboxError {
+export function postgresError(error: unknown, overEvents = false, schema = DEFAULT_SCHEMA): OutboxError {
   if (error instanceof OutboxError) return error;
   if (error instanceof TypeError || error instanceof ReferenceError) throw error;
   const { code, message, severity } = error as { code?: unknown; message?: unknown; severity?: unknown };
@@ -35,7 +37,7 @@ export function postgresError(error: unknown, overEvents = false): OutboxError {
   if (severity === undefined || typeof code !== 'string') {
     return unreachable(`no connection to Postgres: ${shortened(String(typeof code === 'string' ? code : message))}`);
   }
-  return sqlStateError(code, String(message), error as ServerError, overEvents);
+  return sqlStateError(code, String(message), error as ServerError, overEvents ? schema : undefined);
 }
 
 /** An error with this SQLSTATE, where Postgres itself would give none, comes from a pooler that stands before it. */
@@ -54,16 +56,19 @@ export function loginError(host: Host, error: unknown): OutboxError {
   return new OutboxError('OUTBOX_PG_POOLER', { detail, sqlState: failure.sqlState });
 }
 
-/** @param error as the server sent it; without it, the walsender's, which runs nobody's code */
+/**
+ * @param error as the server sent it; without it, the walsender's, which runs nobody's code
+ * @param eventsOf the schema of the events that the statement reads or writes, if it does
+ */
 export function sqlStateError(
   code: string,
   message: string,
   error: ServerError = { severity: 'FATAL' },
-  overEvents = false,
+  eventsOf?: string,
 ): OutboxError {
   const sqlState = code.slice(0, SQLSTATE_LENGTH);
   const kind = BY_SQLSTATE[sqlState] ?? 'OUTBOX_PG_FAILED';
-  const said = isTellable(sqlState, error, overEvents) ? `: ${shortened(message)}` : '';
+  const said = isTellable(sqlState, error, eventsOf) ? `: ${shortened(message)}` : '';
   return new OutboxError(kind, { detail: `Postgres answered ${sqlState}${said}`, sqlState });
 }
 

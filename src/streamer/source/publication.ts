@@ -59,7 +59,8 @@ export async function formerTable(db: Database, identity: string): Promise<strin
  * a partition are not in WAL.
  */
 export async function checkPublication(db: Database, slot: string): Promise<PublicationCheck> {
-  const name = publicationOf(slot);
+  const { schema } = db;
+  const name = publicationOf(slot, schema);
   const share = shareOf(slot);
   // first: a column that is gone has left the publication, too, and only its table can bring it back
   await checkEventTable(db);
@@ -93,10 +94,10 @@ export async function checkPublication(db: Database, slot: string): Promise<Publ
     } else if (found.columns !== null && rowfilter !== filterOf(share))
       problems.push(`its row filter is not that of share ${share.number} of ${share.count}, ${filterOf(share)}`);
     const { columns } = found;
-    if (columns === null) problems.push('outbox.event is not in it');
+    if (columns === null) problems.push(`${schema}.event is not in it`);
     else if (!found.named)
       problems.push(
-        'outbox.event is in it with its schema alone, which leaves no trace where it is taken out for a while',
+        `${schema}.event is in it with its schema alone, which leaves no trace where it is taken out for a while`,
       );
     else
       for (const column of EVENT_COLUMNS)
@@ -118,8 +119,8 @@ export async function checkPublication(db: Database, slot: string): Promise<Publ
         kind === 'r'
           ? `ALTER TABLE ${table} SET LOGGED, then \`pg-outbox-clickhouse repair\``
           : kind === 'inherits'
-            ? `ALTER TABLE ${table} NO INHERIT outbox.event: its rows are not published`
-            : `${table} is no table of this server: ALTER TABLE outbox.event DETACH PARTITION ${table}, and attach a table`,
+            ? `ALTER TABLE ${table} NO INHERIT ${schema}.event: its rows are not published`
+            : `${table} is no table of this server: ALTER TABLE ${schema}.event DETACH PARTITION ${table}, and attach a table`,
       ),
     });
   return { identity, rootOid: root!, flushedLsn: parseLsn(wal.rows[0]!.lsn) };

@@ -4,7 +4,7 @@ import { OutboxError } from '../../errors.ts';
 import type { Lsn } from '../../lsn.ts';
 import { publicationOf } from '../share.ts';
 import type { Measures, PauseReason } from '../observe/measures.ts';
-import type { DatabaseAccess } from './access.ts';
+import { accessOf, type DatabaseAccess } from './access.ts';
 import { connectClient, endClient } from './database.ts';
 import { postgresError } from './postgres-error.ts';
 import { readCopyData, type CopyDataHandler } from './copy-data.ts';
@@ -110,8 +110,9 @@ export class Replication {
     const started = new Promise<void>((resolve, reject) => {
       this.#started = { resolve, reject };
     });
-    const { slot } = this.#options;
-    const command = `START_REPLICATION SLOT "${slot}" LOGICAL 0/0 (proto_version '1', publication_names '${publicationOf(slot)}', binary 'true')`;
+    const { slot, access } = this.#options;
+    const publication = publicationOf(slot, accessOf(access).schema);
+    const command = `START_REPLICATION SLOT "${slot}" LOGICAL 0/0 (proto_version '1', publication_names '${publication}', binary 'true')`;
     this.#socket.removeAllListeners('data');
     this.#reader.takeOver((chunk) => this.#read(chunk));
     // a TLS socket hands over what it deciphered as events

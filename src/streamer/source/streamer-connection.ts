@@ -1,4 +1,12 @@
 import { PACKAGE_NAME } from '../../package.ts';
+import { DEFAULT_SCHEMA } from '../../schema-name.ts';
+
+const MAX_NAME_LENGTH = 63;
+
+/** How a streamer's connections call themselves, until they have something to tell: those of another outbox are told from them. */
+export function applicationNameOf(schema: string): string {
+  return schema === DEFAULT_SCHEMA ? PACKAGE_NAME : `${PACKAGE_NAME} of ${schema}`.slice(0, MAX_NAME_LENGTH);
+}
 
 /**
  * SQL that tells whether a row of pg_stat_activity is a connection of a streamer or of its commands. Any login can take the name,

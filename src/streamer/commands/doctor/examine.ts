@@ -1,6 +1,6 @@
 import type { Config } from '../../config.ts';
 import { examineClickHouse } from './clickhouse.ts';
-import { withoutExplained, type Finding } from './finding.ts';
+import { findingFor, withoutExplained, type Finding } from './finding.ts';
 import { examineCollector } from './host.ts';
 import { inOrder } from './order.ts';
 import { examinePostgres } from './postgres.ts';
@@ -19,7 +19,8 @@ export async function examine(config: Config, env: NodeJS.ProcessEnv, onWaking: 
     examineClickHouse(config, onWaking),
     examineCollector(env),
   ]);
-  const findings = inOrder(withoutExplained(examined.flat()));
+  const found = withoutExplained(examined.flat()).map((finding) => findingFor(config.schema, finding));
+  const findings = inOrder(found);
   const errors = findings.filter(({ level }) => level === 'error').length;
   const warnings = findings.filter(({ level }) => level === 'warning').length;
   return { errors, warnings, findings };

@@ -1,5 +1,6 @@
-import { isPrivilege, OutboxError } from '../../../errors.ts';
+import { ERRORS, isPrivilege, OutboxError } from '../../../errors.ts';
 import { oneLine } from '../../../one-line.ts';
+import { toldOf } from '../../../schema-name.ts';
 
 /** `error`: events do not flow, or may be lost or doubled. `warning`: they flow, but not as they should, or not for long. */
 export type Level = 'ok' | 'warning' | 'error';
@@ -82,6 +83,18 @@ function failed(id: string, error: unknown): Finding {
     `the check failed: ${String(error)}`,
     'What it looks at is not known. Please report it, with --json.',
   );
+}
+
+/** A finding as it is told of an outbox in this schema: what is constant in it names the default one. */
+export function findingFor(schema: string, finding: Finding): Finding {
+  const { found, why } = finding;
+  const [code = ''] = found.split(':', 1);
+  const happened = Object.hasOwn(ERRORS, code) ? ERRORS[code as keyof typeof ERRORS].happened : found;
+  return {
+    ...finding,
+    found: found.startsWith(`${code}: ${happened}`) ? found.replace(happened, () => toldOf(schema, happened)) : found,
+    ...(why === undefined ? {} : { why: toldOf(schema, why) }),
+  };
 }
 
 /** What this role may not see is said, and not guessed. */

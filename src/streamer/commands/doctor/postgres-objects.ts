@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { MIGRATIONS } from '../../source/event-table.ts';
+import { DEFAULT_SCHEMA } from '../../../schema-name.ts';
+import { MIGRATIONS, producerOf } from '../../source/event-table.ts';
 import { foreignOwners } from '../../source/owners.ts';
 import { bad, command, ok, shell, sql, type Finding } from './finding.ts';
 import { TABLE_CHECKS } from './postgres-table.ts';
@@ -46,7 +47,7 @@ async function replication({ db, role }: PostgresSubject): Promise<Finding[]> {
 async function owners({ db }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.owners';
   const found = await foreignOwners(db, 'the owner of the schema');
-  if (found.length === 0) return [ok(id, 'the schema outbox has one owner')];
+  if (found.length === 0) return [ok(id, `the schema ${db.schema} has one owner`)];
   const why = 'Its owner could do what whoever uses it may: the streamer, `migrate`, every application.';
   return found.map(({ what, fix }) => bad('error', id, what, why, sql(fix)));
 }
@@ -57,7 +58,7 @@ async function privileges({ db, role, missing }: PostgresSubject): Promise<Findi
     `SELECT has_schema_privilege(oid, 'USAGE') AS usage FROM pg_namespace WHERE nspname = 'outbox'`,
   );
   if (schema.length === 0) return [];
-  const lacking = schema[0]!.usage ? [] : [`USAGE ON SCHEMA outbox`];
+  const lacking = schema[0]!.usage ? [] : [`USAGE ON SCHEMA ${db.schema}`];
   const wanted = NEEDED.filter(([table]) => !missing.includes(table)).flatMap(([table, names]) =>
     names.map((privilege) => ({ table, privilege })),
   );
@@ -67,7 +68,7 @@ async function privileges({ db, role, missing }: PostgresSubject): Promise<Findi
       WHERE NOT has_table_privilege(c.oid, w.privilege)`,
     [JSON.stringify(wanted)],
   );
-  lacking.push(...rows.map(({ table, privilege }) => `${privilege} ON outbox.${table}`));
+  lacking.push(...rows.map(({ table, privilege }) => `${privilege} ON ${db.schema}.${table}`));
   if (lacking.length === 0) return [ok(id, `${role} has what it needs`)];
   const why = 'The streamer stops with OUTBOX_PG_PRIVILEGE where it needs them.';
   return lacking.map((what) => bad('error', id, `${role} lacks ${what}`, why, sql(`GRANT ${what} TO ${role}`)));
@@ -80,15 +81,16 @@ async function producers({ db, missing }: PostgresSubject): Promise<Finding[]> {
   const { rows } = await db.query<{ may: number; grantable: boolean }>(
     `SELECT count(*) FILTER (WHERE rolcanlogin AND NOT rolsuper AND has_schema_privilege(oid, 'outbox', 'USAGE')
                                AND has_any_column_privilege(oid, 'outbox.event', 'INSERT'))::int AS may,
-            bool_or(rolname = 'outbox_producer') AS grantable
+            bool_or(rolname = $1) AS grantable
        FROM pg_roles`,
+    [producerOf(db.schema)],
   );
   const { may, grantable } = rows[0]!;
   if (may > 0) return [ok(id, may === 1 ? 'one login may emit' : `${may} logins may emit`)];
-  const why =
-    'An application that logs in as an ordinary role cannot emit. Allow its role: `GRANT outbox_producer TO my_app`.';
+  const why = `An application that logs in as an ordinary role cannot emit. Allow its role: \`GRANT ${producerOf(db.schema)} TO my_app\`.`;
   const roles = fileURLToPath(new URL('postgres/roles.sql', MIGRATIONS));
-  const fix = grantable ? [] : [shell(`psql "$ADMIN_URL" -f '${roles.replaceAll("'", "'\\''")}'`)];
+  const setting = db.schema === DEFAULT_SCHEMA ? '' : ` -c "SET outbox.schema = '${db.schema}'"`;
+  const fix = grantable ? [] : [shell(`psql "$ADMIN_URL"${setting} -f '${roles.replaceAll("'", "'\\''")}'`)];
   return [bad('warning', id, 'no role but a superuser may emit events', why, ...fix)];
 }
 
@@ -105,7 +107,7 @@ async function retention({ db, role, missing, config }: PostgresSubject): Promis
   );
   if (rows.length === 0) return [ok(id, `${role} may remove expired events`)];
   const tables = rows.map(({ table }) => table).join(', ');
-  const found = `${role} may not remove events from ${rows.length} tables of outbox.event`;
+  const found = `${role} may not remove events from ${rows.length} tables of ${db.schema}.event`;
   const why = `Events stay in Postgres beyond OUTBOX_RETENTION_DAYS (${config.retentionDays}).`;
   return [bad('warning', id, found, why, sql(`GRANT SELECT, TRUNCATE ON ${tables} TO ${role}`))];
 }
@@ -113,7 +115,7 @@ async function retention({ db, role, missing, config }: PostgresSubject): Promis
 async function migrations({ db, missing, role }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.migrations';
   if (missing.length > 0) {
-    const found = `missing: ${missing.map((name) => `outbox.${name}`).join(', ')}`;
+    const found = `missing: ${missing.map((name) => `${db.schema}.${name}`).join(', ')}`;
     return [bad('error', id, found, 'Applications cannot emit, or nothing is delivered.', command('migrate'))];
   }
   const { rows: access } = await db.query<{ may: boolean }>(
@@ -121,9 +123,9 @@ async function migrations({ db, missing, role }: PostgresSubject): Promise<Findi
       WHERE c.relname = 'migration' AND c.relnamespace = 'outbox'::regnamespace`,
   );
   if (access[0]?.may === false) {
-    const fix = sql(`GRANT SELECT ON outbox.migration TO ${role}`);
+    const fix = sql(`GRANT SELECT ON ${db.schema}.migration TO ${role}`);
     const why = 'Whether the schema is of this version is not known.';
-    return [bad('warning', id, 'outbox.migration cannot be read', why, fix)];
+    return [bad('warning', id, `${db.schema}.migration cannot be read`, why, fix)];
   }
   const { rows } = await db.query<{ last: string | null }>('SELECT max(created_at) AS last FROM outbox.migration');
   const journal = JSON.parse(await readFile(new URL('postgres/meta/_journal.json', MIGRATIONS), 'utf8')) as {
@@ -144,7 +146,7 @@ async function partitions(postgres: PostgresSubject): Promise<Finding[]> {
   const { db, missing } = postgres;
   if (missing.includes('event')) return [];
   const whole = await db.query("SELECT FROM pg_class WHERE oid = 'outbox.event'::regclass AND relkind = 'r'");
-  if (whole.count > 0) return [ok('postgres.partitions', 'outbox.event is one table')];
+  if (whole.count > 0) return [ok('postgres.partitions', `${db.schema}.event is one table`)];
   const { rows } = await db.query<Partition>(
     `SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bound
        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
@@ -162,14 +164,15 @@ function numbersIn(bound: string): number[] {
 }
 
 async function gap({ db, role }: PostgresSubject, bucket: number): Promise<Finding> {
-  const table = `outbox.event_${String(bucket).padStart(2, '0')}`;
+  const name = `event_${String(bucket).padStart(2, '0')}`;
+  const table = `${db.schema}.${name}`;
   const { rows } = await db.query<{ exists: boolean }>(
     `SELECT EXISTS (SELECT FROM pg_class WHERE relname = $1 AND relnamespace = 'outbox'::regnamespace) AS exists`,
-    [table.slice('outbox.'.length)],
+    [name],
   );
   const make = rows[0]!.exists
-    ? `ALTER TABLE outbox.event ATTACH PARTITION ${table} FOR VALUES IN (${bucket})`
-    : `CREATE TABLE ${table} PARTITION OF outbox.event FOR VALUES IN (${bucket})`;
+    ? `ALTER TABLE ${db.schema}.event ATTACH PARTITION ${table} FOR VALUES IN (${bucket})`
+    : `CREATE TABLE ${table} PARTITION OF ${db.schema}.event FOR VALUES IN (${bucket})`;
   const why = 'On its day, every emit fails and takes the application’s transaction with it.';
   return bad(
     'error',

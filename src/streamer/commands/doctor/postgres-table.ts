@@ -58,10 +58,10 @@ async function columns({ db, missing }: PostgresSubject): Promise<Finding[]> {
   const id = 'postgres.table';
   if (missing.includes('event')) return [];
   const problems = await eventTableProblems(db);
-  if (problems.length === 0) return [ok(id, 'outbox.event has the columns of the migration')];
+  if (problems.length === 0) return [ok(id, `${db.schema}.event has the columns of the migration`)];
   const why = 'The streamer stops with OUTBOX_PG_TABLE_UNSUITABLE. A column that is altered may leave the publication.';
   return problems.map(({ what, fix }) =>
-    bad('error', id, `outbox.event: ${what}`, why, ...fix.map(sql), command('migrate'), command('repair')),
+    bad('error', id, `${db.schema}.event: ${what}`, why, ...fix.map(sql), command('migrate'), command('repair')),
   );
 }
 
@@ -71,7 +71,7 @@ async function publication({ db, config, missing }: PostgresSubject): Promise<Fi
   if (missing.includes('event') || (await eventTableProblems(db)).length > 0) return [];
   try {
     await checkPublication(db, config.slot);
-    return [ok(id, 'inserts of outbox.event, through the root')];
+    return [ok(id, `inserts of ${db.schema}.event, through the root`)];
   } catch (error) {
     if (!(error instanceof OutboxError)) throw error;
     if (error.code === 'OUTBOX_PG_TABLE_UNSUITABLE') return [findingOf(id, error, command('repair'))];

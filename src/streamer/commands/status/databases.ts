@@ -53,7 +53,7 @@ export async function askPostgres(
   const ledger = await overviewOf(db, slotName);
   if (ledger === undefined) {
     await refuseOtherShares(db, slotName);
-    throw noLedger(slotName);
+    throw noLedger(db, slotName);
   }
   const { slot, fault } = await slotOf(db, slotName);
   const sourceFault = fault ?? (await publicationFaultOf(db, ledger));
@@ -69,7 +69,7 @@ export async function askPostgres(
 async function slotOf(db: Database, name: string): Promise<{ slot?: Slot; fault?: Reason }> {
   try {
     const slot = await checkSlot(db, name);
-    if (slot === undefined) return { fault: reasonOf(await slotGone(db, name)) };
+    if (slot === undefined) return { fault: reasonOf(await slotGone(db, name), db.schema) };
     const { foreignHolder } = slot;
     return foreignHolder === undefined ? { slot } : { slot, fault: reasonOf(slotForeign(name, foreignHolder)) };
   } catch (error) {

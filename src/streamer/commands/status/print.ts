@@ -1,12 +1,13 @@
 import { ERRORS, type ErrorCode } from '../../../errors.ts';
+import { toldOf } from '../../../schema-name.ts';
 import { paint } from '../terminal.ts';
 import type { FlowReport } from './report.ts';
 import type { Reason } from '../../observe/reason.ts';
 
 const OPEN_SECONDS = 60;
 
-/** One screen. */
-export function printFlow(report: FlowReport): string {
+/** One screen. @param schema of the outbox */
+export function printFlow(report: FlowReport, schema: string): string {
   const { slotName, table, at, flowing, reasons, warnings } = report;
   const verdict = flowing ? paint(['green', 'bold'], 'Events flow') : paint(['red', 'bold'], 'Events do not flow');
   const facts: [name: string, text: string][] = [
@@ -26,8 +27,8 @@ export function printFlow(report: FlowReport): string {
     '',
     ...facts.map(([name, text]) => `  ${paint('dim', name.padEnd(width))}  ${text}`),
     '',
-    ...reasons.flatMap((reason) => reasonLines(reason, 'red')),
-    ...warnings.flatMap((reason) => reasonLines(reason, 'yellow')),
+    ...reasons.flatMap((reason) => reasonLines(reason, 'red', schema)),
+    ...warnings.flatMap((reason) => reasonLines(reason, 'yellow', schema)),
   ].join('\n');
 }
 
@@ -43,8 +44,8 @@ export function printFlowLine({ at, flowing, lag, eventsPerSecond, reasons, warn
   return `${at}  ${facts.join('  ')}\n`;
 }
 
-function reasonLines({ code, detail }: Reason, colour: 'red' | 'yellow'): string[] {
-  return [`${paint(colour, code)}: ${detail}`, `  Next: ${ERRORS[code].next}`, ''];
+function reasonLines({ code, detail }: Reason, colour: 'red' | 'yellow', schema: string): string[] {
+  return [`${paint(colour, code)}: ${detail}`, `  Next: ${toldOf(schema, ERRORS[code].next)}`, ''];
 }
 
 /** Of what Postgres alone knows. */
