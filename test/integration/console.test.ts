@@ -7,6 +7,7 @@ import { startClickHouse } from '../../src/embedded/clickhouse.ts';
 import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
 import type { Charts, EventDetail, Flow, Found, Health, Quarantine, Session } from '../../src/streamer/console/api.ts';
 import { LIMITS, withinLimits } from '../../src/streamer/console/limits.ts';
+import { readConfig } from '../../src/streamer/config.ts';
 import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
 import { command } from '../support/command.ts';
 import { ConsoleProcess, TOKEN, type Asking } from '../support/console.ts';
@@ -246,7 +247,7 @@ test.concurrent('a console whose roles may only read shows everything and offers
   await streamer.stop();
 });
 
-test.concurrent('each slot of the ledger has a flow of its own', async () => {
+test.concurrent('each slot of the ledger has a flow of its own, and each outbox a console', async () => {
   await using outbox = await Outbox.create();
   const other = `${outbox.slot}_b`;
   await migratePostgres(outbox.databaseUrl, other, () => undefined);
@@ -259,7 +260,22 @@ test.concurrent('each slot of the ledger has a flow of its own', async () => {
   ]);
   expect((await console.get<Flow>('/api/flow')).report).toMatchObject({ slotName: outbox.slot, streamer: {} });
   expect((await console.ask('/api/flow?slot=nobody')).status).toBe(404);
-  await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [other]);
+
+  // another outbox of the database has a console of its own
+  const schema = outbox.slot.replace('t_', 'c_');
+  const own = { OUTBOX_SCHEMA: schema, OUTBOX_SLOT: '' };
+  const urls = { DATABASE_URL: outbox.databaseUrl, CLICKHOUSE_URL: outbox.clickhouseUrl };
+  await migratePostgres(readConfig({ ...urls, ...own }), schema, () => undefined);
+  await using another = await ConsoleProcess.start(outbox, own);
+  expect(await another.get<Session>('/api/session')).toMatchObject({
+    database: `${outbox.slot}, ${schema}`,
+    slots: [schema],
+  });
+  const flow = await another.get<Flow>('/api/flow');
+  expect(flow).toMatchObject({ report: { quarantined: 0 }, told: [{ code: 'OUTBOX_FLOW_NO_STREAMER' }] });
+  expect(flow.keptBytes).toBeGreaterThanOrEqual(0);
+  expect(await another.get<Quarantine>('/api/quarantine')).toEqual({ groups: [], total: 0 });
+  for (const slot of [other, schema]) await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [slot]);
   await streamer.stop();
 });
 
