@@ -87,9 +87,10 @@ test.concurrent('two outboxes of one database fill one table, and what is done t
     const lines: string[] = [];
     await migratePostgres(config, config.slot, (line) => lines.push(line));
     expect(lines).toEqual([
-      `Postgres: schema ${schema} is up to date`,
-      `Postgres: created the slot "${schema}"`,
-      `Postgres: created the ledger row of "${schema}"`,
+      `Postgres: made the schema ${schema}`,
+      `Postgres: made the publication "${schema}"`,
+      `Postgres: made the slot "${schema}"`,
+      `Postgres: made the ledger row of "${schema}"`,
     ]);
     expect(await stateOf(outbox, 'outbox')).toEqual(before);
     await client.query('SELECT pg_advisory_unlock($1)', [MIGRATION_LOCK]);

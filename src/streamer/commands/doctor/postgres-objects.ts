@@ -89,7 +89,7 @@ async function producers({ db, missing }: PostgresSubject): Promise<Finding[]> {
   if (may > 0) return [ok(id, may === 1 ? 'one login may emit' : `${may} logins may emit`)];
   const why = `An application that logs in as an ordinary role cannot emit. Allow its role: \`GRANT ${producerOf(db.schema)} TO my_app\`.`;
   const roles = fileURLToPath(new URL('postgres/roles.sql', MIGRATIONS));
-  const setting = db.schema === DEFAULT_SCHEMA ? '' : ` -c "SET outbox.schema = '${db.schema}'"`;
+  const setting = db.schema === DEFAULT_SCHEMA ? '' : ` -c "SET outbox.schema = ${db.schema}"`;
   const fix = grantable ? [] : [shell(`psql "$ADMIN_URL"${setting} -f '${roles.replaceAll("'", "'\\''")}'`)];
   return [bad('warning', id, 'no role but a superuser may emit events', why, ...fix)];
 }
