@@ -1,10 +1,11 @@
 import type { Scene } from './scene.ts';
+import type { Shard } from './shard.ts';
 
 export interface Kind {
   readonly name: string;
-  /** Faults of one part follow each other; those of two parts may come together. */
+  /** Faults of one part of a shard follow each other; others may come together. */
   readonly part: 'replica' | 'Keeper' | 'way' | 'streamer' | 'Postgres';
-  readonly act: (scene: Scene) => Promise<void>;
+  readonly act: (scene: Scene, shard: Shard) => Promise<void>;
 }
 
 /** All that goes wrong. Each has ended when it resolves, but for what the servers make of it. */
@@ -12,7 +13,7 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'a replica is killed and starts again',
     part: 'replica',
-    act: async ({ cluster, nodes, dice }) => {
+    act: async ({ cluster, dice }, { nodes }) => {
       const node = dice.pick(nodes);
       await cluster.kill(node);
       await dice.pause(500, 6000);
@@ -22,7 +23,7 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'a replica stops for a while',
     part: 'replica',
-    act: async ({ cluster, nodes, dice }) => {
+    act: async ({ cluster, dice }, { nodes }) => {
       const node = dice.pick(nodes);
       await cluster.pause(node);
       await dice.pause(500, 8000);
@@ -32,7 +33,7 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'a replica fetches nothing for a while',
     part: 'replica',
-    act: async ({ clients, dice }) => {
+    act: async ({ dice }, { clients }) => {
       const client = dice.pick(clients);
       const fetches = async (what: 'STOP' | 'START'): Promise<void> => {
         for (const table of ['events', 'counts']) await client.command({ query: `SYSTEM ${what} FETCHES ${table}` });
@@ -45,7 +46,7 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'a replica fetches nothing, and the other one is killed',
     part: 'replica',
-    act: async ({ cluster, nodes, clients, dice }) => {
+    act: async ({ cluster, dice }, { nodes, clients }) => {
       const behind = dice.between(0, 1);
       await clients[behind]!.command({ query: 'SYSTEM STOP FETCHES events' });
       await dice.pause(500, 2000);
@@ -77,7 +78,7 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'a commit has no answer',
     part: 'Keeper',
-    act: async ({ cluster, nodes, outbox, dice }) => {
+    act: async ({ cluster, outbox, dice }, { nodes }) => {
       await cluster.swallow(dice.pick(nodes), outbox.slot, dice.between(1000, 9000));
       await dice.pause(500, 3000);
     },
@@ -85,7 +86,7 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'the balancer leads to another replica',
     part: 'way',
-    act: async ({ cluster, nodes, outbox, balancer, dice }) => {
+    act: async ({ cluster, outbox, dice }, { nodes, balancer }) => {
       balancer.retarget(new URL(cluster.urlOf(dice.pick(nodes), outbox.slot)));
       if (dice.chance(0.7)) balancer.cut();
       await dice.pause(100, 1000);
@@ -94,7 +95,7 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'answers are lost, and the balancer leads to another replica',
     part: 'way',
-    act: async ({ cluster, nodes, outbox, balancer, dice }) => {
+    act: async ({ cluster, outbox, dice }, { nodes, balancer }) => {
       balancer.holdAnswersToInserts();
       await dice.pause(100, 1500);
       balancer.retarget(new URL(cluster.urlOf(dice.pick(nodes), outbox.slot)));
@@ -105,24 +106,24 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'the streamer is killed',
     part: 'streamer',
-    act: async (scene) => {
-      await scene.restart();
-      await scene.dice.pause(100, 2000);
+    act: async ({ dice }, shard) => {
+      await shard.restart();
+      await dice.pause(100, 2000);
     },
   },
   {
     name: 'the streamer is asked to end, and starts again',
     part: 'streamer',
-    act: async (scene) => {
-      const ended = scene.streamer.stop();
-      await Promise.race([ended, scene.dice.pause(4000, 8000)]);
-      await scene.restart();
+    act: async ({ dice }, shard) => {
+      const ended = shard.streamer.stop();
+      await Promise.race([ended, dice.pause(4000, 8000)]);
+      await shard.restart();
     },
   },
   {
     name: 'the streamer is frozen for a while',
     part: 'streamer',
-    act: async ({ streamer, dice }) => {
+    act: async ({ dice }, { streamer }) => {
       streamer.signal('SIGSTOP');
       await dice.pause(500, 9000);
       streamer.signal('SIGCONT');
@@ -131,13 +132,13 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'a standby takes over from a frozen streamer, which wakes up',
     part: 'streamer',
-    act: async (scene) => {
-      const former = scene.streamer;
+    act: async ({ dice }, shard) => {
+      const former = shard.streamer;
       former.signal('SIGSTOP');
-      scene.streamer = scene.start();
-      await scene.dice.pause(6000, 12_000);
+      shard.streamer = shard.start();
+      await dice.pause(6000, 12_000);
       former.signal('SIGCONT');
-      await scene.dice.pause(500, 3000);
+      await dice.pause(500, 3000);
       await former.kill();
     },
   },
@@ -153,10 +154,10 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'the walsender is terminated',
     part: 'Postgres',
-    act: async ({ outbox, dice }) => {
+    act: async ({ outbox, dice }, { slot }) => {
       await outbox.postgres.query(
         'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active',
-        [outbox.slot],
+        [slot],
       );
       await dice.pause(100, 2000);
     },

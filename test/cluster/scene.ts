@@ -1,81 +1,62 @@
-import type { ClickHouseClient } from '@clickhouse/client';
 import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgres.ts';
+import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate.ts';
+import { slotsOf } from '../../src/streamer/share.ts';
 import type { Dice } from '../faults/dice.ts';
-import { CLUSTER, Cluster, REPLICATED_VIEW, type Node } from '../support/cluster.ts';
+import { CLUSTER, Cluster, REPLICATED_VIEW } from '../support/cluster.ts';
 import { Outbox, withDatabase } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
-import type { Streamer } from '../support/streamer.ts';
 import { eventually } from '../support/wait.ts';
+import { Shard } from './shard.ts';
 
 const DRAIN_MS = 300_000;
+const quiet = (): void => undefined;
 
-/** What is attacked: the replicas of one shard, Keeper, a Postgres of its own, and a streamer that somebody starts again. */
+/** What is attacked: the shards of a cluster, each with a share of one outbox, Keeper, and a Postgres of its own. */
 export class Scene implements AsyncDisposable {
   readonly outbox: Outbox;
   readonly cluster: Cluster;
   readonly dice: Dice;
-  readonly nodes: readonly Node[];
-  readonly clients: readonly ClickHouseClient[];
-  /** A load balancer that leads to one replica at a time. */
-  readonly balancer: Proxy;
+  readonly shards: readonly Shard[];
   readonly postgres: EmbeddedPostgres;
-  /** The way of the streamer to Postgres. */
+  /** The way of the streamers to Postgres. */
   readonly network: Proxy;
   readonly hasQuorum: boolean;
-  streamer: Streamer;
   /** Events whose COMMIT was answered. */
   acknowledged = 0;
-  readonly #urls: { readonly balancer: string; readonly network: string };
   #writing: Promise<void> | undefined;
   #isWriting = true;
 
   private constructor(
-    parts: Pick<Scene, 'outbox' | 'cluster' | 'dice' | 'balancer' | 'postgres' | 'network'>,
-    urls: { readonly balancer: string; readonly network: string },
+    parts: Pick<Scene, 'outbox' | 'cluster' | 'dice' | 'shards' | 'postgres' | 'network' | 'hasQuorum'>,
   ) {
-    const { outbox, cluster, dice, balancer, postgres, network } = parts;
-    this.outbox = outbox;
-    this.cluster = cluster;
-    this.dice = dice;
-    this.balancer = balancer;
-    this.postgres = postgres;
-    this.network = network;
-    this.#urls = urls;
-    // one that is lowered under way promises less than it is asked for here
-    this.hasQuorum = dice.chance(0.5);
-    this.nodes = cluster.nodes.filter(({ shard }) => shard === 1);
-    this.clients = this.nodes.map((node) => cluster.clientOf(node, outbox.slot));
-    this.streamer = this.start();
+    this.outbox = parts.outbox;
+    this.cluster = parts.cluster;
+    this.dice = parts.dice;
+    this.shards = parts.shards;
+    this.postgres = parts.postgres;
+    this.network = parts.network;
+    this.hasQuorum = parts.hasQuorum;
   }
 
+  /** With as many shares as the cluster has shards. */
   static async create(dice: Dice): Promise<Scene> {
     const cluster = await Cluster.reach();
     const postgres = await startPostgres();
-    const outbox = await Outbox.create({ cluster: CLUSTER, postgresUrl: postgres.url });
+    const outbox = await Outbox.create({ cluster: CLUSTER, postgresUrl: postgres.url, migrated: false });
+    const slots = slotsOf(outbox.slot, Math.max(...cluster.nodes.map(({ shard }) => shard)));
+    await migratePostgres(outbox.databaseUrl, slots[0]!, quiet);
+    await migrateClickHouse(outbox.clickhouseUrl, { table: 'events', cluster: CLUSTER }, quiet);
     for (const query of REPLICATED_VIEW) await outbox.clickhouse.command({ query });
-    const balancer = await Proxy.to(new URL(cluster.urlOf(cluster.nodes[0]!, outbox.slot)));
-    const network = await Proxy.to(new URL(withDatabase(postgres.url, outbox.slot)));
-    return new Scene(
-      { outbox, cluster, dice, balancer: balancer.proxy, postgres, network: network.proxy },
-      { balancer: balancer.url, network: network.url },
+    const { proxy: network, url: databaseUrl } = await Proxy.to(new URL(withDatabase(postgres.url, outbox.slot)));
+    // one that is lowered under way promises less than it is asked for here
+    const hasQuorum = dice.chance(0.5);
+    const shards = await Promise.all(
+      slots.map(async (slot, index) =>
+        Shard.create({ outbox, cluster, dice, number: index + 1, slot, databaseUrl, hasQuorum }),
+      ),
     );
-  }
-
-  /** By the balancer, or by the hosts of a URL, as often as not. */
-  start(): Streamer {
-    const url = new URL(this.cluster.urlOf(this.nodes[0]!, this.outbox.slot));
-    const list = this.nodes.map((node) => new URL(node.url).host).join(',');
-    return this.outbox.stream({
-      DATABASE_URL: this.#urls.network,
-      CLICKHOUSE_URL: this.dice.chance(0.5) ? this.#urls.balancer : url.href.replace(url.host, list),
-      OUTBOX_INSERT_TIMEOUT_MS: '3000',
-      ...(this.hasQuorum ? { OUTBOX_CLICKHOUSE_CLUSTER: CLUSTER, OUTBOX_INSERT_QUORUM: 'auto' } : {}),
-    });
-  }
-
-  async restart(): Promise<void> {
-    await this.streamer.kill();
-    this.streamer = this.start();
+    return new Scene({ outbox, cluster, dice, shards, postgres, network, hasQuorum });
   }
 
   /** Begins to write, as applications do: through whatever happens to Postgres. */
@@ -100,23 +81,27 @@ export class Scene implements AsyncDisposable {
   async drain(): Promise<void> {
     this.#isWriting = false;
     await this.#writing;
-    await this.outbox.fill(1);
-    this.acknowledged++;
+    // enough that each share has one of them: an idle stream acknowledges later
+    const count = 64;
+    await this.outbox.fill(count);
+    this.acknowledged += count;
     const end = await this.outbox.walEnd();
-    const isSettled = async (): Promise<boolean> =>
-      (await this.outbox.confirmed(end)) && (await this.outbox.ledger())['pending_token'] === null;
-    await eventually('all is settled', isSettled, DRAIN_MS).catch((error: unknown) => {
-      const last = this.streamer.logs.slice(-5).map((line) => JSON.stringify(line));
-      throw new Error(`${String(error)}, by\n${last.join('\n')}`);
-    });
+    for (const { slot, streamer } of this.shards) {
+      const isSettled = async (): Promise<boolean> =>
+        (await this.outbox.confirmed(end, slot)) && (await this.outbox.ledger(slot))['pending_token'] === null;
+      await eventually('all is settled', isSettled, DRAIN_MS).catch((error: unknown) => {
+        const last = streamer.logs.slice(-5).map((line) => JSON.stringify(line));
+        throw new Error(`${String(error)}, by\n${last.join('\n')}`);
+      });
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isWriting = false;
     await this.#writing;
-    await Promise.all(this.clients.map((client) => client.close()));
     await this.outbox[Symbol.asyncDispose]();
-    await Promise.all([this.balancer.close(), this.network.close()]);
+    await Promise.all(this.shards.map((shard) => shard[Symbol.asyncDispose]()));
+    await this.network.close();
     await this.postgres.dispose();
   }
 }

@@ -2,6 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { expect, test } from 'vitest';
 import { startPostgres, type EmbeddedPostgres } from '../../src/embedded/postgres.ts';
+import { command, type Running } from '../support/command.ts';
+import { killAt } from '../support/crash-point.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import { ask, diskSnapshot, promote, STANDBY, startCopy, startStandby } from '../support/standby-server.ts';
@@ -21,10 +23,10 @@ interface Comparison {
   readonly reused: number;
 }
 
-/** Waits until the streamer has delivered all of WAL, then compares both sides event by event. */
-async function compare(outbox: Outbox): Promise<Comparison> {
+/** Waits until the streamers of these slots have delivered all of WAL, then compares both sides event by event. */
+async function compare(outbox: Outbox, slots: readonly string[] = [outbox.slot]): Promise<Comparison> {
   const end = await outbox.walEnd();
-  await eventually('all is delivered', async () => outbox.applied(end), 90_000);
+  for (const slot of slots) await eventually('all is delivered', async () => outbox.applied(end, slot), 90_000);
   const { rows } = await outbox.postgres.query<{ id: string }>('SELECT event_id AS id FROM outbox.event');
   const stored = await outbox.select<{ id: string; n: number }>(
     'SELECT toString(event_id) AS id, count() AS n FROM events GROUP BY event_id',
@@ -226,6 +228,72 @@ test.concurrent.each([
     expect(found['there']).toBe(500);
     expect((await outbox.ledger())['read_back_below']).toBeNull();
     await sink.close();
+  },
+);
+
+test.concurrent.each([
+  { title: 'before it hands over', isHandedOver: false },
+  { title: 'when it has handed over', isHandedOver: true },
+])(
+  'each event is delivered once when the primary is lost during a `reshard`, $title',
+  { timeout: 240_000 },
+  async ({ isHandedOver }) => {
+    await using setup = await setUp();
+    const { outbox, primary, standby, wal, failOver } = setup;
+    const { slot, postgres } = outbox;
+    const producer = new Producer(outbox.databaseUrl);
+    const former = outbox.stream(INSERTS);
+    await outbox.untilDelivered(50);
+    await untilSynced(standby, slot);
+    const env = { OUTBOX_SLOT_FAILOVER: 'on', ...INSERTS };
+    const reshard = (): Running => command(outbox, ['reshard', '2'], env);
+    const lose = async (): Promise<void> => {
+      await untilReplayed(standby, await outbox.walEnd());
+      await primary.kill();
+      await wal.close();
+      await failOver();
+    };
+    const running = reshard();
+    if (isHandedOver) {
+      former.signal('SIGSTOP');
+      await new Promise<void>((resolve) => running.lines((line) => line.startsWith('handed over') && resolve()));
+      // events that only a new share may deliver
+      const count = producer.confirmed.length;
+      await eventually('more events', () => producer.confirmed.length > count + 20);
+      await lose();
+      former.signal('SIGCONT');
+    } else {
+      const handsOver = 'OLD.ends_in IS NULL AND NEW.ends_in IS NOT NULL';
+      // it fails then, because it asks the server that is gone
+      await killAt(postgres, handsOver, false, lose, 'COMMIT').catch(() => undefined);
+    }
+    expect((await running.done).code).toBe(1);
+    await former.failure('OUTBOX_TIMELINE_CHANGED');
+
+    const again = reshard();
+    const shares = [1, 2].map((number) => `${slot}_${number}_of_2`);
+    await eventually(
+      'the new shares have rows',
+      async () => {
+        const { rowCount } = await postgres
+          .query('SELECT FROM outbox.stream WHERE begins_in IS NOT NULL')
+          .catch(() => ({ rowCount: 0 }));
+        return rowCount === 2;
+      },
+      90_000,
+    );
+    const begin = async (share: string, index: number): Promise<void> => {
+      const environment = { ...env, OUTBOX_SHARD: `${index + 1}/2` };
+      const { rowCount } = await postgres.query('SELECT FROM pg_replication_slots WHERE slot_name = $1', [share]);
+      const made = rowCount === 0 ? await command(outbox, ['repair'], environment).done : { code: 0 };
+      expect(made).toMatchObject({ code: 0 });
+      outbox.stream(environment);
+    };
+    await Promise.all(shares.map(begin));
+    expect(await again.done).toMatchObject({ code: 0 });
+    await producer.stop();
+    await outbox.fill(64);
+    expect(await compare(outbox, shares)).toMatchObject({ wrong: [], extra: 0 });
   },
 );
 

@@ -1,5 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { Pool } from 'pg';
 import { expect, test } from 'vitest';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import { examinePostgres } from '../../src/streamer/commands/doctor/postgres.ts';
@@ -8,7 +6,7 @@ import { reshard } from '../../src/streamer/commands/reshard.ts';
 import { FlowReporter } from '../../src/streamer/commands/status/report.ts';
 import { verify, type VerifyOptions } from '../../src/streamer/commands/verify.ts';
 import { ALL } from '../../src/streamer/compare/window.ts';
-import { readConfig, type Config } from '../../src/streamer/config.ts';
+import { readConfig } from '../../src/streamer/config.ts';
 import { endForNow } from '../../src/streamer/ledger/hand-over.ts';
 import { repair } from '../../src/streamer/repair/repair.ts';
 import { proveDelivered } from '../../src/streamer/retention/proof.ts';
@@ -16,95 +14,11 @@ import { filterOf, MAX_SHARES, slotOf } from '../../src/streamer/share.ts';
 import { Database } from '../../src/streamer/source/database.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
-import type { Streamer } from '../support/streamer.ts';
+import { produce, Shared } from '../support/shares.ts';
 import { eventually } from '../support/wait.ts';
 
 const VERIFY: VerifyOptions = { window: ALL, waitMs: 60_000, limit: 5 };
 const WAIT_MS = 60_000;
-
-/** An outbox whose shares have a table each, and the whole of it another: `events_all` reads them all. */
-class Shared {
-  readonly outbox: Outbox;
-
-  private constructor(outbox: Outbox) {
-    this.outbox = outbox;
-  }
-
-  static async create(outbox: Outbox): Promise<Shared> {
-    for (const table of ['events_1', 'events_2'])
-      await outbox.clickhouse.command({ query: `CREATE TABLE ${table} AS events` });
-    await outbox.clickhouse.command({
-      query: `CREATE TABLE events_all AS events ENGINE = Merge(currentDatabase(), '^events(_[12])?$')`,
-    });
-    return new Shared(outbox);
-  }
-
-  env(shard: string): Record<string, string> {
-    return {
-      OUTBOX_SHARD: shard,
-      OUTBOX_CLICKHOUSE_TABLE: shard === '' ? 'events' : `events_${shard[0]}`,
-      OUTBOX_INSERT_TIMEOUT_MS: '1000',
-    };
-  }
-
-  config(shard: string, more: Record<string, string> = {}): Config {
-    const { databaseUrl, clickhouseUrl, slot } = this.outbox;
-    const urls = { DATABASE_URL: databaseUrl, CLICKHOUSE_URL: clickhouseUrl, OUTBOX_SLOT: slot };
-    return readConfig({ ...urls, ...this.env(shard), ...more });
-  }
-
-  stream(shard: string): Streamer {
-    return this.outbox.stream(this.env(shard));
-  }
-
-  async counts(): Promise<{ rows: number; events: number }> {
-    const [found] = await this.outbox.select<{ rows: number; events: number }>(
-      'SELECT count() AS rows, uniqExact(event_id) AS events FROM events_all',
-    );
-    return found!;
-  }
-
-  async more(): Promise<void> {
-    const { events } = await this.counts();
-    await eventually('more events', async () => (await this.counts()).events > events + 20, 60_000);
-  }
-}
-
-/** Writes events until it is stopped, in transactions with savepoints, some of them rolled back; tells how many were committed. */
-function produce(outbox: Outbox): { stop: () => Promise<number> } & AsyncDisposable {
-  const pool = new Pool({ connectionString: outbox.databaseUrl, max: 3 });
-  const insert = (type: string): string =>
-    `INSERT INTO outbox.event (event_type, event_context) VALUES ('test.${type}', '{}')`;
-  const over = new AbortController();
-  const write = async (): Promise<number> => {
-    let committed = 0;
-    const client = await pool.connect();
-    for (let n = 0; !over.signal.aborted; n++) {
-      const isCommitted = n % 10 !== 9;
-      await client.query(
-        `BEGIN; ${insert('shared')}; SAVEPOINT one; ${insert('shared')}; RELEASE one;
-         SAVEPOINT two; ${insert('undone')}; ROLLBACK TO two; ${isCommitted ? 'COMMIT' : 'ROLLBACK'}`,
-      );
-      if (isCommitted) committed += 2;
-      // few enough to be compared in a moment
-      await sleep(10);
-    }
-    client.release();
-    return committed;
-  };
-  const writing = Promise.all([write(), write(), write()]);
-  const stop = async (): Promise<number> => {
-    over.abort();
-    return (await writing).reduce((sum, each) => sum + each, 0);
-  };
-  return {
-    stop,
-    [Symbol.asyncDispose]: async () => {
-      await stop();
-      await pool.end();
-    },
-  };
-}
 
 test.concurrent('an outbox goes from one slot to two shares and back while producers write: each event is delivered once', async () => {
   // slots that are made wait for transactions of the whole server
@@ -157,7 +71,11 @@ test.concurrent('an outbox goes from one slot to two shares and back while produ
     quarantined: 0,
   });
   const reporter = new FlowReporter(at.config('1/2'), () => undefined);
-  expect((await reporter.report()).shares).toMatchObject([{ slot: first, streaming: true }, { slot: second }]);
+  expect(await reporter.report()).toMatchObject({
+    // the other share's streamer is none
+    streamer: { standbys: 0 },
+    shares: [{ slot: first, streaming: true }, { slot: second }],
+  });
   await reporter.close();
 
   // killed when it has handed over: run again, it goes on
@@ -218,6 +136,11 @@ test.concurrent('each id is in exactly one share, and a share without its slot o
     (await examinePostgres(config)).filter(({ id }) => /\.(shares|publication)$/.test(id)).map(({ level }) => level);
   expect(await told()).toEqual(['ok', 'ok']);
 
+  // a failover before the first streamer is one, too
+  expect((await outbox.postgres.query('SELECT timeline FROM outbox.stream')).rows).toEqual([
+    { timeline: 1 },
+    { timeline: 1 },
+  ]);
   const db = await Database.connect(outbox.databaseUrl, {}, () => undefined);
   await outbox.postgres.query('CREATE TABLE kept AS SELECT * FROM outbox.stream WHERE slot_name = $1', [at.get('2/2')]);
   await outbox.postgres.query('DELETE FROM outbox.stream WHERE slot_name = $1', [at.get('2/2')]);

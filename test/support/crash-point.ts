@@ -2,9 +2,21 @@ import type { Pool } from 'pg';
 import { eventually } from './wait.ts';
 
 const KEY = 1717;
+/** Who is killed may be the server. */
+const quiet = (): void => undefined;
+
+/** Which write of the ledger is held: before it is done, or when its transaction commits. */
+export type Held = 'UPDATE' | 'DELETE' | 'COMMIT';
+
+const TRIGGERS: Readonly<Record<Held, (condition: string) => string>> = {
+  UPDATE: (condition) => `CREATE TRIGGER held BEFORE UPDATE ON outbox.stream FOR EACH ROW WHEN (${condition})`,
+  DELETE: (condition) => `CREATE TRIGGER held BEFORE DELETE ON outbox.stream FOR EACH ROW WHEN (${condition})`,
+  COMMIT: (condition) =>
+    `CREATE CONSTRAINT TRIGGER held AFTER UPDATE ON outbox.stream DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (${condition})`,
+};
 
 /**
- * Holds the ledger's UPDATE that makes `condition` (over OLD and NEW) true, on the server and for as long as it takes to kill who
+ * Holds the write of the ledger that makes `condition` (over OLD and NEW) true, on the server and for as long as it takes to kill who
  * sent it. Its outcome is unknown to that one: with `commits` it is executed afterwards, otherwise never.
  */
 export async function killAt(
@@ -12,17 +24,17 @@ export async function killAt(
   condition: string,
   commits: boolean,
   kill: () => void | Promise<void>,
+  held: Held = 'UPDATE',
 ): Promise<void> {
   const client = await pool.connect();
+  client.on('error', quiet);
   try {
     await client.query(
       `CREATE OR REPLACE FUNCTION public.held() RETURNS trigger LANGUAGE plpgsql
-         AS $$ BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared(${KEY}); RETURN NEW; END $$`,
+         AS $$ BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared(${KEY}); RETURN coalesce(NEW, OLD); END $$`,
     );
     await client.query('SELECT pg_advisory_lock($1)', [KEY]);
-    await client.query(
-      `CREATE TRIGGER held BEFORE UPDATE ON outbox.stream FOR EACH ROW WHEN (${condition}) EXECUTE FUNCTION public.held()`,
-    );
+    await client.query(`${TRIGGERS[held](condition)} EXECUTE FUNCTION public.held()`);
     const waiting = `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = ${KEY} AND NOT granted`;
     await eventually(
       `an UPDATE by which ${condition}`,
@@ -40,6 +52,7 @@ export async function killAt(
     });
     await client.query('DROP TRIGGER held ON outbox.stream');
   } finally {
+    client.off('error', quiet);
     client.release();
   }
 }

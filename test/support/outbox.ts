@@ -128,8 +128,8 @@ export class Outbox implements AsyncDisposable {
     await eventually(`${count} events in ClickHouse`, async () => (await this.delivered()).events >= count, 60_000);
   }
 
-  async ledger(): Promise<Record<string, string | null>> {
-    const { rows } = await this.postgres.query('SELECT * FROM outbox.stream WHERE slot_name = $1', [this.slot]);
+  async ledger(slot = this.slot): Promise<Record<string, string | null>> {
+    const { rows } = await this.postgres.query('SELECT * FROM outbox.stream WHERE slot_name = $1', [slot]);
     return rows[0];
   }
 
@@ -143,19 +143,19 @@ export class Outbox implements AsyncDisposable {
   }
 
   /** Is everything that was written so far acknowledged? */
-  async confirmed(lsn: string): Promise<boolean> {
+  async confirmed(lsn: string, slot = this.slot): Promise<boolean> {
     const { rows } = await this.postgres.query(
       'SELECT confirmed_flush_lsn >= $2::pg_lsn AS yes FROM pg_replication_slots WHERE slot_name = $1',
-      [this.slot, lsn],
+      [slot, lsn],
     );
     return rows[0].yes;
   }
 
   /** Is everything that was written so far delivered, by the word of the streamer? */
-  async applied(lsn: string): Promise<boolean> {
+  async applied(lsn: string, slot = this.slot): Promise<boolean> {
     const { rows } = await this.postgres.query(
       `SELECT replay_lsn >= $2::pg_lsn AS yes FROM pg_stat_replication r JOIN pg_replication_slots s ON s.active_pid = r.pid WHERE slot_name = $1`,
-      [this.slot, lsn],
+      [slot, lsn],
     );
     return rows[0]?.yes === true;
   }

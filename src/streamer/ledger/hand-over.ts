@@ -1,6 +1,7 @@
 import { OutboxError } from '../../errors.ts';
 import { formatLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
+import { SERVER_TIMELINE } from './row.ts';
 
 /** From where on other slots deliver: each transaction either commits before the position, and the snapshot sees it, or neither. */
 export interface Boundary {
@@ -54,8 +55,8 @@ export async function handOver(
     );
     const begun = await db.query(
       // records begin at multiples of eight: no commit stands before the boundary
-      `INSERT INTO outbox.stream (slot_name, system_id, source, publication, acked_lsn, delivered_lsn, begins_lsn, begins_in, begins_at, moved_at)
-       SELECT s.slot_name, system_identifier,
+      `INSERT INTO outbox.stream (slot_name, system_id, timeline, source, publication, acked_lsn, delivered_lsn, begins_lsn, begins_in, begins_at, moved_at)
+       SELECT s.slot_name, system_identifier, ${SERVER_TIMELINE},
               -- on whatever server the outbox was before
               (SELECT regexp_replace(min(source), '_[0-9]+_of_[0-9]+$', '') FROM outbox.stream WHERE slot_name = ANY($6))
                 || coalesce(substring(s.slot_name FROM '_[0-9]+_of_[0-9]+$'), ''),

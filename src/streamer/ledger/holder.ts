@@ -45,7 +45,9 @@ export async function holderOf(db: Database, slot: string): Promise<Holder> {
             CASE WHEN a.state <> 'active' THEN extract(epoch FROM clock_timestamp() - a.state_change)::int END AS silent, ${PUBLISHED_OLDEST_MS} AS oldest,
             (SELECT count(*)::int FROM pg_stat_activity o
               WHERE o.datname = current_database() AND o.application_name = $2 AND ${isStreamerConnection('o')} AND o.pid <> pg_backend_pid()
-                AND o.pid IS DISTINCT FROM l.holder_pid AND o.pid IS DISTINCT FROM s.active_pid) AS standbys,
+                -- those of other shares hold slots, too
+                AND NOT EXISTS (SELECT FROM outbox.stream h WHERE h.holder_pid = o.pid)
+                AND NOT EXISTS (SELECT FROM pg_replication_slots h WHERE h.active_pid = o.pid)) AS standbys,
             -- with its end, a slot has delivered all that ever will be its own
             CASE WHEN l.ends_in IS NOT NULL AND x.reached >= l.ends_lsn THEN greatest(x.reached, pg_current_wal_lsn()) ELSE x.reached END AS reached
        FROM outbox.stream l

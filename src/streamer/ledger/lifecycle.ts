@@ -1,13 +1,14 @@
 import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
-import { notWritten, writeIgnored, type Pending } from './row.ts';
+import { notWritten, SERVER_TIMELINE, writeIgnored, type Pending } from './row.ts';
 
 /** Gives a slot that was just made, or was there, its ledger. Throws OUTBOX_PG_WRITE_IGNORED. */
 export async function createLedger(db: Database, slot: string, publication: string): Promise<void> {
   const { count } = await db.query(
     // records begin at multiples of eight: no commit stands before the slot's begin
-    `INSERT INTO outbox.stream (slot_name, system_id, source, publication, acked_lsn, delivered_lsn)
-     SELECT slot_name, system_identifier, system_identifier || '/' || slot_name, $2, confirmed_flush_lsn, confirmed_flush_lsn - 1
+    `INSERT INTO outbox.stream (slot_name, system_id, timeline, source, publication, acked_lsn, delivered_lsn)
+     SELECT slot_name, system_identifier, ${SERVER_TIMELINE}, system_identifier || '/' || slot_name, $2,
+            confirmed_flush_lsn, confirmed_flush_lsn - 1
        FROM pg_control_system(), pg_replication_slots WHERE slot_name = $1`,
     [slot, publication],
   );

@@ -2,6 +2,7 @@ import { ERRORS, OutboxError, type ErrorCode } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { Position } from '../../position.ts';
 import type { Database } from '../source/database.ts';
+import { SERVER_TIMELINE } from './row.ts';
 
 /** What the ledger says of a slot, to whoever only reads it: commands and retention. */
 export interface LedgerOverview {
@@ -72,7 +73,7 @@ export function refusalOf({ refusal }: Pick<LedgerOverview, 'refusal'>): OutboxE
 export async function overviews(db: Database, slot?: string): Promise<LedgerOverview[]> {
   const { rows } = await db.query<Row>(
     `SELECT l.slot_name, source, moved_at, system_id = (SELECT system_identifier FROM pg_control_system())::text AS same_system,
-            timeline, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int AS server_timeline,
+            timeline, ${SERVER_TIMELINE} AS server_timeline,
             publication, acked_lsn, delivered_lsn, delivered_seq, pending_lsn, pending_rows, pending_at,
             refused, refused_at, read_back_below IS NOT NULL AS reading_back, repair_began_at IS NOT NULL AS repairing,
             detached_at IS NOT NULL AS detached,

@@ -46,6 +46,9 @@ export interface Row {
   wal_end: string;
 }
 
+/** SQL: the timeline that the server is on. The name of a WAL file begins with it, in hexadecimal. */
+export const SERVER_TIMELINE = `('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int`;
+
 export const COLUMNS = `epoch, source, moved_at, timeline, publication, delivered_lsn, delivered_seq, pending_lsn, pending_seq, pending_rows,
                  pending_token, pending_at, read_back_below, target, acked_lsn, ends_lsn,
                  pg_current_wal_flush_lsn() AS wal_end`;
