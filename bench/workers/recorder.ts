@@ -52,6 +52,7 @@ const replication = await Replication.connect({
     return isTaken;
   },
   onKeepalive: () => undefined,
+  isUnwanted: () => false,
   flushLsn: () => 0,
   applyLsn: () => 0,
   measures: new Measures(),

@@ -143,6 +143,9 @@ BEGIN
 	VALUES
 		(id, event_type, coalesce(event_date_time, now()), coalesce(environment, ''), event_context,
 			coalesce(metadata_version, 1), coalesce(subject, ''), traceparent, tracestate);
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'outbox.emit: a trigger or a rule of outbox.event dropped the event';
+	END IF;
 	RETURN id;
 END $$;
 --> statement-breakpoint

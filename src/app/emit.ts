@@ -1,5 +1,5 @@
 import { type AnyEvent, type Policy, rowOf, rowsOf } from './events.ts';
-import { emitFailed } from './failure.ts';
+import { emitDropped, emitFailed } from './failure.ts';
 import { readSettings, type Settings } from './settings.ts';
 import { insertMany, insertOne, type Statement } from './statement.ts';
 import { sending } from './trace.ts';
@@ -25,7 +25,7 @@ const PLAIN: Rules = (settings) => ({ settings, policy: {} });
  * @returns the event's id
  * @throws OutboxError OUTBOX_NO_TRANSACTION, OUTBOX_EVENT_INVALID and OUTBOX_CONFIG_INVALID (OUTBOX_MAX_EVENT_BYTES, OUTBOX_SCHEMA)
  *   before any SQL, so the transaction can go on; OUTBOX_EMIT_FAILED, with `sqlState`, when Postgres rejected the INSERT or
- *   the connection failed: roll the transaction back. None of them holds a value of the event's context; they can hold its
+ *   the connection failed, or without it when a trigger or rule dropped the row: roll the transaction back. None of them holds a value of the event's context; they can hold its
  *   keys, and names of classes.
  */
 export async function emitEvent(tx: Transaction, event: AnyEvent): Promise<string> {
@@ -50,7 +50,8 @@ export async function emitOne(tx: Transaction, event: AnyEvent, rules: Rules): P
   const send = open(tx);
   const { settings, policy } = rules(readSettings());
   const row = rowOf(event, settings, policy);
-  await sending(1, async (sender) => insert(send, insertOne(row, sender, settings.schema), settings.schema));
+  const { schema } = settings;
+  await sending(1, async (sender) => insert(send, insertOne(row, sender, schema), { events: 1, schema }));
   return row.id;
 }
 
@@ -59,16 +60,23 @@ export async function emitMany(tx: Transaction, events: readonly AnyEvent[], rul
   const { settings, policy } = rules(readSettings());
   const rows = rowsOf(events, settings, policy);
   if (rows.length === 0) return [];
-  await sending(rows.length, async (sender) =>
-    insert(send, insertMany(rows, sender, settings.schema), settings.schema),
-  );
+  const { schema } = settings;
+  const expected = { events: rows.length, schema };
+  await sending(rows.length, async (sender) => insert(send, insertMany(rows, sender, schema), expected));
   return rows.map((row) => row.id);
 }
 
-async function insert(send: Send, statement: Statement, schema: string): Promise<void> {
+interface Expected {
+  readonly events: number;
+  readonly schema: string;
+}
+
+async function insert(send: Send, statement: Statement, { events, schema }: Expected): Promise<void> {
+  let stored: number | undefined;
   try {
-    await send(statement);
+    stored = await send(statement);
   } catch (error) {
     throw emitFailed(error, schema);
   }
+  if (stored !== undefined && stored < events) throw emitDropped(events - stored, schema);
 }

@@ -39,6 +39,14 @@ export function emitFailed(thrown: unknown, schema = DEFAULT_SCHEMA): OutboxErro
   return new OutboxError('OUTBOX_EMIT_FAILED', { detail, next: toldOf(schema, nextStep(sqlState)), sqlState, cause });
 }
 
+/** Postgres answered that it has stored fewer rows than the INSERT had. The transaction could still be committed, without them. */
+export function emitDropped(events: number, schema: string): OutboxError {
+  return new OutboxError('OUTBOX_EMIT_FAILED', {
+    detail: `Postgres took the INSERT into ${schema}.event and did not store ${events === 1 ? 'an event' : `${events} events`}: a trigger or a rule dropped ${events === 1 ? 'it' : 'them'}. Roll the transaction back.`,
+    next: `Look at the triggers and rules of ${schema}.event: \`pg-outbox-clickhouse doctor\` names those that can drop an event.`,
+  });
+}
+
 /** Removes what may quote values from a driver's own error. The driver keeps this error, and may throw it to the caller. */
 export function scrub(thrown: unknown): void {
   if (!isNativeError(thrown)) return;

@@ -70,7 +70,7 @@ export const POSTGRES = {
   OUTBOX_PG_TABLE_UNSUITABLE: {
     policy: 'reconnect patiently',
     happened:
-      'outbox.event is not as the migration makes it: a column is missing, of another type or may be NULL, or events of a partition are not in WAL.',
+      'outbox.event is not as the migration makes it: a column is missing, of another type or may be NULL, or events of a partition are not in WAL; or outbox.stream has several rows for one slot.',
     next: 'Apply what `problems` names, in its order. Then run `pg-outbox-clickhouse migrate`, which restores the publication, and `repair`, which delivers what was not in the stream meanwhile. Columns of your own may be added beside those of the migration.',
   },
   OUTBOX_PG_TABLE_FOREIGN: {
@@ -134,8 +134,8 @@ export const POSTGRES = {
   OUTBOX_SLOT_INVALID: {
     policy: 'reconnect patiently',
     happened:
-      'The replication slot cannot be used: invalidated (wal_status lost), of another database, temporary, or not of the plugin pgoutput.',
-    next: 'Look at pg_replication_slots. Where it is invalidated, run `pg-outbox-clickhouse repair`: the events are in outbox.event. A slot of another plugin or database is somebody else’s: set another OUTBOX_SLOT. If this slot has delivered events before, docs/upgrading.md says how to rename it.',
+      'The replication slot cannot be used: invalidated (wal_status lost), of another database, temporary, with two_phase, or not of the plugin pgoutput.',
+    next: 'Look at pg_replication_slots. Where it is invalidated or has two_phase, run `pg-outbox-clickhouse repair`: the events are in outbox.event. A temporary slot goes with the session that made it: end that, then run `repair`. A slot of another plugin or database is somebody else’s: set another OUTBOX_SLOT. If this slot has delivered events before, docs/upgrading.md says how to rename it.',
   },
   OUTBOX_SLOT_CHANGED: {
     policy: 'reconnect patiently',

@@ -3,8 +3,8 @@ import { OutboxError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
 import { type Config, type ConsoleConfig, type Setting, SETTINGS } from './settings.ts';
 import { urlsOf, withHostsOf } from './clickhouse/hosts.ts';
-import { shareOf, slotOf } from './share.ts';
 import { isLoopback } from './loopback.ts';
+import { MAX_SLOT_LENGTH, shareOf, slotOf } from './share.ts';
 import { databaseUrlOf } from './source/hosts.ts';
 import { unreadSecurity } from './source/parameters.ts';
 import { completed, fileFault, systemCode, urlFault } from './url-fault.ts';
@@ -18,9 +18,6 @@ type Outcome = { value: string | number } | { fault: string };
 
 /** Belongs to the tests, not to the service, but is often in the same environment. */
 const KNOWN_ELSEWHERE = ['OUTBOX_TEST_SERVICES', 'OUTBOX_TEST_CLUSTER'];
-
-/** Of any name in Postgres. */
-const MAX_SLOT_LENGTH = 63;
 
 /** Parameters of a Postgres URL that are worth seeing and can hold no secret. */
 const PRINTABLE_PARAMETERS = ['host', 'port', 'sslmode', 'application_name', 'target_session_attrs', 'connect_timeout'];

@@ -85,7 +85,8 @@ test('FrameReader copies a message of many chunks once more, and moves none of i
   frames.push(begin!);
   const bytes = copied(() => inPieces(large!, READ_BYTES).forEach((chunk) => frames.push(chunk)));
   const most = large!.length + eventContext.length;
-  expect(bytes).toBeLessThanOrEqual(most);
+  // its beginning, by which it is known to be wanted, is moved once
+  expect(bytes).toBeLessThanOrEqual(most + 64);
   // up to 24 bytes, which the last chunk of the column gets, are moved without a call
   expect(bytes).toBeGreaterThanOrEqual(most - 24);
   expect(intake.rows).toBe(1);

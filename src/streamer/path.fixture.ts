@@ -6,7 +6,7 @@ import { ChunkPool } from './batch/column.ts';
 import { Intake } from './batch/intake.ts';
 import { BatchLimits } from './batch/limits.ts';
 import { START } from '../position.ts';
-import { readCopyData } from './source/copy-data.ts';
+import { isUnwantedData, readCopyData } from './source/copy-data.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './source/frames.ts';
 import * as wire from './source/messages.fixture.ts';
 import { PgoutputDecoder } from './source/pgoutput.ts';
@@ -121,8 +121,10 @@ export class Path {
         if (acks.isOwed) this.owed++;
       },
     };
-    this.frames = new FrameReader((_type, buffer, start, end) =>
-      readCopyData(buffer, start + FRAME_HEADER_BYTES, end, handler),
+    this.frames = new FrameReader(
+      (_type, buffer, start, end) => readCopyData(buffer, start + FRAME_HEADER_BYTES, end, handler),
+      (_type, buffer, start, end) =>
+        isUnwantedData(buffer, start + FRAME_HEADER_BYTES, end, decoder.isUnwanted.bind(decoder)),
     );
     this.frames.push(wire.xlogData(wire.relation()));
   }

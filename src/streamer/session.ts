@@ -186,6 +186,7 @@ export class Session {
       slot,
       // before the ledger is read there is no room for anything
       onMessage: (buffer, start, end) => this.#attached?.decoder.decode(buffer, start, end) ?? false,
+      isUnwanted: (buffer, start, end) => this.#attached?.decoder.isUnwanted(buffer, start, end) ?? false,
       onKeepalive: (buffer, walEndOffset, replyRequested) => this.#keepalive(buffer, walEndOffset, replyRequested),
       flushLsn: () => this.#attached?.acks.flushLsn ?? 0,
       applyLsn: () => this.#attached?.acks.applyLsn ?? 0,

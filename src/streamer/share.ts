@@ -12,6 +12,9 @@ export interface Share {
 /** The hash has 256 values: with 16 shares, the largest is a sixteenth larger than the mean at most. */
 export const MAX_SHARES = 16;
 
+/** Of any name in Postgres, which cuts off what is longer. */
+export const MAX_SLOT_LENGTH = 63;
+
 /** The share of a slot; undefined where the slot has all events. */
 export function shareOf(slot: string): Share | undefined {
   const [, outbox, number, count] = /^(.*)_(\d+)_of_(\d+)$/.exec(slot) ?? [];

@@ -71,6 +71,28 @@ describe.for(CLIENTS.map((client) => [client.name, client] as const))('emitting 
     expect((await outbox.postgres.query('SELECT id, amount FROM orders')).rows).toEqual([{ id, amount: 3 }]);
   });
 
+  test('emitEvent and emitEvents reject when a trigger drops a row, and name no event', async () => {
+    await outbox.postgres.query(`
+      CREATE FUNCTION public.drop_secret() RETURNS trigger LANGUAGE plpgsql AS
+        $$BEGIN RETURN CASE WHEN NEW.event_type = 'secret' THEN NULL ELSE NEW END; END$$;
+      CREATE TRIGGER drop_secret BEFORE INSERT ON outbox.event FOR EACH ROW EXECUTE FUNCTION public.drop_secret()`);
+    try {
+      const dropped = {
+        code: 'OUTBOX_EMIT_FAILED',
+        message: expect.stringMatching(/did not store an event: a trigger/),
+      };
+      const [secret, other] = ['secret', 'other'].map((type) => ({ type, context: {} })) as [never, never];
+      await expect(subject.transaction(async ({ tx }) => void (await emitEvent(tx, secret)))).rejects.toMatchObject(
+        dropped,
+      );
+      const both = subject.transaction(async ({ tx }) => void (await emitEvents(tx, [other, secret])));
+      await expect(both).rejects.toMatchObject(dropped);
+      expect(await types()).toEqual([]);
+    } finally {
+      await outbox.postgres.query('DROP FUNCTION public.drop_secret() CASCADE');
+    }
+  });
+
   test('the recipe of docs/clients.md stores no event when the order cannot be stored', async () => {
     const order = { id: randomUUID(), amount: 3 };
     await outbox.postgres.query('INSERT INTO orders VALUES ($1, $2)', [order.id, order.amount]);

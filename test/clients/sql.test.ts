@@ -166,3 +166,14 @@ for (const [way, there, execute] of WAYS) {
     });
   });
 }
+
+test('outbox.emit fails when a trigger drops the row', async () => {
+  await outbox.postgres.query(`
+    CREATE FUNCTION public.drop_all() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TRIGGER drop_all BEFORE INSERT ON outbox.event FOR EACH ROW EXECUTE FUNCTION public.drop_all()`);
+  try {
+    await expect(outbox.postgres.query("SELECT outbox.emit('dropped', '{}')")).rejects.toThrow(/a trigger or a rule/);
+  } finally {
+    await outbox.postgres.query('DROP FUNCTION public.drop_all() CASCADE');
+  }
+});

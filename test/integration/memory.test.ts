@@ -75,6 +75,23 @@ describe.skipIf(process.platform !== 'linux')('the streamer’s memory, by the f
     }
   });
 
+  test('the streamer passes over a large row of another table without putting it together, under FOR ALL TABLES (invariant 6)', async () => {
+    await using outbox = await Outbox.create({ migrated: false });
+    await outbox.postgres.query('CREATE TABLE public.big (body text)');
+    await outbox.postgres.query('ALTER TABLE public.big ALTER body SET STORAGE EXTERNAL');
+    await outbox.postgres.query('CREATE PUBLICATION outbox FOR ALL TABLES WITH (publish_via_partition_root = true)');
+    await outbox.migrate();
+    const streamer = outbox.stream();
+    await streamer.attached();
+    await outbox.fill(1);
+    await outbox.untilDelivered(1);
+    const grown = growth(streamer);
+    await outbox.postgres.query("INSERT INTO public.big VALUES (repeat('x', $1))", [160 * MIB]);
+    await outbox.fill(1);
+    await outbox.untilDelivered(2);
+    expect(grown()).toBeLessThan(2 + BUSY_MB);
+  });
+
   test('the streamer delivers events larger than a batch with at most three of them in memory (invariant 6)', async () => {
     await using outbox = await Outbox.create();
     const streamer = outbox.stream({ OUTBOX_BATCH_MAX_BYTES: '65536' });

@@ -7,6 +7,7 @@ import { Database } from '../../src/streamer/source/database.ts';
 import { RetentionJob } from '../../src/streamer/retention/job.ts';
 import { Retention } from '../../src/streamer/retention/retention.ts';
 import { command } from '../support/command.ts';
+import { apply, examine, findingOf } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';
 import { OFF, ROW, configOf, connect, retain, fillDaysAgo, bucketOf, kept } from '../support/retention.ts';
 import { eventually } from '../support/wait.ts';
@@ -154,6 +155,45 @@ test.concurrent('retention removes expired events beside a publication of all ta
   const streamer = outbox.stream(OFF);
   await fillDaysAgo(outbox, 9, 20);
   await outbox.untilDelivered(20);
+  await eventually('it is emptied', async () => (await retain(outbox)).removed.length === 1);
+  expect(await streamer.stop()).toBe(0);
+});
+
+test.concurrent('retention and `doctor` name a row of the ledger without a slot, and a foreign key, that hold events', async () => {
+  await using outbox = await Outbox.create();
+  const streamer = outbox.stream(OFF);
+  await fillDaysAgo(outbox, 9, 10);
+  await outbox.untilDelivered(10);
+  const { databaseUrl: DATABASE_URL, clickhouseUrl: CLICKHOUSE_URL, slot: OUTBOX_SLOT } = outbox;
+  const found = async (id: string) => findingOf(await examine({ DATABASE_URL, CLICKHOUSE_URL, OUTBOX_SLOT }), id);
+  await outbox.postgres.query(
+    'INSERT INTO outbox.stream SELECT (jsonb_populate_record(s, \'{"slot_name": "gh\'\'ost"}\')).* FROM outbox.stream s',
+  );
+  const held = await eventually('the ghost row holds it', async () => {
+    const { kept: stays } = await retain(outbox);
+    return stays?.reason.includes('gh') === true && stays;
+  });
+  expect(held.reason).toBe('the slot "gh\'ost": the slot does not exist');
+  const ghost = await found('postgres.slots');
+  expect(ghost?.found).toBe('the slot "gh\'ost" does not exist');
+  await apply(ghost!.fix[0]!, outbox);
+
+  const table = await bucketOf(outbox, 9);
+  await outbox.postgres.query(`
+    ALTER TABLE ${table} ADD UNIQUE (event_id);
+    CREATE TABLE public.mine (event uuid CONSTRAINT "my key" REFERENCES ${table} (event_id))`);
+  const referred = await eventually('the key holds it', async () => {
+    const { kept: stays } = await retain(outbox);
+    return stays?.reason.includes('foreign key') === true && stays;
+  });
+  expect(referred).toEqual({
+    table,
+    reason: 'a foreign key refers to it, and TRUNCATE refuses: "my key" of public.mine',
+    passes: false,
+  });
+  const key = await found('postgres.retention');
+  expect(key?.found).toBe(`the foreign key "my key" of public.mine refers to ${table}`);
+  await apply(key!.fix[0]!, outbox);
   await eventually('it is emptied', async () => (await retain(outbox)).removed.length === 1);
   expect(await streamer.stop()).toBe(0);
 });

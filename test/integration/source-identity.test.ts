@@ -57,15 +57,22 @@ test.concurrent('the streamer reports an unlogged partition, and asks for `repai
   await outbox.untilDelivered(7);
 });
 
-test.concurrent('`migrate` and the streamer refuse a slot with two_phase', async () => {
+test.concurrent('`migrate` and the streamer refuse a slot with two_phase, and `repair` makes a new one', async () => {
   await using outbox = await Outbox.create();
   await outbox.postgres.query(
     `SELECT pg_drop_replication_slot('${outbox.slot}'), pg_create_logical_replication_slot('${outbox.slot}', 'pgoutput', false, true)`,
   );
   const refused = { code: 'OUTBOX_SLOT_INVALID', message: expect.stringContaining('two_phase') };
   await expect(migratePostgres(outbox.databaseUrl, outbox.slot, () => undefined)).rejects.toMatchObject(refused);
-  const { err } = await outbox.stream().failure('OUTBOX_SLOT_INVALID');
+  const streamer = outbox.stream();
+  const { err } = await streamer.failure('OUTBOX_SLOT_INVALID');
   expect(err?.message).toContain('two_phase');
+  expect(await streamer.stop()).toBe(0);
+  await outbox.fill(1);
+  await repaired(outbox);
+  outbox.stream();
+  await outbox.fill(1);
+  await outbox.untilDelivered(2);
 });
 
 test.concurrent('the streamer writes its ledger in a database whose transactions are read-only by default', async () => {

@@ -147,11 +147,12 @@ test.concurrent('`migrate` refuses a publication of its name that publishes othe
   expect(stderr).toContain('OUTBOX_PUBLICATION_FOREIGN');
   const { rows } = await outbox.postgres.query(
     `SELECT pubupdate, (SELECT array_agg(tablename::text) FROM pg_publication_tables WHERE pubname = 'outbox') AS tables,
-            (SELECT confirmed_flush_lsn < pg_current_wal_lsn() FROM pg_replication_slots WHERE slot_name = $1) AS waits
+            (SELECT confirmed_flush_lsn < pg_current_wal_lsn() FROM pg_replication_slots WHERE slot_name = $1) AS waits,
+            to_regnamespace('outbox') IS NULL AS untouched
        FROM pg_publication WHERE pubname = 'outbox'`,
     [outbox.slot],
   );
-  expect(rows).toEqual([{ pubupdate: true, tables: ['outbox'], waits: true }]);
+  expect(rows).toEqual([{ pubupdate: true, tables: ['outbox'], waits: true, untouched: true }]);
   await outbox.postgres.query('ALTER PUBLICATION outbox RENAME TO theirs');
   await eventually('the name is free', async () => (await command(outbox, ['migrate']).done).code === 0);
 });

@@ -192,3 +192,28 @@ test.concurrent('the streamer delivers no event with a NULL that WAL still holds
   await apply({ in: 'shell', run: 'pg-outbox-clickhouse repair --new-slot' }, outbox);
   expect(await outbox.select('SELECT environment FROM events')).toEqual([{ environment: 'prod' }]);
 });
+
+test.concurrent('the streamer, `status`, `migrate` and `doctor` name a second row of the slot, and the statements that remove it', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.postgres.query('CREATE TABLE public.older AS SELECT * FROM outbox.stream');
+  const first = outbox.stream();
+  await outbox.fill(3);
+  await outbox.untilDelivered(3);
+  expect(await first.stop()).toBe(0);
+  await outbox.postgres.query(
+    'ALTER TABLE outbox.stream DROP CONSTRAINT stream_pkey; INSERT INTO outbox.stream SELECT * FROM public.older',
+  );
+  const problems = [expect.stringMatching(/^DELETE FROM outbox.stream /), expect.stringContaining('ADD PRIMARY KEY')];
+  const { err } = await outbox.stream().failure('OUTBOX_PG_TABLE_UNSUITABLE');
+  expect(err?.problems).toEqual(problems);
+  const migrating = migratePostgres(outbox.databaseUrl, outbox.slot, () => undefined);
+  await expect(migrating).rejects.toMatchObject({ code: 'OUTBOX_PG_TABLE_UNSUITABLE', problems });
+  const { stdout } = await command(outbox, ['status']).done;
+  expect(stdout).toContain('several rows');
+  const finding = findingOf(await examine(environmentOf(outbox)), 'postgres.ledger');
+  expect(finding?.found).toContain('several rows');
+  for (const statement of err!.problems!) await outbox.postgres.query(statement);
+  await outbox.fill(1);
+  await outbox.untilDelivered(4);
+  expect(await outbox.delivered()).toEqual({ rows: 4, events: 4 });
+});

@@ -500,3 +500,31 @@ test.concurrent('`verify` counts more differences than it holds in memory, the f
   expect(ids).toEqual(ids.toSorted());
   expect(new Set(ids).size).toBe(ids.length);
 }, 120_000);
+
+test('repair and verify know an event whose login has a name that is no UTF-8', async () => {
+  await using outbox = await delivered(1);
+  // roles are shared by databases of all encodings
+  const createOptions = "ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0";
+  await using latin = await Outbox.create({ migrated: false, createOptions });
+  await latin.postgres.query(`CREATE ROLE "j\u00fcrg_${latin.slot}" SUPERUSER`);
+  try {
+    const client = await outbox.postgres.connect();
+    await client.query(
+      `DO $$ BEGIN EXECUTE (SELECT format('SET SESSION AUTHORIZATION %I', rolname) FROM pg_roles WHERE rolname LIKE 'j%g_${latin.slot}'); END $$`,
+    );
+    await client.query("INSERT INTO outbox.event (event_type, event_context) VALUES ('written', '{}')");
+    client.release(true);
+    await outbox.untilDelivered(2);
+    expect(await compare(outbox, PATIENT)).toMatchObject(NOTHING);
+    await change(outbox, "DELETE FROM events WHERE event_type = 'written'");
+    expect(await compare(outbox)).toMatchObject({ missing: 1 });
+    expect(await command(outbox, ['repair', '--json'], { OUTBOX_INSERT_TIMEOUT_MS: '1000' }).done).toMatchObject({
+      code: 0,
+    });
+    expect(await compare(outbox)).toMatchObject(NOTHING);
+  } finally {
+    await latin.postgres.query(`DROP ROLE "j\u00fcrg_${latin.slot}"`);
+  }
+  const hex = "SELECT hex(substring(recorded_by, 1, 4)) AS bytes FROM events WHERE event_type = 'written'";
+  expect(await outbox.select(hex)).toEqual([{ bytes: '6AFC7267' }]);
+});

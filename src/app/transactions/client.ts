@@ -2,8 +2,14 @@ import { OutboxError } from '../../errors.ts';
 import { Hidden } from '../hidden.ts';
 import type { Statement } from '../statement.ts';
 
-/** Sends one statement within the transaction. Nobody reads its result. */
-export type Send = (statement: Statement) => PromiseLike<unknown>;
+/** Sends one INSERT within the transaction. Gives how many rows Postgres says it has stored, or undefined where the client does not say. */
+export type Send = (statement: Statement) => PromiseLike<number | undefined>;
+
+/** The number of rows in a client's result, in the field that the client has it in; undefined where it has none. */
+export function countOf(result: unknown, field: 'rowCount' | 'count' | 'numAffectedRows'): number | undefined {
+  const count: unknown = typeof result === 'object' && result !== null ? Reflect.get(result, field) : undefined;
+  return typeof count === 'number' || typeof count === 'bigint' ? Number(count) : undefined;
+}
 
 /**
  * Recognises the transactions of one client by their shape, without importing it.

@@ -1,5 +1,5 @@
 import { kindOf } from '../problems.ts';
-import { hasMethods, type Method, type Refusal, refused, type Send } from './client.ts';
+import { countOf, hasMethods, type Method, type Refusal, refused, type Send } from './client.ts';
 import { isPg, requireOpen } from './pg.ts';
 import { openPostgresJs } from './postgres-js.ts';
 
@@ -41,9 +41,10 @@ export function openDrizzle(tx: unknown): Send | undefined {
 
 /** Sends through drizzle, so that its logger sees the statement, with labels instead of values. */
 function sendByDrizzle(tx: DrizzleTransaction): Send {
-  return ({ untyped, values }) => {
+  return async ({ untyped, values }) => {
     const query: DrizzleQuery = { getSQL: () => ({ toQuery: () => ({ sql: untyped, params: [...values] }) }) };
-    return (tx as { execute(query: string | DrizzleQuery): PromiseLike<unknown> }).execute(query);
+    const executing = (tx as { execute(query: string | DrizzleQuery): PromiseLike<unknown> }).execute(query);
+    return countOf(await executing, 'rowCount');
   };
 }
 

@@ -1,4 +1,4 @@
-import { hasMethods, type Method, notOpen, plain, type Refusal, refused, type Send } from './client.ts';
+import { countOf, hasMethods, type Method, notOpen, plain, type Refusal, refused, type Send } from './client.ts';
 
 /** The part of Kysely's CompiledQuery that its drivers and plugins use. */
 interface CompiledQuery {
@@ -37,12 +37,13 @@ export function openKysely(tx: unknown): Send | undefined {
 function sendByKysely(tx: KyselyTransaction): Send {
   return async (statement) => {
     try {
-      return await tx.executeQuery({
+      const result = await tx.executeQuery({
         query: { kind: 'RawNode', sqlFragments: [statement.text], parameters: [] },
         queryId: { queryId: 'outbox' },
         sql: statement.text,
         parameters: plain(statement),
       });
+      return countOf(result, 'numAffectedRows');
     } catch (error) {
       // Kysely throws this before it sends anything, when the transaction has ended.
       if (error instanceof Error && error.message.startsWith('Transaction is already ')) throw notOpen();

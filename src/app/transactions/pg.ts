@@ -1,5 +1,5 @@
 import { kindOf } from '../problems.ts';
-import { hasMethods, noTransaction, notOpen, type Refusal, refused, type Send } from './client.ts';
+import { countOf, hasMethods, noTransaction, notOpen, type Refusal, refused, type Send } from './client.ts';
 
 /**
  * A node-postgres client (pg ≥ 8.21) between an awaited BEGIN and its COMMIT or ROLLBACK. A Pool is not one: it sends
@@ -44,7 +44,7 @@ export function isPg(value: unknown): value is PgTransaction {
 export function sendByPg(client: PgTransaction): Send {
   // The parameters stay hidden: pg calls their `toPostgres`.
   const asking = client as { query(text: string, values: unknown[]): Promise<unknown> };
-  return ({ untyped, values }) => asking.query(untyped, [...values]);
+  return async ({ untyped, values }) => countOf(await asking.query(untyped, [...values]), 'rowCount');
 }
 
 export function requireOpen(client: PgTransaction): void {

@@ -1,5 +1,5 @@
 import { scrub } from '../failure.ts';
-import { hasMethods, type Method, plain, type Refusal, refused, type Send } from './client.ts';
+import { countOf, hasMethods, type Method, plain, type Refusal, refused, type Send } from './client.ts';
 
 /**
  * The `sql` of postgres.js' `sql.begin((sql) => …)` or of its `savepoint`. The outer `sql` has no `savepoint`.
@@ -37,7 +37,8 @@ export function openPostgresJs(tx: unknown): Send | undefined {
 function sendByPostgresJs(tx: PostgresJsTransaction): Send {
   return async (statement) => {
     try {
-      return await tx.unsafe(statement.text, plain(statement), { prepare: true });
+      const result = await tx.unsafe(statement.text, plain(statement), { prepare: true });
+      return countOf(result, 'count');
     } catch (error) {
       // `begin` keeps the first error of its queries. If the caller ignores our error, `begin` throws that one.
       scrub(error);

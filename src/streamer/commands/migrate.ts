@@ -130,11 +130,12 @@ export async function migratePostgres(
     await checkServer(db);
     await refuseKeyWord(db);
     await lock(db, MIGRATION_LOCK, LOCK_WAIT_MS, (holder) => report(`Postgres: waiting for ${holder}, which migrates`));
-    const { before, after } = await applyAll(db);
+    const slots = slotsOf(outboxOf(slot), shareOf(slot)?.count ?? 1);
+    const { before, after } = await applyAll(db, slots);
     const isNew = before === 0;
     report(tellOf('Postgres', isNew ? 'made' : after > before ? 'updated' : 'unchanged', `the schema ${db.schema}`));
     await refuseOtherShares(db, slot);
-    for (const each of slotsOf(outboxOf(slot), shareOf(slot)?.count ?? 1)) {
+    for (const each of slots) {
       const isRestored = await restorePublication(db, each, report);
       if (!isRestored)
         report(tellOf('Postgres', isNew ? 'made' : 'unchanged', `the publication "${publicationOf(each, db.schema)}"`));
@@ -148,14 +149,14 @@ export async function migratePostgres(
 }
 
 /** Makes and alters all tables, or nothing. Returns how many migrations were applied before, and are now. */
-async function applyAll(db: Database): Promise<{ before: number; after: number }> {
+async function applyAll(db: Database, slots: readonly string[]): Promise<{ before: number; after: number }> {
   await db.query('BEGIN');
   try {
     // before the check: what is not there yet could be somebody else's a moment later
     await db.query('CREATE SCHEMA IF NOT EXISTS outbox');
     await checkOwners(db);
     await refuseForeign(db);
-    const counts = await applyMigrations(db);
+    const counts = await applyMigrations(db, slots);
     await db.query('COMMIT');
     return counts;
   } catch (error) {
@@ -170,7 +171,7 @@ async function applyAll(db: Database): Promise<{ before: number; after: number }
  * Applies the files that were not applied yet, as drizzle's migrator would, which knows no schema but the one they are written for.
  * Returns how many were applied before, and are now.
  */
-async function applyMigrations(db: Database): Promise<{ before: number; after: number }> {
+async function applyMigrations(db: Database, slots: readonly string[]): Promise<{ before: number; after: number }> {
   await db.query(
     'CREATE TABLE IF NOT EXISTS outbox.migration (id serial PRIMARY KEY, hash text NOT NULL, created_at bigint)',
   );
@@ -178,6 +179,8 @@ async function applyMigrations(db: Database): Promise<{ before: number; after: n
     'SELECT coalesce(max(created_at), 0) AS last, count(*)::int AS n FROM outbox.migration',
   );
   const { last, n: before } = rows[0]!;
+  // one of all tables publishes those that are made now, too
+  if (before === 0) for (const slot of slots) await isOurs(db, publicationOf(slot, db.schema), true);
   const files = readMigrationFiles({ migrationsFolder: fileURLToPath(new URL('postgres', MIGRATIONS)) });
   const due = files.filter((file) => file.folderMillis > Number(last));
   for (const { sql, hash, folderMillis } of due) {
@@ -223,17 +226,21 @@ export async function restorePublication(db: Database, slot: string, report: Rep
   return true;
 }
 
-/** Whether there is a publication of the name. Throws OUTBOX_PUBLICATION_FOREIGN where it publishes what is not ours. */
-async function isOurs(db: Database, publication: string): Promise<boolean> {
+/**
+ * Whether there is a publication of the name. Throws OUTBOX_PUBLICATION_FOREIGN where it publishes what is not ours.
+ *
+ * @param mayBeOfAll accepts one of all tables that publishes inserts through the root, as `checkPublication` does
+ */
+async function isOurs(db: Database, publication: string, mayBeOfAll = false): Promise<boolean> {
   const { rows } = await db.query<{ others: string[] }>(
     `SELECT ARRAY(SELECT prrelid::regclass::text FROM pg_publication_rel JOIN pg_class c ON c.oid = prrelid
                    WHERE prpubid = p.oid AND c.relnamespace IS DISTINCT FROM to_regnamespace('outbox')
                    UNION ALL
                   SELECT 'all tables of the schema ' || pnnspid::regnamespace FROM pg_publication_namespace WHERE pnpubid = p.oid
                      AND pnnspid IS DISTINCT FROM to_regnamespace('outbox')
-                   UNION ALL SELECT 'all tables' WHERE puballtables) AS others
+                   UNION ALL SELECT 'all tables' WHERE puballtables AND NOT ($2 AND pubinsert AND pubviaroot)) AS others
        FROM pg_publication p WHERE pubname = $1`,
-    [publication],
+    [publication, mayBeOfAll],
   );
   const [found] = rows;
   if (found !== undefined && found.others.length > 0)

@@ -10,7 +10,7 @@ import { refuseOthersSlot } from '../ledger/other-outboxes.ts';
 import { overviewOf } from '../ledger/overview.ts';
 import { noLedger } from '../ledger/row.ts';
 import { missingShares, sharesOf, type ShareRow } from '../ledger/shares.ts';
-import { MAX_SHARES, outboxOf, publicationOf, shareOf, slotsOf } from '../share.ts';
+import { MAX_SHARES, MAX_SLOT_LENGTH, outboxOf, publicationOf, shareOf, slotsOf } from '../share.ts';
 import { lock } from '../source/advisory-lock.ts';
 import type { DatabaseAccess } from '../source/access.ts';
 import { Database } from '../source/database.ts';
@@ -66,6 +66,11 @@ export async function reshardCommand(args: string[], env: NodeJS.ProcessEnv): Pr
   if (typeof usage === 'number') return usage;
   const config = readConfig(env);
   const { slot, slotFailover } = config;
+  const count = Number(usage.positionals[0]);
+  if (slotsOf(outboxOf(slot), count).some(({ length }) => length > MAX_SLOT_LENGTH))
+    throw new OutboxError('OUTBOX_CONFIG_INVALID', {
+      problems: ['OUTBOX_SLOT is too long for the slots of its shares: docs/upgrading.md says how a slot is renamed'],
+    });
   const done: string[] = [];
   const report: Report = (line) => {
     done.push(line);
@@ -73,7 +78,7 @@ export async function reshardCommand(args: string[], env: NodeJS.ProcessEnv): Pr
   };
   await reshard(
     config,
-    { outbox: outboxOf(slot), count: Number(usage.positionals[0]), isFailover: slotFailover === 'on' },
+    { outbox: outboxOf(slot), count, isFailover: slotFailover === 'on' },
     parseDuration(usage.values.wait)!,
     report,
   );

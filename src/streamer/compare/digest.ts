@@ -20,7 +20,11 @@ export const FIELDS = [
 
 const DASHES = "substr(tp, 3, 1) || substr(tp, 36, 1) || substr(tp, 53, 1) = '---'::bytea";
 
-/** Rows of outbox.event, or those that meet a condition on its columns, with `us`, the date as the table holds it, and `digest`; the texts are bytes of UTF-8. */
+/**
+ * Rows of outbox.event, or those that meet a condition on its columns, with `us`, the date as the table holds it, and `digest`; the texts
+ * are bytes of UTF-8. The login's name is what the stream sends: Postgres does not check its bytes, and a database of another encoding may
+ * have made the role.
+ */
 export function outboxRows(condition: string, { step, first, last }: EventTime): string {
   const [before, beyond] = [first, last + step].map((us) => new Date(Number(us / 1000n)).toISOString());
   const us = '(extract(epoch FROM event_date_time) * 1000000)::bigint';
@@ -40,7 +44,7 @@ export function outboxRows(condition: string, { step, first, last }: EventTime):
           SELECT event_id, recorded_at, metadata_version, event_date_time,
                  convert_to(event_type, 'UTF8') AS type, convert_to(environment, 'UTF8') AS environment, convert_to(subject, 'UTF8') AS subject,
                  convert_to(event_context::text, 'UTF8') AS context, convert_to(traceparent, 'UTF8') AS tp,
-                 convert_to(recorded_by, 'UTF8') AS writer
+                 textsend(recorded_by) AS writer
             FROM outbox.event${condition === '' ? '' : ` WHERE ${condition}`}
         ) AS e
     ) AS e`;

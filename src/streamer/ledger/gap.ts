@@ -3,7 +3,7 @@ import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { checkPublication } from '../source/publication.ts';
 import { serverOf } from '../source/server.ts';
-import { checkSlot, slotForeign } from '../source/slot.ts';
+import { checkSlot, FOREIGN_HOLDER, slotForeign } from '../source/slot.ts';
 import { overviewOf, type LedgerOverview } from './overview.ts';
 import { noLedger } from './row.ts';
 import { publicationFault } from './unreadable.ts';
@@ -23,6 +23,7 @@ export interface Examined {
 
 interface HeldSlot {
   readonly isLost: boolean;
+  readonly isTwoPhase: boolean;
   readonly confirmed: Lsn | undefined;
 }
 
@@ -34,7 +35,7 @@ interface HeldSlot {
  */
 export async function examine(db: Database, slot: string, isMoved = false): Promise<Examined> {
   const held = await heldSlot(db, slot);
-  const usable = held?.isLost === false ? await checkSlot(db, slot) : undefined;
+  const usable = held?.isLost === false && !held.isTwoPhase ? await checkSlot(db, slot) : undefined;
   if (usable?.foreignHolder !== undefined) throw slotForeign(slot, usable.foreignHolder);
   const ledger = await overviewOf(db, slot);
   if (ledger === undefined) throw noLedger(db, slot);
@@ -53,12 +54,21 @@ export async function examine(db: Database, slot: string, isMoved = false): Prom
   };
 }
 
-/** `checkSlot` refuses a slot that is lost, which a repair can deal with. */
+/** `checkSlot` refuses a slot that is lost, or decodes prepared transactions, which a repair can deal with. */
 async function heldSlot(db: Database, slot: string): Promise<HeldSlot | undefined> {
-  const { rows } = await db.query<{ lost: boolean; confirmed: string | null; ours: boolean; home: string | null }>(
+  const { rows } = await db.query<{
+    lost: boolean;
+    confirmed: string | null;
+    ours: boolean;
+    home: string | null;
+    two_phase: boolean;
+    pid: number | null;
+    foreign_holder: string | null;
+  }>(
     `SELECT coalesce(wal_status = 'lost', false) AS lost, confirmed_flush_lsn AS confirmed,
-            coalesce(database = current_database() AND plugin = 'pgoutput', false) AS ours, database AS home
-       FROM pg_replication_slots WHERE slot_name = $1`,
+            coalesce(database = current_database() AND plugin = 'pgoutput', false) AS ours, database AS home,
+            two_phase AND NOT temporary AS two_phase, active_pid AS pid, ${FOREIGN_HOLDER} AS foreign_holder
+       FROM pg_replication_slots s WHERE slot_name = $1`,
     [slot],
   );
   const [row] = rows;
@@ -68,7 +78,13 @@ async function heldSlot(db: Database, slot: string): Promise<HeldSlot | undefine
     throw new OutboxError('OUTBOX_SLOT_INVALID', {
       detail: `the slot "${slot}" belongs to ${row.home === null ? 'no database' : `the database "${row.home}"`}, or has another plugin`,
     });
-  return { isLost: row.lost, confirmed: row.confirmed === null ? undefined : parseLsn(row.confirmed) };
+  if (row.two_phase && row.pid !== null && row.foreign_holder !== null)
+    throw slotForeign(slot, { pid: row.pid, what: row.foreign_holder });
+  return {
+    isLost: row.lost,
+    isTwoPhase: row.two_phase,
+    confirmed: row.confirmed === null ? undefined : parseLsn(row.confirmed),
+  };
 }
 
 function gapOf(
@@ -83,6 +99,7 @@ function gapOf(
   if (ledger.isRepairing) return 'an earlier repair has not ended';
   if (held === undefined) return 'the slot does not exist';
   if (held.isLost) return 'the slot is invalidated';
+  if (held.isTwoPhase) return 'the slot decodes prepared transactions (two_phase)';
   const fault = ledger.publication === undefined ? undefined : publicationFault(ledger.publication, publication);
   if (fault?.code === 'OUTBOX_PG_TABLE_CHANGED') return 'WAL holds events that cannot be read there';
   if (fault !== undefined) return 'the publication was changed';

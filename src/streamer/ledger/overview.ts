@@ -2,7 +2,7 @@ import { ERRORS, OutboxError, type ErrorCode } from '../../errors.ts';
 import { parseLsn, type Lsn } from '../../lsn.ts';
 import type { Position } from '../../position.ts';
 import type { Database } from '../source/database.ts';
-import { SERVER_TIMELINE } from './row.ts';
+import { SERVER_TIMELINE, severalRows } from './row.ts';
 
 /** What the ledger says of a slot, to whoever only reads it: commands and retention. */
 export interface LedgerOverview {
@@ -58,9 +58,11 @@ interface Row {
   wal_end: string;
 }
 
-/** Undefined when the slot has no ledger. Throws OutboxErrors OUTBOX_PG_*. */
+/** Undefined when the slot has no ledger. Throws OutboxErrors OUTBOX_PG_*; OUTBOX_PG_TABLE_UNSUITABLE where it has several rows. */
 export async function overviewOf(db: Database, slot: string): Promise<LedgerOverview | undefined> {
-  return (await overviews(db, slot))[0];
+  const [row, another] = await overviews(db, slot);
+  if (another !== undefined) throw severalRows(slot);
+  return row;
 }
 
 /** What ClickHouse refused last, as the streamer wrote it down; undefined where another version did, whose code is not known. */

@@ -126,6 +126,19 @@ export function writeIgnored({ schema }: Database, table: string): OutboxError {
   });
 }
 
+/** The error of a slot that has several rows, which the table's primary key would keep out. */
+export function severalRows(slot: string): OutboxError {
+  const name = `'${slot.replaceAll("'", "''")}'`;
+  const order = (row: string): string => `(${row}.epoch, ${row}.delivered_lsn, ${row}.delivered_seq, ${row}.ctid)`;
+  return new OutboxError('OUTBOX_PG_TABLE_UNSUITABLE', {
+    detail: `outbox.stream has several rows for the slot "${slot}", and no primary key`,
+    problems: [
+      `DELETE FROM outbox.stream a USING outbox.stream b WHERE a.slot_name = ${name} AND b.slot_name = ${name} AND ${order('a')} < ${order('b')}`,
+      'ALTER TABLE outbox.stream ADD PRIMARY KEY (slot_name)',
+    ],
+  });
+}
+
 /** Why a write under an epoch changed no row. */
 export async function notWritten(db: Database, slot: string, epoch: string): Promise<OutboxError> {
   const { count } = await db.query('SELECT FROM outbox.stream WHERE slot_name = $1 AND epoch = $2', [slot, epoch]);

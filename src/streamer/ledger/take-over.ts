@@ -2,8 +2,11 @@ import { OutboxError } from '../../errors.ts';
 import { formatLsn, parseLsn, type Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
 import { serverOf } from '../source/server.ts';
-import { COLUMNS, notTaken, writeIgnored, type Row } from './row.ts';
+import { COLUMNS, notTaken, severalRows, writeIgnored, type Row } from './row.ts';
 import { publicationFault } from './unreadable.ts';
+
+/** SQLSTATE of a subquery that found more than one row: cardinality_violation. */
+const SEVERAL_ROWS = '21000';
 
 /** What the ledger must fit: the server, as the walsender says (IDENTIFY_SYSTEM), the slot and the publication. */
 export interface SlotIdentity {
@@ -44,7 +47,7 @@ export async function takeOver(db: Database, slot: string, identity: SlotIdentit
       detail: `the server is on timeline ${server.timeline}, the walsender on ${identity.timeline}`,
     });
   }
-  const { rows } = await db.query<Taken>(
+  const taking = db.query<Taken>(
     `UPDATE outbox.stream
         SET epoch = epoch + 1, holder_pid = pg_backend_pid(), refused = NULL, refused_at = NULL,
             timeline = $3, publication = coalesce(publication, $4),
@@ -68,6 +71,9 @@ export async function takeOver(db: Database, slot: string, identity: SlotIdentit
       identity.isSynced,
     ],
   );
+  const { rows } = await taking.catch((error: unknown) => {
+    throw error instanceof OutboxError && error.sqlState === SEVERAL_ROWS ? severalRows(slot) : error;
+  });
   const row = rows[0];
   if (row === undefined) throw await notTaken(db, slot);
   if (row.is_taken === false) throw writeIgnored(db, 'stream');

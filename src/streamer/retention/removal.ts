@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OutboxError } from '../../errors.ts';
 import type { Database } from '../source/database.ts';
-import { IS_OF_ITS_DAY } from '../source/event-table.ts';
+import { IS_OF_ITS_DAY, referencesToEvents } from '../source/event-table.ts';
 import { writtenTo } from '../source/wal-end.ts';
 import { listLeaves, type Leaf } from './leaves.ts';
 import { proveDelivered } from './proof.ts';
 
 /** SQLSTATEs of a lock that is not free: lock_not_available, deadlock_detected. */
 const LOCKED: ReadonlySet<string | undefined> = new Set(['55P03', '40P01']);
+/** SQLSTATE of TRUNCATE on a table that a foreign key refers to: feature_not_supported. */
+const REFERENCED = '0A000';
 /** How often it is asked whether somebody waits for what is held. */
 const WATCH_MS = 20;
 const READ_BLOCKS = 4096;
@@ -193,6 +195,12 @@ export class Removal {
       // ends the proof, too
       isWanted = true;
       await this.#db.query('ROLLBACK').catch(() => undefined);
+      if (error instanceof OutboxError && error.sqlState === REFERENCED) {
+        const keys = (await referencesToEvents(this.#db)).map((key) => `${key.name} of ${key.of}`);
+        const reason = `a foreign key refers to it, and TRUNCATE refuses: ${keys.join(', ')}`;
+        this.#kept = { table: name, reason, passes: false };
+        return false;
+      }
       if (!(error instanceof OutboxError) || !LOCKED.has(error.sqlState)) throw error;
       this.#kept = { table: name, reason: 'somebody holds a lock on it', passes: !isLate };
       return false;

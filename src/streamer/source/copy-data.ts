@@ -21,6 +21,9 @@ export interface CopyDataHandler {
   readonly onKeepalive: (buffer: Buffer, walEndOffset: number, replyRequested: boolean) => void;
 }
 
+/** Whether the end of a message of pgoutput need not be seen, of which `[start, end)` has come. */
+export type CopyDataFilter = (buffer: Buffer, start: number, end: number) => boolean;
+
 /**
  * Reads the payload of a CopyData message, `[at, end)`. Returns false when there is no room for it. Throws OUTBOX_PROTOCOL.
  *
@@ -36,4 +39,9 @@ export function readCopyData(buffer: Buffer, at: number, end: number, handler: C
   throw new OutboxError('OUTBOX_PROTOCOL', {
     detail: `a replication message of type 0x${buffer[at]?.toString(16)} and ${end - at} bytes`,
   });
+}
+
+/** Whether what begins at `at` is a message of pgoutput of which nobody wants more than `[at, end)`. */
+export function isUnwantedData(buffer: Buffer, at: number, end: number, isUnwanted: CopyDataFilter): boolean {
+  return buffer[at] === XLOG_DATA && isUnwanted(buffer, at + XLOG_HEADER_BYTES, end);
 }

@@ -164,3 +164,21 @@ function defaultOf({ schema }: Database, name: string, definition: string): stri
   const value = defaultIn(definition);
   return `ALTER TABLE ${schema}.event ALTER COLUMN ${name} ${value === undefined ? 'DROP DEFAULT' : `SET DEFAULT ${value}`}`;
 }
+
+/** A foreign key of another table on one of outbox.event, which TRUNCATE then refuses to empty: names in SQL. */
+export interface Reference {
+  readonly name: string;
+  readonly of: string;
+  readonly to: string;
+}
+
+/** Foreign keys on outbox.event and its partitions. */
+export async function referencesToEvents(db: Database): Promise<Reference[]> {
+  const { rows } = await db.query<Reference>(
+    `SELECT quote_ident(conname) AS name, conrelid::regclass::text AS of, confrelid::regclass::text AS to FROM pg_constraint
+      WHERE contype = 'f' AND conparentid = 0
+        AND (confrelid = to_regclass('outbox.event') OR confrelid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('outbox.event')))
+      ORDER BY 2, 1`,
+  );
+  return rows;
+}

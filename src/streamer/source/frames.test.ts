@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { OutboxError } from '../../errors.ts';
-import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
+import { FRAME_HEADER_BYTES, FrameReader, type FrameFilter } from './frames.ts';
 import { frame } from './messages.fixture.ts';
 
 interface Message {
@@ -39,7 +39,10 @@ function split(stream: Buffer, places: readonly number[]): Buffer[] {
   return [0, ...cuts].map((from, i) => Buffer.from(stream.subarray(from, cuts[i] ?? stream.length)));
 }
 
-function reader(accept: (seen: Message) => boolean = () => true): { frames: FrameReader; taken: Message[] } {
+function reader(
+  accept: (seen: Message) => boolean = () => true,
+  isUnwanted?: FrameFilter,
+): { frames: FrameReader; taken: Message[] } {
   const taken: Message[] = [];
   const frames = new FrameReader((type, buffer, start, end) => {
     expect(buffer[start]).toBe(type);
@@ -50,7 +53,7 @@ function reader(accept: (seen: Message) => boolean = () => true): { frames: Fram
     if (!accept(seen)) return false;
     taken.push(seen);
     return true;
-  });
+  }, isUnwanted);
   return { frames, taken };
 }
 
@@ -247,5 +250,40 @@ describe('FrameReader on lengths', () => {
       frames.push(stream.subarray(65_536));
     }
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(5_000_000);
+  });
+});
+
+describe('FrameReader on a large message that nobody wants', () => {
+  test('hands over its beginning alone, however the stream is split, and reserves nothing for it (invariant 6)', () => {
+    const wanted = { type: 'd', payload: 'w'.repeat(70_000) };
+    const stream = bytesOf([
+      { type: 'd', payload: 'a' },
+      { type: 'd', payload: 'u'.repeat(300_000) },
+      wanted,
+      { type: 'd', payload: 'u'.repeat(70_000) },
+      { type: 'Z', payload: 'I' },
+    ]);
+    const head = { type: 'd', payload: 'u'.repeat(59) };
+    fc.assert(
+      fc.property(fc.array(fc.nat(), { minLength: 8, maxLength: 40 }), fc.boolean(), (places, refuses) => {
+        let answer = !refuses;
+        const { frames, taken } = reader(
+          () => (answer = !answer || !refuses),
+          (_type, buffer, start) => buffer[start + FRAME_HEADER_BYTES] === 0x75,
+        );
+        for (const chunk of split(stream, [60_000, 120_000, 280_000, 330_000, 400_000, ...places])) {
+          frames.push(chunk);
+          chunk.fill(0xee);
+          while (!frames.resume());
+        }
+        expect(taken).toEqual([{ type: 'd', payload: 'a' }, head, wanted, head, { type: 'Z', payload: 'I' }]);
+      }),
+    );
+    const allocate = vi.spyOn(Buffer, 'allocUnsafeSlow');
+    const { frames, taken } = reader(undefined, () => true);
+    frames.push(Buffer.from('d\x3f\xff\xff\xff', 'latin1'));
+    const chunk = Buffer.alloc(1024 * 1024);
+    for (let i = 0; i < 1024; i++) frames.push(i < 1023 ? chunk : chunk.subarray(4));
+    expect([taken.length, allocate.mock.calls]).toEqual([1, [[65_536]]]);
   });
 });

@@ -18,6 +18,8 @@ for (const type of [0x63, 0x57, 0x5a, 0x43, 0x53]) LONGEST[type] = 30_000;
 /** As large as a claimed length may make the carry at once; beyond it, what has arrived decides. */
 const RESERVE_BYTES = 64 * 1024 * 1024;
 const CARRY_BYTES = 64 * 1024;
+/** So much of a large message is enough to know whether anybody wants it. */
+const HEAD_BYTES = 64;
 /** A carry that grew for one large event is let go once it is larger than this. */
 const CARRY_KEEP_BYTES = 1024 * 1024;
 
@@ -28,21 +30,30 @@ const CARRY_KEEP_BYTES = 1024 * 1024;
  */
 export type FrameHandler = (type: number, buffer: Buffer, start: number, end: number) => boolean;
 
+/** Asked once of a message that is longer than the carry, with its beginning: true when its end need not be seen. */
+export type FrameFilter = (type: number, buffer: Buffer, start: number, end: number) => boolean;
+
 /**
  * Cuts a byte stream into protocol messages without an object, a copy or a string for each: a message is copied only when
- * it straddles two chunks.
+ * it straddles two chunks. Of a large one that nobody wants only the beginning is kept, and handed over: it is not put together.
  *
  * https://www.postgresql.org/docs/current/protocol-overview.html#PROTOCOL-MESSAGE-CONCEPTS
  */
 export class FrameReader {
   readonly #handle: FrameHandler;
+  readonly #isUnwanted: FrameFilter;
+  /** The beginning of the carried message has been looked at. */
+  #isJudged = false;
+  /** What is still to come of a message of which the carry keeps the beginning only. */
+  #unwanted = 0;
   #carry = Buffer.allocUnsafeSlow(CARRY_BYTES);
   #carried = 0;
   #rest: Buffer | undefined;
   #refused = false;
 
-  constructor(handle: FrameHandler) {
+  constructor(handle: FrameHandler, isUnwanted: FrameFilter = () => false) {
     this.#handle = handle;
+    this.#isUnwanted = isUnwanted;
   }
 
   /** True while a message waits to be offered again: `push` must not be called until `resume()` has returned true. */
@@ -103,15 +114,16 @@ export class FrameReader {
       this.#refused = true;
       return false;
     }
+    this.#isJudged = false;
     if (this.#carry.length > CARRY_KEEP_BYTES) this.#replaceCarry(CARRY_BYTES);
     return true;
   }
 
   #startCarry(chunk: Buffer, offset: number): void {
     const part = chunk.length - offset;
-    if (part >= FRAME_HEADER_BYTES) this.#reserve(frameLength(chunk, offset), part);
-    chunk.copy(this.#carry, 0, offset);
-    this.#carried = part;
+    const isLarge = part >= FRAME_HEADER_BYTES && frameLength(chunk, offset) > CARRY_BYTES;
+    this.#carried = chunk.copy(this.#carry, 0, offset, isLarge ? offset + FRAME_HEADER_BYTES : chunk.length);
+    if (isLarge) this.#fillCarry(chunk.subarray(offset + FRAME_HEADER_BYTES));
   }
 
   /** Completes the carried message from the chunk. Returns where the chunk goes on, or −1 when more is needed. */
@@ -124,6 +136,19 @@ export class FrameReader {
       if (this.#carried < FRAME_HEADER_BYTES) return -1;
     }
     const length = frameLength(this.#carry, 0);
+    if (length > CARRY_BYTES && !this.#isJudged) {
+      const head = chunk.copy(this.#carry, this.#carried, offset, offset + HEAD_BYTES - this.#carried);
+      offset += head;
+      this.#carried += head;
+      if (this.#carried < HEAD_BYTES) return -1;
+      this.#isJudged = true;
+      if (this.#isUnwanted(this.#carry[0]!, this.#carry, 0, HEAD_BYTES)) this.#unwanted = length - HEAD_BYTES;
+    }
+    if (this.#unwanted > 0) {
+      const passed = Math.min(this.#unwanted, chunk.length - offset);
+      this.#unwanted -= passed;
+      return this.#unwanted > 0 ? -1 : offset + passed;
+    }
     const take = Math.min(length - this.#carried, chunk.length - offset);
     this.#reserve(length, this.#carried + take);
     chunk.copy(this.#carry, this.#carried, offset, offset + take);

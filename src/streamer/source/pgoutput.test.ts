@@ -4,7 +4,11 @@ import { EVENT_COLUMNS, PgoutputDecoder } from './pgoutput.ts';
 import * as wire from './messages.fixture.ts';
 import { Recorder, type WireValue } from './messages.fixture.ts';
 
-function decoderFor(...before: Buffer[]): { recorder: Recorder; decode: (message: Buffer) => boolean } {
+function decoderFor(...before: Buffer[]): {
+  recorder: Recorder;
+  decoder: PgoutputDecoder;
+  decode: (message: Buffer) => boolean;
+} {
   const recorder = new Recorder();
   const decoder = new PgoutputDecoder(recorder, wire.OUTBOX_OID);
   const decode = (message: Buffer): boolean => {
@@ -13,11 +17,24 @@ function decoderFor(...before: Buffer[]): { recorder: Recorder; decode: (message
     return decoder.decode(around, 3, 3 + message.length);
   };
   for (const message of before) decode(message);
-  return { recorder, decode };
+  return { recorder, decoder, decode };
 }
 
 const inTransaction = [wire.relation(), wire.begin(100)];
 const OTHER = { schema: 'public', name: 'orders', oid: 999 };
+
+describe('PgoutputDecoder on the beginning of a large message', () => {
+  test('wants the end of it only where it is about an event, or of a kind that it does not pass over', () => {
+    const { decoder } = decoderFor(...inTransaction, wire.relation(EVENT_COLUMNS, OTHER));
+    const isUnwanted = (message: Buffer): boolean => decoder.isUnwanted(message, 0, Math.min(message.length, 34));
+    const large = wire.valuesOf(wire.event({ eventContext: JSON.stringify({ x: 'x'.repeat(100) }) }));
+    expect(isUnwanted(wire.insert(large))).toBe(false);
+    expect(isUnwanted(wire.insert(large, OTHER.oid))).toBe(true);
+    expect(isUnwanted(wire.relation())).toBe(false);
+    for (const type of 'DMOTUAY') expect(isUnwanted(Buffer.from(type.padEnd(100)))).toBe(true);
+    expect(isUnwanted(Buffer.from('?'.padEnd(100)))).toBe(false);
+  });
+});
 
 describe('PgoutputDecoder on a transaction', () => {
   test('reports begin with commit LSN and time, then the rows, then the end LSN', () => {

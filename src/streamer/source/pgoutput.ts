@@ -62,6 +62,8 @@ const R = 0x52; // Relation
 const T = 0x54; // Truncate
 const U = 0x55; // Update
 const Y = 0x59; // Type
+/** Stream Abort is of a rolled back savepoint on whatever table, which Postgres 18 tells although nothing of it was sent. */
+const UNSEEN: ReadonlySet<number> = new Set([A, D, M, O, T, U, Y]);
 // Offsets count from the type byte. Integers are big-endian, times are µs since 2000-01-01, a String ends with a zero byte.
 // Begin: Byte1 'B' · Int64 LSN where the commit record begins · Int64 commit time · Int32 xid
 const BEGIN_LSN = 1;
@@ -142,18 +144,16 @@ export class PgoutputDecoder {
       case R:
         this.#relation(buffer, start, end);
         return true;
-      case D:
-      case M:
-      case O:
-      case T:
-      case U:
-      // a rolled back savepoint of a transaction on whatever table, which Postgres 18 tells although nothing of it was sent
-      case A:
-      case Y:
-        return true;
       default:
+        if (UNSEEN.has(buffer[start]!)) return true;
         throw malformed(`unknown message type 0x${buffer[start]!.toString(16).padStart(2, '0')}`);
     }
+  }
+
+  /** Whether `decode` needs no more of a message than its beginning, `[start, end)`: it is not about an event. */
+  isUnwanted(buffer: Buffer, start: number, end: number): boolean {
+    if (buffer[start] !== I) return UNSEEN.has(buffer[start]!);
+    return end >= start + INSERT_VALUES && buffer.readUInt32BE(start + INSERT_OID) !== this.#outboxOid;
   }
 
   #begin(commitLsn: Lsn): void {

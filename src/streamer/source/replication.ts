@@ -7,7 +7,7 @@ import type { Measures, PauseReason } from '../observe/measures.ts';
 import { accessOf, type DatabaseAccess } from './access.ts';
 import { connectClient, endClient } from './database.ts';
 import { postgresError } from './postgres-error.ts';
-import { readCopyData, type CopyDataHandler } from './copy-data.ts';
+import { isUnwantedData, readCopyData, type CopyDataFilter, type CopyDataHandler } from './copy-data.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from './frames.ts';
 import { identify, type ServerIdentity } from './identify.ts';
 import { Liveness, SILENCE_MS } from './liveness.ts';
@@ -24,6 +24,8 @@ const START_TIMEOUT_MS = 10_000;
 export interface ReplicationOptions extends CopyDataHandler {
   readonly access: string | DatabaseAccess;
   readonly slot: string;
+  /** Asked of large messages: what is not about an event is not put together in memory. */
+  readonly isUnwanted: CopyDataFilter;
   /** Everything before it is durable in ClickHouse and settled in the ledger: Postgres may forget it. Asked whenever a status goes out. */
   readonly flushLsn: () => Lsn;
   /** Everything before it is delivered, whether Postgres may forget it yet or not: pg_stat_replication.replay_lsn. */
@@ -67,7 +69,11 @@ export class Replication {
     this.#reader = reader;
     this.server = server;
     this.#options = options;
-    this.#frames = new FrameReader((type, buffer, start, end) => this.#frame(type, buffer, start, end));
+    this.#frames = new FrameReader(
+      (type, buffer, start, end) => this.#frame(type, buffer, start, end),
+      (type, buffer, start, end) =>
+        type === 0x64 && isUnwantedData(buffer, start + FRAME_HEADER_BYTES, end, options.isUnwanted),
+    );
     const { connection } = client as unknown as { connection: { stream: Socket } };
     this.#socket = connection.stream;
     this.#pace = new Pace(this.#socket, () => this.resume('resting'));

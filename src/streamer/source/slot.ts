@@ -44,6 +44,10 @@ export interface Slot extends SlotWal {
   readonly walBytesPerSecond: number;
 }
 
+/** SQL that names the program which holds the slot `s`, where it is none of our streamers; otherwise NULL. */
+export const FOREIGN_HOLDER = `(SELECT format('process %s (role "%s", application "%s")', a.pid, a.usename, a.application_name) FROM pg_stat_activity a
+              WHERE a.pid = s.active_pid AND NOT ${isStreamerConnection('a')})`;
+
 /**
  * Reads the state of the slot; undefined when it does not exist. Throws OUTBOX_SLOT_INVALID when it does, but can never be streamed
  * from. The slot is never made again here: what was committed since it was lost would be skipped in silence (invariant 8).
@@ -54,8 +58,7 @@ export async function checkSlot(db: Database, slot: string): Promise<Slot | unde
     `SELECT plugin, database, temporary, two_phase, wal_status, to_jsonb(s) ->> 'invalidation_reason' AS reason, safe_wal_size,
             pg_current_wal_lsn() - restart_lsn AS retained, pg_current_wal_lsn() - confirmed_flush_lsn AS unconfirmed,
             confirmed_flush_lsn AS confirmed, (to_jsonb(s) ->> 'synced')::bool AS synced, active_pid,
-            (SELECT format('process %s (role "%s", application "%s")', a.pid, a.usename, a.application_name) FROM pg_stat_activity a
-              WHERE a.pid = s.active_pid AND NOT ${isStreamerConnection('a')}) AS foreign_holder,
+            ${FOREIGN_HOLDER} AS foreign_holder,
             current_database() AS here,
             (SELECT wal_bytes / nullif(extract(epoch FROM clock_timestamp() - coalesce(stats_reset, pg_postmaster_start_time())), 0)
                FROM pg_stat_wal)::float8 AS wal_rate

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { DEFAULT_SCHEMA } from '../../../schema-name.ts';
-import { MIGRATIONS, producerOf } from '../../source/event-table.ts';
+import { MIGRATIONS, producerOf, referencesToEvents } from '../../source/event-table.ts';
 import { foreignOwners } from '../../source/owners.ts';
 import { bad, command, ok, shell, sql, type Finding } from './finding.ts';
 import { TABLE_CHECKS } from './postgres-table.ts';
@@ -105,6 +105,19 @@ async function retention({ db, role, missing, config }: PostgresSubject): Promis
         AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'TRUNCATE'))
       ORDER BY 1`,
   );
+  const keys = await referencesToEvents(db);
+  if (keys.length > 0) {
+    const why = 'TRUNCATE refuses to empty that partition, so events stay in Postgres: of it, and of all younger ones.';
+    return keys.map(({ name, of, to }) =>
+      bad(
+        'warning',
+        id,
+        `the foreign key ${name} of ${of} refers to ${to}`,
+        why,
+        sql(`ALTER TABLE ${of} DROP CONSTRAINT ${name}`),
+      ),
+    );
+  }
   if (rows.length === 0) return [ok(id, `${role} may remove expired events`)];
   const tables = rows.map(({ table }) => table).join(', ');
   const found = `${role} may not remove events from ${rows.length} tables of ${db.schema}.event`;

@@ -85,7 +85,27 @@ async function twins({ db, config }: PostgresSubject): Promise<Finding[]> {
       WHERE mine.slot_name = $1 AND other.slot_name <> $1 ORDER BY 1`,
     [config.slot],
   );
-  const others = rows.filter((row) => shareOf(row.slot) === undefined || outboxOf(row.slot) !== outboxOf(config.slot));
+  const isOther = ({ slot: name }: { slot: string }): boolean =>
+    shareOf(name) === undefined || outboxOf(name) !== outboxOf(config.slot);
+  const others = rows.filter(isOther);
+  // a row of this slot, or of a share beside it, has a finding of its own
+  const { rows: slotless } = await db.query<{ slot: string; row: string }>(
+    `SELECT slot_name AS slot, quote_literal(slot_name) AS row FROM outbox.stream l
+      WHERE slot_name <> $1 AND NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.slot_name = l.slot_name) ORDER BY 1`,
+    [config.slot],
+  );
+  const left = slotless.filter(isOther).map(({ slot: name, row }) => {
+    const held =
+      'Retention removes nothing while outbox.stream has its row. If it is given up, delete the row; otherwise run `repair` with its OUTBOX_SLOT.';
+    return bad(
+      'warning',
+      id,
+      `the slot "${name}" does not exist`,
+      held,
+      sql(`DELETE FROM outbox.stream WHERE slot_name = ${row}`),
+    );
+  });
+  if (left.length > 0) return left;
   if (others.length === 0) return [ok(id, 'no other slot delivers into the same table')];
   const why =
     'Every event is in the table once for each slot. Drop the one that is not meant; docs/upgrading.md says how a slot is renamed.';
