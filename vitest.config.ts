@@ -18,7 +18,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/{clients,examples,integration,package}/**/*.test.ts', 'src/embedded/**/*.test.ts'],
-          globalSetup: ['test/support/services.setup.ts', 'test/clients/prisma.setup.ts'],
+          globalSetup: ['test/support/services.setup.ts', 'test/support/page.setup.ts', 'test/clients/prisma.setup.ts'],
           testTimeout: 180_000,
           hookTimeout: 120_000,
         },

@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, globSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { buildPage } from './page.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 const STREAMER = join(ROOT, 'packages/streamer');
@@ -18,6 +19,7 @@ for (const built of [join(ROOT, 'dist'), join(STREAMER, 'dist'), join(STREAMER, 
 
 compile('-p', 'tsconfig.build.json');
 compile('-p', 'packages/streamer/tsconfig.json');
+await buildPage(join(STREAMER, 'dist/console'));
 
 // drizzle has types of its own for CommonJS, which do not fit those for ES modules: a table has to be of the caller's kind
 const SCHEMA = 'dist/app/schema.cts';

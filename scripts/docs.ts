@@ -25,6 +25,7 @@ const ERROR_GROUPS = [
   { title: 'ClickHouse', codes: /^OUTBOX_(CH_|QUARANTINE)/ },
   { title: 'Comparing and repairing', codes: /^OUTBOX_(VERIFY|REPAIR)/ },
   { title: 'The process', codes: /^OUTBOX_(NODE|OUTPUT|SHUTDOWN|HEALTH|FLOW|PROGRAM)/ },
+  { title: 'The console', codes: /^OUTBOX_CONSOLE/ },
   { title: 'Retention', codes: /^OUTBOX_RETENTION/ },
   { title: 'Embedded services', codes: /^OUTBOX_EMBEDDED/ },
 ];
@@ -73,6 +74,12 @@ Of libpq's own variables, \`PGPASSWORD\` is the password where the URL has none.
 
 Several hosts are tried in their order, at each new connection, as libpq does: \`postgres://user:password@host1:5432,host2:5433/database\`, or \`?host=host1,host2&port=5432\`, where one port is for all. A host that cannot be reached within \`connect_timeout\` seconds (10 by default, for each host), or that is a standby, is passed over. A host that refuses the login ends the attempt. Each host must have a certificate of its own name where TLS verifies names. \`target_session_attrs\` is \`primary\` by default where several hosts are given, and \`any\` for a single one. \`read-write\` means the same as \`primary\`, because the streamer's sessions write whatever the default is. \`read-only\`, \`standby\` and \`prefer-standby\` are refused: a standby can keep no ledger. The error of an attempt that fails names each host and what was wrong with it.
 
+## The console
+
+Read by [the command \`console\`](console.md), beside those of the streamer. The token may come as a file, too, by OUTBOX_CONSOLE_TOKEN_FILE.
+
+${settingsTable('console')}
+
 ## The library
 
 Read by the application that emits events. The streamer accepts these in its environment, so that both can share one.
@@ -91,7 +98,7 @@ function settingsTable(readBy: Setting['readBy']): string {
 function valueColumn(setting: Setting): string {
   if (setting.kind === 'integer') return range(setting);
   if (setting.kind === 'choice') return setting.choices.map((choice) => `\`${choice}\``).join(', ');
-  if (setting.kind === 'text') return setting.form;
+  if (setting.kind === 'text' || setting.kind === 'secret') return setting.form;
   if (setting.kind === 'file') return 'the path of a file';
   return setting.protocols.map((protocol) => `\`${protocol}//user:password@host:port/database\``).join(' or ');
 }

@@ -10,7 +10,8 @@ const NAME_WIDTH = 18;
 const FOLDERS: readonly (readonly [folder: string, depth: number])[] = [
   ['src/app', 1],
   ['src/streamer', 1],
-  ...['commands', ...Object.keys(ROOMS).toReversed()].map((room) => [`src/streamer/${room}`, 2] as const),
+  ...['console', 'commands', ...Object.keys(ROOMS).toReversed()].map((room) => [`src/streamer/${room}`, 2] as const),
+  ['src/console', 1],
   ['src/embedded', 1],
   ['src/demo', 1],
   ['src/error-codes', 1],

@@ -10,7 +10,7 @@ import { ConfigMap, Secret } from 'kubernetes-models/v1';
 import type { PodSpec } from 'kubernetes-models/v1/PodSpec';
 import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { readConfig, type Config } from './streamer/config.ts';
+import { readConfig, readConsoleConfig, type Config } from './streamer/config.ts';
 import { serveHealth } from './streamer/telemetry/health.ts';
 import { Readiness } from './streamer/observe/readiness.ts';
 
@@ -57,7 +57,7 @@ function find(kind: keyof typeof MODELS, name: string): Manifest {
 const deployment = find('Deployment', 'outbox-streamer');
 const job = find('Job', 'outbox-migrate');
 const standby = merged(deployment, patches[0]!.manifest) as Manifest;
-const pods = [deployment, standby, job].map(
+const pods = [deployment, standby, job, find('Deployment', 'outbox-console')].map(
   (manifest) => (manifest['spec'] as { template: { spec: PodSpec } }).template.spec,
 );
 
@@ -143,8 +143,16 @@ test('the kustomizations name every manifest and patch in their folders exactly 
   expect(named.toSorted()).toEqual(['base', ...others.map(({ path }) => path)].toSorted());
 });
 
-test('readConfig accepts the environment of every pod', () => {
+test('readConfig accepts the environment of every pod, and readConsoleConfig that of the console', () => {
   for (const pod of pods) expect(configOf(pod)).toMatchObject({ slot: 'outbox', clickhouseTable: 'events' });
+  const { env = [] } = pods.at(-1)!.containers[0]!;
+  const { token } = find('Secret', 'outbox-console')['stringData'] as { token: string };
+  const given = Object.fromEntries(env.map(({ name, value }) => [name, value ?? '']));
+  expect(readConsoleConfig(given, () => token)).toMatchObject({
+    consoleHost: '*',
+    consolePort: 8090,
+    consoleToken: token,
+  });
 });
 
 test('the streamer’s pods have the memory that docs/operations.md asks for, and enough time to stop', () => {

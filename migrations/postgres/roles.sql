@@ -11,9 +11,11 @@
 -- outbox_producer   what an application needs: INSERT into the outbox (but for the columns that the server writes), also by outbox.emit(…), nothing else. Grant it to the role of your application:
 --                   GRANT outbox_producer TO my_app;
 -- outbox_streamer   what the streamer logs in as. Give it a password:  \password outbox_streamer
+-- outbox_console    what a console logs in as that only reads; one that retries and discards logs in as outbox_streamer. It reads
+--                   all events. It has no password either until you give it one.
 --
 -- Where one of these roles is there and another role may grant it, that role could read all events: nothing is granted that is new to
--- both, until the role is dropped. Nor is REPLICATION, where part of the schema belongs to a role that is neither you, nor a superuser,
+-- either, until the role is dropped. Nor is REPLICATION, where part of the schema belongs to a role that is neither you, nor a superuser,
 -- nor the owner of the database: its triggers would run as the streamer.
 --
 -- REPLICATION is an attribute and is not inherited through a grant. A role that has it can take a base backup of the
@@ -26,9 +28,10 @@ DECLARE
 	home pg_catalog.text;
 	producer pg_catalog.text;
 	streamer pg_catalog.text;
+	console pg_catalog.text;
 	events pg_catalog.text;
 	owners pg_catalog.oid[];
-	-- what the two roles have themselves: what others lend them, such as PUBLIC, can be taken away again
+	-- what the roles have themselves: what others lend them, such as PUBLIC, can be taken away again
 	own CONSTANT pg_catalog.text := $own$
 		SELECT coalesce(array_agg(rolname || ' ' || what), '{}') FROM pg_roles r, LATERAL (
 			SELECT 'REPLICATION' AS what WHERE r.rolreplication
@@ -39,7 +42,7 @@ DECLARE
 				 UNION ALL SELECT 'column', attrelid || '.' || attnum, attacl FROM pg_attribute
 				 UNION ALL SELECT 'function', oid::text, proacl FROM pg_proc) AS things, aclexplode(acl)
 			 WHERE grantee = r.oid) AS possessions
-		 WHERE rolname IN ($1, $2)$own$;
+		 WHERE rolname IN ($1, $2, $3)$own$;
 	was_there pg_catalog.bool;
 	before pg_catalog.text[];
 	given pg_catalog.text[];
@@ -49,12 +52,13 @@ BEGIN
 	home := coalesce(nullif(current_setting('outbox.schema', true), ''), 'outbox');
 	producer := regexp_replace('outbox_producer', '^outbox', home);
 	streamer := regexp_replace('outbox_streamer', '^outbox', home);
+	console := regexp_replace('outbox_console', '^outbox', home);
 	events := format('%I.event', home);
 	SELECT array_agg(DISTINCT owner) INTO owners FROM (
 		SELECT nspowner AS owner FROM pg_namespace WHERE nspname = home
 		 UNION ALL SELECT relowner FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(home)) AND relkind IN ('r', 'p', 'v')
 		 UNION ALL SELECT proowner FROM pg_proc WHERE pronamespace = to_regnamespace(quote_ident(home))) AS things;
-	EXECUTE own INTO before USING producer, streamer;
+	EXECUTE own INTO before USING producer, streamer, console;
 	was_there := EXISTS (SELECT FROM pg_roles WHERE rolname = streamer AND rolcanlogin);
 	IF EXISTS (SELECT FROM pg_roles WHERE rolname = producer AND rolcanlogin) THEN
 		RAISE WARNING '% may log in: who knows its password emits events', producer
@@ -65,6 +69,9 @@ BEGIN
 	END IF;
 	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = streamer) THEN
 		EXECUTE format('CREATE ROLE %I LOGIN', streamer);
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = console) THEN
+		EXECUTE format('CREATE ROLE %I LOGIN', console);
 	END IF;
 	BEGIN
 		-- on RDS and Aurora the attribute is another role's to give
@@ -78,7 +85,7 @@ BEGIN
 			USING HINT = 'Run this as a role that has REPLICATION itself (Postgres 16 and newer), or see docs/managed-postgres.md.';
 	END;
 
-	EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I, %I', home, producer, streamer);
+	EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I, %I, %I', home, producer, streamer, console);
 	-- the server writes recorded_at, recorded_by and bucket
 	IF has_table_privilege(producer, events, 'INSERT') THEN
 		EXECUTE format('REVOKE INSERT ON %s FROM %I', events, producer);
@@ -91,6 +98,7 @@ BEGIN
 	EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.quarantine TO %I', home, streamer);
 	-- what doctor compares with this version's migrations
 	EXECUTE format('GRANT SELECT ON %I.migration TO %I', home, streamer);
+	EXECUTE format('GRANT SELECT ON %1$s, %2$I.stream, %2$I.quarantine, %2$I.migration TO %3$I', events, home, console);
 	-- expired rows are removed by TRUNCATE from the partitions that hold them
 	FOR partition IN SELECT relid FROM pg_partition_tree(events::regclass) WHERE isleaf LOOP
 		EXECUTE format('GRANT SELECT, TRUNCATE ON %s TO %I', partition, streamer);
@@ -104,7 +112,7 @@ BEGIN
 			RAISE NOTICE 'only a superuser may revoke EXECUTE on % from PUBLIC', function;
 		END IF;
 	END LOOP;
-	EXECUTE own INTO given USING producer, streamer;
+	EXECUTE own INTO given USING producer, streamer, console;
 	given := ARRAY(SELECT unnest(given) EXCEPT SELECT unnest(before));
 	-- who has made a role may grant it to itself (Postgres 16); what fails here leaves nothing of the above
 	FOR held IN
@@ -113,7 +121,7 @@ BEGIN
 		                WHERE starts_with(line, r.rolname || ' ')
 		                  AND CASE WHEN line = r.rolname || ' REPLICATION' THEN NOT m.rolreplication ELSE m.oid <> ALL (owners) OR cardinality(owners) > 1 END) AS gains
 		  FROM pg_auth_members JOIN pg_roles r ON r.oid = roleid JOIN pg_roles m ON m.oid = member
-		 WHERE r.rolname IN (producer, streamer) AND admin_option AND NOT m.rolsuper AND m.rolname <> current_user
+		 WHERE r.rolname IN (producer, streamer, console) AND admin_option AND NOT m.rolsuper AND m.rolname <> current_user
 	LOOP
 		IF held.gains THEN
 			RAISE EXCEPTION 'the role % is not yours alone: % may grant it to anyone, itself too', held.role, quote_ident(held.holder)

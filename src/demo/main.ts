@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
 import { startClickHouse } from '../embedded/clickhouse.ts';
@@ -47,8 +48,19 @@ async function demo(isOnce: boolean): Promise<number> {
   services.defer(async () => questions.close());
   const isExact = await play({ shopUrl: shop.up.url!, questions, clickhouse, say });
   if (!isOnce) {
+    const token = randomBytes(18).toString('base64url');
+    const consoleEnv = { OUTBOX_CONSOLE_PORT: '0', OUTBOX_CONSOLE_TOKEN: token, OUTBOX_CONSOLE_PAYLOADS: 'on' };
+    const page = await Service.start(
+      CLI,
+      ['console'],
+      { ...streamerEnv, ...consoleEnv },
+      'the console listens',
+      () => undefined,
+    );
+    services.defer(async () => void (await page.stop()));
     say('All stays up until you press Ctrl+C:\n');
-    say(`  Postgres    ${postgres.url}\n  ClickHouse  ${clickhouse.url}\n  the shop    ${shop.up.url}\n`);
+    say(`  Postgres     ${postgres.url}\n  ClickHouse   ${clickhouse.url}\n  the shop     ${shop.up.url}`);
+    say(`  the console  ${page.up.url}#token=${token}\n`);
     process.off('SIGINT', interrupt);
     await once(process, 'SIGINT');
   }

@@ -14,7 +14,8 @@ const HELP = `Usage: pg-outbox-clickhouse dev [--directory <path>]
 
 Starts Postgres, ClickHouse and a streamer between them on this host, with the
 tables made, for the application that you develop. Where DATABASE_URL or
-CLICKHOUSE_URL is set, that server is used instead. Ctrl-C ends what was started.
+CLICKHOUSE_URL is set, that server is used instead. Ctrl-C ends what it has
+started.
 
 Options
   --directory <path>  keeps the data of both servers there, for the next time;

@@ -118,6 +118,44 @@ export const PROCESS = {
     next: 'Nothing is lost: what was not settled is delivered again, once, at the next start. Raise the limit if it happens often.',
   },
 
+  // the console
+  OUTBOX_CONSOLE_PORT: {
+    policy: 'stop',
+    happened: 'The console cannot listen on OUTBOX_CONSOLE_HOST and OUTBOX_CONSOLE_PORT.',
+    next: 'Set OUTBOX_CONSOLE_PORT to a free port, or to 0 for any free one, and OUTBOX_CONSOLE_HOST to an address of this host.',
+  },
+  OUTBOX_CONSOLE_TOKEN: {
+    policy: 'report',
+    happened: 'The console was asked without its token, or with a wrong one.',
+    next: 'Type in what OUTBOX_CONSOLE_TOKEN holds. After ten wrong tokens an address is refused for a minute.',
+  },
+  OUTBOX_CONSOLE_REQUEST: {
+    policy: 'report',
+    happened: 'The console refuses this request: it names another host, comes from another site, or is malformed.',
+    next: 'Open the console under the address that its log names. Where a proxy stands before it, the proxy must pass the Host header on.',
+  },
+  OUTBOX_CONSOLE_READ_ONLY: {
+    policy: 'report',
+    happened: 'This console changes nothing: it has no OUTBOX_CONSOLE_TOKEN, or its roles may only read.',
+    next: 'Use `pg-outbox-clickhouse quarantine`, or start the console with OUTBOX_CONSOLE_TOKEN and the roles of the streamer.',
+  },
+  OUTBOX_CONSOLE_PAYLOADS_OFF: {
+    policy: 'report',
+    happened: 'This console does not search in contexts, nor show them.',
+    next: 'Start the console with OUTBOX_CONSOLE_PAYLOADS=on where its readers may see what events contain.',
+  },
+  OUTBOX_CONSOLE_LIMIT: {
+    policy: 'report',
+    happened:
+      'ClickHouse ended a question of the console, because it would read too much, take too long or need too much memory.',
+    next: 'Ask for a shorter time, or for a type, subject or id. For larger questions use a client of ClickHouse: the page shows the SQL.',
+  },
+  OUTBOX_CONSOLE_BUSY: {
+    policy: 'report',
+    happened: 'A verification that this console started is still running.',
+    next: 'Wait until it ends.',
+  },
+
   // embedded services
   OUTBOX_EMBEDDED_PLATFORM: {
     policy: 'throw',

@@ -1,14 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { OutboxError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
-import { type Config, type Setting, SETTINGS } from './settings.ts';
+import { type Config, type ConsoleConfig, type Setting, SETTINGS } from './settings.ts';
 import { urlsOf, withHostsOf } from './clickhouse/hosts.ts';
+import { isLoopback } from './loopback.ts';
 import { MAX_SLOT_LENGTH, shareOf, slotOf } from './share.ts';
 import { databaseUrlOf } from './source/hosts.ts';
 import { unreadSecurity } from './source/parameters.ts';
 import { completed, fileFault, systemCode, urlFault } from './url-fault.ts';
 
-export type { Config };
+export type { Config, ConsoleConfig };
 
 type Env = Readonly<Record<string, string | undefined>>;
 
@@ -71,6 +72,27 @@ export function readConfig(env: Env, readFile: (path: string) => string = readTe
   return Object.freeze(values);
 }
 
+/**
+ * Reads the settings that only the console has.
+ *
+ * @throws {OutboxError} OUTBOX_CONFIG_INVALID as `readConfig` does
+ */
+export function readConsoleConfig(env: Env, readFile: (path: string) => string = readText): ConsoleConfig {
+  const values: Record<string, string | number> = {};
+  const problems: string[] = [];
+  for (const [name, setting] of entries()) {
+    if (setting.readBy !== 'console') continue;
+    const outcome = readOne(name, setting, env, readFile);
+    if ('fault' in outcome) problems.push(`${name} ${outcome.fault}`);
+    else values[setting.key] = outcome.value;
+  }
+  const { consoleHost, consoleToken } = values;
+  if (typeof consoleHost === 'string' && !isLoopback(consoleHost) && consoleToken === '')
+    problems.push(`OUTBOX_CONSOLE_TOKEN is missing: other hosts can reach the console on the address ${consoleHost}`);
+  if (problems.length > 0 || !isOfConsole(values)) throw new OutboxError('OUTBOX_CONFIG_INVALID', { problems });
+  return Object.freeze(values);
+}
+
 /** Puts the share into the slot's name, and returns what is wrong with them. */
 function nameSlot(values: Record<string, string | number>): string[] {
   const { slot, shard } = values;
@@ -85,6 +107,10 @@ function nameSlot(values: Record<string, string | number>): string[] {
 
 function readOne(name: string, setting: Setting, env: Env, readFile: (path: string) => string): Outcome {
   if (setting.kind === 'url') return readUrl(name, setting, env, readFile);
+  if (setting.kind === 'secret') {
+    const { text, fault } = readSecret(name, env, readFile);
+    return fault === undefined ? readPlain(setting, text) : { fault };
+  }
   if (setting.kind !== 'file') return readPlain(setting, env[name]);
   const fault = fileFault(env[name] ?? '', readFile);
   return fault === undefined ? { value: env[name] ?? '' } : { fault: `names a file that cannot be read${fault}` };
@@ -142,6 +168,10 @@ function isComplete(values: Record<string, string | number>): values is Config {
   return entries().every(([, { key, readBy }]) => readBy !== 'streamer' || key in values);
 }
 
+function isOfConsole(values: Record<string, string | number>): values is ConsoleConfig {
+  return entries().every(([, { key, readBy }]) => readBy !== 'console' || key in values);
+}
+
 function redactUrl(text: string, { parameters: isPostgres }: Extract<Setting, { kind: 'url' }>): string {
   const { url, list } = isPostgres ? databaseUrlOf(text) : { url: urlsOf(text)[0], list: '' };
   url.password = '';
@@ -181,20 +211,29 @@ function readUrl(
   env: Env,
   readFile: (path: string) => string,
 ): Outcome {
-  const path = env[`${name}_FILE`];
-  let given = env[name];
-  if (given && path) return { fault: `and ${name}_FILE are both given; keep one` };
-  if (path) {
-    try {
-      given = readFile(path).replace(/[\r\n]+$/, '');
-    } catch (error) {
-      return { fault: `cannot be read from the file that ${name}_FILE names${systemCode(error)}` };
-    }
-    if (!given) return { fault: `is empty in the file that ${name}_FILE names` };
-  }
+  const { text: given, fault: missing } = readSecret(name, env, readFile);
+  if (missing !== undefined) return { fault: missing };
   if (!given) return { fault: `is missing; give it, or a file that holds it as ${name}_FILE` };
   const fault = urlFault(given, setting, readFile);
   return fault ? { fault } : { value: setting.database ? given : completed(given) };
+}
+
+/** What NAME or the file of NAME_FILE holds. */
+function readSecret(
+  name: string,
+  env: Env,
+  readFile: (path: string) => string,
+): { text?: string | undefined; fault?: string } {
+  const path = env[`${name}_FILE`];
+  const given = env[name];
+  if (given && path) return { fault: `and ${name}_FILE are both given; keep one` };
+  if (!path) return { text: given };
+  try {
+    const text = readFile(path).replace(/[\r\n]+$/, '');
+    return text ? { text } : { fault: `is empty in the file that ${name}_FILE names` };
+  } catch (error) {
+    return { fault: `cannot be read from the file that ${name}_FILE names${systemCode(error)}` };
+  }
 }
 
 /** What certificates for ClickHouse need beside each other. */
@@ -212,7 +251,9 @@ function certificateFaults(values: Readonly<Record<string, string | number>>): s
 }
 
 function unknownNames(env: Env): string[] {
-  const names = entries().flatMap(([name, { kind }]) => (kind === 'url' ? [name, `${name}_FILE`] : [name]));
+  const names = entries().flatMap(([name, { kind }]) =>
+    kind === 'url' || kind === 'secret' ? [name, `${name}_FILE`] : [name],
+  );
   const known = new Set([...names, ...KNOWN_ELSEWHERE]);
   return Object.entries(env)
     .filter(([name, value]) => name.startsWith('OUTBOX_') && value && !known.has(name) && !isServiceLink(name, value))

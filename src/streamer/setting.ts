@@ -1,8 +1,8 @@
 interface Described {
   /** The name in `Config`. */
   readonly key: string;
-  /** Which half of the package reads it. The streamer accepts and ignores what is the library's. */
-  readonly readBy: 'streamer' | 'library';
+  /** Who reads it: `streamer` is all commands. Each accepts and ignores what is another's. */
+  readonly readBy: 'streamer' | 'console' | 'library';
   readonly meaning: string;
 }
 
@@ -31,6 +31,14 @@ interface TextSetting extends Described {
   readonly form: string;
 }
 
+/** It may come as NAME_FILE, too, and its value is never printed. */
+interface SecretSetting extends Described {
+  readonly kind: 'secret';
+  readonly default: '';
+  readonly pattern: RegExp;
+  readonly form: string;
+}
+
 interface IntegerSetting extends Described {
   readonly kind: 'integer';
   readonly unit: 'rows' | 'bytes' | 'ms' | 'days' | 'port' | 'spans';
@@ -45,4 +53,4 @@ interface ChoiceSetting extends Described {
   readonly default: string;
 }
 
-export type Setting = UrlSetting | FileSetting | TextSetting | IntegerSetting | ChoiceSetting;
+export type Setting = UrlSetting | FileSetting | TextSetting | SecretSetting | IntegerSetting | ChoiceSetting;

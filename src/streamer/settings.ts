@@ -1,4 +1,5 @@
 import { DEFAULT_SCHEMA, SCHEMA_FORM, SCHEMA_PATTERN } from '../schema-name.ts';
+import { CONSOLE_SETTINGS } from './console-settings.ts';
 import type { Setting } from './setting.ts';
 
 export type { Setting };
@@ -278,6 +279,7 @@ export const SETTINGS = {
     default: 'info',
     meaning: 'The least severe level that is logged.',
   },
+  ...CONSOLE_SETTINGS,
   OUTBOX_ENVIRONMENT: {
     key: 'environment',
     readBy: 'library',
@@ -303,9 +305,14 @@ export const SETTINGS = {
 type Table = typeof SETTINGS;
 type ValueOf<S> = S extends { kind: 'integer' } ? number : S extends { choices: readonly (infer C)[] } ? C : string;
 
-/** What the streamer runs with: the streamer's settings, under their keys in the table. Frozen. */
-export type Config = {
-  readonly [Name in keyof Table as Table[Name]['readBy'] extends 'streamer' ? Table[Name]['key'] : never]: ValueOf<
+type ReadBy<Reader> = {
+  readonly [Name in keyof Table as Table[Name]['readBy'] extends Reader ? Table[Name]['key'] : never]: ValueOf<
     Table[Name]
   >;
 };
+
+/** What the streamer runs with: the streamer's settings, under their keys in the table. Frozen. */
+export type Config = ReadBy<'streamer'>;
+
+/** The console's own settings; it runs with those of `Config`, too. Frozen. */
+export type ConsoleConfig = ReadBy<'console'>;

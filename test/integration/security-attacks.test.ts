@@ -249,8 +249,12 @@ test.concurrent('roles.sql grants nothing to a role of its names that another ro
   await using outbox = await Outbox.create();
   const { slot, postgres } = outbox;
   // roles belong to the whole server, which other tests use
-  const [streamer, producer, creator] = ['streamer', 'producer', 'creator'].map((name) => `${name}_${slot}`);
-  const roles = ROLES.replaceAll('outbox_streamer', streamer!).replaceAll('outbox_producer', producer!);
+  const [streamer, producer, reader, creator] = ['streamer', 'producer', 'reader', 'creator'].map(
+    (name) => `${name}_${slot}`,
+  );
+  const roles = ROLES.replaceAll('outbox_streamer', streamer!)
+    .replaceAll('outbox_producer', producer!)
+    .replaceAll('outbox_console', reader!);
   await postgres.query(`CREATE ROLE ${creator} LOGIN CREATEROLE PASSWORD 'p'`);
   const client = new Client({
     connectionString: Object.assign(new URL(outbox.databaseUrl), { username: creator, password: 'p' }).href,
@@ -280,7 +284,7 @@ test.concurrent('roles.sql grants nothing to a role of its names that another ro
     `${creator} may grant ${producer} to anyone, itself too`,
   ]);
   await postgres.query(
-    [producer, streamer, creator].map((name) => `DROP OWNED BY ${name}; DROP ROLE ${name}`).join('; '),
+    [producer, streamer, reader, creator].map((name) => `DROP OWNED BY ${name}; DROP ROLE ${name}`).join('; '),
   );
 });
 

@@ -72,8 +72,13 @@ describe('the tarball', () => {
     expect(library.files.toSorted()).toEqual([...expected, ...commonJs, ...ALWAYS].toSorted());
   });
 
-  test('of the streamer holds its code and the migrations, and nothing else', () => {
+  test('of the streamer holds its code, the console’s page and the migrations, and nothing else', () => {
     const expected = [...sources('streamer'), ...shared(streamer)].map((name) => `dist/${name}.js`);
+    const page = streamer.files.filter((file) => file.startsWith('dist/console/'));
+    expect(page.map((file) => file.replace(/-[\w-]{8}\./, '.')).toSorted()).toEqual(
+      ['assets/index.css', 'assets/index.js', 'favicon.svg', 'index.html'].map((file) => `dist/console/${file}`),
+    );
+    expected.push(...page);
     const migrations = globSync('migrations/**/*.sql', { cwd: ROOT });
     expect(streamer.files.toSorted()).toEqual(
       [...expected, ...migrations, 'migrations/postgres/meta/_journal.json', ...ALWAYS].toSorted(),

@@ -7,9 +7,12 @@ import { awayOf, HostRing, isAway } from './host-ring.ts';
 import { linesOf, read, refusalOf, rowsOf, type Answer } from './answer.ts';
 import {
   INSERT_SETTINGS,
+  limited,
+  type Limits,
   NEWER_INSERT_SETTINGS,
   quorumSettings,
   SELECT_SETTINGS,
+  timeLimits,
   STREAM_SETTINGS,
   type Quorum,
 } from './settings.ts';
@@ -84,6 +87,16 @@ export class ClickHouse {
   /** Rows of a SELECT. Throws OutboxErrors OUTBOX_CH_*. */
   async select<Row>(query: string, parameters: Record<string, unknown> = {}, signal?: AbortSignal): Promise<Row[]> {
     return this.#select(query, parameters, SELECT_SETTINGS, signal);
+  }
+
+  /** The same within limits, for a question of a person: to abort it ends it in the server, too. Throws OUTBOX_CH_* beyond them. */
+  async selectWithin<Row>(
+    limits: Limits,
+    query: string,
+    parameters: Record<string, unknown>,
+    signal: AbortSignal,
+  ): Promise<Row[]> {
+    return this.#select(query, parameters, limited(limits), signal);
   }
 
   async #select<Row>(
@@ -202,7 +215,7 @@ export class ClickHouse {
         query,
         query_params: parameters,
         values: Readable.from([]),
-        clickhouse_settings: { ...settings, ...limits(timeoutMs), insert_deduplication_token: randomUUID() },
+        clickhouse_settings: { ...settings, ...timeLimits(timeoutMs), insert_deduplication_token: randomUUID() },
         abort_signal,
       });
       await read(body, abort_signal);
@@ -219,7 +232,7 @@ export class ClickHouse {
         http_headers: traceHeaders(),
         clickhouse_settings: {
           ...settings,
-          ...limits(this.#timeoutMs),
+          ...timeLimits(this.#timeoutMs),
           insert_deduplication_token: insert.token,
         },
         abort_signal,
@@ -296,11 +309,6 @@ export class ClickHouse {
       throw failure;
     }
   }
-}
-
-function limits(timeoutMs: number): ClickHouseSettings {
-  const seconds = Math.ceil(timeoutMs / 1000);
-  return { max_execution_time: seconds, http_receive_timeout: seconds };
 }
 
 /** A SELECT that no other is like: what a proxy keeps of an earlier answer is none. */

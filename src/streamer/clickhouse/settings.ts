@@ -48,6 +48,12 @@ export const INSERT_SETTINGS: Settings = {
   wait_end_of_query: 1,
 };
 
+/** How long a server may take for an insert, and may wait for its rows. */
+export function timeLimits(timeoutMs: number): Settings {
+  const seconds = Math.ceil(timeoutMs / 1000);
+  return { max_execution_time: seconds, http_receive_timeout: seconds };
+}
+
 /** How many replicas must have an insert before it counts as delivered. */
 export interface Quorum {
   /** A number, or `auto` for the majority. */
@@ -112,6 +118,29 @@ export const SELECT_SETTINGS: Settings = {
   http_write_exception_in_output_format: 0,
   date_time_output_format: 'simple',
 };
+
+/** What one question of a person may take from the server. */
+export interface Limits {
+  readonly seconds: number;
+  readonly memoryBytes: number;
+  /** Rows that may be read, as the server estimates before it reads. */
+  readonly rowsRead: number;
+  readonly threads: number;
+}
+
+/** For a question that ends when it asks for too much, and when nobody waits for it any more. */
+export function limited({ seconds, memoryBytes, rowsRead, threads }: Limits): Settings {
+  return {
+    ...SELECT_SETTINGS,
+    max_execution_time: seconds,
+    max_memory_usage: String(memoryBytes),
+    max_rows_to_read: String(rowsRead),
+    max_threads: threads,
+    cancel_http_readonly_queries_on_client_close: 1,
+    // that setting counts only where nothing may be written
+    readonly: '2',
+  };
+}
 
 /** Of long SELECTs: their memory in the server is bounded, and the socket is not silent while they work. */
 export const STREAM_SETTINGS: Settings = {

@@ -1,10 +1,6 @@
 import { readConfig } from '../config.ts';
 import { parseUsage } from './usage.ts';
-import { examineClickHouse } from './doctor/clickhouse.ts';
-import { findingFor, withoutExplained } from './doctor/finding.ts';
-import { examineCollector } from './doctor/host.ts';
-import { inOrder } from './doctor/order.ts';
-import { examinePostgres } from './doctor/postgres.ts';
+import { examine } from './doctor/examine.ts';
 import { printFindings } from './doctor/print.ts';
 import { tellWaking } from './progress.ts';
 
@@ -35,16 +31,7 @@ export async function doctorCommand(args: string[], env: NodeJS.ProcessEnv): Pro
     help: HELP,
   });
   if (typeof usage === 'number') return usage;
-  const config = readConfig(env);
-  const examined = await Promise.all([
-    examinePostgres(config),
-    examineClickHouse(config, tellWaking),
-    examineCollector(env),
-  ]);
-  const found = withoutExplained(examined.flat()).map((finding) => findingFor(config.schema, finding));
-  const findings = inOrder(found);
-  const errors = findings.filter(({ level }) => level === 'error').length;
-  const warnings = findings.filter(({ level }) => level === 'warning').length;
+  const { errors, warnings, findings } = await examine(readConfig(env), env, tellWaking);
   const { all, json } = usage.values;
   process.stdout.write(
     json ? `${JSON.stringify({ errors, warnings, findings }, null, 2)}\n` : printFindings(findings, all),

@@ -1,13 +1,9 @@
-import { OutboxError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
-import { readConfig, type Config } from '../config.ts';
-import { ClickHouse } from '../clickhouse/client.ts';
-import { quorumOf } from '../clickhouse/settings.ts';
-import { checkTarget } from '../clickhouse/target.ts';
+import { readConfig } from '../config.ts';
 import { Database } from '../source/database.ts';
 import { confirm } from './confirm.ts';
-import { groupLines, printQuarantine, type Listed } from './quarantine-list.ts';
-import { retry } from './quarantine-retry.ts';
+import { discard, list, retryAll, unknownOf, type Outcome } from './quarantine-events.ts';
+import { groupLines, printQuarantine } from './quarantine-list.ts';
 import { say } from './terminal.ts';
 import { parseUsage } from './usage.ts';
 
@@ -36,9 +32,6 @@ Exit codes
 `;
 
 const ACTIONS = ['list', 'retry', 'discard'];
-
-/** What became of how many events, by the words of --json. */
-type Outcome = Record<string, number>;
 
 /** Runs the command. Returns the exit code; throws OutboxErrors OUTBOX_CONFIG_INVALID, OUTBOX_PG_* and OUTBOX_CH_*. */
 export async function quarantineCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
@@ -70,6 +63,8 @@ export async function quarantineCommand(args: string[], env: NodeJS.ProcessEnv):
     }
     const chosen = all && ids.length === 0 ? (await list(db, config.slot, false)).map(({ id }) => id) : ids;
     if (action === 'discard' && !yes && !(await isApproved(db, config.slot, chosen))) return 1;
+    if (action === 'retry' && chosen.length > 1)
+      say(`retrying ${chosen.length.toLocaleString('en-US')} events, one after the other\n`, process.stderr);
     const outcome =
       action === 'retry'
         ? await retryAll(db, config, chosen, json ? () => undefined : (line) => say(`${oneLine(line)}\n`))
@@ -113,61 +108,4 @@ function printOutcome(outcome: Outcome): string {
     .map(([what, count]) => `${count.toLocaleString('en-US')} ${what === 'refused' ? 'rejected again' : what}`)
     .join(', ');
   return `${text === '' ? 'nothing to do' : text}\n`;
-}
-
-/** Which of these ids no event of the slot has, discarded ones included. */
-async function unknownOf(db: Database, slot: string, ids: readonly string[]): Promise<string[]> {
-  const { rows } = await db.query<{ id: string }>(
-    'SELECT id::text AS id FROM outbox.quarantine WHERE slot_name = $1 AND id = ANY($2)',
-    [slot, ids],
-  );
-  const there = new Set(rows.map(({ id }) => id));
-  return ids.filter((id) => !there.has(BigInt(id).toString()));
-}
-
-async function list(db: Database, slot: string, all: boolean): Promise<Listed[]> {
-  const { rows } = await db.query<Listed>(
-    `SELECT id, lsn, seq, event_id, event_type, reason, quarantined_at, discarded_at
-       FROM outbox.quarantine WHERE slot_name = $1 AND ($2 OR discarded_at IS NULL) ORDER BY id`,
-    [slot, all],
-  );
-  return rows;
-}
-
-async function discard(db: Database, slot: string, ids: readonly string[]): Promise<Outcome> {
-  const { count } = await db.query(
-    'UPDATE outbox.quarantine SET discarded_at = now() WHERE slot_name = $1 AND id = ANY($2) AND discarded_at IS NULL',
-    [slot, ids],
-  );
-  return { discarded: count };
-}
-
-async function retryAll(
-  db: Database,
-  config: Config,
-  ids: readonly string[],
-  tell: (line: string) => void,
-): Promise<Outcome> {
-  const clickhouse = new ClickHouse(config, config.insertTimeoutMs, quorumOf(config));
-  const outcome = { delivered: 0, 'there already': 0, 'views unproven': 0, refused: 0, gone: 0 };
-  if (ids.length > 1)
-    say(`retrying ${ids.length.toLocaleString('en-US')} events, one after the other\n`, process.stderr);
-  try {
-    const { views } = await checkTarget(clickhouse, config.clickhouseTable);
-    for (const id of ids) {
-      try {
-        const became = await retry(db, clickhouse, config, id, views.length > 0);
-        outcome[became]++;
-        if (became === 'views unproven') tell(`${id}  ${new OutboxError('OUTBOX_CH_VIEWS_UNPROVEN').message}`);
-      } catch (error) {
-        // what concerns one event alone; anything else would be the same for the next
-        if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_CH_ROW_REFUSED') throw error;
-        outcome.refused++;
-        tell(`${id}  rejected again: ${error.message}`);
-      }
-    }
-  } finally {
-    await clickhouse.close();
-  }
-  return outcome;
 }

@@ -49,6 +49,11 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     ],
     run: async (args, env) => (await import('./status.ts')).statusCommand(args, env),
   },
+  console: {
+    summary: 'serve a web page on which to see the flow, find events, and retry what ClickHouse rejected',
+    examples: [['console', 'on http://127.0.0.1:8090; with OUTBOX_CONSOLE_TOKEN set, also to retry and discard']],
+    run: async (args, env) => (await import('./console.ts')).consoleCommand(args, env),
+  },
   verify: {
     summary: 'prove that Postgres and ClickHouse hold the same events',
     examples: [

@@ -89,6 +89,9 @@ export const producerOf = (schema: string): string => `${schema}_producer`;
 /** What roles.sql lets a streamer log in as. */
 export const streamerOf = (schema: string): string => `${schema}_streamer`;
 
+/** The role of a console that only reads. */
+export const consoleOf = (schema: string): string => `${schema}_console`;
+
 /** Constraints and grants go with a column. */
 async function missing(db: Database, name: string): Promise<TableProblem> {
   const { definition, base, value, isRequired, constraints } = await migrated(name);

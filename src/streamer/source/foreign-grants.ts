@@ -1,5 +1,5 @@
 import type { Database } from './database.ts';
-import { streamerOf } from './event-table.ts';
+import { consoleOf, EVENT_TABLES, streamerOf } from './event-table.ts';
 
 /** What a role may do with the tables of the outbox beside what roles.sql grants, and the statement that ends it. */
 export interface ForeignGrant {
@@ -14,7 +14,7 @@ export interface ForeignGrant {
 export async function foreignGrants(db: Database): Promise<ForeignGrant[]> {
   const { rows } = await db.query<ForeignGrant>(
     `WITH home AS (SELECT oid, nspowner FROM pg_namespace WHERE nspname = 'outbox'),
-          leaf AS (SELECT relid FROM pg_partition_tree('outbox.event') WHERE isleaf),
+          leaf AS (SELECT oid FROM pg_class WHERE relkind = 'r' AND oid IN ${EVENT_TABLES}),
           held AS (
             SELECT c.oid, c.relname, c.relowner, x.grantee, x.privilege_type AS privilege, NULL::name AS part
               FROM pg_class c JOIN home ON c.relnamespace = home.oid, aclexplode(c.relacl) x WHERE c.relkind IN ('r', 'p')
@@ -29,9 +29,10 @@ export async function foreignGrants(db: Database): Promise<ForeignGrant[]> {
                AND (privilege IN ('UPDATE', 'DELETE', 'TRUNCATE')
                     OR (privilege = 'SELECT' AND relname NOT IN ('stream', 'migration'))
                     OR (privilege = 'INSERT' AND (part IS NULL OR relname <> 'event' OR part IN ('recorded_at', 'recorded_by', 'bucket'))))
+               AND NOT (coalesce(g.rolname = $2, false) AND part IS NULL AND relname IN ('event', 'quarantine') AND privilege = 'SELECT')
                AND NOT (coalesce(g.rolname = $1, false) AND part IS NULL
                         AND (relname = 'quarantine' OR (relname = 'stream' AND privilege = 'UPDATE') OR (relname = 'event' AND privilege = 'SELECT')
-                             OR (h.oid IN (SELECT relid FROM leaf) AND privilege IN ('SELECT', 'TRUNCATE'))))),
+                             OR (h.oid IN (SELECT oid FROM leaf) AND privilege IN ('SELECT', 'TRUNCATE'))))),
           told AS (
             SELECT oid, relname, coalesce(quote_ident(rolname), 'PUBLIC') AS who,
                    string_agg(DISTINCT privilege || coalesce(' (' || quote_ident(part) || ')', ''), ', ') AS privileges
@@ -40,7 +41,7 @@ export async function foreignGrants(db: Database): Promise<ForeignGrant[]> {
                    CASE WHEN count(*) = 1 THEN min(oid::regclass::text) ELSE format('%s and %s others', min(oid::regclass::text), count(*) - 1) END) AS what,
             format('REVOKE %s ON %s FROM %s', privileges, string_agg(oid::regclass::text, ', ' ORDER BY relname), who) AS fix
        FROM told GROUP BY who, privileges ORDER BY 1`,
-    [streamerOf(db.schema)],
+    [streamerOf(db.schema), consoleOf(db.schema)],
   );
   return rows;
 }
