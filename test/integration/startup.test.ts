@@ -139,7 +139,7 @@ test('the streamer stops at WAL that is older than the publication, instead of p
   await outbox.migrate();
   const end = await outbox.walEnd();
   const streamer = outbox.stream();
-  await streamer.failure('OUTBOX_PUBLICATION_MISSING');
+  await streamer.failure('OUTBOX_PUBLICATION_CHANGED');
   const { rows } = await outbox.postgres.query<{ passed: boolean }>(
     'SELECT confirmed_flush_lsn >= $1::pg_lsn AS passed FROM pg_replication_slots WHERE slot_name = $2',
     [end, outbox.slot],
