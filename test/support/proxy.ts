@@ -21,6 +21,8 @@ interface Connection {
   greeting: Buffer;
   /** Bytes that reached the server. */
   sent: number;
+  /** What it carries now is an INSERT of events. */
+  inserts: boolean;
   /** Neither half is told of the other's end. */
   severed: boolean;
 }
@@ -39,7 +41,7 @@ export class Proxy {
   requestBytes = 0;
   /** Sees, and may change, every answer. */
   answers: Answers | undefined;
-  /** Once so many further bytes have passed to the server, requests are held. */
+  /** Once so many further bytes of INSERTs of events have passed to the server, requests are held. */
   #allowance = Infinity;
   #isolates = false;
   #bytesPerSecond = Infinity;
@@ -74,7 +76,7 @@ export class Proxy {
     return this.#holdsRequests;
   }
 
-  /** Nothing more reaches the server, after `bytes` more. */
+  /** Nothing more reaches the server, after `bytes` more of INSERTs of events. */
   holdRequests(bytes = 0): void {
     this.#allowance = bytes;
     this.#holdsRequests = bytes === 0;
@@ -169,6 +171,7 @@ export class Proxy {
       answers: new Flow(server, client),
       greeting: Buffer.alloc(0),
       sent: 0,
+      inserts: false,
       severed: false,
     };
     this.#connections.add(connection);
@@ -190,19 +193,21 @@ export class Proxy {
   }
 
   #request(connection: Connection, chunk: Buffer): void {
-    const passed = this.#upToCut('requests', connection, chunk.subarray(0, afterHead(chunk, this.#allowance)));
+    if (chunk.includes('POST /')) connection.inserts = isInsert(chunk);
+    const allowance = connection.inserts ? this.#allowance : Infinity;
+    const passed = this.#upToCut('requests', connection, chunk.subarray(0, afterHead(chunk, allowance)));
     const known = connection.greeting.length;
     if (known < GREETING_BYTES)
       connection.greeting = Buffer.concat([connection.greeting, passed.subarray(0, GREETING_BYTES - known)]);
     this.requestBytes += passed.length;
     connection.sent += passed.length;
     if (connection.sent > this.#answerLimit || (this.#holdsInserts && isInsert(chunk))) connection.answers.hold();
-    this.#allowance = Math.max(0, this.#allowance - passed.length);
+    if (connection.inserts) this.#allowance = Math.max(0, this.#allowance - passed.length);
     connection.requests.pass(passed, this.#bytesPerSecond);
     if (this.#allowance === 0) {
       this.#holdsRequests = true;
       // what is held is never sent: whoever waits for it gives up
-      connection.requests.hold();
+      for (const { requests } of this.#connections) requests.hold();
     }
   }
 
