@@ -105,7 +105,11 @@ function draw(box: HTMLElement, props: ChartProps, onCursor: (index: number | un
       height: HEIGHT,
       legend: { show: false },
       cursor: { y: false, points: { show: !isStacked }, drag: { x: false, y: false } },
-      scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.05 : 1] } },
+      scales: {
+        // a value is of the step that begins then, and the last step is shown, too
+        x: { range: [from, from + steps * stepSeconds] },
+        y: { range: (_, __, max) => [0, max > 0 ? max * 1.05 : 1] },
+      },
       axes: [
         { ...axis, grid: { show: false }, size: 28, space: 60, values: TIME_FORMAT },
         { ...axis, size: 56, space: 32, values: (_, splits) => splits.map((value) => format(value)) },
