@@ -37,7 +37,7 @@ describe('readConfig with secrets in files', () => {
     expect(readConfig(env, read).databaseUrl).toBe(REQUIRED.DATABASE_URL);
   });
 
-  test('reads the file anew whenever the value is asked for, and keeps the last good one', () => {
+  test('reads the file again whenever the value is asked for, and keeps the last good one', () => {
     let content = REQUIRED.DATABASE_URL;
     const config = readConfig(env, () => {
       if (content === '') throw new Error('away');

@@ -39,7 +39,7 @@ test('an outbox goes from one shard to two while `reshard`, the streamer and a r
   const write = async (): Promise<void> => {
     while (!over.signal.aborted) {
       await outbox.fill(7, 'test.shared');
-      // few enough to be compared in a moment
+      // the pace of its writes, few enough to be compared in a moment: there is nothing to wait for
       await sleep(10);
     }
   };

@@ -68,7 +68,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ],
   },
   {
-    name: 'the pending range is cut anew after a restart',
+    name: 'the pending range is cut again after a restart',
     patches: [
       {
         file: 'session.ts',

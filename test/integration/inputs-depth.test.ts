@@ -104,7 +104,7 @@ test.runIf(process.platform === 'linux')(
     await clickhouse.command({ query: 'SYSTEM START MERGES events' });
     const kilobytes = async (name: string): Promise<number> =>
       Number(new RegExp(`${name}:\\s+(\\d+)`).exec(await readFile(`/proc/${server.pid}/status`, 'utf8'))?.[1]);
-    // its highest is counted anew
+    // its highest is counted again
     await writeFile(`/proc/${server.pid}/clear_refs`, '5');
     const before = await kilobytes('VmRSS');
     await clickhouse.command({ query: 'OPTIMIZE TABLE events FINAL' });

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
-test('secrets that a command prints and a file holds are read anew, and never logged', async () => {
+test('secrets that a command prints and a file holds are read again each time, and never logged', async () => {
   await using outbox = await Outbox.create();
   const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
   const [token, url] = [join(directory, 'token'), join(directory, 'url')];

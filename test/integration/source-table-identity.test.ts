@@ -4,7 +4,7 @@ import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
-/** Another outbox.event takes the place of this one, as a bloated log table is sometimes made anew. */
+/** Another outbox.event takes the place of this one, as a bloated log table is sometimes made a second time. */
 const REPLACED = `
   BEGIN;
   ALTER TABLE outbox.event RENAME TO event_old;

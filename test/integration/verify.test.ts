@@ -67,8 +67,8 @@ async function change(outbox: Outbox, ...statements: string[]): Promise<void> {
 }
 
 /** Copies rows of ClickHouse, with some columns replaced. */
-const copyOf = (where: string, anew: string): string =>
-  `INSERT INTO events SELECT * REPLACE (${anew}) FROM (SELECT * FROM events WHERE ${where})`;
+const copyOf = (where: string, changed: string): string =>
+  `INSERT INTO events SELECT * REPLACE (${changed}) FROM (SELECT * FROM events WHERE ${where})`;
 
 const named = (report: VerifyReport, kind: string): string[] =>
   report.examples.filter((example) => example.kind === kind).map(({ eventId }) => eventId);

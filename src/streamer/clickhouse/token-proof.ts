@@ -34,7 +34,7 @@ export class TokenProof {
     let grown = 0;
     for (const [partition, block] of await blocksOf(this.#clickhouse, this.#target.tables, signal)) {
       const more = block - (this.#blocks.get(partition) ?? 0);
-      // a partition was dropped: its count begins anew
+      // a partition was dropped: its count begins at zero again
       if (more < 0) return false;
       grown += more;
     }
@@ -42,7 +42,7 @@ export class TokenProof {
   }
 }
 
-/** The highest block number of each partition. Numbers are given to inserts, and by some engines anew in each partition. */
+/** The highest block number of each partition. Numbers are given to inserts, and by some engines in each partition from its own first one. */
 async function blocksOf(
   clickhouse: ClickHouse,
   tables: readonly TableName[],

@@ -126,7 +126,7 @@ async function deliverAll(config: Config, db: Database): Promise<void> {
   } while (!(await isDetached()));
 }
 
-/** Secrets are read anew where they are asked for, which a copy would end. What only the outbox has is what `repair` delivers later. */
+/** Secrets are read again where they are asked for, which a copy would end. What only the outbox has is what `repair` delivers later. */
 function withoutRetention(config: Config): Config {
   return Object.create(config, { retentionDays: { value: 0, enumerable: true } }) as Config;
 }

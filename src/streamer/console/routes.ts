@@ -170,7 +170,7 @@ export class Routes {
     const { config, log } = this.#options;
     let view = this.#views.get(slot);
     if (view === undefined) {
-      // URLs that come from files are read anew, by the prototype
+      // URLs that come from files are read again each time, by the prototype
       const own = Object.create(config, { slot: { value: slot, enumerable: true } }) as Config;
       view = new SlotView(own, this.#source, this.#clickhouse, log);
       this.#views.set(slot, view);

@@ -3,7 +3,7 @@ import { Samples } from './samples.ts';
 import { Shared } from './shared.ts';
 import { cursorOf, parseCursor, readable } from './sql.ts';
 
-test('Shared asks once for all who ask within its time, and anew after a failure', async () => {
+test('Shared asks once for all who ask within its time, and again after a failure', async () => {
   let now = 0;
   let asked = 0;
   const shared = new Shared(

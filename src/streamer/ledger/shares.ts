@@ -151,7 +151,7 @@ function isNear(at: string): string {
 
 /**
  * Whether a row was committed before a boundary, which a snapshot and its time tell. The time alone tells nearly all: rows have only the
- * lower half of a transaction's number, which is taken for the one that is nearest to the snapshot's, and another server counts anew.
+ * lower half of a transaction's number, which is taken for the one that is nearest to the snapshot's, and another server counts from its own first one.
  */
 function isSeen(snapshot: string, at: string): string {
   const end = BigInt(snapshot.split(':')[1]!);

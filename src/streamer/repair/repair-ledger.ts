@@ -19,7 +19,7 @@ export interface RepairLedgerOptions {
 }
 
 /**
- * The ledger of a repair, in memory: a repair that is repeated compares with ClickHouse anew, and its tokens come from the
+ * The ledger of a repair, in memory: a repair that is repeated compares with ClickHouse again, and its tokens come from the
  * events themselves, so that what was still under way is recognised. What is recorded tells only that views may lack an insert.
  */
 export class RepairLedger implements DeliveryLedger {
