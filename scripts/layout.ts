@@ -10,7 +10,11 @@ const NAME_WIDTH = 18;
 const FOLDERS: readonly (readonly [folder: string, depth: number])[] = [
   ['src/app', 1],
   ['src/streamer', 1],
-  ...['console', 'commands', ...Object.keys(ROOMS).toReversed()].map((room) => [`src/streamer/${room}`, 2] as const),
+  ['src/streamer/commands', 2],
+  ['src/streamer/commands/console', 3],
+  ...Object.keys(ROOMS)
+    .toReversed()
+    .map((room) => [`src/streamer/${room}`, 2] as const),
   ['src/console', 1],
   ['src/embedded', 1],
   ['src/demo', 1],

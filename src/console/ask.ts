@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks';
-import type { Failure } from '../streamer/console/api.ts';
+import type { Failure } from '../streamer/commands/console/api.ts';
 
 const TOKEN = 'token';
 /** A question ends sooner. A change goes on until it is done: thousands of retries take minutes. */

@@ -1,6 +1,6 @@
 import { render, type JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { Session } from '../streamer/console/api.ts';
+import type { Session } from '../streamer/commands/console/api.ts';
 import { token, useAsk, whenUnauthorized } from './ask.ts';
 import { Trouble } from './parts/bits.tsx';
 import { Text } from './parts/text.tsx';

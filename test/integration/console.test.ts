@@ -5,8 +5,16 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { startClickHouse } from '../../src/embedded/clickhouse.ts';
 import { ClickHouse } from '../../src/streamer/clickhouse/client.ts';
-import type { Charts, EventDetail, Flow, Found, Health, Quarantine, Session } from '../../src/streamer/console/api.ts';
-import { LIMITS, withinLimits } from '../../src/streamer/console/limits.ts';
+import type {
+  Charts,
+  EventDetail,
+  Flow,
+  Found,
+  Health,
+  Quarantine,
+  Session,
+} from '../../src/streamer/commands/console/api.ts';
+import { LIMITS, withinLimits } from '../../src/streamer/commands/console/limits.ts';
 import { readConfig } from '../../src/streamer/config.ts';
 import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { command } from '../support/command.ts';

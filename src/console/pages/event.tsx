@@ -1,5 +1,5 @@
 import type { JSX } from 'preact';
-import type { Context, EventDetail, Neighbour, Session } from '../../streamer/console/api.ts';
+import type { Context, EventDetail, Neighbour, Session } from '../../streamer/commands/console/api.ts';
 import { useAsk } from '../ask.ts';
 import { bytes, count, time } from '../format.ts';
 import { Copy, Sql, Trouble } from '../parts/bits.tsx';

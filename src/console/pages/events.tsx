@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import type { Failure, Found, Listed, Session } from '../../streamer/console/api.ts';
+import type { Failure, Found, Listed, Session } from '../../streamer/commands/console/api.ts';
 import { ask, Unanswered, useAsk } from '../ask.ts';
 import { bytes, duration, plural, time } from '../format.ts';
 import { Empty, Sql, Trouble } from '../parts/bits.tsx';

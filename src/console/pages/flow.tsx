@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
-import type { ChartRange, Charts, Flow } from '../../streamer/console/api.ts';
+import type { ChartRange, Charts, Flow } from '../../streamer/commands/console/api.ts';
 import { useAsk, type Answer } from '../ask.ts';
 import { bytes, count, duration, short } from '../format.ts';
 import { Sql, Trouble, useNow } from '../parts/bits.tsx';

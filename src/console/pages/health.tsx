@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import type { Failure, Health, Settings, Verification, Verifications } from '../../streamer/console/api.ts';
+import type { Failure, Health, Settings, Verification, Verifications } from '../../streamer/commands/console/api.ts';
 import { ask, Unanswered, useAsk } from '../ask.ts';
 import { count, duration, plural, time } from '../format.ts';
 import { Code, Trouble } from '../parts/bits.tsx';

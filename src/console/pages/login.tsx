@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import type { Failure } from '../../streamer/console/api.ts';
+import type { Failure } from '../../streamer/commands/console/api.ts';
 import { ask, token, Unanswered } from '../ask.ts';
 import { Trouble } from '../parts/bits.tsx';
 

@@ -7,7 +7,7 @@ import type {
   QuarantinedEvent,
   QuarantineGroup,
   Session,
-} from '../../streamer/console/api.ts';
+} from '../../streamer/commands/console/api.ts';
 import { ask, Unanswered, useAsk } from '../ask.ts';
 import { bytes, count, plural, time } from '../format.ts';
 import { AskBack, Code, Empty, Trouble, type Asking } from '../parts/bits.tsx';

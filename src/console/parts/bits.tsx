@@ -1,6 +1,6 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { Failure } from '../../streamer/console/api.ts';
+import type { Failure } from '../../streamer/commands/console/api.ts';
 import { Text } from './text.tsx';
 
 const COPIED_MS = 1500;

@@ -1,5 +1,5 @@
 import type { ComponentChildren, JSX } from 'preact';
-import type { Flow } from '../../streamer/console/api.ts';
+import type { Flow } from '../../streamer/commands/console/api.ts';
 import { ago, bytes, count, duration, plural, short } from '../format.ts';
 import { Text } from './text.tsx';
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { OutboxError } from '../../errors.ts';
 import { readConfig, readConsoleConfig } from '../config.ts';
-import { runConsole } from '../console/run.ts';
+import { runConsole } from './console/run.ts';
 import { keepHeapSmall } from './small-heap.ts';
 import { parseUsage } from './usage.ts';
 

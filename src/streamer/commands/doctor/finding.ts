@@ -54,7 +54,7 @@ export const sql = (run: string): Fix => fixIn('postgres', run);
 export const query = (run: string): Fix => fixIn('clickhouse', run);
 export const shell = (run: string): Fix => fixIn('shell', run);
 /** What to do in the console of the service that runs Postgres. */
-export const consoleOf = (run: string): Fix => fixIn('console', run);
+export const webConsole = (run: string): Fix => fixIn('console', run);
 
 /** A name with a line break in it would look like the next statement. */
 function fixIn(place: Fix['in'], run: string): Fix {

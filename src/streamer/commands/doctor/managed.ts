@@ -1,5 +1,5 @@
 import type { ServiceName } from '../../source/service.ts';
-import { consoleOf, shell, sql, type Fix } from './finding.ts';
+import { webConsole, shell, sql, type Fix } from './finding.ts';
 import type { PostgresSubject } from './subjects.ts';
 
 /** How a service lets a setting of its server be changed, which SQL cannot do there. docs/managed-postgres.md has the same. */
@@ -16,14 +16,14 @@ const CHANGES: Readonly<Record<ServiceName, Change>> = {
   'Amazon RDS': inGroup('modify-db-parameter-group --db-parameter-group-name'),
   'Amazon Aurora': inGroup('modify-db-cluster-parameter-group --db-cluster-parameter-group-name'),
   // its command removes all flags that it is not given
-  'Google Cloud SQL': (name, value) => [consoleOf(`Edit the instance, Flags: ${name} = ${inMegabytes(value)}; Save`)],
+  'Google Cloud SQL': (name, value) => [webConsole(`Edit the instance, Flags: ${name} = ${inMegabytes(value)}; Save`)],
   'Azure Database': (name, value, when) => {
     const set = `az postgres flexible-server parameter set --resource-group "$RESOURCE_GROUP" --server-name "$SERVER" --name ${name} --value '${inMegabytes(value)}'`;
     const restart = 'az postgres flexible-server restart --resource-group "$RESOURCE_GROUP" --name "$SERVER"';
     return [shell(set), ...(when === 'at start' ? [shell(restart)] : [])];
   },
   Neon: (name, value) => [
-    consoleOf(
+    webConsole(
       name === 'wal_level'
         ? 'Settings of the project, Logical Replication: Enable'
         : `only Neon’s support can change it: ask for ${name} = ${value}`,

@@ -1,6 +1,6 @@
-import { ERRORS, OutboxError, saidFor } from '../../errors.ts';
-import { toldOf } from '../../schema-name.ts';
-import { reasonOf, type Reason } from '../observe/reason.ts';
+import { ERRORS, OutboxError, saidFor } from '../../../errors.ts';
+import { toldOf } from '../../../schema-name.ts';
+import { reasonOf, type Reason } from '../../observe/reason.ts';
 import type { Failure } from './api.ts';
 
 /** A reason, with the code's next step for an outbox of this schema. */

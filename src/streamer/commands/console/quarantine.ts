@@ -1,6 +1,6 @@
-import { discard, list, retryAll, unknownOf } from '../commands/quarantine-events.ts';
-import type { Listed } from '../commands/quarantine-list.ts';
-import type { Config } from '../config.ts';
+import { discard, list, retryAll, unknownOf } from '../quarantine-events.ts';
+import type { Listed } from '../quarantine-list.ts';
+import type { Config } from '../../config.ts';
 import type { Changed, Quarantine, QuarantinedEvent } from './api.ts';
 import { malformed } from './search.ts';
 import { changing, type Source } from './source.ts';

@@ -1,10 +1,10 @@
 /** What the server answers, and the page reads. Times are ISO 8601 in UTC, but for those of charts: s since 1970. */
-import type { ErrorCode } from '../../errors.ts';
-import type { Finding } from '../commands/doctor/finding.ts';
-import type { FlowReport } from '../commands/status/report.ts';
-import type { VerifyReport } from '../commands/verify-report.ts';
-import type { Progress } from '../compare/comparison.ts';
-import type { Effective } from '../config.ts';
+import type { ErrorCode } from '../../../errors.ts';
+import type { Finding } from '../doctor/finding.ts';
+import type { FlowReport } from '../status/report.ts';
+import type { VerifyReport } from '../verify-report.ts';
+import type { Progress } from '../../compare/comparison.ts';
+import type { Effective } from '../../config.ts';
 
 /** Every answer that is not 200. */
 export interface Failure {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
-import type { Config, ConsoleConfig } from '../config.ts';
-import { createLogger } from '../observe/log.ts';
-import { LogWriter } from '../observe/log-writer.ts';
+import type { Config, ConsoleConfig } from '../../config.ts';
+import { createLogger } from '../../observe/log.ts';
+import { LogWriter } from '../../observe/log-writer.ts';
 import { serveConsole } from './server.ts';
 
 /** Serves the console until SIGTERM or SIGINT. Throws OUTBOX_CONSOLE_PORT. */

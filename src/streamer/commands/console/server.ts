@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { OutboxError, type ErrorCode } from '../../errors.ts';
+import { OutboxError, type ErrorCode } from '../../../errors.ts';
 import { loadAssets, type Asset } from './assets.ts';
 import { Guard, Refusal, type Asked } from './guard.ts';
 import { withinLimits } from './limits.ts';

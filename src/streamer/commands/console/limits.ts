@@ -1,5 +1,5 @@
-import { OutboxError } from '../../errors.ts';
-import type { Limits } from '../clickhouse/settings.ts';
+import { OutboxError } from '../../../errors.ts';
+import type { Limits } from '../../clickhouse/settings.ts';
 
 /** Of one question. Two threads: what the page asks must not be in the way of inserts. */
 export const LIMITS: Limits = { seconds: 10, memoryBytes: 1024 * 1024 * 1024, rowsRead: 100_000_000, threads: 2 };

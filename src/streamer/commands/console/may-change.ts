@@ -1,7 +1,7 @@
-import { OutboxError } from '../../errors.ts';
-import type { ClickHouse } from '../clickhouse/client.ts';
-import type { Config } from '../config.ts';
-import { INSERT } from '../delivery/send.ts';
+import { OutboxError } from '../../../errors.ts';
+import type { ClickHouse } from '../../clickhouse/client.ts';
+import type { Config } from '../../config.ts';
+import { INSERT } from '../../delivery/send.ts';
 import type { Source } from './source.ts';
 
 /** Why the console's roles may retry nothing; null where they may. Throws OUTBOX_PG_*. */

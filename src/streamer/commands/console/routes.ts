@@ -1,10 +1,10 @@
-import { DEFAULT_SCHEMA } from '../../schema-name.ts';
-import { ClickHouse } from '../clickhouse/client.ts';
-import { examine } from '../commands/doctor/examine.ts';
-import { effectiveSettings, type Config, type ConsoleConfig } from '../config.ts';
-import { overviews } from '../ledger/overview.ts';
-import type { Logger } from '../observe/log.ts';
-import { databaseUrlOf } from '../source/hosts.ts';
+import { DEFAULT_SCHEMA } from '../../../schema-name.ts';
+import { ClickHouse } from '../../clickhouse/client.ts';
+import { examine } from '../doctor/examine.ts';
+import { effectiveSettings, type Config, type ConsoleConfig } from '../../config.ts';
+import { overviews } from '../../ledger/overview.ts';
+import type { Logger } from '../../observe/log.ts';
+import { databaseUrlOf } from '../../source/hosts.ts';
 import type { Changed, ChartRange, Health, Session } from './api.ts';
 import { RANGES } from './charts.ts';
 import { eventOf, keyOf } from './event.ts';

@@ -1,9 +1,9 @@
-import type { Logger } from '../observe/log.ts';
-import type { ClickHouse } from '../clickhouse/client.ts';
-import { mayIdle } from '../clickhouse/idling.ts';
-import { FlowReporter } from '../commands/status/report.ts';
-import type { Config } from '../config.ts';
-import { overviewOf } from '../ledger/overview.ts';
+import type { Logger } from '../../observe/log.ts';
+import type { ClickHouse } from '../../clickhouse/client.ts';
+import { mayIdle } from '../../clickhouse/idling.ts';
+import { FlowReporter } from '../status/report.ts';
+import type { Config } from '../../config.ts';
+import { overviewOf } from '../../ledger/overview.ts';
 import type { ChartRange, Charts, Flow } from './api.ts';
 import { ChartReader, RANGES, windowFrom, type FromTable } from './charts.ts';
 import { LIMITS, withinLimits } from './limits.ts';

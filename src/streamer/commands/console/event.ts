@@ -1,5 +1,5 @@
-import type { ClickHouse } from '../clickhouse/client.ts';
-import { formatLsn } from '../../lsn.ts';
+import type { ClickHouse } from '../../clickhouse/client.ts';
+import { formatLsn } from '../../../lsn.ts';
 import type { Context, EventDetail, Neighbour, Path } from './api.ts';
 import { LIMITS } from './limits.ts';
 import { AT, malformed } from './search.ts';

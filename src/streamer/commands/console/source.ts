@@ -1,7 +1,7 @@
 import type pg from 'pg';
-import { OutboxError } from '../../errors.ts';
-import type { Config } from '../config.ts';
-import { Database } from '../source/database.ts';
+import { OutboxError } from '../../../errors.ts';
+import type { Config } from '../../config.ts';
+import { Database } from '../../source/database.ts';
 
 const APPLICATION_NAME = 'pg-outbox-clickhouse console';
 /** Nobody waits longer for a page. */

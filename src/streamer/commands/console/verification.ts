@@ -1,8 +1,8 @@
-import { OutboxError } from '../../errors.ts';
-import { reportFor } from '../commands/verify-report.ts';
-import { verify } from '../commands/verify.ts';
-import { readWindow } from '../compare/window.ts';
-import type { Config } from '../config.ts';
+import { OutboxError } from '../../../errors.ts';
+import { reportFor } from '../verify-report.ts';
+import { verify } from '../verify.ts';
+import { readWindow } from '../../compare/window.ts';
+import type { Config } from '../../config.ts';
 import type { Verification, Verifications } from './api.ts';
 import { malformed } from './search.ts';
 import { failureOf } from './told.ts';

@@ -1,4 +1,4 @@
-import { literal } from '../clickhouse/literal.ts';
+import { literal } from '../../clickhouse/literal.ts';
 
 export interface Question {
   /** With places such as {name:String}. */

@@ -1,5 +1,5 @@
-import type { ClickHouse } from '../clickhouse/client.ts';
-import { parseTime } from '../compare/window.ts';
+import type { ClickHouse } from '../../clickhouse/client.ts';
+import { parseTime } from '../../compare/window.ts';
 import type { Found, Listed } from './api.ts';
 import { Refusal } from './guard.ts';
 import { LIMITS } from './limits.ts';

@@ -1,4 +1,4 @@
-import type { ClickHouse } from '../clickhouse/client.ts';
+import type { ClickHouse } from '../../clickhouse/client.ts';
 import type { ChartRange, Charts } from './api.ts';
 import { LIMITS } from './limits.ts';
 import { readable, type Question } from './sql.ts';

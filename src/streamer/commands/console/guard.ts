@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { isIPv6 } from 'node:net';
-import { OutboxError } from '../../errors.ts';
-import { isLoopback } from '../loopback.ts';
+import { OutboxError } from '../../../errors.ts';
+import { isLoopback } from '../../loopback.ts';
 
 /** After so many wrong tokens within the time, an address is refused until it is over. */
 const MAX_WRONG = 10;

@@ -6,7 +6,10 @@ import { gzipSync } from 'node:zlib';
 
 /** Of the package; where the sources run, scripts/page.ts has built it. */
 const BUILT = fileURLToPath(
-  new URL(extname(import.meta.filename) === '.ts' ? '../../../build/console/' : '../../console/', import.meta.url),
+  new URL(
+    extname(import.meta.filename) === '.ts' ? '../../../../build/console/' : '../../../console/',
+    import.meta.url,
+  ),
 );
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
