@@ -265,19 +265,7 @@ export class Session {
     const proofs = new PeriodicCheck(PROVE_EVERY_MS, prove, fail);
     const checks = new PeriodicCheck(CHECK_EVERY_MS, check, fail);
     readiness.measures.attached(progress);
-    const observeTarget = async (): Promise<void> => loop.observeTarget();
-    const gauges = sampleGauges({
-      ledger,
-      db,
-      clickhouse,
-      table,
-      source,
-      config,
-      readiness,
-      observeTarget,
-      log,
-      signal,
-    });
+    const gauges = sampleGauges({ ...attachment, db, observeTarget: async () => loop.observeTarget() });
     const decoder = new PgoutputDecoder(intake, watch.rootOid, db.schema);
     return { ...attachment, decoder, loop, walEnd: () => walEnd, proofs, checks, gauges };
   }

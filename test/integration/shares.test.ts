@@ -3,7 +3,7 @@ import { startPostgres } from '../../src/embedded/postgres.ts';
 import { examinePostgres } from '../../src/streamer/commands/doctor/postgres.ts';
 import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { reshard } from '../../src/streamer/commands/reshard.ts';
-import { FlowReporter } from '../../src/streamer/commands/status/report.ts';
+import { FlowReporter } from '../../src/streamer/commands/status/reporter.ts';
 import { verify, type VerifyOptions } from '../../src/streamer/commands/verify.ts';
 import { ALL } from '../../src/streamer/compare/window.ts';
 import { readConfig } from '../../src/streamer/config.ts';

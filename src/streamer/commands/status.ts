@@ -5,7 +5,8 @@ import { parseUsage } from './usage.ts';
 import { tellWaking } from './progress.ts';
 import { columnsOf, fold } from './terminal.ts';
 import { printFlow, printFlowLine } from './status/print.ts';
-import { FlowReporter, type FlowReport } from './status/report.ts';
+import type { FlowReport } from './status/report.ts';
+import { FlowReporter } from './status/reporter.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse status [--watch [seconds]] [--json]
 

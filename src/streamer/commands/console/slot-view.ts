@@ -1,7 +1,7 @@
 import type { Logger } from '../../observe/log.ts';
 import type { ClickHouse } from '../../clickhouse/client.ts';
 import { mayIdle } from '../../clickhouse/idling.ts';
-import { FlowReporter } from '../status/report.ts';
+import { FlowReporter } from '../status/reporter.ts';
 import type { Config } from '../../config.ts';
 import { overviewOf } from '../../ledger/overview.ts';
 import type { ChartRange, Charts, Flow } from './api.ts';
