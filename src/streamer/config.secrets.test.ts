@@ -3,21 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { OutboxError } from '../errors.ts';
 import { readConfig, redact } from './config.ts';
 import { SETTINGS } from './settings.ts';
-
-const REQUIRED = {
-  DATABASE_URL: 'postgres://streamer:s3cret@db.internal:5433/app?sslmode=require',
-  CLICKHOUSE_URL: 'https://writer:s3cret@ch.internal:8443/analytics',
-};
-
-function failure(env: Record<string, string | undefined>, readFile?: (path: string) => string): OutboxError {
-  try {
-    readConfig(env, readFile);
-  } catch (error) {
-    if (error instanceof OutboxError) return error;
-    throw error;
-  }
-  throw new Error('the configuration was accepted');
-}
+import { failure, REQUIRED } from './config.fixture.ts';
 
 /** All that may be printed of an environment: the redacted configuration, or the error. */
 function printed(env: Record<string, string | undefined>, readFile?: (path: string) => string): string {

@@ -3,7 +3,7 @@ import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
 import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { Database } from '../../src/streamer/source/database.ts';
 import { eventTableProblems } from '../../src/streamer/source/event-table.ts';
-import { EVENT_COLUMNS } from '../../src/streamer/source/pgoutput.ts';
+import { EVENT_COLUMNS } from '../../src/streamer/source/event-columns.ts';
 import { command } from '../support/command.ts';
 import { apply, examine, findingOf } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';

@@ -1,4 +1,4 @@
-import { Field, type Tuple } from '../source/pgoutput.ts';
+import { Field, type Tuple } from '../source/event-columns.ts';
 import type { Lsn } from '../../lsn.ts';
 import { CHUNK_BYTES, Column, MARK_ROWS, type ChunkPool } from './column.ts';
 import { Producers, TRACEPARENT_BYTES } from './producers.ts';

@@ -1,7 +1,8 @@
 import { OutboxError } from '../../errors.ts';
 import { formatLsn, type Lsn } from '../../lsn.ts';
 import { comparePositions, formatPosition, type Position } from '../../position.ts';
-import type { ChangeHandler, Tuple } from '../source/pgoutput.ts';
+import type { Tuple } from '../source/event-columns.ts';
+import type { ChangeHandler } from '../source/pgoutput.ts';
 import { committedSecondsOf } from './age.ts';
 import { Batch, rowBytes, type TransactionStamp } from './batch.ts';
 import type { ChunkPool } from './column.ts';

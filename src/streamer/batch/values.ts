@@ -1,4 +1,4 @@
-import { EVENT_COLUMNS, type Tuple } from '../source/pgoutput.ts';
+import { EVENT_COLUMNS, type Tuple } from '../source/event-columns.ts';
 
 /** A row that did not come by the stream. */
 export interface Values {

@@ -5,11 +5,10 @@ import { OutboxError } from '../../errors.ts';
 import type { ClickHouseAccess } from './access.ts';
 import { awayOf, HostRing, isAway } from './host-ring.ts';
 import { linesOf, read, refusalOf, rowsOf, type Answer } from './answer.ts';
+import { provenSettings } from './proven-settings.ts';
 import {
-  INSERT_SETTINGS,
   limited,
   type Limits,
-  NEWER_INSERT_SETTINGS,
   quorumSettings,
   SELECT_SETTINGS,
   timeLimits,
@@ -249,34 +248,11 @@ export class ClickHouse {
     });
   }
 
-  /** The settings that the server knows, proved to arrive there: a proxy may drop those that it was not told to pass. */
   async #knownSettings(signal: AbortSignal | undefined): Promise<ClickHouseSettings> {
-    const names = Object.keys(NEWER_INSERT_SETTINGS);
-    const question = 'SELECT name FROM system.settings WHERE name IN {names:Array(String)}';
-    const known = await this.select<{ name: string }>(question, { names }, signal);
-    const settings: ClickHouseSettings = {
-      ...INSERT_SETTINGS,
-      ...(this.quorum && quorumSettings(this.quorum, this.#timeoutMs)),
-      ...Object.fromEntries(known.map(({ name }) => [name, NEWER_INSERT_SETTINGS[name]])),
-    };
-    const sent: ClickHouseSettings & Record<string, unknown> = {
-      ...settings,
-      insert_deduplication_token: randomUUID(),
-    };
-    const arrived = await this.#select<{ name: string; value: string }>(
-      'SELECT name, value FROM system.settings WHERE name IN {names:Array(String)}',
-      { names: Object.keys(sent) },
-      { ...SELECT_SETTINGS, ...sent },
-      signal,
+    return provenSettings(
+      async (query, names, settings) => this.#select(query, { names }, { ...SELECT_SETTINGS, ...settings }, signal),
+      this.quorum && quorumSettings(this.quorum, this.#timeoutMs),
     );
-    // `wait_end_of_query` is one of the HTTP interface, and has no value to be asked for
-    const problems = arrived.filter(({ name, value }) => value !== String(sent[name])).map(({ name }) => name);
-    if (problems.length > 0)
-      throw new OutboxError('OUTBOX_CH_SETTINGS_DROPPED', {
-        detail: 'settings that are sent with each insert do not reach ClickHouse',
-        problems,
-      });
-    return settings;
   }
 
   async close(): Promise<void> {

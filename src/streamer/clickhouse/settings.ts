@@ -1,4 +1,4 @@
-type Settings = Readonly<Record<string, string | number>>;
+export type Settings = Readonly<Record<string, string | number>>;
 
 /** What a profile may have that drops rows without an error: of a SELECT, and of what the views on a table make of an insert. */
 const WHOLE: Settings = {

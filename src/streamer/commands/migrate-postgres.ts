@@ -15,7 +15,7 @@ import { postgresError } from '../source/postgres-error.ts';
 import { MIGRATIONS } from '../source/event-table.ts';
 import { foreignGrants } from '../source/foreign-grants.ts';
 import { refuseForeign } from '../source/foreign-tables.ts';
-import { EVENT_COLUMNS } from '../source/pgoutput.ts';
+import { EVENT_COLUMNS } from '../source/event-columns.ts';
 import { adoptSlot, createSlot, untilMade } from '../source/new-slot.ts';
 import { checkOwners } from '../source/owners.ts';
 import { checkPublication } from '../source/publication.ts';

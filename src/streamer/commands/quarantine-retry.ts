@@ -11,7 +11,7 @@ import { TOKEN_TRUST_MS } from '../delivery/retry.ts';
 import { INSERT } from '../delivery/send.ts';
 import { writeIgnored } from '../ledger/row.ts';
 import type { Database } from '../source/database.ts';
-import { EVENT_COLUMNS } from '../source/pgoutput.ts';
+import { EVENT_COLUMNS } from '../source/event-columns.ts';
 
 /** An event, its values in Postgres' binary form. */
 interface Row extends Readonly<Record<(typeof EVENT_COLUMNS)[number]['name'], Buffer | null>> {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { OutboxError } from '../../errors.ts';
 import type { Database } from './database.ts';
-import { EVENT_COLUMNS } from './pgoutput.ts';
+import { EVENT_COLUMNS } from './event-columns.ts';
 
 /** The SQL files that `migrate` applies. */
 export const MIGRATIONS = new URL('../../../migrations/', import.meta.url);

@@ -1,6 +1,6 @@
 import { OutboxError } from '../../errors.ts';
 import type { Database } from './database.ts';
-import { EVENT_COLUMNS } from './pgoutput.ts';
+import { EVENT_COLUMNS } from './event-columns.ts';
 
 /** By which the tables of this program are known, whatever else a version of it adds. */
 const OWN: Readonly<Record<string, readonly string[]>> = {

@@ -1,5 +1,6 @@
 /** Real messages of pgoutput (protocol 1, binary) and of the replication protocol around it, byte for byte. For tests. */
-import { EVENT_COLUMNS, type ChangeHandler, type Tuple } from './pgoutput.ts';
+import { EVENT_COLUMNS, type Tuple } from './event-columns.ts';
+import { type ChangeHandler } from './pgoutput.ts';
 
 export interface WireColumn {
   readonly name: string;

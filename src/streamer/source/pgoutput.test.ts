@@ -1,6 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { EVENT_COLUMNS, PgoutputDecoder } from './pgoutput.ts';
+import { EVENT_COLUMNS } from './event-columns.ts';
+import { PgoutputDecoder } from './pgoutput.ts';
 import * as wire from './messages.fixture.ts';
 import { Recorder, type WireValue } from './messages.fixture.ts';
 

@@ -3,7 +3,7 @@ import { parseLsn, type Lsn } from '../../lsn.ts';
 import { filterOf, publicationOf, shareOf } from '../share.ts';
 import type { Database } from './database.ts';
 import { checkEventTable, EVENT_TABLES } from './event-table.ts';
-import { EVENT_COLUMNS } from './pgoutput.ts';
+import { EVENT_COLUMNS } from './event-columns.ts';
 
 interface PublicationRow {
   identity: string;
