@@ -152,7 +152,9 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'settings that a proxy drops are not missed',
     kind: 'a proxy drops settings',
-    patches: [{ file: 'clickhouse/client.ts', find: 'if (problems.length > 0)', replace: 'if (problems.length < 0)' }],
+    patches: [
+      { file: 'clickhouse/proven-settings.ts', find: 'if (problems.length > 0)', replace: 'if (problems.length < 0)' },
+    ],
   },
   {
     name: 'what was sent without its settings is trusted',
