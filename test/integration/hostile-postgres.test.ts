@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer, type AddressInfo, type Server } from 'node:net';
 import { expect, test } from 'vitest';
 import { Streamer } from '../support/streamer.ts';
 
@@ -12,18 +12,23 @@ function message(type: string, body: string): Buffer {
   return Buffer.concat([head, payload]);
 }
 
+/** A streamer whose Postgres is this server. */
+async function streamerOf(server: Server): Promise<Streamer> {
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = server.address() as AddressInfo;
+  return new Streamer({
+    DATABASE_URL: `postgres://someone:p@127.0.0.1:${port}/app`,
+    CLICKHOUSE_URL: 'http://127.0.0.1:1/app',
+  });
+}
+
 test('the streamer logs an error of Postgres whose message and SQLSTATE are megabytes, cut', async () => {
   const long = 'x'.repeat(3_000_000);
   const server = createServer((socket) => {
     socket.on('error', () => undefined);
     socket.once('data', () => socket.end(message('E', `SFATAL\0VFATAL\0C57P01${long}\0M${long}\0\0`)));
   });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const { port } = server.address() as AddressInfo;
-  const streamer = new Streamer({
-    DATABASE_URL: `postgres://someone:p@127.0.0.1:${port}/app`,
-    CLICKHOUSE_URL: 'http://127.0.0.1:1/app',
-  });
+  const streamer = await streamerOf(server);
   const { err } = await streamer.failure('OUTBOX_PG_UNREACHABLE');
   expect(err?.message).toContain('Postgres answered 57P01: xxx');
   expect(err?.message?.length).toBeLessThan(400);
@@ -45,12 +50,7 @@ test('a message before the login that does not end is given up after 16 MiB', as
       flood();
     });
   });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const { port } = server.address() as AddressInfo;
-  const streamer = new Streamer({
-    DATABASE_URL: `postgres://someone:p@127.0.0.1:${port}/app`,
-    CLICKHOUSE_URL: 'http://127.0.0.1:1/app',
-  });
+  const streamer = await streamerOf(server);
   const { err } = await streamer.failure('OUTBOX_PG_UNREACHABLE');
   expect(err?.message).toContain('the server sends more than 16777216 bytes before it lets in');
   await streamer.kill();
