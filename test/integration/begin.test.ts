@@ -9,6 +9,7 @@ import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts
 import { Retention } from '../../src/streamer/retention/retention.ts';
 import { holderOfLock } from '../../src/streamer/source/advisory-lock.ts';
 import { Database } from '../../src/streamer/source/database.ts';
+import { createSlotAndSnapshot, snapshotText } from '../../src/streamer/source/new-slot.ts';
 import { command } from '../support/command.ts';
 import { examine } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';
@@ -78,6 +79,57 @@ test.concurrent('`migrate` says for whom it waits, and one that was killed is fo
   await outbox.fill(5);
   await outbox.untilDelivered(5);
   expect(await streamer.stop()).toBe(0);
+});
+
+/** Ids of transactions that came to nothing: what a snapshot has to list one by one. */
+const ABORTED = `DO $$ BEGIN
+  FOR i IN 1..1000 LOOP
+    BEGIN
+      INSERT INTO public.t VALUES (i);
+      RAISE EXCEPTION 'undone';
+    EXCEPTION WHEN raise_exception THEN NULL;
+    END;
+  END LOOP;
+END $$`;
+
+test.concurrent('a slot whose snapshot would be too large is made when fewer transactions run', async () => {
+  await using postgres = await startPostgres();
+  const open = async (): Promise<Client> => {
+    const client = new Client({ connectionString: postgres.url });
+    await client.connect();
+    await client.query('BEGIN; SELECT pg_current_xact_id()');
+    return client;
+  };
+  const end = async (client: Client): Promise<void> => {
+    await client.query('COMMIT');
+    await client.end();
+  };
+  const db = await Database.connect(postgres.url, {}, () => undefined);
+  await db.query('CREATE TABLE public.t (n int)');
+  const said: string[] = [];
+  const waits = async (count: number): Promise<unknown> =>
+    eventually(`it has waited for ${count}`, () => said.filter((line) => line.startsWith('process')).length >= count);
+  // the server waits for those that run when it begins, then for those that ran meanwhile
+  const first = await open();
+  const making = createSlotAndSnapshot(postgres.url, 'late', {
+    failover: false,
+    db,
+    onWait: (line) => said.push(line),
+  });
+  await waits(1);
+  const next = await open();
+  await end(first);
+  await waits(2);
+  const oldest = await open();
+  await db.query(ABORTED);
+  await db.query('INSERT INTO public.t VALUES (0)');
+  await end(next);
+  await eventually('it is refused', () => said.find((line) => line.includes('too large')));
+  await end(oldest);
+  const made = await making;
+  expect(await snapshotText(postgres.url, made.snapshot)).toMatch(/^\d+:\d+:/);
+  await made.close();
+  await db.close();
 });
 
 test.concurrent('`migrate` names a prepared transaction for which it waits', async () => {

@@ -86,7 +86,8 @@ test.concurrent('two outboxes of one database fill one table, and what is done t
     const before = await stateOf(outbox, 'outbox');
     const lines: string[] = [];
     await migratePostgres(config, config.slot, (line) => lines.push(line));
-    expect(lines).toEqual([
+    // tests beside this one have transactions too
+    expect(lines.filter((line) => !line.includes('waits for'))).toEqual([
       `Postgres: made the schema ${schema}`,
       `Postgres: made the publication "${schema}"`,
       `Postgres: made the slot "${schema}"`,

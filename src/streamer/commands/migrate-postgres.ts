@@ -211,8 +211,7 @@ async function beginStream(
   await refuseOthersSlot(db, slot, exists !== undefined);
   if (!exists) {
     if (failover) await checkFailover(db);
-    const made = await createSlot(access, slot, { failover, db, onWait });
-    await made.close();
+    await createSlot(access, slot, { failover, db, onWait });
     report(tellOf('Postgres', 'made', `the slot "${slot}"`));
   } else if (await adoptSlot(db, slot, isRestored))
     report(`Postgres: moved the slot "${slot}", which is older than the publication, to the end of WAL`);

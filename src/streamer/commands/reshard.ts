@@ -15,7 +15,7 @@ import { MAX_SHARES, MAX_SLOT_LENGTH, outboxOf, publicationOf, shareOf, slotsOf 
 import { lock } from '../source/advisory-lock.ts';
 import type { DatabaseAccess } from '../source/access.ts';
 import { Database } from '../source/database.ts';
-import { adoptSlot, createSlot, snapshotText, untilMade } from '../source/new-slot.ts';
+import { adoptSlot, createSlot, createSlotAndSnapshot, snapshotText, untilMade } from '../source/new-slot.ts';
 import { checkOwners } from '../source/owners.ts';
 import { checkPublication } from '../source/publication.ts';
 import { checkFailover, checkMigrated } from '../source/server.ts';
@@ -158,12 +158,12 @@ async function change(
     // what takes long comes first: meanwhile the former streamers deliver
     for (const slot of slots) {
       if (slot !== last && (await checkSlot(db, slot)) === undefined)
-        await (await createSlot(access, slot, { failover: isFailover, db, onWait })).close();
+        await createSlot(access, slot, { failover: isFailover, db, onWait });
     }
     await dropSlot(db, last);
     report(`made the slots of ${slots.length === 1 ? 'the whole outbox' : `${slots.length} shares`}`);
     await endForNow(db, formers);
-    const made = await createSlot(access, last, { failover: isFailover, db, onWait, waitMs: PAUSE_MS });
+    const made = await createSlotAndSnapshot(access, last, { failover: isFailover, db, onWait, waitMs: PAUSE_MS });
     try {
       const snapshot = await snapshotText(access, made.snapshot);
       await handOver(db, formers, publications, { lsn: made.consistentLsn, snapshot });

@@ -14,7 +14,7 @@ import { INSERT_MARGIN_MS } from '../delivery/retry.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import { createLogger } from '../observe/log.ts';
 import { Database } from '../source/database.ts';
-import { createSlot, untilMade } from '../source/new-slot.ts';
+import { createSlotAndSnapshot, untilMade } from '../source/new-slot.ts';
 import { checkFailover, checkMigrated } from '../source/server.ts';
 import { dropSlot } from '../source/slot.ts';
 import { fill, NEVER, type Filled, type FillOptions } from './fill.ts';
@@ -196,7 +196,7 @@ async function fillGap(work: Work, gap: string): Promise<RepairReport> {
   // a repair that was killed leaves the server at making one
   await untilMade(ask, slot, onWait);
   if (examined.slotExists) await dropSlot(ask, slot);
-  const made = await createSlot(config, slot, { failover: isFailover, db: ask, onWait });
+  const made = await createSlotAndSnapshot(config, slot, { failover: isFailover, db: ask, onWait });
   try {
     const first = await connect(true);
     const comparing = await ofEverything(work, first);

@@ -33,6 +33,7 @@ export interface NewSlotOptions {
 const POLL_MS = 500;
 /** A slot begins only when all transactions that are open have ended; longer than this nobody should be left to wait. */
 const WAIT_MS = 10 * 60_000;
+const SNAPSHOT_TOO_LARGE = '40001';
 
 /**
  * Makes the slot. Waits for transactions that are running, ten minutes at most. Throws OUTBOX_SLOT_WAITS and OutboxErrors
@@ -42,20 +43,52 @@ export async function createSlot(
   access: string | DatabaseAccess,
   slot: string,
   options: NewSlotOptions,
+): Promise<void> {
+  // an exported snapshot may be refused, and nobody would read it
+  const made = await beginSlot(access, slot, 'nothing', options);
+  await made.close();
+}
+
+/** Like `createSlot`, and keeps the snapshot until `close`. */
+export async function createSlotAndSnapshot(
+  access: string | DatabaseAccess,
+  slot: string,
+  options: NewSlotOptions,
+): Promise<NewSlot> {
+  const until = performance.now() + (options.waitMs ?? WAIT_MS);
+  for (;;) {
+    try {
+      return await beginSlot(access, slot, 'export', options);
+    } catch (error) {
+      // Postgres makes no such snapshot where more transactions began meanwhile than it has places for
+      // https://github.com/postgres/postgres/blob/REL_18_STABLE/src/backend/replication/logical/snapbuild.c
+      const isTooLarge = error instanceof OutboxError && error.sqlState === SNAPSHOT_TOO_LARGE;
+      if (!isTooLarge || performance.now() > until) throw error;
+      options.onWait('a moment when fewer transactions begin: its snapshot would be too large');
+      await sleep(POLL_MS);
+    }
+  }
+}
+
+async function beginSlot(
+  access: string | DatabaseAccess,
+  slot: string,
+  snapshot: 'export' | 'nothing',
+  options: NewSlotOptions,
 ): Promise<NewSlot> {
   const client = await connectClient(access, { replication: true, queryTimeoutMs: 0 }, () => undefined);
   const { processID: pid } = client as unknown as { processID: number };
   const over = new AbortController();
   try {
     const server = await identify(client);
-    const making = client.query<{ consistent_point: string; snapshot_name: string }>(
-      `CREATE_REPLICATION_SLOT "${slot}" LOGICAL pgoutput (SNAPSHOT 'export'${options.failover ? ', FAILOVER' : ''})`,
+    const making = client.query<{ consistent_point: string; snapshot_name: string | null }>(
+      `CREATE_REPLICATION_SLOT "${slot}" LOGICAL pgoutput (SNAPSHOT '${snapshot}'${options.failover ? ', FAILOVER' : ''})`,
     );
     const { rows } = await Promise.race([making, tellUntil(pid, slot, options, over.signal)]);
-    const { consistent_point: lsn, snapshot_name: snapshot } = rows[0]!;
+    const { consistent_point: lsn, snapshot_name: name } = rows[0]!;
     return {
       consistentLsn: parseLsn(lsn),
-      snapshot,
+      snapshot: name ?? '',
       ...server,
       close: async () => endClient(client),
     };
