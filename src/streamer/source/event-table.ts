@@ -81,7 +81,7 @@ async function missing(db: Database, name: string): Promise<TableProblem> {
             EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_producer') AS producer`,
   );
   const found = rows[0]!;
-  const isGranted = found.producer && name !== 'recorded_by';
+  const isGranted = found.producer && !name.startsWith('recorded_');
   return {
     what: `the column ${name} is missing`,
     fix: [
