@@ -533,7 +533,7 @@ function nativeOf(changes: readonly Change[]): NativeRow[] {
   for (const change of changes) {
     if (change.tag === 'begin') committedAt = clamped(change.time);
     if (change.tag !== 'row') continue;
-    const [id, type, at, environment, context, version, subject, traceparent, recordedBy] = change.values;
+    const [id, type, at, environment, context, version, subject, traceparent, recordedAt, recordedBy] = change.values;
     const [, traceId = '', spanId = ''] = /^..-(.{32})-(.{16})-../su.exec(latin1(traceparent)) ?? [];
     rows.push(
       lineOf({
@@ -549,6 +549,7 @@ function nativeOf(changes: readonly Change[]): NativeRow[] {
         committed_at: committedAt,
         trace_id: traceId,
         span_id: spanId,
+        recorded_at: clamped(recordedAt!),
         recorded_by: latin1(recordedBy),
       }),
     );

@@ -59,7 +59,7 @@ export async function retry(
               convert_to(environment, 'UTF8') AS environment, convert_to(event_context, 'UTF8') AS event_context,
               int8send(metadata_version) AS metadata_version, convert_to(subject, 'UTF8') AS subject,
               CASE WHEN trace_id <> '' THEN convert_to('00-' || trace_id || '-' || span_id || '-00', 'UTF8') END AS traceparent,
-              convert_to(recorded_by, 'UTF8') AS recorded_by, timestamptz_send(committed_at) AS committed_at,
+              timestamptz_send(recorded_at) AS recorded_at, convert_to(recorded_by, 'UTF8') AS recorded_by, timestamptz_send(committed_at) AS committed_at,
               to_char(retried_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS delivered_at
          FROM outbox.quarantine WHERE slot_name = $1 AND id = $2 AND discarded_at IS NULL FOR UPDATE SKIP LOCKED`,
       [slot, id],

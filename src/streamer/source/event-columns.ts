@@ -8,6 +8,7 @@ export const EVENT_COLUMNS = [
   { name: 'metadata_version', type: 'bigint', oid: 20 },
   { name: 'subject', type: 'text', oid: 25 },
   { name: 'traceparent', type: 'text', oid: 25 },
+  { name: 'recorded_at', type: 'timestamptz', oid: 1184 },
   { name: 'recorded_by', type: 'text', oid: 25 },
 ] as const;
 
@@ -21,7 +22,8 @@ export const Field = {
   metadataVersion: 5,
   subject: 6,
   traceparent: 7,
-  recordedBy: 8,
+  recordedAt: 8,
+  recordedBy: 9,
 } as const;
 
 /** Bytes of a value of each column; 0 for one of any length. */
