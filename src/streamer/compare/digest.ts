@@ -2,8 +2,9 @@ import { FIRST_US, MICROSECONDS, type EventTime } from '../clickhouse/event-time
 import { BUCKET_US } from './window.ts';
 
 /**
- * SQL by which Postgres and ClickHouse come to the same digest of an event: MD5 of its numbers and the lengths of its texts,
- * then the texts, each as UTF-8. Nothing of it can be shifted from one field into the next without a trace.
+ * SQL by which Postgres and ClickHouse come to the same bytes of an event: its numbers and the lengths of its texts, then the texts,
+ * each as UTF-8. Nothing of it can be shifted from one field into the next without a trace. `verify` compares their MD5, which is
+ * fast; manifests hold their SHA-256, which nobody can forge. docs/auditors.md writes the bytes down for people.
  */
 
 /** What a digest covers, beside the id. */
@@ -21,16 +22,18 @@ export const FIELDS = [
 
 const DASHES = "substr(tp, 3, 1) || substr(tp, 36, 1) || substr(tp, 53, 1) = '---'::bytea";
 
+const OUTBOX_CANONICAL = `convert_to(concat_ws(' ', event_id, us, recorded_us, metadata_version, length(type), length(environment), length(subject), length(trace), length(writer)) || ' ', 'UTF8')
+             || type || environment || subject || trace || writer || context`;
+
 /**
- * Rows of outbox.event, or those that meet a condition on its columns, with `us`, the date as the table holds it, and `digest`; the texts
- * are bytes of UTF-8. The login's name is what the stream sends: Postgres does not check its bytes, and a database of another encoding may
- * have made the role.
+ * Rows of outbox.event, or those that meet a condition on its columns, with `us`, the date as the table holds it, `digest` (MD5) and
+ * `witnessed` (SHA-256, see TABLE_WITNESSED); the texts are bytes of UTF-8. The login's name is what the stream sends: Postgres does not
+ * check its bytes, and a database of another encoding may have made the role.
  */
 export function outboxRows(condition: string, time: EventTime): string {
   return `
   SELECT event_id, us, recorded_us, recorded_at, event_date_time, metadata_version, type, environment, subject, tp, trace, writer, context,
-         md5(convert_to(concat_ws(' ', event_id, us, recorded_us, metadata_version, length(type), length(environment), length(subject), length(trace), length(writer)) || ' ', 'UTF8')
-             || type || environment || subject || trace || writer || context) COLLATE "C" AS digest
+         md5(${OUTBOX_CANONICAL}) COLLATE "C" AS digest, sha256(${OUTBOX_CANONICAL}) AS witnessed
     FROM (
       SELECT event_id, recorded_at, event_date_time, metadata_version, type, environment, subject, context, tp, writer,
              ${held('event_date_time', time)} AS us, ${held('recorded_at', MICROSECONDS)} AS recorded_us,
@@ -57,10 +60,19 @@ function held(column: string, { step, first, last }: EventTime): string {
 /** The same of an expression of ClickHouse, over the columns of its table. */
 export const TABLE_US = "toUnixTimestamp64Micro(toDateTime64(event_date_time, 6, 'UTC'))";
 const TABLE_RECORDED = "toUnixTimestamp64Micro(toDateTime64(recorded_at, 6, 'UTC'))";
-export const TABLE_DIGEST = `MD5(concat(
+const TABLE_CANONICAL = `concat(
   toString(event_id), ' ', toString(${TABLE_US}), ' ', toString(${TABLE_RECORDED}), ' ', toString(metadata_version), ' ', toString(length(toString(event_type))), ' ',
   toString(length(toString(environment))), ' ', toString(length(subject)), ' ', toString(length(trace_id) + length(span_id)), ' ', toString(length(recorded_by)), ' ',
-  toString(event_type), toString(environment), subject, trace_id, span_id, recorded_by, event_context_text))`;
+  toString(event_type), toString(environment), subject, trace_id, span_id, recorded_by, event_context_text)`;
+export const TABLE_DIGEST = `MD5(${TABLE_CANONICAL})`;
+
+/** FixedString(32) of what both servers have of an event: Postgres is the witness of it. */
+export const TABLE_WITNESSED = `SHA256(${TABLE_CANONICAL})`;
+const us = (column: string): string => `toString(toUnixTimestamp64Micro(toDateTime64(${column}, 6, 'UTC')))`;
+/** FixedString(32) of what only ClickHouse has: where the event stood in the stream, and how it came. The typed column follows from the text. */
+export const TABLE_DELIVERED = `SHA256(concat(
+  toString(lsn), ' ', toString(seq), ' ', ${us('committed_at')}, ' ', ${us('delivered_at')}, ' ', toString(length(toString(source))), ' ',
+  toString(source), toString(origin)))`;
 
 /** Each of FIELDS as a short text, in their order, with blanks between them. */
 export const OUTBOX_FIELDS =
