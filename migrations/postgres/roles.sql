@@ -96,9 +96,11 @@ BEGIN
 	EXECUTE format('GRANT SELECT ON %s TO %I', events, streamer);
 	EXECUTE format('GRANT SELECT, UPDATE ON %I.stream TO %I', home, streamer);
 	EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.quarantine TO %I', home, streamer);
+	-- nobody changes or removes one
+	EXECUTE format('GRANT SELECT, INSERT ON %I.manifest TO %I', home, streamer);
 	-- what doctor compares with this version's migrations
 	EXECUTE format('GRANT SELECT ON %I.migration TO %I', home, streamer);
-	EXECUTE format('GRANT SELECT ON %1$s, %2$I.stream, %2$I.quarantine, %2$I.migration TO %3$I', events, home, console);
+	EXECUTE format('GRANT SELECT ON %1$s, %2$I.stream, %2$I.quarantine, %2$I.manifest, %2$I.migration TO %3$I', events, home, console);
 	-- expired rows are removed by TRUNCATE from the partitions that hold them
 	FOR partition IN SELECT relid FROM pg_partition_tree(events::regclass) WHERE isleaf LOOP
 		EXECUTE format('GRANT SELECT, TRUNCATE ON %s TO %I', partition, streamer);
