@@ -2,7 +2,14 @@ import { expect, test } from 'vitest';
 import { readConfig } from '../../src/streamer/config.ts';
 import { Manifests, type ManifestsReport } from '../../src/streamer/manifests/manifests.ts';
 import type { Manifest } from '../../src/streamer/manifests/manifest.ts';
+import { OutboxManifests } from '../../src/streamer/manifests/store.ts';
+import type { RetentionReport } from '../../src/streamer/retention/removal.ts';
+import { Retention } from '../../src/streamer/retention/retention.ts';
+import { Database } from '../../src/streamer/source/database.ts';
+import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
+import { eventually } from '../support/wait.ts';
 
 const OFF = { OUTBOX_RETENTION_DAYS: '0' };
 
@@ -55,3 +62,177 @@ test.concurrent('each closed hour has one manifest in both databases, in a chain
     manifests.map(({ number, events, hash }) => ({ number, events, hash })),
   );
 });
+
+/** As an administrator of ClickHouse could. */
+async function change(outbox: Outbox, ...statements: string[]): Promise<void> {
+  for (const query of statements)
+    await outbox.clickhouse.command({
+      query,
+      clickhouse_settings: { mutations_sync: '2', lightweight_deletes_sync: '2', async_insert: 0 },
+    });
+}
+
+const idOf = (hours: number, n: number): string =>
+  `00000000-0000-0000-${String(hours).padStart(4, '0')}-${String(n).padStart(12, '0')}`;
+
+test.concurrent('events that come late make a further part, which names them; what `repair` brings back makes one without', async () => {
+  await using outbox = await Outbox.create();
+  await change(
+    outbox,
+    "ALTER TABLE events ADD CONSTRAINT sound CHECK event_id != toUUID('00000000-0000-0000-0003-000000000007')",
+  );
+  await outbox.stream(OFF).attached();
+  await fillHoursAgo(outbox, 3, 100);
+  await fillHoursAgo(outbox, 2, 10);
+  await outbox.untilDelivered(109);
+  const job = new Manifests(readConfig(environment(outbox)));
+  const first = await make(outbox, job);
+  expect(first.trouble).toBeUndefined();
+  expect(first.manifests).toMatchObject([
+    { events: 99, absent: [expect.any(String)] },
+    { events: 10, absent: [] },
+  ]);
+
+  // out of quarantine
+  await change(outbox, 'ALTER TABLE events DROP CONSTRAINT sound');
+  expect((await command(outbox, ['quarantine', 'retry', '--all']).done).code).toBe(0);
+  const second = await make(outbox, job);
+  expect(second.manifests).toMatchObject([
+    { number: 3, part: 2, events: 100, added: first.manifests[0]!.absent, absent: [] },
+  ]);
+
+  // committed after its hour was closed, and beside it one that is lost and repaired
+  await fillHoursAgo(outbox, 2, 5, 10);
+  await outbox.untilDelivered(115);
+  await change(outbox, `DELETE FROM events WHERE event_id = '${idOf(2, 3)}'`);
+  const lacking = await make(outbox, job);
+  expect(lacking.trouble).toMatchObject({
+    code: 'OUTBOX_MANIFEST_DIFFERS',
+    message: expect.stringContaining('lacks 1 '),
+  });
+  expect(lacking.manifests).toEqual([]);
+  const repaired = await command(outbox, ['repair'], { OUTBOX_INSERT_TIMEOUT_MS: '1000' }).done;
+  expect(repaired).toMatchObject({ code: 0 });
+  const third = await make(outbox, job);
+  expect(third.trouble).toBeUndefined();
+  expect(third.manifests).toMatchObject([{ number: 4, part: 2, events: 15, previous: second.manifests[0]!.hash }]);
+  expect(third.manifests[0]!.added).toHaveLength(5);
+
+  await change(outbox, `DELETE FROM events WHERE event_id = '${idOf(3, 5)}'`);
+  await command(outbox, ['repair'], { OUTBOX_INSERT_TIMEOUT_MS: '1000' }).done;
+  const fourth = await make(outbox, job);
+  expect(fourth.manifests).toMatchObject([
+    { number: 5, part: 3, events: 100, added: [], witnessed: second.manifests[0]!.witnessed },
+  ]);
+  expect(fourth.manifests[0]!.delivered).not.toBe(second.manifests[0]!.delivered);
+  expect((await make(outbox, job)).made).toBe(0);
+});
+
+test.concurrent('no manifest is made of an hour that was altered or added to, and retention keeps what has none', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.stream(OFF).attached();
+  await fillHoursAgo(outbox, 240, 20);
+  await fillHoursAgo(outbox, 239, 20);
+  await outbox.untilDelivered(40);
+  const retain = async (): Promise<RetentionReport> =>
+    new Retention(readConfig({ ...environment(outbox), OUTBOX_MANIFESTS: 'on' })).run({
+      signal: new AbortController().signal,
+      isDry: true,
+    });
+  expect((await retain()).kept).toMatchObject({ passes: false, reason: expect.stringContaining('no manifest') });
+  await change(
+    outbox,
+    `ALTER TABLE events UPDATE event_context_text = '{"n":8}' WHERE event_id = '${idOf(240, 7)}'`,
+    `INSERT INTO events SELECT * REPLACE (toUUID('ffffffff-0000-0000-0000-000000000000') AS event_id) FROM (SELECT * FROM events WHERE event_id = '${idOf(239, 1)}')`,
+  );
+  const { made, trouble } = await make(outbox);
+  expect({ made, code: trouble?.code }).toEqual({ made: 0, code: 'OUTBOX_MANIFEST_DIFFERS' });
+  expect(trouble?.message).toContain('lacks 1 that outbox.event has, and has 1 that it does not have');
+  await change(
+    outbox,
+    `ALTER TABLE events UPDATE event_context_text = '{"n" : 7}' WHERE event_id = '${idOf(240, 7)}'`,
+    "DELETE FROM events WHERE event_id = 'ffffffff-0000-0000-0000-000000000000'",
+  );
+  expect(await make(outbox)).toMatchObject({ made: 2, trouble: undefined });
+  expect(await retain()).toMatchObject({ kept: undefined, removed: [{ rows: 40 }] });
+});
+
+test.concurrent('two processes make each manifest once; one that has lost its epoch writes none', async () => {
+  await using outbox = await delivered();
+  const [one, other] = await Promise.all([make(outbox), make(outbox)]);
+  expect(one.made + other.made).toBe(2);
+  await expectOneChain(outbox, [300, 200]);
+  const db = await Database.connect(outbox.databaseUrl, {}, () => undefined);
+  const next = { ...[...one.manifests, ...other.manifests][0]!, number: 3, part: 9 };
+  expect(await new OutboxManifests(db, next.source).add(next, outbox.slot, 0)).toBe(false);
+  await db.close();
+});
+
+test.concurrent('Postgres takes back a manifest that a failover has cost it, and one that it cannot confirm is told as a fork', async () => {
+  await using outbox = await delivered();
+  const { manifests } = await make(outbox);
+  await outbox.postgres.query('DELETE FROM outbox.manifest WHERE number = 2');
+  expect((await make(outbox)).made).toBe(0);
+  const { rows } = await outbox.postgres.query('SELECT hash FROM outbox.manifest WHERE number = 2');
+  expect(rows).toEqual([{ hash: manifests[1]!.hash }]);
+  await change(
+    outbox,
+    'ALTER TABLE events_manifests DELETE WHERE number = 2',
+    `INSERT INTO events_manifests SELECT * REPLACE (repeat('0', 64) AS hash) FROM (SELECT * REPLACE (2 AS number) FROM (SELECT * FROM events_manifests WHERE number = 1))`,
+  );
+  await expect(make(outbox)).rejects.toMatchObject({ code: 'OUTBOX_MANIFEST_FORKED' });
+});
+
+/** One manifest of each number in both databases, of hours with so many events. */
+async function expectOneChain(outbox: Outbox, events: number[]): Promise<void> {
+  const { rows } = await outbox.postgres.query(
+    'SELECT number::int AS number, events::int AS events, hash FROM outbox.manifest ORDER BY number',
+  );
+  expect(rows.map((row) => row.events)).toEqual(events);
+  expect(await outbox.select('SELECT number, events, hash FROM events_manifests ORDER BY number')).toEqual(rows);
+}
+
+test.concurrent.each(['before Postgres has it', 'before ClickHouse has it', 'before it knows that ClickHouse has it'])(
+  'a streamer that is killed %s leaves one manifest of each hour',
+  async (moment) => {
+    await using outbox = await Outbox.create();
+    const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+    await fillHoursAgo(outbox, 3, 30);
+    await fillHoursAgo(outbox, 2, 20);
+    await outbox.postgres.query(
+      `CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql
+         AS $$ BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared(1718); RETURN NEW; END $$`,
+    );
+    const client = await outbox.postgres.connect();
+    await client.query('SELECT pg_advisory_lock(1718)');
+    await client.query(
+      'CREATE TRIGGER hold BEFORE INSERT ON outbox.manifest FOR EACH ROW EXECUTE FUNCTION public.hold()',
+    );
+    const streamer = outbox.stream({ ...OFF, CLICKHOUSE_URL: url, OUTBOX_MANIFESTS: 'on' });
+    const waiting =
+      "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 1718 AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    await eventually('a manifest that is written', async () => (await client.query(waiting)).rowCount === 1, 60_000);
+    if (moment === 'before Postgres has it') await streamer.kill();
+    else if (moment === 'before ClickHouse has it') proxy.holdRequests();
+    else proxy.holdAnswersToInserts();
+    await client.query('SELECT pg_advisory_unlock(1718)');
+    client.release();
+    const inPostgres = async (): Promise<number> =>
+      (await outbox.postgres.query('SELECT FROM outbox.manifest')).rowCount!;
+    await eventually('its end', async () => (await outbox.postgres.query(waiting)).rowCount === 0);
+    if (moment !== 'before Postgres has it')
+      await eventually('it is in Postgres', async () => (await inPostgres()) === 1);
+    if (moment === 'before it knows that ClickHouse has it')
+      await eventually(
+        'it is in ClickHouse',
+        async () => (await outbox.select('SELECT 1 FROM events_manifests')).length === 1,
+      );
+    await streamer.kill();
+    await proxy.close();
+    await outbox.postgres.query('DROP TRIGGER hold ON outbox.manifest');
+    // its successor
+    outbox.stream(OFF);
+    await make(outbox);
+    await expectOneChain(outbox, [30, 20]);
+  },
+);
