@@ -168,7 +168,7 @@ async function bytesRead(): Promise<number> {
 async function fill(table: string): Promise<void> {
   await warehouse.command(
     `INSERT INTO ${table} (event_type, event_date_time, environment, event_context_text, metadata_version, subject, event_id,
-                           source, lsn, seq, committed_at, delivered_at, trace_id, span_id, recorded_by, origin)
+                           source, lsn, seq, committed_at, delivered_at, trace_id, span_id, recorded_at, recorded_by, origin)
      WITH intDiv(number, 4) AS transaction,
           toDateTime64('2026-01-01 00:00:00', 6, 'UTC') + toIntervalMicrosecond(intDiv(number * ${DAYS * 86_400} * 1000000, ${rows})) AS at
      SELECT 'order.' || toString(cityHash64(number) % 12), at - toIntervalMillisecond(cityHash64(number, 1) % 60000),
@@ -177,7 +177,7 @@ async function fill(table: string): Promise<void> {
               || '","amount":' || toString((cityHash64(number, 4) % 10000) / 10) || ',"currency":"EUR","items":' || toString(number % 7)
               || ',"note":"' || hex(cityHash64(number, 5)) || repeat(' please leave it at the door', 4) || '","nested":{"a":' || toString(number) || ',"b":"text","c":true}}',
             1, 'order/' || toString(cityHash64(transaction, 2) % 1000000), generateUUIDv4(number), '7000000000000000000/outbox', 100000000 + transaction * 2048, number % 4 + 1, at,
-            at + toIntervalSecond(1), lower(hex(MD5(toString(transaction)))), lower(hex(cityHash64(number, 6))), 'shop', 'stream'
+            at + toIntervalSecond(1), lower(hex(MD5(toString(transaction)))), lower(hex(cityHash64(number, 6))), at, 'shop', 'stream'
        FROM numbers(${rows})`,
     { max_insert_block_size: BLOCK_ROWS, min_insert_block_size_rows: BLOCK_ROWS, max_block_size: BLOCK_ROWS },
   );

@@ -59,6 +59,7 @@ function rowOf(values: Record<string, unknown>): Record<string, unknown> {
     committed_at: transaction.committedAt,
     trace_id: parent?.[1] ?? '',
     span_id: parent?.[2] ?? '',
+    recorded_at: values['recorded_at'],
     recorded_by: values['recorded_by'],
   };
 }

@@ -47,6 +47,7 @@ CREATE TABLE IF NOT EXISTS {table:Identifier}
     delivered_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     trace_id String CODEC(ZSTD(1)),
     span_id String CODEC(ZSTD(1)),
+    recorded_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     recorded_by LowCardinality(String),
     origin LowCardinality(String),
     INDEX by_event_id event_id TYPE bloom_filter(0.01) GRANULARITY 1,

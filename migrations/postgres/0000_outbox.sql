@@ -92,6 +92,7 @@ CREATE TABLE "outbox"."quarantine" (
 	"committed_at" timestamp (6) with time zone NOT NULL,
 	"trace_id" text NOT NULL,
 	"span_id" text NOT NULL,
+	"recorded_at" timestamp (6) with time zone NOT NULL,
 	"recorded_by" text NOT NULL,
 	"reason" text NOT NULL,
 	"clickhouse_code" integer,
@@ -154,7 +155,7 @@ DO $$
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'outbox') THEN
 		CREATE PUBLICATION "outbox"
-			FOR TABLE "outbox"."event" ("event_id", "event_type", "event_date_time", "environment", "event_context", "metadata_version", "subject", "traceparent", "recorded_by")
+			FOR TABLE "outbox"."event" ("event_id", "event_type", "event_date_time", "environment", "event_context", "metadata_version", "subject", "traceparent", "recorded_at", "recorded_by")
 			WITH (publish = 'insert', publish_via_partition_root = true);
 	END IF;
 END $$;

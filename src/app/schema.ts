@@ -124,6 +124,7 @@ export function outboxTables<Name extends string>(schema: Name) {
       committed_at: instant().notNull(),
       trace_id: text().notNull(),
       span_id: text().notNull(),
+      recorded_at: instant().notNull(),
       recorded_by: text().notNull(),
       /** ClickHouse's message, without what it quoted. */
       reason: text().notNull(),

@@ -57,6 +57,7 @@ test('the streamer delivers every field as emitEvent received it', async () => {
   const [row] = await outbox.select<Record<string, unknown>>(
     `SELECT event_id, event_type, toString(event_date_time) AS event_date_time, environment, toString(metadata_version) AS metadata_version, subject, event_context_text AS text,
             event_context.nested.list AS list, trace_id, span_id, recorded_by, origin, seq, source,
+            recorded_at <= committed_at AND recorded_at > committed_at - INTERVAL 1 MINUTE AS is_recorded,
             abs(dateDiff('second', committed_at, now('UTC'))) < 120 AND delivered_at >= toDateTime64(committed_at, 3) AS is_recent
        FROM events`,
   );
@@ -76,6 +77,7 @@ test('the streamer delivers every field as emitEvent received it', async () => {
     origin: 'stream',
     seq: 1,
     source: `${rows[0].id}/${outbox.slot}`,
+    is_recorded: 1,
     is_recent: 1,
   });
 });

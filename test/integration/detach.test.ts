@@ -73,9 +73,9 @@ test.concurrent('`detach`, a move and `repair` deliver each event once under the
   // one of those that wait is in quarantine, with a position of the old server
   await outbox.postgres.query(
     `INSERT INTO outbox.quarantine (slot_name, source, lsn, seq, event_id, event_type, event_date_time, environment, event_context,
-                                    metadata_version, subject, committed_at, trace_id, span_id, recorded_by, reason)
+                                    metadata_version, subject, committed_at, trace_id, span_id, recorded_at, recorded_by, reason)
      SELECT slot_name, source, delivered_lsn, 9, event_id, event_type, event_date_time, environment, event_context::text,
-            metadata_version, subject, (SELECT min(recorded_at) FROM outbox.event), '', '', recorded_by, 'test'
+            metadata_version, subject, (SELECT min(recorded_at) FROM outbox.event), '', '', recorded_at, recorded_by, 'test'
        FROM outbox.stream, outbox.event WHERE event_type = 'gap' LIMIT 1`,
   );
 

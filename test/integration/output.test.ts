@@ -38,8 +38,8 @@ test.concurrent('`quarantine list` writes all of 20,000 events to a pipe that is
   await using outbox = await Outbox.create();
   await outbox.postgres.query(
     `INSERT INTO outbox.quarantine (slot_name, source, lsn, seq, event_id, event_type, event_date_time, environment,
-                                    event_context, metadata_version, subject, committed_at, trace_id, span_id, recorded_by, reason)
-     SELECT $1, 'x', '0/1', n, gen_random_uuid(), 'test', now(), '', '{}', 1, '', now(), '', '', '', 'refused' FROM generate_series(1, 20000) n`,
+                                    event_context, metadata_version, subject, committed_at, trace_id, span_id, recorded_at, recorded_by, reason)
+     SELECT $1, 'x', '0/1', n, gen_random_uuid(), 'test', now(), '', '{}', 1, '', now(), '', '', now(), '', 'refused' FROM generate_series(1, 20000) n`,
     [outbox.slot],
   );
   const child = spawn(process.execPath, [CLI, 'quarantine', 'list', '--json'], { env: environmentOf(outbox) });

@@ -222,9 +222,9 @@ test.concurrent('`quarantine retry` completes a view at which an earlier call fa
   expect(failed).toMatchObject({ code: 1, stderr: expect.stringContaining('OUTBOX_CH_VIEW_FAILED') });
   await outbox.postgres.query(
     `INSERT INTO outbox.quarantine (slot_name, source, lsn, seq, event_id, event_type, event_date_time, environment, event_context,
-                                    metadata_version, subject, committed_at, trace_id, span_id, recorded_by, reason, retried_at)
+                                    metadata_version, subject, committed_at, trace_id, span_id, recorded_at, recorded_by, reason, retried_at)
      SELECT slot_name, source, lsn, seq, event_id, event_type, event_date_time, environment, event_context,
-            metadata_version, subject, committed_at, trace_id, span_id, recorded_by, reason, now() - interval '1 hour' FROM outbox.quarantine`,
+            metadata_version, subject, committed_at, trace_id, span_id, recorded_at, recorded_by, reason, now() - interval '1 hour' FROM outbox.quarantine`,
   );
   await run('ALTER TABLE counting MODIFY QUERY SELECT 1 AS n FROM events');
   expect(await command(outbox, ['quarantine', 'retry', '2']).done).toMatchObject({
@@ -266,8 +266,8 @@ test.concurrent('a sequence that is behind the rows of the quarantine holds up n
   await constrain(outbox);
   await outbox.postgres.query(
     `INSERT INTO outbox.quarantine (slot_name, source, lsn, seq, event_id, event_type, event_date_time, environment, event_context,
-                                    metadata_version, subject, committed_at, trace_id, span_id, recorded_by, reason)
-     SELECT 'another', 's', '0/1', g, gen_random_uuid(), 't', now(), '', '{}', 1, '', now(), '', '', 'r', 'r' FROM generate_series(1, 20) g;
+                                    metadata_version, subject, committed_at, trace_id, span_id, recorded_at, recorded_by, reason)
+     SELECT 'another', 's', '0/1', g, gen_random_uuid(), 't', now(), '', '{}', 1, '', now(), '', '', now(), 'r', 'r' FROM generate_series(1, 20) g;
      ALTER SEQUENCE outbox.quarantine_id_seq RESTART WITH 1`,
   );
   outbox.stream();

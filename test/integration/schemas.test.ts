@@ -256,8 +256,8 @@ test.concurrent('names that hold the word are not taken for the default schema: 
   await using own = await databaseOf(config);
   await outbox.postgres.query(
     `INSERT INTO ${schema}.quarantine (slot_name, source, lsn, seq, event_id, event_type, event_date_time, environment, event_context,
-                                       metadata_version, subject, committed_at, trace_id, span_id, recorded_by, reason)
-     VALUES ('outbox', '', '0/1', 1, gen_random_uuid(), 'type', now(), '', '{}', 1, '', now(), '', '', '', '')`,
+                                       metadata_version, subject, committed_at, trace_id, span_id, recorded_at, recorded_by, reason)
+     VALUES ('outbox', '', '0/1', 1, gen_random_uuid(), 'type', now(), '', '{}', 1, '', now(), '', '', now(), '', '')`,
   );
   expect(await glanceAtQuarantine(own.db, 'outbox')).toBe(1);
   expect(await glanceAtQuarantine(own.db, schema)).toBe(0);

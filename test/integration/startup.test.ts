@@ -120,7 +120,7 @@ test('the streamer reports a publication without outbox.event, and asks for `rep
   await using outbox = await Outbox.create();
   await outbox.postgres.query('ALTER PUBLICATION outbox DROP TABLE outbox.event');
   const columns =
-    'event_id, event_type, event_date_time, environment, event_context, metadata_version, subject, traceparent, recorded_by';
+    'event_id, event_type, event_date_time, environment, event_context, metadata_version, subject, traceparent, recorded_at, recorded_by';
   const streamer = outbox.stream();
   await streamer.failure('OUTBOX_PUBLICATION_MISSING');
   await outbox.postgres.query(`ALTER PUBLICATION outbox ADD TABLE outbox.event (${columns})`);
@@ -155,7 +155,7 @@ test('the streamer reports a table that left and rejoined the publication, and a
   await outbox.fill(1);
   await outbox.untilDelivered(1);
   const columns =
-    'event_id, event_type, event_date_time, environment, event_context, metadata_version, subject, traceparent, recorded_by';
+    'event_id, event_type, event_date_time, environment, event_context, metadata_version, subject, traceparent, recorded_at, recorded_by';
   await outbox.postgres.query('ALTER PUBLICATION outbox DROP TABLE outbox.event');
   const lost = await outbox.walEnd();
   await outbox.fill(1, 'test.unpublished');

@@ -18,10 +18,11 @@ export const COLUMNS = [
   'metadata_version',
   'subject',
   'traceparent',
+  'recorded_at',
   'recorded_by',
 ] as const;
 type ColumnName = (typeof COLUMNS)[number];
-/** A row of outbox.event: the id in its usual form, the date as µs since 2000-01-01, the version in decimal. */
+/** A row of outbox.event: the id in its usual form, dates as µs since 2000-01-01, the version in decimal. */
 export type Values = readonly (string | null)[];
 
 /** One thing that a reader of a stream was told. `lsn` is the commit LSN of the transaction that it belongs to. */
@@ -42,6 +43,7 @@ export function fromBinary(name: ColumnName, bytes: Uint8Array): string {
         .toString('hex')
         .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
     case 'event_date_time':
+    case 'recorded_at':
       return String(view.getBigInt64(0));
     case 'metadata_version':
       return String(view.getBigInt64(0));
@@ -76,7 +78,7 @@ export function microsecondsOf(text: string): string {
 
 /** A value of a column in text form, in the form of `Values`. */
 export function fromText(name: ColumnName, text: string): string {
-  return name === 'event_date_time' ? microsecondsOf(text) : text;
+  return name === 'event_date_time' || name === 'recorded_at' ? microsecondsOf(text) : text;
 }
 
 const lsnOf = (text: string | null): number => {

@@ -10,10 +10,10 @@ export interface TransactionStamp {
   readonly committedAt: Int64;
 }
 
-/** Bytes of a row beside its strings: uuid 16, four times 8, once 4, and a length byte for each of seven strings. */
-const FIXED_ROW_BYTES = 16 + 4 * 8 + 4 + 7;
+/** Bytes of a row beside its strings: uuid 16, five times 8, once 4, and a length byte for each of seven strings. */
+const FIXED_ROW_BYTES = 16 + 5 * 8 + 4 + 7;
 /** What a batch may take beyond its bytes: the last chunk of each column, hardly begun. */
-export const BEGUN_CHUNKS_BYTES = 13 * CHUNK_BYTES;
+export const BEGUN_CHUNKS_BYTES = 14 * CHUNK_BYTES;
 const DASH = 0x2d;
 
 /** What a row will take in a batch, in bytes, before the columns that are the same for the whole batch. */
@@ -47,6 +47,7 @@ export class Batch {
   readonly committedAt: Column;
   readonly traceId: Column;
   readonly spanId: Column;
+  readonly recordedAt: Column;
   readonly recordedBy: Column;
 
   rows = 0;
@@ -61,7 +62,8 @@ export class Batch {
   ackLsn: Lsn = 0;
 
   readonly #strings: readonly Column[];
-  readonly #date: Int64 = { high: 0, low: 0 };
+  /** Written anew for each value: one that is passed to a function by itself may be boxed. */
+  readonly #number: Int64 = { high: 0, low: 0 };
 
   constructor(pool: ChunkPool) {
     this.eventType = new Column(pool);
@@ -76,6 +78,7 @@ export class Batch {
     this.committedAt = new Column(pool);
     this.traceId = new Column(pool);
     this.spanId = new Column(pool);
+    this.recordedAt = new Column(pool);
     this.recordedBy = new Column(pool);
     this.#strings = [
       this.eventType,
@@ -95,17 +98,19 @@ export class Batch {
     text(this.environment, buffer, start[Field.environment]!, end[Field.environment]!);
     text(this.eventContextText, buffer, start[Field.eventContext]!, end[Field.eventContext]!);
     this.eventId.uuid(buffer, start[Field.eventId]!);
-    if (!readTimestamp(buffer, start[Field.eventDateTime]!, this.#date)) this.clamped++;
-    this.eventDateTime.int64(this.#date.high, this.#date.low);
+    this.#time(this.eventDateTime, buffer, start[Field.eventDateTime]!);
     this.metadataVersion.reversed64(buffer, start[Field.metadataVersion]!);
     text(this.subject, buffer, start[Field.subject]!, end[Field.subject]!);
     this.#trace(buffer, start[Field.traceparent]!, end[Field.traceparent]!);
+    this.#time(this.recordedAt, buffer, start[Field.recordedAt]!);
     text(this.recordedBy, buffer, start[Field.recordedBy]!, end[Field.recordedBy]!);
 
-    const lsnHigh = Math.floor(stamp.commitLsn / 0x1_0000_0000);
-    this.lsn.int64(lsnHigh, stamp.commitLsn - lsnHigh * 0x1_0000_0000);
+    const number = this.#number;
+    number.high = Math.floor(stamp.commitLsn / 0x1_0000_0000);
+    number.low = stamp.commitLsn - number.high * 0x1_0000_0000;
+    this.lsn.int64(number);
     this.seq.int32(seq);
-    this.committedAt.int64(stamp.committedAt.high, stamp.committedAt.low);
+    this.committedAt.int64(stamp.committedAt);
 
     this.rows++;
     this.bytes += bytes;
@@ -128,10 +133,16 @@ export class Batch {
       this.committedAt,
       this.traceId,
       this.spanId,
+      this.recordedAt,
       this.recordedBy,
     ]) {
       column.close();
     }
+  }
+
+  #time(column: Column, buffer: Buffer, offset: number): void {
+    if (!readTimestamp(buffer, offset, this.#number)) this.clamped++;
+    column.int64(this.#number);
   }
 
   /** `00-<32 hex trace id>-<16 hex span id>-<flags>`, https://www.w3.org/TR/trace-context/#traceparent-header */

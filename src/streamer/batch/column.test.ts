@@ -95,7 +95,7 @@ describe('Column of numbers and ids', () => {
       fc.property(fc.array(fc.tuple(fc.integer(), half), { minLength: 1, maxLength: 50 }), (values) => {
         const column = new Column(new ChunkPool(0));
         const many = Array.from({ length: CHUNK_BYTES / 8 + 100 }, (_, i) => values[i % values.length]!);
-        for (const [high, low] of many) column.int64(high, low);
+        for (const [high, low] of many) column.int64({ high, low });
         const reader = new NativeReader(column.parts());
         const wrong = many.findIndex(
           ([high, low]) => reader.value("DateTime64(6, 'UTC')") !== BigInt(high) * 2n ** 32n + BigInt(low),

@@ -1,4 +1,5 @@
 import type { Rows } from './rows.ts';
+import type { Int64 } from './time.ts';
 
 /**
  * A multiple of every fixed width, so that a fixed-width value never straddles two chunks; and large enough that the
@@ -137,7 +138,7 @@ export class Column {
   }
 
   /** A 64-bit value in two halves, because a bigint would be an allocation. */
-  int64(high: number, low: number): void {
+  int64({ high, low }: Readonly<Int64>): void {
     if (this.#at === CHUNK_BYTES) this.#grow();
     const chunk = this.#chunk;
     const at = this.#at;

@@ -16,6 +16,8 @@ export interface Event {
   /** Hexadecimal, or empty. */
   readonly traceId: string;
   readonly spanId: string;
+  /** When its transaction began, by Postgres' clock. */
+  readonly recordedAt: string;
   /** The login that wrote it. */
   readonly recordedBy: string;
 }
@@ -33,6 +35,7 @@ export function eventOf(batch: Batch, row: number): Event {
     committedAt: instant(batch.committedAt.value(row, 8)),
     traceId: batch.traceId.value(row, 0).toString(),
     spanId: batch.spanId.value(row, 0).toString(),
+    recordedAt: instant(batch.recordedAt.value(row, 8)),
     recordedBy: batch.recordedBy.value(row, 0).toString(),
   };
 }

@@ -66,6 +66,7 @@ function expected({ event, lsn, seq, committedAt }: Row): Record<string, NativeV
     delivered_at: BigInt(CONSTANTS.deliveredAtMs) * 1000n,
     trace_id: traceId,
     span_id: spanId,
+    recorded_at: event.recordedAt! + EPOCH_2000,
     recorded_by: latin1(event.recordedBy),
     origin: CONSTANTS.origin,
   };
@@ -89,6 +90,7 @@ const row: fc.Arbitrary<Row> = fc.record({
     metadataVersion: fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }),
     subject: text,
     traceparent: fc.option(fc.oneof(traceparent, fc.string({ maxLength: 60 }))),
+    recordedAt: date,
     recordedBy: fc.string({ maxLength: 63 }),
   }),
   lsn: fc.maxSafeNat(),

@@ -61,6 +61,7 @@ export function* encode(
   yield* constant('delivered_at', TIME, deliveredAt, rows);
   yield* column('trace_id', 'String', batch.traceId);
   yield* column('span_id', 'String', batch.spanId);
+  yield* column('recorded_at', TIME, batch.recordedAt);
   yield* column('recorded_by', 'String', batch.recordedBy);
   yield* constant('origin', 'String', string(constants.origin), rows);
 }

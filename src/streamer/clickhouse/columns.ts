@@ -14,6 +14,7 @@ export const INSERT_COLUMNS = [
   'delivered_at',
   'trace_id',
   'span_id',
+  'recorded_at',
   'recorded_by',
   'origin',
 ] as const;

@@ -31,7 +31,7 @@ const KEYS: readonly string[] = [
   'committed_at',
   'delivered_at',
 ];
-const MICROSECONDS: readonly string[] = ['committed_at', 'delivered_at'];
+const MICROSECONDS: readonly string[] = ['committed_at', 'delivered_at', 'recorded_at'];
 /**
  * Types that hold every value of a column: in others a number would wrap, or be rounded, and the text 007 be 7. A version comes as a
  * Decimal, and an Enum has names: such a type refuses what it does not hold.

@@ -28,6 +28,7 @@ export const PURPOSES: Readonly<Record<string, string>> = {
   delivered_at: 'how late events arrive',
   trace_id: 'the way from an event to its trace',
   span_id: 'the way from an event to its span',
+  recorded_at: 'when Postgres took it',
   recorded_by: 'who wrote it',
   origin: 'which rows came by repair or from quarantine',
 };

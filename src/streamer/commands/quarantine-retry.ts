@@ -11,10 +11,10 @@ import { TOKEN_TRUST_MS } from '../delivery/retry.ts';
 import { INSERT } from '../delivery/send.ts';
 import { writeIgnored } from '../ledger/row.ts';
 import type { Database } from '../source/database.ts';
-import { EVENT_COLUMNS } from '../source/event-columns.ts';
+import type { EventValues } from '../source/event-columns.ts';
 
 /** An event, its values in Postgres' binary form. */
-interface Row extends Readonly<Record<(typeof EVENT_COLUMNS)[number]['name'], Buffer | null>> {
+interface Row extends EventValues {
   /** Of the event. */
   readonly id: string;
   readonly source: string;
@@ -59,7 +59,7 @@ export async function retry(
               convert_to(environment, 'UTF8') AS environment, convert_to(event_context, 'UTF8') AS event_context,
               int8send(metadata_version) AS metadata_version, convert_to(subject, 'UTF8') AS subject,
               CASE WHEN trace_id <> '' THEN convert_to('00-' || trace_id || '-' || span_id || '-00', 'UTF8') END AS traceparent,
-              convert_to(recorded_by, 'UTF8') AS recorded_by, timestamptz_send(committed_at) AS committed_at,
+              timestamptz_send(recorded_at) AS recorded_at, convert_to(recorded_by, 'UTF8') AS recorded_by, timestamptz_send(committed_at) AS committed_at,
               to_char(retried_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS delivered_at
          FROM outbox.quarantine WHERE slot_name = $1 AND id = $2 AND discarded_at IS NULL FOR UPDATE SKIP LOCKED`,
       [slot, id],
@@ -113,7 +113,7 @@ async function insert(clickhouse: ClickHouse, table: string, row: Row): Promise<
   // an id of outbox.quarantine may come again after a failover
   const token = `${row.source}/quarantine/${row.lsn}:${row.seq}/${row.id}@${row.delivered_at}`;
   const batch = new Batch(new ChunkPool(0));
-  const { buffer, tuple } = valuesOf(EVENT_COLUMNS.map(({ name }) => row[name]));
+  const { buffer, tuple } = valuesOf(row);
   const stamp = { commitLsn: Number(row.lsn), committedAt: { high: 0, low: 0 } };
   readTimestamp(row.committed_at, 0, stamp.committedAt);
   batch.append(buffer, tuple, stamp, row.seq, rowBytes(tuple));

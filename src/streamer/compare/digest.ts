@@ -1,4 +1,4 @@
-import { FIRST_US, type EventTime } from '../clickhouse/event-time.ts';
+import { FIRST_US, MICROSECONDS, type EventTime } from '../clickhouse/event-time.ts';
 import { BUCKET_US } from './window.ts';
 
 /**
@@ -9,6 +9,7 @@ import { BUCKET_US } from './window.ts';
 /** What a digest covers, beside the id. */
 export const FIELDS = [
   'event_date_time',
+  'recorded_at',
   'metadata_version',
   'event_type',
   'environment',
@@ -25,20 +26,14 @@ const DASHES = "substr(tp, 3, 1) || substr(tp, 36, 1) || substr(tp, 53, 1) = '--
  * are bytes of UTF-8. The login's name is what the stream sends: Postgres does not check its bytes, and a database of another encoding may
  * have made the role.
  */
-export function outboxRows(condition: string, { step, first, last }: EventTime): string {
-  const [before, beyond] = [first, last + step].map((us) => new Date(Number(us / 1000n)).toISOString());
-  const us = '(extract(epoch FROM event_date_time) * 1000000)::bigint';
-  // towards the past, before 1970 as well
-  const cut = step === 1n ? us : `${us} - (${us} % ${step} + ${step}) % ${step}`;
+export function outboxRows(condition: string, time: EventTime): string {
   return `
-  SELECT event_id, us, recorded_at, event_date_time, metadata_version, type, environment, subject, tp, trace, writer, context,
-         md5(convert_to(concat_ws(' ', event_id, us, metadata_version, length(type), length(environment), length(subject), length(trace), length(writer)) || ' ', 'UTF8')
+  SELECT event_id, us, recorded_us, recorded_at, event_date_time, metadata_version, type, environment, subject, tp, trace, writer, context,
+         md5(convert_to(concat_ws(' ', event_id, us, recorded_us, metadata_version, length(type), length(environment), length(subject), length(trace), length(writer)) || ' ', 'UTF8')
              || type || environment || subject || trace || writer || context) COLLATE "C" AS digest
     FROM (
       SELECT event_id, recorded_at, event_date_time, metadata_version, type, environment, subject, context, tp, writer,
-             CASE WHEN event_date_time < '${before}' THEN ${first}
-                  WHEN event_date_time >= '${beyond}' THEN ${last}
-                  ELSE ${cut} END AS us,
+             ${held('event_date_time', time)} AS us, ${held('recorded_at', MICROSECONDS)} AS recorded_us,
              CASE WHEN length(tp) >= 55 AND ${DASHES} THEN substr(tp, 4, 32) || substr(tp, 37, 16) ELSE '' END AS trace
         FROM (
           SELECT event_id, recorded_at, metadata_version, event_date_time,
@@ -50,17 +45,27 @@ export function outboxRows(condition: string, { step, first, last }: EventTime):
     ) AS e`;
 }
 
+/** SQL for a time of Postgres as the table's column holds it, µs since 1970. */
+function held(column: string, { step, first, last }: EventTime): string {
+  const [before, beyond] = [first, last + step].map((us) => new Date(Number(us / 1000n)).toISOString());
+  const us = `(extract(epoch FROM ${column}) * 1000000)::bigint`;
+  // towards the past, before 1970 as well
+  const cut = step === 1n ? us : `${us} - (${us} % ${step} + ${step}) % ${step}`;
+  return `CASE WHEN ${column} < '${before}' THEN ${first} WHEN ${column} >= '${beyond}' THEN ${last} ELSE ${cut} END`;
+}
+
 /** The same of an expression of ClickHouse, over the columns of its table. */
 export const TABLE_US = "toUnixTimestamp64Micro(toDateTime64(event_date_time, 6, 'UTC'))";
+const TABLE_RECORDED = "toUnixTimestamp64Micro(toDateTime64(recorded_at, 6, 'UTC'))";
 export const TABLE_DIGEST = `MD5(concat(
-  toString(event_id), ' ', toString(${TABLE_US}), ' ', toString(metadata_version), ' ', toString(length(toString(event_type))), ' ',
+  toString(event_id), ' ', toString(${TABLE_US}), ' ', toString(${TABLE_RECORDED}), ' ', toString(metadata_version), ' ', toString(length(toString(event_type))), ' ',
   toString(length(toString(environment))), ' ', toString(length(subject)), ' ', toString(length(trace_id) + length(span_id)), ' ', toString(length(recorded_by)), ' ',
   toString(event_type), toString(environment), subject, trace_id, span_id, recorded_by, event_context_text))`;
 
 /** Each of FIELDS as a short text, in their order, with blanks between them. */
 export const OUTBOX_FIELDS =
-  "concat_ws(' ', us, metadata_version, md5(type), md5(environment), md5(subject), md5(trace), md5(writer), md5(context))";
-export const TABLE_FIELDS = `concatWithSeparator(' ', toString(${TABLE_US}), toString(metadata_version), ${[
+  "concat_ws(' ', us, recorded_us, metadata_version, md5(type), md5(environment), md5(subject), md5(trace), md5(writer), md5(context))";
+export const TABLE_FIELDS = `concatWithSeparator(' ', toString(${TABLE_US}), toString(${TABLE_RECORDED}), toString(metadata_version), ${[
   'toString(event_type)',
   'toString(environment)',
   'subject',

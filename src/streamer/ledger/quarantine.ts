@@ -62,6 +62,7 @@ function quarantining(
     committed_at: event.committedAt,
     trace_id: event.traceId,
     span_id: event.spanId,
+    recorded_at: event.recordedAt,
     recorded_by: event.recordedBy,
     reason,
     clickhouse_code: clickhouseCode ?? null,

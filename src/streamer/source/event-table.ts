@@ -101,7 +101,7 @@ async function missing(db: Database, name: string): Promise<TableProblem> {
     [producerOf(db.schema)],
   );
   const found = rows[0]!;
-  const isGranted = found.producer && name !== 'recorded_by';
+  const isGranted = found.producer && !name.startsWith('recorded_');
   return {
     what: `the column ${name} is missing`,
     fix: [

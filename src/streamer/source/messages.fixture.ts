@@ -91,6 +91,8 @@ export interface WireEvent {
   readonly metadataVersion: bigint | null;
   readonly subject: string | null;
   readonly traceparent: string | null;
+  /** µs since 2000-01-01 */
+  readonly recordedAt: bigint | null;
   readonly recordedBy: string | null;
 }
 
@@ -104,6 +106,7 @@ export function event(given: Partial<WireEvent> = {}): WireEvent {
     metadataVersion: 1n,
     subject: 'order/1',
     traceparent: null,
+    recordedAt: 86_400_000_001n,
     recordedBy: 'app',
     ...given,
   };
@@ -121,6 +124,7 @@ export function valuesOf(row: WireEvent): (Buffer | null)[] {
     row.metadataVersion === null ? null : int64(row.metadataVersion),
     text(row.subject),
     text(row.traceparent),
+    row.recordedAt === null ? null : int64(row.recordedAt),
     text(row.recordedBy),
   ];
 }

@@ -98,6 +98,7 @@ describe('PgoutputDecoder on values', () => {
     metadataVersion: fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }),
     subject: fc.string(),
     traceparent: fc.option(text),
+    recordedAt: fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
     recordedBy: text,
   });
   const EXTRA = [

@@ -106,7 +106,7 @@ function rowQuestion(table: string, key: Key, payloads: boolean, isTyped: boolea
   return {
     sql: `SELECT event_id, event_type, ${time('event_date_time')}, environment, subject,
     toString(metadata_version) AS metadata_version, ${time('committed_at')}, ${time('delivered_at')},
-    recorded_by, trace_id, span_id, source, toString(lsn) AS lsn_, toString(seq) AS seq_, origin,
+    ${time('recorded_at')}, recorded_by, trace_id, span_id, source, toString(lsn) AS lsn_, toString(seq) AS seq_, origin,
     toString(length(event_context_text)) AS bytes, ${shown('event_context_text')} AS text,
     ${isTyped ? shown('toString(event_context)') : 'NULL'} AS typed, ${paths} AS paths
   FROM {table:Identifier}

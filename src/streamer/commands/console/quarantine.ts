@@ -51,6 +51,7 @@ const COLUMNS = [
   'seq',
   'trace_id',
   'span_id',
+  'recorded_at',
   'recorded_by',
 ] as const;
 
