@@ -58,6 +58,6 @@ test('every command that a page calls is there', () => {
   const unknown: string[] = [];
   for (const [path, text] of PAGES)
     for (const [call, name] of text.matchAll(/(?:`|\$ |npx |bin\/)pg-outbox-clickhouse ([a-z]+)\b/g))
-      if (!(name! in COMMANDS)) unknown.push(`${path}: ${call}`);
+      if (!Object.hasOwn(COMMANDS, name!)) unknown.push(`${path}: ${call}`);
   expect(unknown).toEqual([]);
 });
