@@ -67,6 +67,7 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['quickRestore'], 'restore, refused row', 'twice', [4]],
   [['sameTokenAgain'], 'replicas', 'stuck', [4]],
   [['lookUpBehind'], 'replicas', 'twice', [4]],
+  [['lookUpUnchecked'], 'replicas, Keeper away', 'claimed', [4]],
   [['settleUncounted'], 'replicas', 'claimed', [4]],
   [['lookUpUnheld'], 'quorum, old token', 'claimed', [4]],
   [['retryUncounted'], 'replicas, refused row', 'claimed', [7]],

@@ -129,13 +129,21 @@ export const WORLDS = {
     faults: { crash: 1, lostAnswer: 1, partDropped: 1, time: 1 },
     invariants: [4, 5],
   },
+  'replicas, Keeper away': {
+    transactions: [2, 1],
+    committed: 2,
+    partitions: 2,
+    replicas: true,
+    faults: { crash: 1, lostAnswer: 1, partUnknown: 2, time: 1 },
+    invariants: [4, 5],
+  },
   'replicas, refused row': {
     transactions: [2],
     committed: 1,
     replicas: true,
     poison: [1],
     retry: true,
-    faults: { crash: 1, lostAnswer: 1, partDropped: 1, heal: 1, killRetry: 1 },
+    faults: { crash: 1, lostAnswer: 1, partDropped: 1, partUnknown: 1, heal: 1, killRetry: 1 },
     invariants: [4, 7],
   },
   shares: {
