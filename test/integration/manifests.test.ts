@@ -1,4 +1,14 @@
-import { expect, test } from 'vitest';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import {
+  verifyManifests,
+  type ManifestOptions,
+  type ManifestsReport as ManifestsReportOfVerify,
+} from '../../src/streamer/commands/verify-manifests.ts';
+import { ALL } from '../../src/streamer/compare/window.ts';
 import { readConfig } from '../../src/streamer/config.ts';
 import { Manifests, type ManifestsReport } from '../../src/streamer/manifests/manifests.ts';
 import type { Manifest } from '../../src/streamer/manifests/manifest.ts';
@@ -118,8 +128,12 @@ test.concurrent('events that come late make a further part, which names them; wh
   expect(third.manifests).toMatchObject([{ number: 4, part: 2, events: 15, previous: second.manifests[0]!.hash }]);
   expect(third.manifests[0]!.added).toHaveLength(5);
 
-  await change(outbox, `DELETE FROM events WHERE event_id = '${idOf(3, 5)}'`);
-  await command(outbox, ['repair'], { OUTBOX_INSERT_TIMEOUT_MS: '1000' }).done;
+  // what is lost and brought back is the same event, delivered at another time
+  await change(
+    outbox,
+    `INSERT INTO events SELECT * REPLACE ('repair' AS origin, now64(6) AS delivered_at) FROM (SELECT * FROM events WHERE event_id = '${idOf(3, 5)}')`,
+    `DELETE FROM events WHERE event_id = '${idOf(3, 5)}' AND origin = 'stream'`,
+  );
   const fourth = await make(outbox, job);
   expect(fourth.manifests).toMatchObject([
     { number: 5, part: 3, events: 100, added: [], witnessed: second.manifests[0]!.witnessed },
@@ -236,3 +250,132 @@ test.concurrent.each(['before Postgres has it', 'before ClickHouse has it', 'bef
     await expectOneChain(outbox, [30, 20]);
   },
 );
+
+const keyFolder = await mkdtemp(join(tmpdir(), 'manifest-keys-'));
+const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+const KEY_FILE = join(keyFolder, 'streamer.key');
+await writeFile(KEY_FILE, privateKey.export({ type: 'pkcs8', format: 'pem' }));
+await mkdir(join(keyFolder, 'public'));
+await writeFile(join(keyFolder, 'public', '2026.pem'), publicKey.export({ type: 'spki', format: 'pem' }));
+afterAll(async () => rm(keyFolder, { recursive: true }));
+
+interface Told {
+  readonly intact: boolean;
+  /** Faults as `kind hour of so many hours ago or number: events`. */
+  readonly faults: string[];
+  readonly report: ManifestsReportOfVerify;
+}
+
+async function audit(outbox: Outbox, options: Partial<ManifestOptions> = {}): Promise<Told> {
+  const report = await verifyManifests(readConfig(environment(outbox)), {
+    ...{ window: ALL, anchor: '', keys: '', limit: 20, asksPostgres: true },
+    ...options,
+  });
+  const faults = report.faults.map(({ kind, number, events }) =>
+    [kind, number ?? '-', ...events.map((event) => `${event.kind} ${event.eventId.slice(-17)}`)].join(' '),
+  );
+  return { intact: report.intact, faults, report };
+}
+
+test.concurrent('`verify --manifests` names what was altered, removed, added, swapped, moved, cut off or forged, and nothing else', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.stream(OFF).attached();
+  await fillHoursAgo(outbox, 6, 50);
+  await fillHoursAgo(outbox, 3, 40);
+  await fillHoursAgo(outbox, 2, 30);
+  await outbox.untilDelivered(120);
+  const signing = new Manifests(readConfig({ ...environment(outbox), OUTBOX_MANIFEST_KEY_FILE: KEY_FILE }));
+  const { manifests } = await make(outbox, signing);
+  const anchor = join(keyFolder, `${outbox.slot}.log`);
+  await writeFile(
+    anchor,
+    manifests
+      .map(({ source, number, hash }) =>
+        JSON.stringify({ level: 'info', source, number, hash, msg: 'made a manifest' }),
+      )
+      .join('\n'),
+  );
+  const keys = join(keyFolder, 'public');
+  const alone = { asksPostgres: false, keys };
+  const all = await command(outbox, ['verify', '--manifests', '--keys', keys, '--anchor', anchor, '--json'], {
+    DATABASE_URL: '',
+  }).done;
+  expect(all).toMatchObject({ code: 0, stderr: '' });
+  expect(JSON.parse(all.stdout)).toMatchObject({
+    intact: true,
+    postgres: 'not given',
+    signatures: true,
+    sources: [{ manifests: 3, signed: 3, anchored: 3, hours: 3, events: 120, isTyped: true, head: { number: 3 } }],
+  });
+
+  /** Does something, tells what is found with Postgres and without it, and undoes it. */
+  const tamper = async (...statements: string[]): Promise<[string[], string[]]> => {
+    await change(outbox, 'CREATE TABLE kept AS events', 'CREATE TABLE kept_manifests AS events_manifests');
+    await change(
+      outbox,
+      'INSERT INTO kept SELECT * FROM events',
+      'INSERT INTO kept_manifests SELECT * FROM events_manifests',
+    );
+    await change(outbox, ...statements);
+    const found = [await audit(outbox, { keys }), await audit(outbox, { ...alone, anchor })];
+    await change(outbox, 'EXCHANGE TABLES kept AND events', 'EXCHANGE TABLES kept_manifests AND events_manifests');
+    await change(outbox, 'DROP TABLE kept', 'DROP TABLE kept_manifests');
+    return found.map(({ faults }) => faults) as [string[], string[]];
+  };
+  const event = (hours: number, n: number): string => `event_id = '${idOf(hours, n)}'`;
+  const end = (hours: number, n: number): string => idOf(hours, n).slice(-17);
+
+  const flip = `ALTER TABLE events UPDATE event_context_text = replace(event_context_text, '7', '8') WHERE ${event(3, 7)}`;
+  expect(await tamper(flip)).toEqual([
+    [`altered 2 altered ${end(3, 7)}`, 'mistyped -'],
+    ['altered 2', 'mistyped -'],
+  ]);
+  expect(await tamper(`DELETE FROM events WHERE ${event(6, 9)}`)).toEqual([
+    [`missing 1 missing ${end(6, 9)}`],
+    ['missing 1'],
+  ]);
+  const added = 'ffffffff-0000-0000-0003-000000000000';
+  expect(
+    await tamper(
+      `INSERT INTO events SELECT * REPLACE (toUUID('${added}') AS event_id) FROM (SELECT * FROM events WHERE ${event(3, 1)})`,
+    ),
+  ).toEqual([[`added 2 added ${added.slice(-17)}`], ['added 2']]);
+  // in an hour that had none, between others; those outside the chain are counted
+  const hour = (n: number): string =>
+    `INSERT INTO events SELECT * REPLACE (recorded_at + INTERVAL ${n} HOUR AS recorded_at) FROM (SELECT * FROM kept WHERE ${event(6, 1)})`;
+  expect(await tamper(hour(1), hour(90))).toEqual([
+    [expect.stringMatching(/^unwitnessed - added /)],
+    ['unwitnessed -'],
+  ]);
+  const [a, b] = [idOf(2, 11), idOf(2, 12)];
+  const swap = (column: string): string =>
+    `ALTER TABLE events UPDATE ${column} = if(event_id = '${a}', (SELECT ${column} FROM kept WHERE event_id = '${b}'), (SELECT ${column} FROM kept WHERE event_id = '${a}')) WHERE event_id IN ('${a}', '${b}')`;
+  expect(await tamper(swap('event_context_text'), swap('event_context'))).toEqual([
+    [`altered 3 altered ${end(2, 11)} altered ${end(2, 12)}`],
+    ['altered 3'],
+  ]);
+  expect(await tamper(swap('seq'))).toEqual([['moved 3'], ['moved 3']]);
+  expect(await tamper(`ALTER TABLE events UPDATE event_context = '{"n":9}' WHERE ${event(2, 1)}`)).toEqual([
+    ['mistyped -'],
+    ['mistyped -'],
+  ]);
+  const newest = 'recorded_at >= (SELECT max(hour) FROM kept_manifests)';
+  expect(await tamper(`DELETE FROM events WHERE ${newest}`, 'DELETE FROM events_manifests WHERE number = 3')).toEqual([
+    ['chain 3', expect.stringMatching(/^missing 3 missing /)],
+    ['anchor 3'],
+  ]);
+  expect(await tamper('DELETE FROM events_manifests WHERE number = 2')).toEqual([
+    ['chain 2'],
+    ['chain 3', 'anchor 2', 'unwitnessed -'],
+  ]);
+  expect(await tamper("ALTER TABLE events_manifests UPDATE witnessed = repeat('a', 64) WHERE number = 1")).toEqual([
+    ['chain 1', 'signature 1'],
+    ['chain 1', 'signature 1', 'altered 1'],
+  ]);
+  // a forger has no key
+  expect(await tamper("ALTER TABLE events_manifests UPDATE signature = '', key_id = '' WHERE number = 2")).toEqual([
+    ['chain 2', 'signature 2'],
+    ['chain 2', 'signature 2'],
+  ]);
+  expect(await audit(outbox, { keys, anchor })).toMatchObject({ intact: true, faults: [] });
+});

@@ -180,6 +180,17 @@ export class OutboxSnapshot {
     for await (const chunk of digests) yield chunk.map(({ w }) => w);
   }
 
+  /** The same with their ids, in the order of these. */
+  identified(condition: string): AsyncGenerator<Keyed[], void, undefined> {
+    const { part, dates } = this.#scope;
+    const rows = outboxRows(part === '' ? condition : `(${part}) AND ${condition}`, dates);
+    return this.#read<Keyed>(
+      `SELECT event_id::text AS id, encode(witnessed, 'hex') AS digest FROM (${rows}) AS e ORDER BY event_id, witnessed`,
+      [],
+      FETCH_DIGESTS,
+    );
+  }
+
   /** All rows of these ids, of whatever date. */
   rows(ids: IdList): AsyncGenerator<OutboxRow[], void, undefined> {
     return this.#read<OutboxRow>(

@@ -13,7 +13,6 @@ import { holderOf } from '../ledger/holder.ts';
 import { overviewOf } from '../ledger/overview.ts';
 import { scopeOfSlot, sharesOf } from '../ledger/shares.ts';
 import { readPem } from '../pem-file.ts';
-import { listLeaves } from '../retention/leaves.ts';
 import type { DatabaseAccess } from '../source/access.ts';
 import { Database } from '../source/database.ts';
 import { writtenTo } from '../source/wal-end.ts';
@@ -23,6 +22,7 @@ import { Maker } from './maker.ts';
 import { isoHour, signingKeyOf, type Hour, type Manifest, type SigningKey } from './manifest.ts';
 import { manifestsOf, OutboxManifests, TableManifests } from './store.ts';
 import { TableDigests } from './table-digests.ts';
+import { oldestHour } from './witness.ts';
 
 const POLL_MS = 200;
 const NAMED = "SELECT set_config('application_name', 'pg-outbox-clickhouse manifests', false)";
@@ -255,13 +255,6 @@ export class Manifests {
       span.end();
     }
   }
-}
-
-/** The first hour of the day of the oldest event. */
-async function oldestHour(db: Database): Promise<Hour> {
-  const times = (await listLeaves(db, 0)).flatMap(({ oldestMs }) => (oldestMs === undefined ? [] : [oldestMs]));
-  const oldest = times.length === 0 ? Date.now() : Math.min(...times);
-  return Math.max(0, Math.floor(oldest / 86_400_000) * 24);
 }
 
 const hoursOf = (day: number): Hour[] => Array.from({ length: 24 }, (_, hour) => day * 24 + hour);

@@ -1,6 +1,12 @@
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { whereCurrent } from '../clickhouse/current.ts';
 import { TABLE_DELIVERED, TABLE_RECORDED, TABLE_WITNESSED } from '../compare/digest.ts';
+import type { IdList } from '../compare/id-list.ts';
+import type { Keyed } from '../compare/merge.ts';
+import { mistypedRows } from '../compare/mistyped.ts';
+import { among, TYPED_ROW, type TypedRow } from '../compare/table.ts';
+import { typingOf } from '../compare/typing.ts';
+import { ALL } from '../compare/window.ts';
 import { HOUR_US, type Hour } from './manifest.ts';
 import type { EventDigests } from './tally.ts';
 
@@ -81,6 +87,47 @@ export class TableDigests {
         isRepaired: kind === 1,
         isErased: kind === 2,
       }));
+  }
+
+  /** The events that are still there, by their ids and digests `witnessed`, in this order. */
+  async *identified(source: string, hours: Hours): AsyncGenerator<Keyed[], void, undefined> {
+    const current = await whereCurrent(this.#clickhouse, this.#table);
+    yield* this.#clickhouse.stream<Keyed>(
+      `SELECT toString(event_id) AS id, lower(hex(${TABLE_WITNESSED})) AS digest FROM {table:Identifier}
+        WHERE ${current} AND ${WHERE_HOURS} ORDER BY id, digest`,
+      this.#parameters(source, hours),
+    );
+  }
+
+  /** Events whose typed column is not what their text gives; undefined where the table has none to compare. */
+  async mistyped(source: string, hours: Hours): Promise<AsyncGenerator<TypedRow, void, undefined> | undefined> {
+    const typing = await typingOf(this.#clickhouse, this.#table);
+    if (typing === undefined) return undefined;
+    const current = await whereCurrent(this.#clickhouse, this.#table);
+    const of = (differs: string): AsyncGenerator<TypedRow[], void, undefined> =>
+      this.#clickhouse.stream<TypedRow>(
+        `SELECT ${TYPED_ROW} FROM {table:Identifier} WHERE ${current} AND ${WHERE_HOURS} AND ${differs}`,
+        this.#parameters(source, hours),
+      );
+    const rows = {
+      mistyped: () => of(typing.differs),
+      mistypedAnyhow: (_: unknown, ids: IdList) => of(`${among(ids)} AND ${typing.differsFromFilled}`),
+    };
+    return mistypedRows(rows, typing, ALL, 0n);
+  }
+
+  /** How many events lie before and behind these hours. */
+  async outside(source: string, hours: Hours): Promise<{ before: number; behind: number }> {
+    const current = await whereCurrent(this.#clickhouse, this.#table);
+    const found = { before: 0, behind: 0 };
+    const rows = this.#clickhouse.stream<{ before: string; behind: string }>(
+      `SELECT toString(countIf(recorded_at < {from:DateTime64(6)})) AS before, toString(countIf(recorded_at >= {to:DateTime64(6)})) AS behind
+         FROM {table:Identifier} WHERE ${current} AND source = {source:String}`,
+      this.#parameters(source, hours),
+    );
+    for await (const chunk of rows)
+      for (const { before, behind } of chunk) [found.before, found.behind] = [Number(before), Number(behind)];
+    return found;
   }
 
   /** The hours that have events, in their order; those that were erased count. */

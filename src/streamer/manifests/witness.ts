@@ -3,6 +3,7 @@ import type { EventTime } from '../clickhouse/event-time.ts';
 import { quarantinedRows } from '../compare/digest.ts';
 import { unequal, type Keyed } from '../compare/merge.ts';
 import type { OutboxSnapshot } from '../compare/outbox.ts';
+import { listLeaves } from '../retention/leaves.ts';
 import type { Database } from '../source/database.ts';
 import { isoHour, type Hour } from './manifest.ts';
 import type { HourlyDigests } from './table-digests.ts';
@@ -16,6 +17,13 @@ export interface Testimony {
   readonly missing: readonly string[];
   /** Events that the outbox does not have. */
   readonly extra: number;
+}
+
+/** The first hour of the day of the oldest event that the outbox has. Throws OUTBOX_PG_*. */
+export async function oldestHour(db: Database): Promise<Hour> {
+  const times = (await listLeaves(db, 0)).flatMap(({ oldestMs }) => (oldestMs === undefined ? [] : [oldestMs]));
+  const oldest = times.length === 0 ? Date.now() : Math.min(...times);
+  return Math.max(0, Math.floor(oldest / 86_400_000) * 24);
 }
 
 /** The rows of an hour, as a condition on the columns of outbox.event. */
