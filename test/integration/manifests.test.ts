@@ -1,7 +1,10 @@
+import { spawn } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text as streamText } from 'node:stream/consumers';
 import { afterAll, expect, test } from 'vitest';
 import {
   verifyManifests,
@@ -21,6 +24,7 @@ import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import { eventually } from '../support/wait.ts';
 
+const SCRIPT = new URL('../../examples/auditor/check_manifests.py', import.meta.url).pathname;
 const OFF = { OUTBOX_RETENTION_DAYS: '0' };
 
 function environment(outbox: Outbox): Record<string, string> {
@@ -268,7 +272,11 @@ interface Told {
 
 async function audit(outbox: Outbox, options: Partial<ManifestOptions> = {}): Promise<Told> {
   const report = await verifyManifests(readConfig(environment(outbox)), {
-    ...{ window: ALL, anchor: '', keys: '', limit: 20, asksPostgres: true },
+    window: ALL,
+    anchor: '',
+    keys: '',
+    limit: 20,
+    asksPostgres: true,
     ...options,
   });
   const faults = report.faults.map(({ kind, number, events }) =>
@@ -306,6 +314,30 @@ test.concurrent('`verify --manifests` names what was altered, removed, added, sw
     postgres: 'not given',
     signatures: true,
     sources: [{ manifests: 3, signed: 3, anchored: 3, hours: 3, events: 120, isTyped: true, head: { number: 3 } }],
+  });
+
+  // without this project's code
+  const text = async (table: string): Promise<string> =>
+    (
+      await outbox.clickhouse.query({ query: `SELECT * EXCEPT event_context FROM ${table}`, format: 'JSONEachRow' })
+    ).text();
+  const folder = await mkdtemp(join(keyFolder, 'export-'));
+  const [manifestFile, eventFile] = ['manifests.jsonl', 'events.jsonl'].map((name) => join(folder, name)) as [
+    string,
+    string,
+  ];
+  await writeFile(manifestFile, await text('(SELECT *, 1 AS event_context FROM events_manifests)'));
+  const script = async (events: string): Promise<{ code: number | null; stdout: string }> => {
+    await writeFile(eventFile, events);
+    const python = spawn('python3', [SCRIPT, manifestFile, eventFile, `--key=${join(keys, '2026.pem')}`]);
+    const [stdout, [code]] = await Promise.all([streamText(python.stdout), once(python, 'exit')]);
+    return { code: code as number | null, stdout };
+  };
+  const exported = await text('events');
+  expect(await script(exported)).toEqual({ code: 0, stdout: expect.stringMatching(/^(.* intact\n){3}$/) });
+  expect(await script(exported.replace(idOf(3, 7), idOf(3, 70)))).toEqual({
+    code: 1,
+    stdout: expect.stringMatching(/^.* intact\n.* 40 events, which are not the 40 of the manifest\n.* intact\n$/),
   });
 
   /** Does something, tells what is found with Postgres and without it, and undoes it. */

@@ -89,18 +89,16 @@ export class Audit {
 
   async *#faultsOf(source: string, digests: TableDigests): AsyncGenerator<Fault, void, undefined> {
     const checked: Checked = {
-      ...{
-        source,
-        manifests: 0,
-        signed: 0,
-        anchored: 0,
-        hours: 0,
-        events: 0,
-        before: 0,
-        behind: 0,
-        head: null,
-        isTyped: false,
-      },
+      source,
+      manifests: 0,
+      signed: 0,
+      anchored: 0,
+      hours: 0,
+      events: 0,
+      before: 0,
+      behind: 0,
+      head: null,
+      isTyped: false,
     };
     this.checked.push(checked);
     const plans = new Map<Hour, HourPlan>();
@@ -126,8 +124,13 @@ export class Audit {
       anchors.filter((anchor) => anchor.source === source),
     );
     const of = ({ kind, number, why }: ChainFault, hour: Hour | null): Fault => ({
-      ...{ kind, source, number, count: 0, why, events: [] },
+      kind,
+      source,
       hour: hour === null ? null : isoHour(hour),
+      number,
+      count: 0,
+      why,
+      events: [],
     });
     const add = (manifest: Manifest): void => {
       const plan = plans.get(manifest.hour);
