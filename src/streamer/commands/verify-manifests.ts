@@ -45,6 +45,8 @@ export interface ManifestsReport {
   readonly postgres: 'asked' | 'not given' | ErrorCode;
   /** Whether signatures were checked: a public key was given. */
   readonly signatures: boolean;
+  /** Whether an archive was given. */
+  readonly anchors: boolean;
   readonly sources: readonly Checked[];
   /** How many faults of each kind, and the first of each. */
   readonly counts: Readonly<Record<FaultKind, number>>;
@@ -93,6 +95,7 @@ export async function verifyManifests(
       window: { from: time(window.from), to: time(window.to) },
       postgres,
       signatures: keys !== undefined,
+      anchors: anchors.length > 0,
       sources: audit.checked,
       counts,
       faults,
@@ -146,6 +149,7 @@ export function printManifests({
   window,
   postgres,
   signatures,
+  anchors,
   sources,
   counts,
   faults,
@@ -163,7 +167,7 @@ export function printManifests({
       '',
       row('manifests', manifests),
       row('  signed', signatures ? signed : 'not checked'),
-      row('  in the archive', anchored),
+      row('  in the archive', anchors ? anchored : 'not checked'),
       row('hours', hours),
       row('events', events),
       row('  not covered: before', before),
