@@ -13,6 +13,9 @@ import {
 } from '../../src/streamer/commands/verify-manifests.ts';
 import { ALL } from '../../src/streamer/compare/window.ts';
 import { readConfig } from '../../src/streamer/config.ts';
+import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
+import { ClosedHours } from '../../src/streamer/manifests/closed-hours.ts';
 import { Manifests, type ManifestsReport } from '../../src/streamer/manifests/manifests.ts';
 import type { Manifest } from '../../src/streamer/manifests/manifest.ts';
 import { OutboxManifests } from '../../src/streamer/manifests/store.ts';
@@ -410,4 +413,69 @@ test.concurrent('`verify --manifests` names what was altered, removed, added, sw
     ['chain 2', 'signature 2'],
   ]);
   expect(await audit(outbox, { keys, anchor })).toMatchObject({ intact: true, faults: [] });
+});
+
+test.concurrent('an hour is closed once every transaction that began before its end is over', async () => {
+  await using outbox = await Outbox.create({ migrated: false });
+  const db = await Database.connect(outbox.databaseUrl, {}, () => undefined);
+  const client = await outbox.postgres.connect();
+  await client.query('BEGIN');
+  await client.query('SELECT 1');
+  const hour = (): number => Math.floor(Date.now() / 3_600_000);
+  const closed = new ClosedHours();
+  const before = hour();
+  // what is open for longer than a day is not waited for
+  expect([before - 24, hour() - 24]).toContain(await closed.until(db));
+  await client.query('COMMIT');
+  expect(await closed.until(db)).toBeGreaterThanOrEqual(before - 1);
+  client.release();
+  await db.close();
+});
+
+test.concurrent('each share of an outbox in another schema has a chain of its own', async () => {
+  await using outbox = await Outbox.create({ migrated: false });
+  const schema = outbox.slot.replace('t_', 'b_');
+  const shares = ['1/2', '2/2'].map((share, index) => ({
+    ...environment(outbox),
+    ...OFF,
+    OUTBOX_SCHEMA: schema,
+    OUTBOX_SLOT: '',
+    OUTBOX_SHARD: share,
+    OUTBOX_CLICKHOUSE_TABLE: `events_${index + 1}`,
+  }));
+  const quiet = (): void => undefined;
+  for (const { OUTBOX_CLICKHOUSE_TABLE: table } of shares)
+    await migrateClickHouse(outbox.clickhouseUrl, { table }, quiet);
+  await migratePostgres(
+    { databaseUrl: outbox.databaseUrl, databasePasswordCommand: '', schema },
+    `${schema}_1_of_2`,
+    quiet,
+  );
+  const streamers = shares.map((share) => outbox.stream(share));
+  await outbox.postgres.query(
+    `INSERT INTO ${schema}.event (event_type, event_context, recorded_at, bucket)
+     SELECT 'shared', '{}', at, (extract(epoch FROM at)::bigint / 86400) % 32 FROM generate_series(1, 100), (SELECT now() - interval '3 hours' AS at) t`,
+  );
+  const all = 'SELECT (SELECT count() FROM events_1) + (SELECT count() FROM events_2) AS n';
+  await eventually('all are delivered', async () => (await outbox.select<{ n: number }>(all))[0]!.n === 100, 60_000);
+  const made = await Promise.all(shares.map(async (share) => make(outbox, new Manifests(readConfig(share)))));
+  expect(made.map(({ trouble, manifests }) => [trouble, manifests.length, manifests[0]?.number])).toEqual([
+    [undefined, 1, 1],
+    [undefined, 1, 1],
+  ]);
+  expect(made.reduce((sum, { manifests }) => sum + manifests[0]!.events, 0)).toBe(100);
+  for (const share of shares)
+    expect(
+      await verifyManifests(readConfig(share), { window: ALL, anchor: '', keys: '', limit: 5, asksPostgres: true }),
+    ).toMatchObject({ intact: true, postgres: 'asked', sources: [{ manifests: 1, hours: 1 }] });
+  await Promise.all(streamers.map(async (streamer) => streamer.kill()));
+  await eventually('their slots are dropped', async () => {
+    const { rows } = await outbox.postgres.query(
+      'SELECT slot_name AS name, active FROM pg_replication_slots WHERE starts_with(slot_name, $1)',
+      [schema],
+    );
+    for (const { name, active } of rows)
+      if (!active) await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [name]);
+    return rows.length === 0;
+  });
 });
