@@ -136,6 +136,13 @@ export const WORLDS = {
     faults: { crash: 1, lostAnswer: 1, partUnknown: 1, time: 1 },
     invariants: [4, 5],
   },
+  'replicas, Keeper away, restore': {
+    transactions: [1, 1],
+    committed: 1,
+    replicas: true,
+    faults: { crash: 1, restore: 1, partUnknown: 1 },
+    invariants: [4, 8],
+  },
   'replicas, refused row': {
     transactions: [2],
     committed: 1,
