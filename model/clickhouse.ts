@@ -306,8 +306,13 @@ export function sent(batch: Batch): void {
 }
 
 /** A look-up waits until the replica that answers has fetched what the others took, and has removed what is its own alone. */
-export function isBehind({ s, world }: Steps): boolean {
-  if (s.unchecked.length > 0 && !world.without('lookUpUnchecked')) return true;
+export function isBehind(steps: Steps): boolean {
+  const { s, world } = steps;
+  return (s.unchecked.length > 0 && !world.without('lookUpUnchecked')) || isLagging(steps);
+}
+
+/** It has not fetched what the others took. What an answer follows may be counted there. */
+export function isLagging({ s, world }: Steps): boolean {
   return s.unfetched.length > 0 && !world.without('lookUpBehind') && !world.without('lookUpUnheld');
 }
 

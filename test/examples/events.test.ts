@@ -137,8 +137,8 @@ test('every question of docs/events.md has its answer', async () => {
       else await outbox.clickhouse.command({ query: statement });
     }
   expect(answers).toMatchObject(ANSWERS);
-  for (const [heading, rows] of Object.entries(answers))
-    if (ANSWERS[heading] === undefined) expect(rows, heading).not.toEqual([]);
+  const empty = Object.entries(answers).filter(([, rows]) => JSON.stringify(rows) === '[]');
+  expect(empty.map(([heading]) => heading)).toEqual(['Is any event there twice?']);
 });
 
 test('a question by subject, id or trace reads a few blocks of a large table, and one by date its range', async () => {
@@ -153,6 +153,7 @@ test('a question by subject, id or trace reads a few blocks of a large table, an
     'Who touched an order?',
     'What did one request do?',
   ];
+  const dear: string[] = [];
   for (const heading of cheap) {
     const result = await outbox.clickhouse.query({
       query: page.get(heading)![0]!,
@@ -163,6 +164,7 @@ test('a question by subject, id or trace reads a few blocks of a large table, an
       read_rows: string;
     };
     // a block has 8192 rows, and a bloom filter may be wrong about one of a hundred
-    expect(Number(read), heading).toBeLessThan(5 * 8192);
+    if (Number(read) >= 5 * 8192) dear.push(`${heading} ${read}`);
   }
+  expect(dear).toEqual([]);
 });

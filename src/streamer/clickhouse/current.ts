@@ -6,6 +6,12 @@ import { literal } from './literal.ts';
 import { untilHeld } from './quorum.ts';
 import { OTHER_REPLICA } from './refusal.ts';
 
+/**
+ * Which parts a look-up may believe: those that Keeper knows for certain, or all that the replica shows. An insert that is answered is
+ * among the parts that Keeper knows, whatever else there is.
+ */
+export type Parts = 'checked' | 'all';
+
 /** How long a replica may take to fetch what others took, before that is told. */
 const PATIENCE_MS = 10_000;
 const POLL_MS = 50;
@@ -34,7 +40,12 @@ interface ReplicaRow {
  * Throws OUTBOX_CH_REPLICA_BEHIND, OUTBOX_CH_QUORUM, OUTBOX_CH_KEEPER_AWAY, or what the questions run into.
  * https://clickhouse.com/docs/operations/system-tables/replicas
  */
-export async function whereCurrent(clickhouse: ClickHouse, table: string, signal?: AbortSignal): Promise<string> {
+export async function whereCurrent(
+  clickhouse: ClickHouse,
+  table: string,
+  signal?: AbortSignal,
+  parts: Parts = 'checked',
+): Promise<string> {
   const [target] = await clickhouse.select<{ engine: string }>(
     'SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = {table:String}',
     { table },
@@ -65,11 +76,11 @@ export async function whereCurrent(clickhouse: ClickHouse, table: string, signal
     // where requests take turns among replicas, all have had theirs when one comes again
     if (proven.has(replica)) {
       if (clickhouse.quorum !== undefined) await untilHeld(clickhouse, clickhouse.quorum, table, signal);
-      return conditionOf(table, [...proven]);
+      return conditionOf(table, [...proven], parts);
     }
     if (isUnwritten === 1) await clickhouse.command(SYNC, { table });
     // it takes minutes; another one has what counts
-    if (unchecked > 0) clickhouse.leave(server);
+    if (unchecked > 0 && parts === 'checked') clickhouse.leave(server);
     else if (missing === 0 && (hasPulled === 1 || isUnwritten === 1)) {
       proven.add(replica);
       continue;
@@ -106,9 +117,9 @@ async function ask(
 }
 
 /** A scalar subquery is evaluated by whichever replica answers, also where it reads no row of the table. */
-function conditionOf(table: string, replicas: readonly string[]): string {
+function conditionOf(table: string, replicas: readonly string[], parts: Parts): string {
   return `(SELECT throwIf(count() = 0, ${literal(OTHER_REPLICA)}) FROM system.replicas
             WHERE database = currentDatabase() AND table = ${literal(table)}
-              AND parts_to_check = 0
+              ${parts === 'checked' ? 'AND parts_to_check = 0' : ''}
               AND replica_name IN (${replicas.map(literal).join(', ')})) = 0`;
 }

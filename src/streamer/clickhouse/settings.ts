@@ -40,6 +40,11 @@ export const INSERT_SETTINGS: Settings = {
   max_insert_block_size: '1048449',
   min_insert_block_size_rows: '1048449',
   min_insert_block_size_bytes: '268402944',
+  // what a view makes of an insert is cut into blocks by these
+  max_block_size: '65409',
+  max_joined_block_size_rows: '65409',
+  min_insert_block_size_rows_for_materialized_views: '0',
+  min_insert_block_size_bytes_for_materialized_views: '0',
   input_format_try_infer_dates: 0,
   input_format_try_infer_datetimes: 0,
   // times as texts name their zone; a column may have another
@@ -62,14 +67,22 @@ export interface Quorum {
   readonly cluster: string;
 }
 
-export function quorumOf({
+/** How inserts are sent, beside their settings. */
+export interface Inserting {
+  readonly quorum?: Quorum | undefined;
+  readonly compression?: 'off' | 'zstd';
+}
+
+export function insertingOf({
   insertQuorum: size,
   clickhouseCluster: cluster,
+  clickhouseCompression: compression,
 }: {
   readonly insertQuorum: string;
   readonly clickhouseCluster: string;
-}): Quorum | undefined {
-  return size === 'off' ? undefined : { size, cluster };
+  readonly clickhouseCompression: 'off' | 'zstd';
+}): Inserting {
+  return { quorum: size === 'off' ? undefined : { size, cluster }, compression };
 }
 
 /** How long an insert waits for its quorum, before it is repeated. */

@@ -6,7 +6,7 @@ import { PACKAGE_NAME } from '../../package.ts';
 import type { ClickHouseAccess } from '../clickhouse/access.ts';
 import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { eventTimeOf } from '../clickhouse/event-time.ts';
-import { quorumOf } from '../clickhouse/settings.ts';
+import { insertingOf } from '../clickhouse/settings.ts';
 import { SNAPSHOT_PARAMETERS } from '../compare/outbox.ts';
 import type { Config } from '../config.ts';
 import { holderOf } from '../ledger/holder.ts';
@@ -29,7 +29,7 @@ const NAMED = "SELECT set_config('application_name', 'pg-outbox-clickhouse manif
 
 export type ManifestsConfig = Pick<
   Config,
-  'slot' | 'clickhouseTable' | 'manifestKeyFile' | 'insertQuorum' | 'clickhouseCluster' | 'flushIntervalMs'
+  'slot' | 'clickhouseTable' | 'manifestKeyFile' | 'insertQuorum' | 'clickhouseCluster' | 'clickhouseCompression' | 'flushIntervalMs'
 > &
   DatabaseAccess &
   ClickHouseAccess;
@@ -92,7 +92,7 @@ export class Manifests {
       await db.query(NAMED);
       return db;
     };
-    const clickhouse = new ClickHouse(this.#config, LONG_SELECT_MS, quorumOf(this.#config));
+    const clickhouse = new ClickHouse(this.#config, LONG_SELECT_MS, insertingOf(this.#config));
     try {
       const ask = await connect({ parameters, queryTimeoutMs: 65_000 });
       const snapshots = await connect({ queryTimeoutMs: 0, parameters: SNAPSHOT_PARAMETERS });
