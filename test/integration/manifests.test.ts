@@ -149,6 +149,32 @@ test.concurrent('events that come late make a further part, which names them; wh
   expect((await make(outbox, job)).made).toBe(0);
 });
 
+test.concurrent('an event that leaves quarantine after its bucket was emptied makes a further part, and one without a witness makes none', async () => {
+  await using outbox = await Outbox.create();
+  await change(outbox, `ALTER TABLE events ADD CONSTRAINT sound CHECK event_id != toUUID('${idOf(240, 7)}')`);
+  await outbox.stream(OFF).attached();
+  await fillHoursAgo(outbox, 240, 20);
+  await fillHoursAgo(outbox, 2, 5);
+  await outbox.untilDelivered(24);
+  const [first] = (await make(outbox)).manifests;
+  expect(first).toMatchObject({ events: 19, absent: [expect.any(String)] });
+  await outbox.postgres.query("DELETE FROM outbox.event WHERE event_type = 'hour.240'");
+  await change(outbox, 'ALTER TABLE events DROP CONSTRAINT sound');
+  expect((await command(outbox, ['quarantine', 'retry', '--all']).done).code).toBe(0);
+  expect((await make(outbox)).manifests).toMatchObject([
+    { number: 3, part: 2, events: 20, added: first!.absent, absent: [] },
+  ]);
+  expect(await make(outbox)).toMatchObject({ made: 0, trouble: undefined });
+  // nobody says that it was ever recorded
+  await change(
+    outbox,
+    `INSERT INTO events SELECT * REPLACE (toUUID('ffffffff-0000-0000-0000-000000000000') AS event_id, now64(6) AS delivered_at) FROM (SELECT * FROM events WHERE event_id = '${idOf(240, 7)}')`,
+  );
+  await fillHoursAgo(outbox, 241, 1);
+  await outbox.untilDelivered(26);
+  expect(await make(outbox)).toMatchObject({ made: 1, trouble: { code: 'OUTBOX_MANIFEST_DIFFERS' } });
+});
+
 test.concurrent('no manifest is made of an hour that was altered or added to, and retention keeps what has none', async () => {
   await using outbox = await Outbox.create();
   await outbox.stream(OFF).attached();
