@@ -7,7 +7,7 @@ import type { HourCount, Hours, TableDigests } from './table-digests.ts';
 const OLD_EVERY_MS = 3_600_000;
 
 interface Where {
-  readonly ask: Database;
+  readonly db: Database;
   readonly digests: TableDigests;
   /** See partOf. */
   readonly part: string;
@@ -29,7 +29,7 @@ export class DueHours {
   }
 
   /** Hours without a manifest, and those that may have got events since it was made, in their order. Throws OUTBOX_PG_*, OUTBOX_CH_*. */
-  async list({ ask, digests, part, latest }: Where, { from, to }: Hours): Promise<Hour[]> {
+  async list({ db, digests, part, latest }: Where, { from, to }: Hours): Promise<Hour[]> {
     const due: Hour[] = [];
     const there = new Set<Hour>();
     if (performance.now() - this.#oldAt > OLD_EVERY_MS) {
@@ -47,7 +47,7 @@ export class DueHours {
     for (let day = Math.floor(from / 24); day * 24 < to; day++) {
       const hours = hoursOf(day).filter((hour) => hour >= from && hour < to);
       const unknown = hours.filter((hour) => !latest.has(hour) && !there.has(hour) && !this.#empty.has(hour));
-      const kept = unknown.length === 0 ? new Set<Hour>() : await hoursKept(ask, day, part);
+      const kept = unknown.length === 0 ? new Set<Hour>() : await hoursKept(db, day, part);
       for (const hour of unknown) if (!kept.has(hour)) this.#empty.add(hour);
       due.push(...hours.filter((hour) => (latest.has(hour) ? changed.has(hour) : there.has(hour) || kept.has(hour))));
     }

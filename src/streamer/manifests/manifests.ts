@@ -68,6 +68,8 @@ interface Chain {
   readonly outbox: OutboxManifests;
   readonly table: TableManifests;
   readonly digests: TableDigests;
+  /** Reads whole partitions: its statements may take long. */
+  readonly snapshots: Database;
   /** Its own events begin in this hour. */
   readonly begins: Hour;
 }
@@ -152,6 +154,7 @@ export class Manifests {
       outbox,
       table,
       digests,
+      snapshots,
       begins: rows[0]!.hour,
     };
   }
@@ -171,7 +174,10 @@ export class Manifests {
     let isAllDelivered = false;
     const due = this.#due.get(chain.source) ?? new DueHours(chain.source);
     this.#due.set(chain.source, due);
-    for (const hour of await due.list({ ask, digests: chain.digests, part: chain.part, latest }, { from, to })) {
+    for (const hour of await due.list(
+      { db: chain.snapshots, digests: chain.digests, part: chain.part, latest },
+      { from, to },
+    )) {
       signal.throwIfAborted();
       const entry = latest.get(hour);
       const former = entry && (await chain.outbox.find(entry.number));
