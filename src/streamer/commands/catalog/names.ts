@@ -1,0 +1,35 @@
+/** File names of views, and what BI tools show, have their limits. */
+const MAX_LENGTH = 100;
+
+/** A name that BI tools like: `OrderPlaced`, `order.placed` and `order-placed` become `order_placed`. Letters of all scripts stay. */
+export function snakeCase(text: string): string {
+  const words = text
+    .normalize('NFC')
+    .replaceAll(/(\p{Ll}|\p{N})(\p{Lu})/gu, '$1_$2')
+    .replaceAll(/(\p{Lu})(\p{Lu}\p{Ll})/gu, '$1_$2')
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}]+/gu, '_')
+    .replaceAll(/^_+|_+$/g, '');
+  const name = [...words].slice(0, MAX_LENGTH).join('').replace(/_$/, '');
+  return /^\p{L}/u.test(name) ? name : `_${name}`;
+}
+
+/** Gives each a name that no other has: the first keeps it, the next one has `_2` behind it. */
+export class Names {
+  readonly #taken: Set<string>;
+
+  constructor(taken: Iterable<string> = []) {
+    this.#taken = new Set(taken);
+  }
+
+  /** The first of these names that is free, or the last of them with a number. */
+  take(...names: readonly [string, ...string[]]): string {
+    const free = names.find((name) => !this.#taken.has(name)) ?? this.#numbered(names.at(-1)!);
+    this.#taken.add(free);
+    return free;
+  }
+
+  #numbered(name: string): string {
+    for (let number = 2; ; number++) if (!this.#taken.has(`${name}_${number}`)) return `${name}_${number}`;
+  }
+}
