@@ -28,7 +28,12 @@ export function catalogOf(definitions: readonly Definition[]): CatalogType[] {
     const view = names.take(wanted);
     const { columns, notes } =
       shapes.length === 0
-        ? { columns: [], notes: ['no version has a schema that can be read: its view has no column of the context'] }
+        ? {
+            columns: [],
+            notes: [
+              'its view has no field of the context: types alone define it, or its schema’s library tells no JSON Schema',
+            ],
+          }
         : columnsOf(shapes.reduce(eitherOf));
     return {
       type,

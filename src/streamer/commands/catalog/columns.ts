@@ -44,38 +44,55 @@ const DEEPEST = 8;
 /** No event has so many keys and is typed. */
 const MOST = 500;
 
+/** A value of a context that has a column. */
+interface Leaf {
+  readonly path: readonly string[];
+  readonly shape: Shape;
+  readonly isRequired: boolean;
+}
+
 /** The columns for a context: nested objects become columns `a_b`, arrays stay arrays. */
 export function columnsOf({ object }: Shape): Columns {
-  const columns: Column[] = [];
-  const notes: string[] = [];
+  const all = object === undefined ? [] : leavesOf(object, [], true);
+  const usable = all.filter(({ path }) => path.every((key) => key !== ''));
+  const leaves = usable.slice(0, MOST);
+  const notes = [
+    ...(usable.length < all.length ? ['an empty key has no column: ClickHouse has no name for it'] : []),
+    ...(leaves.length < usable.length ? [`only the first ${MOST} fields have columns`] : []),
+  ];
   const names = new Names(Object.keys(EVENT_COLUMNS));
-  const add = (path: readonly string[], shape: Shape, isRequired: boolean): void => {
-    if (path.some((key) => key === '')) return void notes.push('an empty key has no column: ClickHouse cannot name it');
-    if (columns.length === MOST) return void notes.push(`only the first ${MOST} fields have columns`);
-    const wanted = path.map(snakeCase).join('_');
+  const named = new Map<Leaf, string>();
+  // what is less deep comes first, so that a new nested field takes no name away
+  for (const leaf of leaves.toSorted((one, other) => one.path.length - other.path.length)) {
+    const wanted = leaf.path.map(snakeCase).join('_');
     const name = names.take(wanted, `context_${wanted}`);
-    if (name !== wanted) notes.push(`${path.join('.')} is the column ${name}, because ${wanted} is taken`);
-    const reading = readingOf(shape);
-    columns.push({
-      name,
-      type: typeOf(reading),
-      path,
-      reading,
-      isRequired: isRequired && !shape.mayBeNull,
-      values: reading.as === 'enum' ? shape.values : undefined,
-      description: shape.description,
-    });
+    if (name !== wanted) notes.push(`${leaf.path.join('.')} is the column ${name}, because ${wanted} is taken`);
+    named.set(leaf, name);
+  }
+  return { columns: leaves.map((leaf) => columnOf(leaf, named.get(leaf)!)), notes };
+}
+
+function leavesOf({ fields }: ObjectShape, above: readonly string[], isAboveRequired: boolean): Leaf[] {
+  return [...fields].flatMap(([key, { shape, isRequired: isThere }]) => {
+    const path = [...above, key];
+    const isRequired = isAboveRequired && isThere && !shape.mayBeNull;
+    if (isNested(shape) && path.length < DEEPEST) return leavesOf(shape.object!, path, isRequired);
+    return [{ path, shape, isRequired }];
+  });
+}
+
+function columnOf({ path, shape, isRequired }: Leaf, name: string): Column {
+  const reading = readingOf(shape);
+  const { values, description } = shape;
+  return {
+    name,
+    type: typeOf(reading),
+    path,
+    reading,
+    isRequired,
+    values: reading.as === 'enum' ? values : undefined,
+    description,
   };
-  const walk = (fields: ObjectShape['fields'], above: readonly string[], isAboveRequired: boolean): void => {
-    for (const [key, { shape, isRequired }] of fields) {
-      const path = [...above, key];
-      const isThere = isAboveRequired && isRequired;
-      if (isNested(shape) && path.length < DEEPEST) walk(shape.object!.fields, path, isThere && !shape.mayBeNull);
-      else add(path, shape, isThere);
-    }
-  };
-  if (object !== undefined) walk(object.fields, [], true);
-  return { columns, notes };
 }
 
 /** An object of known fields, and nothing else. */

@@ -122,7 +122,7 @@ function sectionOf(type: CatalogType): string {
 
 /** In a table, where a line or a bar of somebody's text would end the cell. */
 function cell(text: string): string {
-  return text.replaceAll(/\s+/g, ' ').replaceAll(/[\\|<>*_`[\]]/g, String.raw`\$&`);
+  return text.replaceAll(/\s+/g, ' ').replaceAll(/[\\|<>*`[\]]/g, String.raw`\$&`);
 }
 
 function code(text: string): string {
