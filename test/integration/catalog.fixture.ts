@@ -20,7 +20,7 @@ const orderPlaced2 = defineEvent('order.placed', {
     .object({ ...placed, customer: z.string(), items: z.array(z.object({ sku: z.string() })) })
     .describe('A customer placed an order'),
 });
-export const orders = { orderPlaced: [orderPlaced1, orderPlaced2] };
+export const orders = { orderPlaced: [orderPlaced1, orderPlaced2] as const };
 
 export const invoicePaid = defineEvent('invoice paid: "it\'s" `done`', {
   schema: v.object({
