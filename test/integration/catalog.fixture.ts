@@ -17,7 +17,12 @@ const orderPlaced1 = defineEvent('order.placed', { schema: z.object({ ...placed,
 const orderPlaced2 = defineEvent('order.placed', {
   version: 2,
   schema: z
-    .object({ ...placed, customer: z.string(), items: z.array(z.object({ sku: z.string() })) })
+    .object({
+      ...placed,
+      customer: z.string(),
+      items: z.array(z.object({ sku: z.string(), price: z.number().optional() })),
+      raw: z.unknown(),
+    })
     .describe('A customer placed an order'),
 });
 export const orders = { orderPlaced: [orderPlaced1, orderPlaced2] as const };

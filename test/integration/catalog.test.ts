@@ -49,13 +49,20 @@ beforeAll(async () => {
   const byHand = (context: object): AnyEvent => ({ type: 'order.placed', context, metadataVersion: 3 });
   const events: AnyEvent[] = [
     placed1({ ...ORDER, amount: 12, customer: 7 }),
-    placed2({ ...ORDER, amount: 12.5, weight: 3, customer: 'seven', items: [{ sku: 'x' }, { sku: 'y' }] }),
-    placed2({ ...ORDER, amount: 0.1, weight: 2.5, customer: 'seven', items: [] }),
+    placed2({
+      ...ORDER,
+      amount: 12.5,
+      weight: 3,
+      customer: 'seven',
+      items: [{ sku: 'x', price: 2 }, { sku: 'y' }],
+      raw: [1, 'a', null],
+    }),
+    placed2({ ...ORDER, amount: 0.1, weight: 2.5, customer: 'seven', items: [], raw: { b: 1, a: {} } }),
     // what no schema has seen
     byHand({ amount: [1, 2], weight: 'heavy', tags: 'a', placedAt: 'soon', status: 7, items: 'none' }),
     byHand({ amount: true, weight: { kg: 1 }, address: [] }),
     // the table does not type arrays as deep as this
-    { type: 'order.placed', context: { amount: 3, items: DEEP }, metadataVersion: 4 },
+    { type: 'order.placed', context: { amount: 3, raw: DEEP }, metadataVersion: 4 },
     invoicePaid(
       { subject: 'inner', paid: true, dueOn: '2026-02-01', 'odd `key`': 3, a: { b: 'deep' }, a_b: 'flat' },
       { subject: 'order/7' },
@@ -127,7 +134,7 @@ test('`catalog` makes a view for each type, with typed and commented columns; a 
 });
 
 const ORDERS = `SELECT metadata_version AS v, order_id, amount, weight, address_city AS city, address_zip AS zip, tags, placed_at AS at, status,
-  customer, items FROM order_placed ORDER BY v, amount`;
+  customer, items, raw FROM order_placed ORDER BY v, amount`;
 const KNOWN = {
   order_id: 'o-1',
   city: 'Bern',
@@ -145,18 +152,30 @@ const UNKNOWN = {
   tags: [],
   at: null,
   customer: null,
-  items: null,
+  items: [],
+  raw: null,
 };
 
 test('a view gives the values of all versions, and NULL for what is of another type', async () => {
   const rows = await outbox.select<object>(ORDERS.replace('order_placed ', 'event_catalog.order_placed '));
   expect(rows).toEqual([
-    { v: 1, ...KNOWN, amount: 12, weight: null, customer: '7', items: null },
-    { v: 2, ...KNOWN, amount: 0.1, weight: 2.5, customer: 'seven', items: '[]' },
-    { v: 2, ...KNOWN, amount: 12.5, weight: 3, customer: 'seven', items: '[{"sku":"x"},{"sku":"y"}]' },
-    { v: 3, ...UNKNOWN, items: '"none"', status: '7' },
+    { v: 1, ...KNOWN, amount: 12, weight: null, customer: '7', items: [], raw: null },
+    { v: 2, ...KNOWN, amount: 0.1, weight: 2.5, customer: 'seven', items: [], raw: '{"b":1,"a":{}}' },
+    {
+      v: 2,
+      ...KNOWN,
+      amount: 12.5,
+      weight: 3,
+      customer: 'seven',
+      items: [
+        { sku: 'x', price: 2 },
+        { sku: 'y', price: null },
+      ],
+      raw: '[1,"a",null]',
+    },
+    { v: 3, ...UNKNOWN, status: '7' },
     { v: 3, ...UNKNOWN, status: null },
-    { v: 4, ...UNKNOWN, items: JSON.stringify(DEEP), status: null },
+    { v: 4, ...UNKNOWN, raw: JSON.stringify(DEEP), status: null },
   ]);
   // while a plain cast of the path fails
   await expect(outbox.select('SELECT sum(event_context.amount::Nullable(Float64)) FROM events')).rejects.toThrow(

@@ -8,8 +8,8 @@ import { changesBetween } from './check.ts';
 import { commentOf } from './columns.ts';
 import { asyncApiDocument, definitionsOf, jsonSchemaDocument, markdownPage } from './documents.ts';
 import { expressionOf } from './expression.ts';
-import { jsonSchemaOf } from './json-schema.ts';
 import { snakeCase } from './names.ts';
+import { jsonSchemaOf } from './standard.ts';
 
 /** Versions 1, 2 … of one type. */
 function typeOf(...schemas: unknown[]): CatalogType {
@@ -155,11 +155,11 @@ describe('types of columns', () => {
     });
   });
 
-  test('dates are those of a format; arrays of objects, records and what is anything are JSON text', () => {
+  test('dates are those of a format; arrays of mixed values, records and what is anything are JSON text', () => {
     const schema = z.object({
       at: z.iso.datetime(),
       on: z.iso.date(),
-      items: z.array(z.object({ sku: z.string() })),
+      items: z.array(z.object({ 'sku.code': z.string() })),
       mixed: z.array(z.union([z.string(), z.number()])),
       grid: z.array(z.array(z.number())),
       holes: z.array(z.number().nullable()),
@@ -177,6 +177,18 @@ describe('types of columns', () => {
       .columns.filter(({ reading }) => reading.as === 'json')
       .map(({ name }) => name);
     expect(json).toEqual(['items', 'mixed', 'counts', 'any', 'empty']);
+  });
+
+  test('an array of objects is one of tuples, in which everything may be NULL', () => {
+    const item = z.object({
+      sku: z.string(),
+      price: z.number().multipleOf(0.01),
+      tags: z.array(z.enum(['a'])),
+      size: z.object({ width: z.number(), at: z.date() }).nullable(),
+    });
+    const { items } = columnsOf(z.object({ items: z.array(item) }));
+    const size = 'Tuple(width Nullable(Float64), at Nullable(String))';
+    expect(items).toBe(`Array(Tuple(sku Nullable(String), price Nullable(Float64), tags Array(String), size ${size}))`);
   });
 
   test('the branches of a union of objects are one object, and what only some have is optional', () => {
@@ -222,6 +234,7 @@ describe('names', () => {
     ['Größe', 'größe'],
     ['', '_'],
     ['--', '_'],
+    ['é'.repeat(200), 'é'.repeat(25)],
   ])('%j is %s', (text, name) => {
     expect(snakeCase(text)).toBe(name);
   });

@@ -126,12 +126,28 @@ function arrayOf(items: Shape): Reading {
 
 /** The type of an array's item; undefined where no type of ClickHouse holds each of them. */
 function itemType(shape: Shape): string | undefined {
+  if (isNested(shape)) return tupleOf(shape.object!);
   const reading = readingOf(shape);
   if (reading.as === 'json' || reading.as === 'text') return undefined;
   if (reading.as === 'array') return `Array(${reading.item})`;
-  // dates in arrays stay the texts that they are
-  const type = ['enum', 'date', 'date-time'].includes(reading.as) ? 'String' : bareType(reading);
-  return shape.mayBeNull ? `Nullable(${type})` : type;
+  return shape.mayBeNull ? `Nullable(${scalarIn(reading)})` : scalarIn(reading);
+}
+
+/** In what JSONExtract makes, dates stay texts, and a Decimal would throw where a number is too large for it. */
+function scalarIn(reading: Reading): string {
+  if (reading.as === 'decimal') return 'Float64';
+  return ['enum', 'date', 'date-time'].includes(reading.as) ? 'String' : bareType(reading);
+}
+
+/** An object in an array: what may be absent from it is NULL. */
+function tupleOf({ fields }: ObjectShape): string | undefined {
+  const elements = [...fields].map(([key, { shape }]) => {
+    // a dot in a key is one between keys there, a number is a place, and ClickHouse has a use of its own for null
+    if (!/^(?!null$)[a-z_]\w*$/i.test(key)) return undefined;
+    const type = itemType({ ...shape, mayBeNull: !isNested(shape) && shape.items === undefined });
+    return type && `${key} ${type}`;
+  });
+  return elements.includes(undefined) ? undefined : `Tuple(${elements.join(', ')})`;
 }
 
 function bareType(reading: Reading): string {
@@ -162,10 +178,15 @@ function typeOf(reading: Reading): string {
   return reading.as === 'enum' ? `LowCardinality(${type})` : type;
 }
 
+/** A description as a sentence that others may follow. */
+export function sentence(text: string): string {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}
+
 /** What stands in ClickHouse beside a column, and on the page for people. */
 export function commentOf({ path, reading, isRequired, values, description }: Column): string {
   const facts = [
-    ...(description === undefined ? [] : [description.replace(/\.?$/, '.')]),
+    ...(description === undefined ? [] : [sentence(description)]),
     ...(values === undefined ? [] : [`One of ${values.map((value) => JSON.stringify(value)).join(', ')}.`]),
     ...(reading.as === 'text' ? ['Values of several types, as text.'] : []),
     ...(reading.as === 'json' ? ['JSON text, out of event_context_text.'] : []),

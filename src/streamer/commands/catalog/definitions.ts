@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { OutboxError } from '../../../errors.ts';
-import { jsonSchemaOf, type JsonSchema } from './json-schema.ts';
+import type { JsonSchema } from './json-schema.ts';
+import { jsonSchemaOf } from './standard.ts';
 
 /** Under which the library keeps a definition; the same in every copy of it. */
 const DEFINITION = Symbol.for('pg-outbox-clickhouse.definition');

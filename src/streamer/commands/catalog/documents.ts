@@ -1,5 +1,5 @@
 import { versionsOf, type CatalogType } from './catalog.ts';
-import { commentOf, EVENT_COLUMNS } from './columns.ts';
+import { commentOf, EVENT_COLUMNS, sentence } from './columns.ts';
 import type { Definition } from './definitions.ts';
 import { OutboxError } from '../../../errors.ts';
 
@@ -114,7 +114,7 @@ function sectionOf(type: CatalogType): string {
   return [
     `## ${cell(type.view)}`,
     '',
-    `${type.description === undefined ? '' : `${cell(type.description.replace(/\.?$/, '.'))} `}Events of the type ${code(type.type)}, ${versionsOf(type)}.`,
+    `${type.description === undefined ? '' : `${cell(sentence(type.description))} `}Events of the type ${code(type.type)}, ${versionsOf(type)}.`,
     ...(type.notes.length === 0 ? [] : ['', ...type.notes.map((note) => `- ${cell(note)}`)]),
     ...table,
   ].join('\n');

@@ -1,5 +1,5 @@
-/** File names of views, and what BI tools show, have their limits. */
-const MAX_LENGTH = 100;
+/** As ClickHouse escapes it in the name of a view's file, which must not be longer than 255 bytes. */
+const MAX_ESCAPED = 150;
 
 /** A name that BI tools like: `OrderPlaced`, `order.placed` and `order-placed` become `order_placed`. Letters of all scripts stay. */
 export function snakeCase(text: string): string {
@@ -10,7 +10,9 @@ export function snakeCase(text: string): string {
     .toLowerCase()
     .replaceAll(/[^\p{L}\p{N}]+/gu, '_')
     .replaceAll(/^_+|_+$/g, '');
-  const name = [...words].slice(0, MAX_LENGTH).join('').replace(/_$/, '');
+  const letters = Array.from(words.slice(0, MAX_ESCAPED).toWellFormed());
+  while (encodeURIComponent(letters.join('')).length > MAX_ESCAPED) letters.pop();
+  const name = letters.join('').replace(/_$/, '');
   return /^\p{L}/u.test(name) ? name : `_${name}`;
 }
 

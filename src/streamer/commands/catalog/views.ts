@@ -8,7 +8,7 @@ import { inspectTable, type ColumnRow } from '../../clickhouse/table.ts';
 import { quoted } from '../doctor/subjects.ts';
 import { tellOf, type ClickHouseTarget, type Report } from '../migrate-clickhouse.ts';
 import { versionsOf, type CatalogType } from './catalog.ts';
-import { commentOf, EVENT_COLUMNS } from './columns.ts';
+import { commentOf, EVENT_COLUMNS, sentence } from './columns.ts';
 import { expressionOf, type Storage } from './expression.ts';
 
 const TIMEOUT_MS = 60_000;
@@ -160,7 +160,7 @@ FROM ${place.source}
 WHERE event_type = ${literal(type.type)}
 COMMENT `;
   const told = [
-    ...(type.description === undefined ? [] : [type.description.replace(/\.?$/, '.')]),
+    ...(type.description === undefined ? [] : [sentence(type.description)]),
     `Events of the type ${JSON.stringify(type.type)}, ${versionsOf(type)}.`,
   ].join(' ');
   const digest = createHash('sha256').update(beginning).update(told).digest('hex').slice(0, 12);
