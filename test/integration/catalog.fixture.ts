@@ -30,6 +30,9 @@ export const orders = { orderPlaced: [orderPlaced1, orderPlaced2] as const };
 export const invoicePaid = defineEvent('invoice paid: "it\'s" `done`', {
   schema: v.object({
     subject: v.string(),
+    event_type: v.number(),
+    event_context: v.string(),
+    event_context_text: v.record(v.string(), v.number()),
     paid: v.boolean(),
     dueOn: v.optional(v.pipe(v.string(), v.isoDate())),
     'odd `key`': v.nullish(v.pipe(v.number(), v.integer())),

@@ -67,7 +67,17 @@ beforeAll(async () => {
     // the table does not type arrays as deep as this
     { type: 'order.placed', context: { amount: 3, raw: DEEP }, metadataVersion: 4 },
     invoicePaid(
-      { subject: 'inner', paid: true, dueOn: '2026-02-01', 'odd `key`': 3, a: { b: 'deep' }, a_b: 'flat' },
+      {
+        subject: 'inner',
+        event_type: 1,
+        event_context: 'c',
+        event_context_text: { n: 2 },
+        paid: true,
+        dueOn: '2026-02-01',
+        'odd `key`': 3,
+        a: { b: 'deep' },
+        a_b: 'flat',
+      },
       { subject: 'order/7' },
     ),
     stockCounted({ count: 3, countedAt: TIME, by: 4 }),
@@ -199,6 +209,9 @@ test('a view gives the values of all versions, and NULL for what is of another t
       subject: 'order/7',
       metadata_version: 1,
       context_subject: 'inner',
+      context_event_type: 1,
+      context_event_context: 'c',
+      context_event_context_text: '{"n":2}',
       paid: true,
       due_on: '2026-02-01',
       odd_key: 3,

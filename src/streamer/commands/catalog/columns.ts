@@ -14,6 +14,9 @@ export const EVENT_COLUMNS: Readonly<Record<string, string>> = {
   trace_id: 'The trace that it belongs to; empty for none.',
 };
 
+/** What a view asks the table for: a column of that name would stand in its place. */
+const ASKED_FOR = ['event_type', 'event_context', 'event_context_text'];
+
 /** How a value is read: `json` is the text of what is no single value. */
 export type Reading =
   | { readonly as: 'string' | 'enum' | 'number' | 'integer' | 'boolean' | 'date-time' | 'date' | 'text' | 'json' }
@@ -60,7 +63,7 @@ export function columnsOf({ object }: Shape): Columns {
     ...(usable.length < all.length ? ['an empty key has no column: ClickHouse has no name for it'] : []),
     ...(leaves.length < usable.length ? [`only the first ${MOST} fields have columns`] : []),
   ];
-  const names = new Names(Object.keys(EVENT_COLUMNS));
+  const names = new Names([...Object.keys(EVENT_COLUMNS), ...ASKED_FOR]);
   const named = new Map<Leaf, string>();
   // what is less deep comes first, so that a new nested field takes no name away
   for (const leaf of leaves.toSorted((one, other) => one.path.length - other.path.length)) {
