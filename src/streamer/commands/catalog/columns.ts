@@ -44,7 +44,7 @@ export interface Columns {
 }
 
 const DEEPEST = 8;
-/** No event has so many keys and is typed. */
+/** What has more is no table that a person reads. */
 const MOST = 500;
 
 /** A value of a context that has a column. */

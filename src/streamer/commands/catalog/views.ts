@@ -65,9 +65,7 @@ export async function makeViews(
       const became = before === undefined ? 'made' : before === digest ? 'unchanged' : 'updated';
       // a host that was added to a cluster has none
       if (became !== 'unchanged' || place.cluster !== '')
-        await clickhouse.command(
-          `${before === undefined && place.cluster === '' ? 'CREATE' : 'CREATE OR REPLACE'} ${statement}`,
-        );
+        await clickhouse.command(`${before === undefined ? 'CREATE' : 'CREATE OR REPLACE'} ${statement}`);
       report(tellOf('ClickHouse', became, `the view "${view}" of ${JSON.stringify(type.type)}, ${versionsOf(type)}`));
       for (const note of type.notes) report(`  ${note}`);
     }
