@@ -130,6 +130,8 @@ async function fields(name: string, type: string, object: string): Promise<strin
 }
 
 test('`catalog` makes a view for each type, with typed and commented columns; a second run changes nothing', async () => {
+  const nowhere = await catalog([FIXTURE, '--database', 'nowhere'], asMaker());
+  expect(nowhere).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('CREATE DATABASE `nowhere`') });
   const first = await catalog([FIXTURE, '--database', 'event_catalog'], asMaker());
   expect(first).toMatchObject({ code: 0, stderr: '' });
   expect(first.stdout).toContain('ClickHouse: made the view "order_placed" of "order.placed", versions 1, 2');

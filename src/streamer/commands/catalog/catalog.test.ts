@@ -271,7 +271,7 @@ test('keys and values of others are quoted in expressions', () => {
   const key = "a`b'c\\d";
   const [column] = typeOf(z.object({ [key]: z.string() })).columns;
   expect(expressionOf(column!, 'JSON')).toBe("event_context.`a\\`b'c\\\\d`::Nullable(String)");
-  expect(expressionOf(column!, 'String')).toBe(
+  expect(expressionOf(column!, 'event_context')).toBe(
     String.raw`JSONExtract(event_context, 'a` + '`' + String.raw`b\'c\\d', 'Nullable(String)')`,
   );
 });

@@ -2,8 +2,8 @@ import { literal } from '../../clickhouse/literal.ts';
 import { quoted } from '../doctor/subjects.ts';
 import type { Column, Reading } from './columns.ts';
 
-/** The type of a table's `event_context`: texts are in somebody's own table. */
-export type Storage = 'JSON' | 'String' | 'Nullable(String)';
+/** `JSON` where the table types contexts; otherwise the expression of their text, as in a table of somebody's own. */
+export type Storage = 'JSON' | 'event_context' | "ifNull(event_context, '')" | 'event_context_text';
 
 type Converted = Exclude<Reading, { as: 'array' | 'json' }>;
 
@@ -16,8 +16,7 @@ export function expressionOf({ path, reading }: Column, storage: Storage): strin
   // arrays of mixed values, nulls and empty objects are lost where they are typed
   if (reading.as === 'json')
     return `nullIf(nullIf(JSONExtractRaw(event_context_text, ${path.map(literal).join(', ')}), ''), 'null')`;
-  if (storage === 'JSON') return ofPath(path, reading);
-  return ofText(storage === 'String' ? 'event_context' : "ifNull(event_context, '')", path, reading);
+  return storage === 'JSON' ? ofPath(path, reading) : ofText(storage, path, reading);
 }
 
 function ofPath(path: readonly string[], reading: Exclude<Reading, { as: 'json' }>): string {

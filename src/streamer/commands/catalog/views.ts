@@ -82,7 +82,14 @@ export async function makeViews(
 
 async function placeOf(clickhouse: ClickHouse, { table: name, cluster = '', database }: ViewsTarget): Promise<Place> {
   const { table, columns } = await inspectTable(clickhouse, name);
-  const context = columns.find((column) => column.name === 'event_context')?.type ?? 'String';
+  const exists = await clickhouse.select('SELECT 1 FROM system.databases WHERE name = {database:String}', {
+    database: database || table.database,
+  });
+  if (exists.length === 0)
+    throw new OutboxError('OUTBOX_CH_NOT_MIGRATED', {
+      detail: `there is no database "${database}" in ClickHouse`,
+      next: `Run CREATE DATABASE ${quoted(database)} in ClickHouse, or name another one by --database.`,
+    });
   const [{ definer } = { definer: '' }] = await clickhouse.select<{ definer: string }>(
     'SELECT currentUser() AS definer',
   );
@@ -90,10 +97,16 @@ async function placeOf(clickhouse: ClickHouse, { table: name, cluster = '', data
     database: database || table.database,
     source: `${quoted(table.database)}.${quoted(cluster === '' ? name : `${name}_all`)}`,
     columns,
-    storage: bare(context) !== 'String' ? 'JSON' : context.includes('Nullable') ? 'Nullable(String)' : 'String',
+    storage: storageOf(columns.find((column) => column.name === 'event_context')?.type),
     cluster,
     definer,
   };
+}
+
+function storageOf(context: string | undefined): Storage {
+  if (context === undefined) return 'event_context_text';
+  if (bare(context) !== 'String') return 'JSON';
+  return context.includes('Nullable') ? "ifNull(event_context, '')" : 'event_context';
 }
 
 /** On a cluster, on all of its hosts. */
