@@ -26,6 +26,7 @@ const ERROR_GROUPS = [
   { title: 'Comparing and repairing', codes: /^OUTBOX_(VERIFY|REPAIR)/ },
   { title: 'The process', codes: /^OUTBOX_(NODE|OUTPUT|SHUTDOWN|HEALTH|FLOW|PROGRAM)/ },
   { title: 'The console', codes: /^OUTBOX_CONSOLE/ },
+  { title: 'The catalogue', codes: /^OUTBOX_CATALOG/ },
   { title: 'Retention', codes: /^OUTBOX_RETENTION/ },
   { title: 'Embedded services', codes: /^OUTBOX_EMBEDDED/ },
 ];
