@@ -218,7 +218,9 @@ test.concurrent('no manifest is made of an hour that was altered or added to, an
     "DELETE FROM events WHERE event_id = 'ffffffff-0000-0000-0000-000000000000'",
   );
   expect(await make(outbox)).toMatchObject({ made: 2, trouble: undefined });
-  expect(await retain()).toMatchObject({ kept: undefined, removed: [{ rows: 40 }] });
+  const { kept, removed } = await retain();
+  // late in the evening the two hours are of different days
+  expect([kept, removed.reduce((sum, { rows }) => sum + rows, 0)]).toEqual([undefined, 40]);
 });
 
 test.concurrent('two processes make each manifest once; one that has lost its epoch writes none', async () => {
