@@ -20,6 +20,7 @@ describe('readConfig with a good environment', () => {
       clickhouseTable: 'events',
       clickhouseCluster: '',
       clickhouseIdling: 'auto',
+      clickhouseRetention: '',
       insertQuorum: 'off',
       batchMaxRows: 200_000,
       batchMaxBytes: 67_108_864,
