@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { OutboxError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
 import { type Config, type ConsoleConfig, type Setting, SETTINGS } from './settings.ts';
-import { outboxDays, readPolicy } from './clickhouse/retention-policy.ts';
+import { outboxKeepsDays, readPolicy } from './clickhouse/retention-policy.ts';
 import { urlsOf, withHostsOf } from './clickhouse/hosts.ts';
 import { isLoopback } from './loopback.ts';
 import { MAX_SLOT_LENGTH, shareOf, slotOf } from './share.ts';
@@ -254,7 +254,7 @@ function certificateFaults(values: Readonly<Record<string, string | number>>): s
 
 function retentionFaults({ clickhouseRetention, retentionDays }: Readonly<Record<string, string | number>>): string[] {
   if (typeof clickhouseRetention !== 'string' || clickhouseRetention === '') return [];
-  const { problems } = readPolicy(clickhouseRetention, outboxDays(Number(retentionDays ?? 0)));
+  const { problems } = readPolicy(clickhouseRetention, outboxKeepsDays(Number(retentionDays ?? 0)));
   return problems.map((problem) => `OUTBOX_CLICKHOUSE_RETENTION: ${problem}`);
 }
 

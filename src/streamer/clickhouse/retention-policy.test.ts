@@ -31,7 +31,7 @@ test.for<readonly [text: string, clauses: readonly string[]]>([
     expect(ttl(text)).toEqual(clauses);
     expect(clauses.every((clause) => isOurs(withoutTexts(clause)))).toBe(true);
     const full = `MergeTree ORDER BY a TTL ${clauses.join(', ')} SETTINGS index_granularity = 8192`;
-    if (clauses.length > 0) expect(ttlClauses(full)).toEqual(clauses);
+    expect(ttlClauses(full).filter((clause) => clause !== '')).toEqual(clauses);
   },
 );
 

@@ -35,7 +35,7 @@ export interface RetentionPolicy {
 }
 
 /** For how many days Postgres may have an event, by OUTBOX_RETENTION_DAYS; 0 where nothing is removed there, and nobody here knows. */
-export function outboxDays(retentionDays: number): number {
+export function outboxKeepsDays(retentionDays: number): number {
   return retentionDays === 0 ? 0 : retentionDays + 1;
 }
 
@@ -43,15 +43,15 @@ export function outboxDays(retentionDays: number): number {
  * Reads a policy such as `subject=order/7:forever, environment=staging:30d, type=debug.*:14d, default:2y`. Problems are words to follow
  * the setting's name; they name rules by number, and quote nothing. With problems, the policy must not be used.
  *
- * @param outboxDays how long Postgres may still have an event: ClickHouse must keep it for as long, or `repair` would send it again
+ * @param leastDays how long Postgres may still have an event: ClickHouse must keep it for as long, or `repair` would send it again
  */
-export function readPolicy(text: string, outboxDays: number): { policy: RetentionPolicy; problems: string[] } {
+export function readPolicy(text: string, leastDays: number): { policy: RetentionPolicy; problems: string[] } {
   const problems: string[] = [];
   const rules: Rule[] = [];
   const texts = [...text.matchAll(/(?:^|,)((?:"[^"]*"|[^,])*)/g)].map(([, rule]) => rule!.trim());
   for (const [index, rule] of texts.entries()) {
     const read = readRule(rule);
-    const found = typeof read === 'string' ? read : faultOf(read, rules, index === texts.length - 1, outboxDays);
+    const found = typeof read === 'string' ? read : faultOf(read, rules, index === texts.length - 1, leastDays);
     if (found !== undefined) problems.push(`rule ${index + 1} ${found}`);
     rules.push(typeof read === 'string' ? NO_RULE : read);
   }
@@ -89,13 +89,13 @@ function readRule(text: string): Rule | string {
 }
 
 /** What is wrong with a rule behind others. */
-function faultOf(rule: Rule, before: readonly Rule[], isLast: boolean, outboxDays: number): string | undefined {
+function faultOf(rule: Rule, before: readonly Rule[], isLast: boolean, leastDays: number): string | undefined {
   if (rule.conditions.length === 0 && !isLast) return 'is the default, which must be the last';
   // what is kept forever goes before all others, wherever it stands
   const first = before.findIndex((other) => covers(other, rule) && (rule.days > 0 || other.days === 0));
   if (first >= 0) return `never counts: rule ${first + 1} fits all of its events`;
-  if (rule.days > 0 && rule.days < outboxDays)
-    return `must keep events for ${outboxDays}d at least: so long Postgres may have them (OUTBOX_RETENTION_DAYS and a day), and \`repair\` would send them again`;
+  if (rule.days > 0 && rule.days < leastDays)
+    return `must keep events for ${leastDays}d at least: so long Postgres may have them (OUTBOX_RETENTION_DAYS and a day), and \`repair\` would send them again`;
   return undefined;
 }
 

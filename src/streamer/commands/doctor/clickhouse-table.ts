@@ -212,10 +212,10 @@ async function ttl(subject: ClickHouseSubject): Promise<Finding[]> {
 
 /** What `migrate` would make of OUTBOX_CLICKHOUSE_RETENTION, where it is set, and the table has not. */
 async function otherRetention({ clickhouse, config, altered }: ClickHouseSubject): Promise<Finding | undefined> {
-  const { clickhouseTable: table, clickhouseCluster: cluster, clickhouseRetention: retention } = config;
-  if (retention === '') return undefined;
-  const { policy } = readPolicy(retention, 0);
-  const { present, foreign, isInPlace } = await tableRetention(clickhouse, { table, cluster }, policy);
+  if (config.clickhouseRetention === '') return undefined;
+  const { policy } = readPolicy(config.clickhouseRetention, 0);
+  const target = { table: config.clickhouseTable, cluster: config.clickhouseCluster };
+  const { present, foreign, isInPlace } = await tableRetention(clickhouse, target, policy);
   if (isInPlace) return undefined;
   const found = `the table’s TTL is ${present === '' ? 'none' : present}, and not what OUTBOX_CLICKHOUSE_RETENTION says`;
   const why = 'Events stay longer than they should, or are removed too soon.';
