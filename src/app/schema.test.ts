@@ -2,9 +2,11 @@ import { SQL, sql } from 'drizzle-orm';
 import { getTableConfig, PgDialect, type PgTable } from 'drizzle-orm/pg-core';
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { event, outbox, outboxTables, quarantine, stream } from './schema.ts';
+import { erasure, event, outbox, outboxTables, quarantine, stream } from './schema.ts';
 
-const MIGRATION = readFileSync(new URL('../../migrations/postgres/0000_outbox.sql', import.meta.url), 'utf8');
+const MIGRATION = ['0000_outbox', '0002_erasure']
+  .map((name) => readFileSync(new URL(`../../migrations/postgres/${name}.sql`, import.meta.url), 'utf8'))
+  .join('\n');
 
 /** A table's columns, written as in the migration. */
 function columnsOf(table: PgTable): string[] {
@@ -40,6 +42,7 @@ test('the drizzle schema has the columns of the migration, in the same order', (
   expect(columnsOf(event)).toEqual(migrated('event'));
   expect(columnsOf(stream)).toEqual(migrated('stream'));
   expect(columnsOf(quarantine)).toEqual(migrated('quarantine'));
+  expect(columnsOf(erasure)).toEqual(migrated('erasure'));
 });
 
 test('the drizzle schema has the check constraint of the migration', () => {
@@ -53,8 +56,8 @@ test('outboxTables makes the same tables in another schema', () => {
   const sqlOf = (table: PgTable): string => new PgDialect().sqlToQuery(sql`SELECT FROM ${table}`).sql;
   expect(outbox.schemaName).toBe('outbox');
   expect(tables.outbox.schemaName).toBe('billing');
-  for (const [name, table] of Object.entries({ event, stream, quarantine })) {
-    const other = tables[name as 'event' | 'stream' | 'quarantine'];
+  for (const [name, table] of Object.entries({ event, stream, quarantine, erasure })) {
+    const other = tables[name as 'event' | 'stream' | 'quarantine' | 'erasure'];
     expect(sqlOf(table)).toBe(`SELECT FROM "outbox"."${name}"`);
     expect(sqlOf(other)).toBe(`SELECT FROM "billing"."${name}"`);
     expect(columnsOf(other)).toEqual(columnsOf(table));

@@ -137,7 +137,25 @@ export function outboxTables<Name extends string>(schema: Name) {
     (table) => [index('quarantine_slot_name').on(table.slot_name)],
   );
 
-  return { outbox, event, stream, quarantine };
+  const erasure = outbox.table('erasure', {
+    id: uuid().primaryKey(),
+    /** SHA-256 of the id and of what was asked to be erased. */
+    filter: text().notNull(),
+    reason: text().notNull(),
+    begun_by: text()
+      .notNull()
+      .default(sql`session_user`),
+    begun_at: instant().notNull().defaultNow(),
+    /** All that it has removed was committed before, and is delivered up to here. */
+    before_lsn: pgLsn(),
+    /** Null: it was killed, and the same erase goes on. */
+    ended_at: instant(),
+    /** How many tombstones it has left in ClickHouse, and the SHA-256 over them. */
+    events: bigint({ mode: 'number' }),
+    tombstones: text(),
+  });
+
+  return { outbox, event, stream, quarantine, erasure };
 }
 
 const tables = outboxTables('outbox');
@@ -152,3 +170,6 @@ export const stream = tables.stream;
 
 /** Events that ClickHouse rejects even when sent alone. Their exact text is kept until an operator retries or discards them. */
 export const quarantine = tables.quarantine;
+
+/** Erasures: who had events removed for ever, and why, never which events. */
+export const erasure = tables.erasure;

@@ -15,7 +15,7 @@ const COLUMNS: Readonly<Record<string, string>> = {
 const NAMES = Object.keys(COLUMNS).join(', ');
 const CONDITION = /^(\w+)=(?:"([^"]*)"|([^\s"]*))(?:\s+|$)/;
 
-interface Condition {
+export interface Condition {
   readonly column: string;
   readonly value: string;
   /** The value is how it begins. */
@@ -113,6 +113,13 @@ function covers(one: Rule, other: Rule): boolean {
   );
 }
 
+/** The rules by which events are kept forever, each by its conditions; not the default, which holds nothing. */
+export function holdsOf({ rules }: RetentionPolicy): (readonly Condition[])[] {
+  return rules
+    .filter(({ conditions, days }) => days === 0 && conditions.length > 0)
+    .map(({ conditions }) => conditions);
+}
+
 /** What begins each of our clauses; a person has no reason to name a column's own time zone. */
 const AGE = "toDateTime(committed_at, 'UTC') + toIntervalDay(";
 const OURS = /^toDateTime\(committed_at, ''\) \+ toIntervalDay\(\d+\)(?: WHERE multiIf\(.*\) = \d+)?$/s;
@@ -139,6 +146,7 @@ export function ttlOf({ rules }: RetentionPolicy): string[] {
   });
 }
 
-function sqlOf({ column, value, isPrefix }: Condition): string {
+/** The condition in ClickHouse's SQL. */
+export function sqlOf({ column, value, isPrefix }: Condition): string {
   return isPrefix ? `startsWith(${column}, ${literal(value)})` : `(${column} = ${literal(value)})`;
 }
