@@ -1,10 +1,16 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { TABLE_DELIVERED, TABLE_WITNESSED } from '../../src/streamer/compare/digest.ts';
+import { readConfig } from '../../src/streamer/config.ts';
+import { Eraser } from '../../src/streamer/erase/erase.ts';
+import { ERASE_LOCK } from '../../src/streamer/source/advisory-lock.ts';
 import { command } from '../support/command.ts';
 import { killAt, type Held } from '../support/crash-point.ts';
 import { Outbox } from '../support/outbox.ts';
 import type { Streamer } from '../support/streamer.ts';
 import { eventually } from '../support/wait.ts';
+
+/** What may still be under way is waited for no longer than that. */
+const QUICK = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
 
 let outbox: Outbox;
 let streamer: Streamer;
@@ -57,11 +63,15 @@ interface Erased {
 }
 
 async function erase(args: string[], environment = {}): Promise<Erased & { code: number | null; stderr: string }> {
-  const { code, stdout, stderr } = await command(outbox, ['erase', ...args], environment).done;
+  const { code, stdout, stderr } = await command(outbox, ['erase', ...args], { ...QUICK, ...environment }).done;
   return { code, stderr, ...(stdout === '' ? {} : JSON.parse(stdout)) } as Erased & {
     code: number | null;
     stderr: string;
   };
+}
+
+async function repair(): Promise<unknown> {
+  return JSON.parse((await command(outbox, ['repair', '--json'], QUICK).done).stdout);
 }
 
 test('erase removes a subject from everywhere, and repair and verify find nothing of it', async () => {
@@ -89,6 +99,7 @@ test('erase removes a subject from everywhere, and repair and verify find nothin
   await streamer.kill();
   await emit('person/1', 2);
   streamer = outbox.stream();
+  await streamer.attached();
   const { code, erased } = await erase(['--subject', 'person/1', ...ERASE]);
   expect({ code, ...erased }).toMatchObject({ code: 0, outbox: 4, quarantine: 1, events: 5, newer: 0 });
   expect(await left('person/1')).toEqual({ outbox: 0, quarantine: 0, table: 0 });
@@ -117,8 +128,131 @@ test('erase removes a subject from everywhere, and repair and verify find nothin
     ),
   ).not.toContain('person');
 
-  const repaired = await command(outbox, ['repair', '--json']).done;
-  expect(JSON.parse(repaired.stdout)).toMatchObject({ missing: 0, extra: 0 });
+  expect(await repair()).toMatchObject({ missing: 0, extra: 0 });
   expect(await command(outbox, ['verify']).done).toMatchObject({ code: 0 });
   expect(await erase(['--subject', 'person/1', ...ERASE])).toMatchObject({ code: 0, erased: null });
+});
+
+interface Step {
+  readonly name: string;
+  readonly table?: string;
+  readonly held?: Held;
+  readonly condition?: string;
+  readonly commits?: boolean;
+}
+
+/** Each write of an erase, held until it is killed: one that is lost, or done without it. Without a table, the mutation in ClickHouse. */
+const STEPS: readonly Step[] = [
+  { name: 'begins', table: 'outbox.erasure', held: 'INSERT', condition: 'true', commits: false },
+  { name: 'has begun', table: 'outbox.event', held: 'DELETE', condition: 'true', commits: false },
+  {
+    name: 'has removed from the outbox',
+    table: 'outbox.erasure',
+    held: 'UPDATE',
+    condition: 'NEW.ended_at IS NULL',
+    commits: false,
+  },
+  { name: 'removes from quarantine', table: 'outbox.quarantine', held: 'DELETE', condition: 'true', commits: true },
+  { name: 'has left tombstones' },
+  { name: 'ends', table: 'outbox.erasure', held: 'UPDATE', condition: 'NEW.ended_at IS NOT NULL', commits: false },
+  { name: 'has ended', table: 'outbox.erasure', held: 'COMMIT', condition: 'NEW.ended_at IS NOT NULL', commits: true },
+];
+
+test(
+  'an erase that is killed at any step is ended by the next one, and nothing comes back',
+  { timeout: 120_000 },
+  async () => {
+    const subjects = STEPS.map((_, index) => `killed/${index}`);
+    for (const subject of subjects) {
+      await emit(subject, 2);
+      await quarantine(subject);
+    }
+    for (const [index, { table, held, condition, commits }] of STEPS.entries()) {
+      const subject = subjects[index]!;
+      await untilThere(subject, 2);
+      const running = command(outbox, ['erase', '--subject', subject, ...ERASE], QUICK);
+      const kill = (): void => running.kill();
+      if (table === undefined) await killAtMutation(kill);
+      else await killAt(outbox.postgres, condition!, commits!, kill, held, table);
+      await running.done;
+    }
+    // nothing that is half erased is sent again
+    expect(await repair()).toMatchObject({ missing: 0 });
+    const config = readConfig({
+      DATABASE_URL: outbox.databaseUrl,
+      CLICKHOUSE_URL: outbox.clickhouseUrl,
+      OUTBOX_SLOT: outbox.slot,
+      ...QUICK,
+    });
+    for (const subject of subjects) {
+      const filter = { subjects: [subject], ids: [], types: [], environments: [] };
+      await using eraser = await Eraser.open(config, { filter, sources: [], waitMs: 10_000 });
+      await eraser.erase('request 123', () => undefined);
+      expect(await left(subject)).toEqual({ outbox: 0, quarantine: 0, table: 0 });
+    }
+
+    const { rows } = await outbox.postgres.query(
+      'SELECT id::text, events::int, tombstones FROM outbox.erasure WHERE begun_at > (SELECT min(ended_at) FROM outbox.erasure) ORDER BY begun_at',
+    );
+    expect(rows).toEqual(subjects.map(() => ({ id: expect.any(String), events: 2, tombstones: expect.any(String) })));
+    const tombs = await outbox.select<{ id: string; n: number }>(
+      'SELECT erasure AS id, count() AS n FROM events_erased FINAL GROUP BY erasure HAVING n = 2',
+    );
+    expect(new Set(tombs.map(({ id }) => id))).toEqual(new Set(rows.map(({ id }) => id)));
+    expect(await command(outbox, ['verify']).done).toMatchObject({ code: 0 });
+  },
+);
+
+/** Kills while ClickHouse writes parts again, which it is kept from. */
+async function killAtMutation(kill: () => void): Promise<void> {
+  await outbox.clickhouse.command({ query: 'SYSTEM STOP MERGES events' });
+  await eventually('a mutation', async () => {
+    const open = await outbox.select(
+      "SELECT 1 FROM system.mutations WHERE database = currentDatabase() AND table = 'events' AND NOT is_done",
+    );
+    return open.length > 0;
+  });
+  kill();
+  await outbox.clickhouse.command({ query: 'SYSTEM START MERGES events' });
+}
+
+test('erase refuses before it changes anything: no condition, a hold, no streamer, and who works on the same events', async () => {
+  await emit('held/1', 1, 'audit.kept');
+  await untilThere('held/1', 1);
+  const args = ['--subject', 'held/1', ...ERASE];
+  for (const [given, word] of [
+    [[...ERASE], 'Give --subject, --event-id or --type'],
+    [['--environment', 'x', ...ERASE], 'Give --subject, --event-id or --type'],
+    [['--event-id', '7', ...ERASE], '--event-id must be a UUID'],
+    [['--subject', '', ...ERASE], '--subject must not be empty'],
+    [['--subject', 'held/1', '--yes'], 'Say why with --reason'],
+  ] as const)
+    expect(await erase([...given])).toMatchObject({ code: 2, stderr: expect.stringContaining(word) });
+
+  const held = await erase(args, { OUTBOX_CLICKHOUSE_RETENTION: 'type=audit.*:forever' });
+  expect(held).toMatchObject({ code: 1, stderr: expect.stringContaining('OUTBOX_ERASE_HELD') });
+
+  const client = await outbox.postgres.connect();
+  await client.query('SELECT pg_advisory_lock_shared($1)', [ERASE_LOCK]);
+  expect(await erase(args)).toMatchObject({ code: 1, stderr: expect.stringContaining('OUTBOX_ERASE_BUSY') });
+  await client.query('SELECT pg_advisory_unlock_shared($1), pg_advisory_lock($1)', [ERASE_LOCK]);
+  expect(await command(outbox, ['verify']).done).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('OUTBOX_ERASE_BUSY'),
+  });
+  client.release(true);
+
+  await streamer.kill();
+  expect(await erase(args)).toMatchObject({ code: 1, stderr: expect.stringContaining('no streamer holds it') });
+  expect(await left('held/1')).toMatchObject({ outbox: 1, table: 1 });
+  // the last event that was delivered may be erased, and is not missed by the next streamer
+  streamer = outbox.stream();
+  await streamer.attached();
+  expect(await erase(args)).toMatchObject({ code: 0, erased: { outbox: 1, events: 1 } });
+  await streamer.stop();
+  streamer = outbox.stream();
+  await streamer.attached();
+  await emit('after/1', 1);
+  await untilThere('after/1', 1);
+  expect(streamer.output).not.toContain('OUTBOX_LEDGER_AHEAD');
 });

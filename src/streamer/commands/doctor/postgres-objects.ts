@@ -17,6 +17,7 @@ const NEEDED: readonly (readonly [table: string, privileges: readonly string[]])
   ['event', ['SELECT']],
   ['stream', ['SELECT', 'UPDATE']],
   ['quarantine', ['SELECT', 'INSERT', 'UPDATE', 'DELETE']],
+  ['erasure', ['SELECT']],
 ];
 
 /** What `migrate` and roles.sql make. */
