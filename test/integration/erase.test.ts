@@ -187,7 +187,8 @@ test(
     for (const subject of subjects) {
       const filter = { subjects: [subject], ids: [], types: [], environments: [] };
       await using eraser = await Eraser.open(config, { filter, sources: [], waitMs: 10_000 });
-      await eraser.erase('request 123', () => undefined);
+      const isLeft = (await left(subject)).table > 0 || (await eraser.unfinished()) !== undefined;
+    if (isLeft) await eraser.erase('request 123', () => undefined);
       expect(await left(subject)).toEqual({ outbox: 0, quarantine: 0, table: 0 });
     }
 

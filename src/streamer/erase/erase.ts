@@ -12,7 +12,7 @@ import { sharesOf } from '../ledger/shares.ts';
 import { lockRepair } from '../repair/repair.ts';
 import { proveDelivered } from '../retention/proof.ts';
 import { outboxOf } from '../share.ts';
-import { ERASE_LOCK, MIGRATION_LOCK, tryLock } from '../source/advisory-lock.ts';
+import { ERASE_LOCK, eraseBusy, MIGRATION_LOCK, tryLock } from '../source/advisory-lock.ts';
 import { Database } from '../source/database.ts';
 import { checkMigrated } from '../source/server.ts';
 import { writtenTo } from '../source/wal-end.ts';
@@ -126,7 +126,8 @@ export class Eraser implements AsyncDisposable {
   async erase(reason: string, onProgress: (line: string) => void): Promise<EraseReport> {
     await this.#lock();
     // what is not delivered yet would come after all: before anything is changed, it is known that it can be waited for
-    await this.#untilDelivered(onProgress);
+    const obstacle = await proveDelivered(this.#db, await writtenTo(this.#db), 0, () => true);
+    if (obstacle?.passes === false) throw new OutboxError('OUTBOX_ERASE_UNDELIVERED', { detail: obstacle.reason });
     await makeTables(this.#at.clickhouse, this.#at.table, this.#config.clickhouseCluster);
     const erasure = (await this.unfinished()) ?? (await begin(this.#db, randomUUID(), this.#at.filter, reason));
     onProgress(`${erasure.isResumed ? 'going on with' : 'beginning'} the erasure ${erasure.id}`);
@@ -144,8 +145,9 @@ export class Eraser implements AsyncDisposable {
 
   /** Nobody sends or compares the same events until the connection ends. */
   async #lock(): Promise<void> {
-    for (const key of [ERASE_LOCK, MIGRATION_LOCK])
-      if (!(await tryLock(this.#db, key))) throw new OutboxError('OUTBOX_ERASE_BUSY');
+    if (!(await tryLock(this.#db, ERASE_LOCK))) throw await eraseBusy(this.#db);
+    if (!(await tryLock(this.#db, MIGRATION_LOCK)))
+      throw new OutboxError('OUTBOX_ERASE_BUSY', { detail: '`migrate` or `reshard` is under way' });
     for (const { slot } of await sharesOf(this.#db, this.#config.slot))
       await lockRepair(this.#db, slot).catch((error: unknown) => {
         const isBusy = error instanceof OutboxError && error.code === 'OUTBOX_REPAIR_BUSY';

@@ -1,3 +1,4 @@
+import { OutboxError } from '../../errors.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { whereCurrent } from '../clickhouse/current.ts';
 import { literal } from '../clickhouse/literal.ts';
@@ -115,13 +116,21 @@ export async function eraseRows(at: EventTable, { id }: Erasure, rows: readonly 
       INSERT_SELECT,
     );
     await mutate(clickhouse, table, `DELETE IN PARTITION ID ${literal(partition)} WHERE ${condition}`);
-    const [left] = await clickhouse.select<{ n: string }>(
-      `SELECT toString(count()) AS n FROM {table:Identifier} WHERE ${condition} ${WITH_MASKED}`,
-      { table },
-    );
+    if ((await countAt(at, condition)) === 0) continue;
     // masked rows alone do not make a DELETE write their part again
-    if (left!.n !== '0') await mutate(clickhouse, table, `APPLY DELETED MASK IN PARTITION ID ${literal(partition)}`);
+    await mutate(clickhouse, table, `APPLY DELETED MASK IN PARTITION ID ${literal(partition)}`);
+    const rest = await countAt(at, condition);
+    if (rest > 0)
+      throw new OutboxError('OUTBOX_CH_FAILED', { detail: `${rest} rows are still there after their mutation` });
   }
+}
+
+async function countAt({ clickhouse, table }: EventTable, condition: string): Promise<number> {
+  const [found] = await clickhouse.select<{ n: string }>(
+    `SELECT toString(count()) AS n FROM {table:Identifier} WHERE ${condition} ${WITH_MASKED}`,
+    { table },
+  );
+  return Number(found!.n);
 }
 
 /** Whatever a profile says, no row is left out, and text of this length is taken. */

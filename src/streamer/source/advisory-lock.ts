@@ -67,6 +67,12 @@ export async function holderOfLock(db: Database, key: number): Promise<LockHolde
   return rows[0];
 }
 
+/** The error of who may not go on beside whoever holds the lock of `erase`, or shares it. */
+export async function eraseBusy(db: Database): Promise<OutboxError> {
+  const holder = await holderOfLock(db, ERASE_LOCK);
+  return new OutboxError('OUTBOX_ERASE_BUSY', holder === undefined ? {} : { detail: `${holder.what} holds its lock` });
+}
+
 /** Waits for the lock, and says for whom. Throws OUTBOX_PG_LOCKED after `waitMs`. */
 export async function lock(db: Database, key: number, waitMs: number, onWait: (holder: string) => void): Promise<void> {
   const end = performance.now() + waitMs;
