@@ -49,6 +49,11 @@ export function clickhouseSteps(steps: Steps): void {
     });
     if (world.quorum) failQuorum(steps);
   }
+  if (s.unchecked.length > 0) {
+    steps.add('the replica removes the part that Keeper does not know', (d) => {
+      d.unchecked = [];
+    });
+  }
   windowSteps(steps);
 }
 
@@ -67,13 +72,19 @@ function attemptSteps(steps: Steps, attempt: Attempt, index: number): void {
       (d) => apply(steps, d, index, part, isKnown),
       what,
     );
-    if (part !== VIEW && !isKnown)
-      steps.fault(
-        'partDropped',
-        'a part is dropped, its token is known, there is no answer',
-        (d) => drop(d, index, part),
-        what,
-      );
+    if (part === VIEW || isKnown) continue;
+    steps.fault(
+      'partDropped',
+      'a part is dropped, its token is known, there is no answer',
+      (d) => drop(d, index, part),
+      what,
+    );
+    steps.fault(
+      'partUnknown',
+      'a part is shown and Keeper does not know it, there is no answer',
+      (d) => show(steps, d, index, part),
+      what,
+    );
   }
   if (isRefused) steps.add('an insert is refused: a row', (d) => refuse(d, index, false), what);
   if (s.viewBroken && todo.length === 1 && todo[0] === VIEW)
@@ -157,6 +168,13 @@ function isHeld({ s, world }: Steps, { owner, rows }: Attempt): boolean {
 function drop(d: State, index: number, part: number): void {
   const [attempt] = d.attempts.splice(index, 1);
   if (remembers(d)) d.remembered.push({ part, token: attempt!.token, old: false });
+  forget(d, attempt!.owner);
+}
+
+/** The replica has lost Keeper in the middle of the commit. */
+function show({ world }: Steps, d: State, index: number, part: number): void {
+  const [attempt] = d.attempts.splice(index, 1);
+  for (const event of attempt!.rows) if (partitionOf(event, world.partitions) === part) d.unchecked.push(event);
   forget(d, attempt!.owner);
 }
 
@@ -287,13 +305,20 @@ export function sent(batch: Batch): void {
   batch.mayBeThere = true;
 }
 
-/** A look-up waits until the replica that answers has fetched what the others took. */
-export function isBehind({ s, world }: Steps): boolean {
+/** A look-up waits until the replica that answers has fetched what the others took, and has removed what is its own alone. */
+export function isBehind(steps: Steps): boolean {
+  const { s, world } = steps;
+  return (s.unchecked.length > 0 && !world.without('lookUpUnchecked')) || isLagging(steps);
+}
+
+/** It has not fetched what the others took. What an answer follows may be counted there. */
+export function isLagging({ s, world }: Steps): boolean {
   return s.unfetched.length > 0 && !world.without('lookUpBehind') && !world.without('lookUpUnheld');
 }
 
 /** Whether a look-up finds an event. */
 export function isFound({ s, world }: Steps, event: EventId): boolean {
+  if (s.unchecked.includes(event)) return true;
   return s.table[event]! > 0 && (world.without('lookUpUnheld') || !s.unfetched.includes(event));
 }
 

@@ -1,5 +1,5 @@
 import { mustReadBack, newBatch, tokenOf } from './batch.ts';
-import { attemptOf, isBehind, isFound, isRemembered, sent } from './clickhouse.ts';
+import { attemptOf, isBehind, isFound, isLagging, isRemembered, sent } from './clickhouse.ts';
 import { canWrite, settled, write } from './ledger.ts';
 import { freshToken, outlast, type Steps } from './plan.ts';
 import { isolate, nothingWentAhead } from './refusal.ts';
@@ -86,7 +86,7 @@ function intend(steps: Steps, i: number): void {
 
 /** An answer that follows an unknown outcome: on a replicated table a known token does not prove its rows. */
 function count(steps: Steps, i: number, batch: Batch): void {
-  if (isBehind(steps)) return;
+  if (isLagging(steps)) return;
   const isWhole = batch.send.every((event) => isFound(steps, event));
   steps.add(`${nameOf(i)} counts`, (d) => {
     const mine = d.streamers[i]!.batch!;

@@ -47,6 +47,7 @@ export const BREAKS = {
   sameTokenAgain: 'sends what is not there under the token that ClickHouse may know',
   // replicas
   lookUpBehind: 'asks a replica that has not fetched what the others took',
+  lookUpUnchecked: 'asks a replica that shows parts which Keeper may not know',
   settleUncounted: 'takes a token that is known already for the rows, after an unknown outcome',
   retryUncounted: '`quarantine retry` deletes a row whose insert is answered, without looking',
   lookUpUnheld: 'with a quorum, finds rows that only the replica has which took them',

@@ -67,6 +67,7 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
   [['quickRestore'], 'restore, refused row', 'twice', [4]],
   [['sameTokenAgain'], 'replicas', 'stuck', [4]],
   [['lookUpBehind'], 'replicas', 'twice', [4]],
+  [['lookUpUnchecked'], 'replicas, Keeper away', 'claimed', [4]],
   [['settleUncounted'], 'replicas', 'claimed', [4]],
   [['lookUpUnheld'], 'quorum, old token', 'claimed', [4]],
   [['retryUncounted'], 'replicas, refused row', 'claimed', [7]],
@@ -91,6 +92,7 @@ const MUTATIONS: readonly [readonly Broken[], keyof typeof WORLDS, Outcome, read
 ];
 
 const voided: Readonly<Record<keyof typeof VOIDED, Outcome>> = {
+  'void: of one insert, a part is unknown to Keeper, and then the one that it knows is dropped': 'claimed',
   'void: the stream overtakes the standby': 'undone',
   'void: the slot overtakes a quarantined row': 'lost',
   'void: the table breaks while a refused row is looked for': 'needless',

@@ -1,4 +1,4 @@
-import { isBehind, isFound } from './clickhouse.ts';
+import { isFound, isLagging } from './clickhouse.ts';
 import { deliverySteps } from './delivery.ts';
 import { executeTake, formatRow, write } from './ledger.ts';
 import { end, type Steps } from './plan.ts';
@@ -138,7 +138,7 @@ function detectLedgerBehind(steps: Steps, i: number): void {
   const { s, world } = steps;
   const me = s.streamers[i]!;
   const { delivered, pending, readBackBelow, acked } = me.row;
-  if (isBehind(steps)) return;
+  if (isLagging(steps)) return;
   const isStrange = (event: number): boolean => {
     if (!isFound(steps, event)) return false;
     const position = world.positionOf(s, event);

@@ -182,6 +182,8 @@ export type Fault =
   | 'tableBreaks'
   /** The commit of a part has no answer, and the replica removes the part although the token is known (ClickHouse#112149). */
   | 'partDropped'
+  /** The commit of a part has no answer, and Keeper does not know it: the replica shows the part, and removes it minutes later. */
+  | 'partUnknown'
   /** The replica that alone has a part was away when another looked for it: the part is removed, and its token forgotten. */
   | 'quorumFails'
   | 'slotRecreated'
@@ -213,6 +215,8 @@ export interface State {
   view: number[];
   /** Events that only the replica has which took them; look-ups may be answered by another. */
   unfetched: EventId[];
+  /** Events of parts that a replica shows and Keeper does not know. */
+  unchecked: EventId[];
   /** Whose delivered_at each row of the table has, as far as anybody may still ask: the token of its insert, or 0. */
   stamps: Token[];
   /** OUTBOX_CH_VIEWS_UNPROVEN was said of them. */
@@ -264,6 +268,7 @@ export function copy(s: State): State {
     remembered: s.remembered.map((token) => ({ ...token })),
     table: s.table.slice(),
     unfetched: s.unfetched.slice(),
+    unchecked: s.unchecked.slice(),
     view: s.view.slice(),
     stamps: s.stamps.slice(),
     left: { ...s.left },

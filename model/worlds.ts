@@ -129,6 +129,20 @@ export const WORLDS = {
     faults: { crash: 1, lostAnswer: 1, partDropped: 1, time: 1 },
     invariants: [4, 5],
   },
+  'replicas, Keeper away': {
+    transactions: [2, 1],
+    committed: 2,
+    replicas: true,
+    faults: { crash: 1, lostAnswer: 1, partUnknown: 1, time: 1 },
+    invariants: [4, 5],
+  },
+  'replicas, Keeper away, restore': {
+    transactions: [1, 1],
+    committed: 1,
+    replicas: true,
+    faults: { crash: 1, restore: 1, partUnknown: 1 },
+    invariants: [4, 8],
+  },
   'replicas, refused row': {
     transactions: [2],
     committed: 1,
@@ -136,6 +150,15 @@ export const WORLDS = {
     poison: [1],
     retry: true,
     faults: { crash: 1, lostAnswer: 1, partDropped: 1, heal: 1, killRetry: 1 },
+    invariants: [4, 7],
+  },
+  'replicas, Keeper away, refused row': {
+    transactions: [2],
+    committed: 1,
+    replicas: true,
+    poison: [1],
+    retry: true,
+    faults: { crash: 1, lostAnswer: 1, partUnknown: 1, heal: 1, killRetry: 1 },
     invariants: [4, 7],
   },
   shares: {
@@ -264,6 +287,13 @@ export const WORLDS = {
 
 /** Outside of what is promised: what each lacks voids a guarantee, and this is how it shows. */
 export const VOIDED = {
+  'void: of one insert, a part is unknown to Keeper, and then the one that it knows is dropped': {
+    transactions: [1],
+    committed: 1,
+    replicas: true,
+    faults: { partDropped: 1, partUnknown: 1 },
+    invariants: [4],
+  },
   'void: the stream overtakes the standby': {
     transactions: [1, 1],
     noLostEvents: true,

@@ -1,5 +1,5 @@
 /**
- * Writes the pages that come from tables in the source: settings, errors and metrics, and the commands in both READMEs. `--check`
+ * Writes the pages that come from tables in the source: settings, errors and metrics, and the commands of docs/operations.md and the streamer's README. `--check`
  * writes nothing and exits 1 when a page is stale, naming it.
  */
 import { CHANNEL_BINDINGS, SESSION_ATTRS, SSL_MODES, TAKEN } from '../src/streamer/source/parameters.ts';
@@ -44,7 +44,7 @@ export function pages(): Record<string, string> {
     'docs/metrics.md': metricsPage(),
     '.env.example': envExample(),
     'docs/architecture.md': withLayout('docs/architecture.md'),
-    'README.md': withCommands('README.md'),
+    'docs/operations.md': withCommands('docs/operations.md'),
     'packages/streamer/README.md': withCommands('packages/streamer/README.md'),
   };
 }

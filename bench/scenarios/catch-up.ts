@@ -4,7 +4,14 @@ import { DIRECT } from '../contestants/direct.ts';
 import { MATERIALIZED } from '../contestants/materialized.ts';
 import { NAIVE_JSON, NAIVE_TEXT } from '../contestants/naive.ts';
 import { POLLING_JSON, POLLING_TEXT } from '../contestants/polling.ts';
-import { STREAMER_JSON, STREAMER_OBSERVED, STREAMER_TEXT } from '../contestants/streamer.ts';
+import {
+  STREAMER_JSON,
+  STREAMER_LINK,
+  STREAMER_LINK_ZSTD,
+  STREAMER_OBSERVED,
+  STREAMER_TEXT,
+  STREAMER_ZSTD,
+} from '../contestants/streamer.ts';
 import { TRANSACTIONAL_OUTBOX } from '../contestants/transactional-outbox.ts';
 import { WALSENDER_EAGER, WALSENDER_PACED } from '../contestants/walsender.ts';
 import type { Run } from '../figures.ts';
@@ -57,6 +64,12 @@ export const CATCH_UPS: readonly Scenario[] = [
     perTransaction: 100,
     bytes: 3000,
   })),
+  catchUp(
+    'catch-up over a slow link',
+    'like the first scenario, with and without compression, on this machine and over 100 Mbit/s',
+    [STREAMER_JSON, STREAMER_ZSTD, STREAMER_LINK, STREAMER_LINK_ZSTD],
+    (events) => ({ events, perTransaction: 100, bytes: 300 }),
+  ),
   catchUp(LARGE, 'ten times as many events, otherwise like the first scenario', [STREAMER_JSON], (events) => ({
     events: events * 10,
     perTransaction: 100,

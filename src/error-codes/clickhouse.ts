@@ -91,8 +91,8 @@ export const CLICKHOUSE = {
   OUTBOX_CH_REPLICA_BEHIND: {
     policy: 'repeat',
     happened:
-      'A look-up has to see all rows, and the replica that answers has not fetched what other replicas took. Until it has, rows would seem to be missing, and be sent twice.',
-    next: 'Mostly nothing: it is asked again. If it stays: look at `SELECT * FROM system.replication_queue` there. Start the replica that has the missing part; if it will never come back, SYSTEM DROP REPLICA on another one, and what it alone had is sent again as far as it is pending.',
+      'A look-up has to see all rows, and those alone that stay. The replica that answers has not fetched what other replicas took, or it lost Keeper in the middle of an insert and may yet remove what it shows of it: rows would seem to be missing and be sent twice, or seem to be there and get lost.',
+    next: 'Mostly nothing: another replica of CLICKHOUSE_URL is asked, and this one again; parts are checked within some minutes (`parts_to_check` in system.replicas). If it stays: look at `SELECT * FROM system.replication_queue` there. Start the replica that has the missing part; if it will never come back, SYSTEM DROP REPLICA on another one, and what it alone had is sent again as far as it is pending.',
   },
   OUTBOX_CH_REPLICA_AWAY: {
     policy: 'report',

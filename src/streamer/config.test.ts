@@ -21,6 +21,7 @@ describe('readConfig with a good environment', () => {
       clickhouseCluster: '',
       clickhouseIdling: 'auto',
       clickhouseRetention: '',
+      clickhouseCompression: 'off',
       insertQuorum: 'off',
       batchMaxRows: 200_000,
       batchMaxBytes: 67_108_864,

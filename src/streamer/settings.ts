@@ -88,6 +88,15 @@ export const SETTINGS = {
     meaning:
       'Whether ClickHouse is a service that idles when nobody asks it, as those of ClickHouse Cloud may: with nothing waiting it is asked once an hour, and has a minute to wake. `auto` means hosts under `clickhouse.cloud`. docs/operations.md says what changes.',
   },
+  OUTBOX_CLICKHOUSE_COMPRESSION: {
+    key: 'clickhouseCompression',
+    readBy: 'streamer',
+    kind: 'choice',
+    choices: ['off', 'zstd'],
+    default: 'off',
+    meaning:
+      'Whether inserts are compressed on the way to ClickHouse. `zstd` is for a slow or paid network; it costs the streamer CPU. docs/operations.md has figures.',
+  },
   OUTBOX_INSERT_QUORUM: {
     key: 'insertQuorum',
     readBy: 'streamer',

@@ -4,7 +4,7 @@ import { createBackoff } from './backoff.ts';
 import { BEGUN_CHUNKS_BYTES } from './batch/batch.ts';
 import { ChunkPool } from './batch/column.ts';
 import { ClickHouse } from './clickhouse/client.ts';
-import { quorumOf } from './clickhouse/settings.ts';
+import { insertingOf } from './clickhouse/settings.ts';
 import type { Config } from './config.ts';
 import type { Logger } from './observe/log.ts';
 import { LogThrottle } from './observe/log-throttle.ts';
@@ -23,7 +23,7 @@ const PATIENT_MS = 5000;
  */
 export async function stream(config: Config, log: Logger, readiness: Readiness, stop: AbortSignal): Promise<void> {
   const { retryMaxMs: maxMs } = config;
-  const clickhouse = new ClickHouse(config, config.insertTimeoutMs, quorumOf(config));
+  const clickhouse = new ClickHouse(config, config.insertTimeoutMs, insertingOf(config));
   const pool = new ChunkPool(config.batchMaxBytes + BEGUN_CHUNKS_BYTES);
   const soon = createBackoff({ baseMs: SOON_MS, maxMs });
   const patient = createBackoff({ baseMs: Math.min(PATIENT_MS, maxMs), maxMs });

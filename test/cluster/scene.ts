@@ -9,7 +9,8 @@ import { Proxy } from '../support/proxy.ts';
 import { eventually } from '../support/wait.ts';
 import { Shard } from './shard.ts';
 
-const DRAIN_MS = 300_000;
+/** A look-up waits for the minutes in which a replica checks a part that Keeper may not know. */
+const DRAIN_MS = 600_000;
 const quiet = (): void => undefined;
 
 /** What is attacked: the shards of a cluster, each with a share of one outbox, Keeper, and a Postgres of its own. */

@@ -45,6 +45,7 @@ interface Given {
   readonly version: bigint | null;
   readonly subject: string | null;
   readonly traceparent: string | null;
+  readonly recorded: string;
   readonly bucket: number;
 }
 
@@ -56,18 +57,30 @@ const DEFAULTS: Omit<Given, 'id'> = {
   version: 1n,
   subject: '',
   traceparent: null,
+  recorded: '2026-01-31 12:00:01.654321+00',
   bucket: 0,
 };
 
 /** Puts rows into the outbox by one statement. */
 async function insert(db: Pool, rows: readonly Partial<Given>[]): Promise<void> {
   const whole = rows.map((row): Given => ({ id: randomUUID(), ...DEFAULTS, ...row }));
-  const keys = ['id', 'type', 'date', 'environment', 'context', 'version', 'subject', 'traceparent', 'bucket'] as const;
+  const keys = [
+    'id',
+    'type',
+    'date',
+    'environment',
+    'context',
+    'version',
+    'subject',
+    'traceparent',
+    'recorded',
+    'bucket',
+  ] as const;
   await db.query(
     `INSERT INTO outbox.event
-       (event_id, event_type, event_date_time, environment, event_context, metadata_version, subject, traceparent, bucket)
+       (event_id, event_type, event_date_time, environment, event_context, metadata_version, subject, traceparent, recorded_at, bucket)
      SELECT * FROM unnest
-       ($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::json[], $6::bigint[], $7::text[], $8::text[], $9::smallint[])`,
+       ($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::json[], $6::bigint[], $7::text[], $8::text[], $9::timestamptz[], $10::smallint[])`,
     keys.map((key) => whole.map((row) => row[key])),
   );
 }
@@ -156,6 +169,7 @@ const RANDOM_EVENTS = fc.sample(
   fc.record({
     id: fc.uuid(),
     type: text,
+    recorded: date,
     date: fc.oneof({ weight: 9, arbitrary: date }, { weight: 1, arbitrary: fc.constantFrom('infinity', '-infinity') }),
     environment: text,
     context: fc.oneof(
@@ -672,6 +686,7 @@ test('PgoutputDecoder gives the values that were inserted', () => {
     String(event.version),
     event.subject,
     event.traceparent,
+    microsecondsOf(event.recorded),
     'postgres',
   ]);
   expect(difference(values, given.map(lineOf))).toBeUndefined();

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { emitEvent } from '../../src/app/index.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
+import { Gateway } from '../support/gateway.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
@@ -217,4 +218,19 @@ test('the streamer acknowledges WAL of other tables while the outbox is idle (in
   await outbox.postgres.query('INSERT INTO busy SELECT generate_series(1, 100000)');
   const { rows } = await outbox.postgres.query('SELECT pg_current_wal_lsn() - 2097152 AS lsn');
   await eventually('the slot follows', async () => outbox.confirmed(rows[0].lsn));
+});
+
+test('with OUTBOX_CLICKHOUSE_COMPRESSION an insert is sent compressed, and counts once when it is repeated', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.addView();
+  await using gateway = await Gateway.to(outbox.clickhouseUrl);
+  gateway.losing = 2;
+  const streamer = outbox.stream({ CLICKHOUSE_URL: gateway.url, OUTBOX_CLICKHOUSE_COMPRESSION: 'zstd' });
+  await outbox.fill(20_000);
+  await outbox.untilDelivered(20_000);
+  expect(await outbox.delivered()).toEqual({ rows: 20_000, events: 20_000 });
+  expect(await outbox.viewed()).toBe(20_000);
+  expect(await streamer.stop()).toBe(0);
+  expect(gateway.inserts.length).toBeGreaterThan(2);
+  expect(new Set(gateway.inserts.map((headers) => headers['content-encoding']))).toEqual(new Set(['zstd']));
 });

@@ -119,6 +119,8 @@ test('erase removes a subject from everywhere, and repair and verify find nothin
   expect(await outbox.select('SELECT erasure, reason, events, tombstones, filter FROM events_erasures FINAL')).toEqual([
     { erasure: rows[0].id, reason: 'request 123', events: 5, tombstones: erased.tombstones, filter: rows[0].filter },
   ]);
+  // an erase of what is gone changes nothing
+  expect(await erase(['--subject', 'person/1', ...ERASE])).toMatchObject({ code: 0, erased: null });
   // what ClickHouse keeps of finished mutations names nobody
   expect(
     JSON.stringify(
@@ -128,9 +130,7 @@ test('erase removes a subject from everywhere, and repair and verify find nothin
     ),
   ).not.toContain('person');
 
-  expect(await repair()).toMatchObject({ missing: 0, extra: 0 });
   expect(await command(outbox, ['verify']).done).toMatchObject({ code: 0 });
-  expect(await erase(['--subject', 'person/1', ...ERASE])).toMatchObject({ code: 0, erased: null });
 });
 
 interface Step {
@@ -188,7 +188,7 @@ test(
       const filter = { subjects: [subject], ids: [], types: [], environments: [] };
       await using eraser = await Eraser.open(config, { filter, sources: [], waitMs: 10_000 });
       const isLeft = (await left(subject)).table > 0 || (await eraser.unfinished()) !== undefined;
-    if (isLeft) await eraser.erase('request 123', () => undefined);
+      if (isLeft) await eraser.erase('request 123', () => undefined);
       expect(await left(subject)).toEqual({ outbox: 0, quarantine: 0, table: 0 });
     }
 

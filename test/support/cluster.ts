@@ -87,7 +87,7 @@ export class Cluster {
   }
 }
 
-/** Waits until a table is writable, and has what the others took, on every client. */
+/** Waits until a table is writable, and has what the others took and nothing else, on every client: a part that Keeper may not know takes minutes. */
 export async function untilWhole(clients: readonly ClickHouseClient[], table = 'events'): Promise<void> {
   for (const client of clients)
     await eventually(
@@ -95,14 +95,15 @@ export async function untilWhole(clients: readonly ClickHouseClient[], table = '
       async () => {
         const result = await client
           .query({
-            query: `SELECT toUInt8(NOT is_readonly AND inserts_in_queue = 0 AND log_pointer > log_max_index) AS yes
+            query: `SELECT toUInt8(NOT is_readonly AND inserts_in_queue = 0 AND log_pointer > log_max_index
+                                   AND parts_to_check = 0) AS yes
                       FROM system.replicas WHERE database = currentDatabase() AND table = '${table}'`,
             format: 'JSONEachRow',
           })
           .catch(() => undefined);
         return (await result?.json<{ yes: 0 | 1 }>())?.[0]?.yes === 1;
       },
-      120_000,
+      600_000,
     );
 }
 

@@ -1,4 +1,4 @@
-import { EVENT_COLUMNS, type Tuple } from '../source/event-columns.ts';
+import { EVENT_COLUMNS, type EventValues, type Tuple } from '../source/event-columns.ts';
 
 /** A row that did not come by the stream. */
 export interface Values {
@@ -6,8 +6,8 @@ export interface Values {
   readonly tuple: Tuple;
 }
 
-/** @param values of EVENT_COLUMNS, in their order, in Postgres' binary form, or null */
-export function valuesOf(values: readonly (Buffer | null)[]): Values {
+export function valuesOf(row: EventValues): Values {
+  const values = EVENT_COLUMNS.map(({ name }) => row[name]);
   const tuple = { start: new Int32Array(EVENT_COLUMNS.length), end: new Int32Array(EVENT_COLUMNS.length) };
   let at = 0;
   values.forEach((value, field) => {

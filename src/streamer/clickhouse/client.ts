@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import type { ClickHouseSettings, ExecParams } from '@clickhouse/client';
 import { OutboxError } from '../../errors.ts';
 import type { ClickHouseAccess } from './access.ts';
 import { awayOf, HostRing, isAway } from './host-ring.ts';
 import { linesOf, read, refusalOf, rowsOf, type Answer } from './answer.ts';
+import { bodyOf } from './body.ts';
 import { provenSettings } from './proven-settings.ts';
 import {
   limited,
+  type Inserting,
   type Limits,
   quorumSettings,
   SELECT_SETTINGS,
@@ -44,14 +46,16 @@ export class ClickHouse {
   readonly #deadlineMs: number;
   /** How many replicas must have an insert before it counts; undefined for one. */
   readonly quorum: Quorum | undefined;
+  readonly #compression: Inserting['compression'];
   #insertSettings: ClickHouseSettings | undefined;
 
   /**
    * @param access `http(s)://user:password@host:port/database`; several hosts are replicas of one shard, `a:8123,b:8123`
    * @param timeoutMs how long the server may take for one request; it is given up a little later
    */
-  constructor(access: string | ClickHouseAccess, timeoutMs: number, quorum?: Quorum) {
+  constructor(access: string | ClickHouseAccess, timeoutMs: number, { quorum, compression }: Inserting = {}) {
     this.quorum = quorum;
+    this.#compression = compression;
     this.#timeoutMs = timeoutMs;
     this.#deadlineMs = timeoutMs + ANSWER_MARGIN_MS;
     this.#hosts = new HostRing(access, this.#deadlineMs);
@@ -221,7 +225,7 @@ export class ClickHouse {
       const { body } = await this.#request('insert', {
         query,
         query_params: parameters,
-        values: Readable.from([]),
+        ...bodyOf([], this.#compression, abort_signal),
         clickhouse_settings: { ...settings, ...timeLimits(timeoutMs), insert_deduplication_token: randomUUID() },
         abort_signal,
       });
@@ -234,9 +238,8 @@ export class ClickHouse {
       const { body, writtenRows } = await this.#request('insert', {
         query: insert.query,
         query_params: insert.parameters,
-        values: Readable.from(insert.body, { objectMode: false }),
         query_id: insert.queryId,
-        http_headers: traceHeaders(),
+        ...bodyOf(insert.body, this.#compression, abort_signal, traceHeaders()),
         clickhouse_settings: {
           ...settings,
           ...timeLimits(this.#timeoutMs),

@@ -62,14 +62,22 @@ export interface Quorum {
   readonly cluster: string;
 }
 
-export function quorumOf({
+/** How inserts are sent, beside their settings. */
+export interface Inserting {
+  readonly quorum?: Quorum | undefined;
+  readonly compression?: 'off' | 'zstd';
+}
+
+export function insertingOf({
   insertQuorum: size,
   clickhouseCluster: cluster,
+  clickhouseCompression: compression,
 }: {
   readonly insertQuorum: string;
   readonly clickhouseCluster: string;
-}): Quorum | undefined {
-  return size === 'off' ? undefined : { size, cluster };
+  readonly clickhouseCompression: 'off' | 'zstd';
+}): Inserting {
+  return { quorum: size === 'off' ? undefined : { size, cluster }, compression };
 }
 
 /** How long an insert waits for its quorum, before it is repeated. */

@@ -1,6 +1,6 @@
 import { OutboxError } from '../../errors.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
-import { quorumOf } from '../clickhouse/settings.ts';
+import { insertingOf } from '../clickhouse/settings.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import type { Config } from '../config.ts';
 import type { Database } from '../source/database.ts';
@@ -46,7 +46,7 @@ export async function retryAll(
   ids: readonly string[],
   tell: (line: string) => void,
 ): Promise<Outcome> {
-  const clickhouse = new ClickHouse(config, config.insertTimeoutMs, quorumOf(config));
+  const clickhouse = new ClickHouse(config, config.insertTimeoutMs, insertingOf(config));
   const outcome = { delivered: 0, 'there already': 0, 'views unproven': 0, refused: 0, gone: 0 };
   try {
     const { views } = await checkTarget(clickhouse, config.clickhouseTable);

@@ -11,10 +11,10 @@ import { TOKEN_TRUST_MS } from '../delivery/retry.ts';
 import { INSERT } from '../delivery/send.ts';
 import { writeIgnored } from '../ledger/row.ts';
 import type { Database } from '../source/database.ts';
-import { EVENT_COLUMNS } from '../source/event-columns.ts';
+import type { EventValues } from '../source/event-columns.ts';
 
 /** An event, its values in Postgres' binary form. */
-interface Row extends Readonly<Record<(typeof EVENT_COLUMNS)[number]['name'], Buffer | null>> {
+interface Row extends EventValues {
   /** Of the event. */
   readonly id: string;
   readonly source: string;
@@ -113,7 +113,7 @@ async function insert(clickhouse: ClickHouse, table: string, row: Row): Promise<
   // an id of outbox.quarantine may come again after a failover
   const token = `${row.source}/quarantine/${row.lsn}:${row.seq}/${row.id}@${row.delivered_at}`;
   const batch = new Batch(new ChunkPool(0));
-  const { buffer, tuple } = valuesOf(EVENT_COLUMNS.map(({ name }) => row[name]));
+  const { buffer, tuple } = valuesOf(row);
   const stamp = { commitLsn: Number(row.lsn), committedAt: { high: 0, low: 0 } };
   readTimestamp(row.committed_at, 0, stamp.committedAt);
   batch.append(buffer, tuple, stamp, row.seq, rowBytes(tuple));

@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import type { Lsn } from '../../lsn.ts';
 import type { Database } from '../source/database.ts';
+import type { EventValues } from '../source/event-columns.ts';
 import { IS_OF_ITS_DAY } from '../source/event-table.ts';
 import { writtenTo } from '../source/wal-end.ts';
 import type { EventTime } from '../clickhouse/event-time.ts';
@@ -47,17 +48,9 @@ export interface OutboxRow extends Keyed {
   readonly fields: string;
 }
 
-/** An event as Postgres would send it: the values of its columns in binary, or null. */
-export interface OutboxEvent extends Keyed {
+/** An event as Postgres would send it. */
+export interface OutboxEvent extends Keyed, EventValues {
   readonly event_id: Buffer;
-  readonly type: Buffer;
-  readonly date: Buffer;
-  readonly environment: Buffer;
-  readonly context: Buffer;
-  readonly version: Buffer;
-  readonly subject: Buffer;
-  readonly traceparent: Buffer | null;
-  readonly writer: Buffer;
 }
 
 /**
@@ -192,8 +185,9 @@ export class OutboxSnapshot {
 
   #whole(ids: IdList, size: string, atOnce: number): AsyncGenerator<OutboxEvent[], void, undefined> {
     return this.#read<OutboxEvent>(
-      `SELECT event_id::text AS id, digest, uuid_send(event_id) AS event_id, type, timestamptz_send(event_date_time) AS date,
-              environment, context, int8send(metadata_version) AS version, subject, tp AS traceparent, writer
+      `SELECT event_id::text AS id, digest, uuid_send(event_id) AS event_id, type AS event_type, timestamptz_send(event_date_time) AS event_date_time,
+              environment, context AS event_context, int8send(metadata_version) AS metadata_version, subject, tp AS traceparent,
+              timestamptz_send(recorded_at) AS recorded_at, writer AS recorded_by
          FROM (${this.#rows}) AS e WHERE event_id = ANY($1::uuid[]) AND length(context) + length(type) + length(environment) + length(subject) ${size}
         ORDER BY event_id, digest`,
       [`{${ids.text}}`],

@@ -82,7 +82,7 @@ async function isDelivered(
   isThisOne: boolean,
 ): Promise<boolean> {
   if (seq === 0) return true;
-  const current = await whereCurrent(clickhouse, table, signal);
+  const current = await whereCurrent(clickhouse, table, signal, 'all');
   const found = await clickhouse.select(
     `SELECT 1 FROM {table:Identifier}
       WHERE source = {source:String} AND lsn >= {lsn:UInt64} AND (lsn, seq) >= ({lsn:UInt64}, {seq:UInt32})

@@ -45,7 +45,8 @@ async function unknownRows(
     movedAtMs,
   }: Pick<Ledger, 'state' | 'movedAtMs'>,
 ): Promise<{ rows: number; lastLsn: Lsn }> {
-  const current = await whereCurrent(clickhouse, table, signal);
+  // a row too many is only looked for again
+  const current = await whereCurrent(clickhouse, table, signal, 'all');
   const [found] = await clickhouse.select<{ rows: string; last: string }>(
     `SELECT toString(count()) AS rows, toString(max(lsn)) AS last FROM {table:Identifier}
       WHERE source = {source:String} AND ${OF_THE_STREAM} AND lsn >= {lsn:UInt64} AND (lsn, seq) > ({lsn:UInt64}, {seq:UInt64})

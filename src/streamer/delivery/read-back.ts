@@ -3,7 +3,7 @@ import { OutboxError } from '../../errors.ts';
 import type { Batch } from '../batch/batch.ts';
 import { eventIdOf, positionOf } from '../batch/event.ts';
 import { countRows, runsOf, type Rows } from '../batch/rows.ts';
-import { whereCurrent } from '../clickhouse/current.ts';
+import { whereCurrent, type Parts } from '../clickhouse/current.ts';
 import { comparePositions } from '../../position.ts';
 import { LogThrottle } from '../observe/log-throttle.ts';
 import type { Attachment } from './attachment.ts';
@@ -61,17 +61,17 @@ export class ReadBack {
   }
 
   /** How many of some rows of a batch are in the table. */
-  async count(batch: Batch, rows: Rows): Promise<number> {
-    return rows.to - rows.from - countRows(await this.absent(batch, rows));
+  async count(batch: Batch, rows: Rows, parts?: Parts): Promise<number> {
+    return rows.to - rows.from - countRows(await this.absent(batch, rows, parts));
   }
 
   /** Which of some rows of a batch are not in the table, by event id and position. */
-  async absent(batch: Batch, rows: Rows): Promise<Rows[]> {
+  async absent(batch: Batch, rows: Rows, parts?: Parts): Promise<Rows[]> {
     const { clickhouse, table, source, signal } = this.#attachment;
     const first = positionOf(batch, rows.from);
     const last = positionOf(batch, rows.to - 1);
     const range = { table, source, fromLsn: first.lsn, fromSeq: first.seq, toLsn: last.lsn, toSeq: last.seq };
-    const current = await whereCurrent(clickhouse, table, signal);
+    const current = await whereCurrent(clickhouse, table, signal, parts);
     // rows that an answer which was cut short does not have must not seem to be absent
     const [counted] = await clickhouse.select<{ n: number }>(
       `SELECT toUInt32(count()) AS n FROM {table:Identifier} WHERE ${RANGE} AND ${current}`,

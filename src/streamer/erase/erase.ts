@@ -4,7 +4,7 @@ import { OutboxError } from '../../errors.ts';
 import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { detachedParts } from '../clickhouse/detached-parts.ts';
 import { holdsOf, readPolicy } from '../clickhouse/retention-policy.ts';
-import { quorumOf } from '../clickhouse/settings.ts';
+import { insertingOf } from '../clickhouse/settings.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import type { Config } from '../config.ts';
 import { knownAs } from '../ledger/row.ts';
@@ -84,7 +84,7 @@ export class Eraser implements AsyncDisposable {
   static async open(config: Config, options: EraseOptions): Promise<Eraser> {
     const parameters = { synchronous_commit: 'on', statement_timeout: '0' };
     const db = await Database.connect(config, { queryTimeoutMs: 0, parameters }, () => undefined);
-    const clickhouse = new ClickHouse(config, LONG_SELECT_MS, quorumOf(config));
+    const clickhouse = new ClickHouse(config, LONG_SELECT_MS, insertingOf(config));
     try {
       await checkMigrated(db);
       await checkPrivileges(db);

@@ -7,7 +7,7 @@ import { detachedParts } from '../clickhouse/detached-parts.ts';
 import { whereCurrent } from '../clickhouse/current.ts';
 import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { eventTimeOf } from '../clickhouse/event-time.ts';
-import { quorumOf } from '../clickhouse/settings.ts';
+import { insertingOf } from '../clickhouse/settings.ts';
 import { ReadBack } from '../delivery/read-back.ts';
 import { PROOF_MAX_AGE_MS } from '../delivery/retry.ts';
 import { INSERT_MARGIN_MS } from '../delivery/retry.ts';
@@ -83,8 +83,8 @@ export async function repair(
     opened.push(db);
     return db;
   };
-  const clickhouse = new ClickHouse(config, LONG_SELECT_MS, quorumOf(config));
-  const inserting = new ClickHouse(config, config.insertTimeoutMs, quorumOf(config));
+  const clickhouse = new ClickHouse(config, LONG_SELECT_MS, insertingOf(config));
+  const inserting = new ClickHouse(config, config.insertTimeoutMs, insertingOf(config));
   try {
     const ask = await connect(false);
     await checkMigrated(ask);

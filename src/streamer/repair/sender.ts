@@ -65,17 +65,7 @@ export class Sender {
 
   /** @param copy tells it from other copies of the same event that are sent too */
   async add(event: OutboxEvent, copy: number): Promise<void> {
-    const { buffer, tuple } = valuesOf([
-      event.event_id,
-      event.type,
-      event.date,
-      event.environment,
-      event.context,
-      event.version,
-      event.subject,
-      event.traceparent,
-      event.writer,
-    ]);
+    const { buffer, tuple } = valuesOf(event);
     const bytes = rowBytes(tuple) + this.#extraRowBytes;
     if (
       this.#batch.rows >= this.#config.batchMaxRows ||

@@ -31,6 +31,9 @@ export const FIXED_BYTES: readonly number[] = EVENT_COLUMNS.map(({ oid }) =>
   oid === 2950 ? 16 : oid === 1184 || oid === 20 ? 8 : 0,
 );
 
+/** A row's values in Postgres' binary form. */
+export type EventValues = Readonly<Record<(typeof EVENT_COLUMNS)[number]['name'], Buffer | null>>;
+
 /** Where the values of one row lie in the message's buffer. Reused for every row; a start of −1 is NULL, which traceparent alone may be. */
 export interface Tuple {
   readonly start: Int32Array;
