@@ -1,8 +1,9 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { TABLE_DELIVERED, TABLE_WITNESSED } from '../../src/streamer/compare/digest.ts';
-import { readConfig } from '../../src/streamer/config.ts';
-import { Eraser } from '../../src/streamer/erase/erase.ts';
 import { ERASE_LOCK } from '../../src/streamer/source/advisory-lock.ts';
+import { CHILD_ENVIRONMENT } from '../support/child-environment.ts';
 import { command } from '../support/command.ts';
 import { killAt, type Held } from '../support/crash-point.ts';
 import { Outbox } from '../support/outbox.ts';
@@ -55,6 +56,7 @@ async function quarantine(subject: string): Promise<void> {
   );
 }
 
+const ERASER = new URL('../support/eraser.ts', import.meta.url).pathname;
 const ERASE = ['--reason', 'request 123', '--yes', '--json'];
 
 interface Erased {
@@ -170,25 +172,16 @@ test(
     for (const [index, { table, held, condition, commits }] of STEPS.entries()) {
       const subject = subjects[index]!;
       await untilThere(subject, 2);
-      const running = command(outbox, ['erase', '--subject', subject, ...ERASE], QUICK);
-      const kill = (): void => running.kill();
+      const running = erasing(subject);
+      const kill = (): void => void running.kill('SIGKILL');
       if (table === undefined) await killAtMutation(kill);
       else await killAt(outbox.postgres, condition!, commits!, kill, held, table);
-      await running.done;
+      await once(running, 'exit');
     }
     // nothing that is half erased is sent again
     expect(await repair()).toMatchObject({ missing: 0 });
-    const config = readConfig({
-      DATABASE_URL: outbox.databaseUrl,
-      CLICKHOUSE_URL: outbox.clickhouseUrl,
-      OUTBOX_SLOT: outbox.slot,
-      ...QUICK,
-    });
     for (const subject of subjects) {
-      const filter = { subjects: [subject], ids: [], types: [], environments: [] };
-      await using eraser = await Eraser.open(config, { filter, sources: [], waitMs: 10_000 });
-      const isLeft = (await left(subject)).table > 0 || (await eraser.unfinished()) !== undefined;
-      if (isLeft) await eraser.erase('request 123', () => undefined);
+      expect(await once(erasing(subject), 'exit')).toEqual([0, null]);
       expect(await left(subject)).toEqual({ outbox: 0, quarantine: 0, table: 0 });
     }
 
@@ -203,6 +196,16 @@ test(
     expect(await command(outbox, ['verify']).done).toMatchObject({ code: 0 });
   },
 );
+
+function erasing(subject: string): ChildProcess {
+  const env = {
+    ...CHILD_ENVIRONMENT,
+    DATABASE_URL: outbox.databaseUrl,
+    CLICKHOUSE_URL: outbox.clickhouseUrl,
+    OUTBOX_SLOT: outbox.slot,
+  };
+  return spawn(process.execPath, [ERASER, subject], { env, stdio: 'inherit' });
+}
 
 /** Kills while ClickHouse writes parts again, which it is kept from. */
 async function killAtMutation(kill: () => void): Promise<void> {

@@ -7,6 +7,7 @@ import { holdsOf, readPolicy } from '../clickhouse/retention-policy.ts';
 import { insertingOf } from '../clickhouse/settings.ts';
 import { checkTarget } from '../clickhouse/target.ts';
 import type { Config } from '../config.ts';
+import { INSERT_MARGIN_MS } from '../delivery/retry.ts';
 import { knownAs } from '../ledger/row.ts';
 import { sharesOf } from '../ledger/shares.ts';
 import { lockRepair } from '../repair/repair.ts';
@@ -30,9 +31,6 @@ import {
   type EventTable,
   type Place,
 } from './table.ts';
-
-/** After it, an insert that a killed `quarantine retry` has sent is over: the server ends it before. */
-const INSERT_MARGIN_MS = 2000;
 
 /** What a filter fits, by tables. */
 export interface Found {
@@ -64,6 +62,8 @@ export interface EraseOptions {
   readonly sources: readonly string[];
   /** How long streamers may take to deliver, in ms. */
   readonly waitMs: number;
+  /** How long an insert may live that a killed `repair` or `quarantine retry` has sent, in ms: as long as any, unless it is given. */
+  readonly insertLivesMs?: number;
 }
 
 /** Removes events for ever. What it begins is in outbox.erasure; another call with the same filter goes on where one was killed. */
@@ -125,13 +125,15 @@ export class Eraser implements AsyncDisposable {
    */
   async erase(reason: string, onProgress: (line: string) => void): Promise<EraseReport> {
     await this.#lock();
+    const lockedMs = performance.now();
     // what is not delivered yet would come after all: before anything is changed, it is known that it can be waited for
     const obstacle = await proveDelivered(this.#db, await writtenTo(this.#db), 0, () => true);
     if (obstacle?.passes === false) throw new OutboxError('OUTBOX_ERASE_UNDELIVERED', { detail: obstacle.reason });
     await makeTables(this.#at.clickhouse, this.#at.table, this.#config.clickhouseCluster);
     const erasure = (await this.unfinished()) ?? (await begin(this.#db, randomUUID(), this.#at.filter, reason));
     onProgress(`${erasure.isResumed ? 'going on with' : 'beginning'} the erasure ${erasure.id}`);
-    const removed = await this.#eraseFromPostgres(erasure, onProgress);
+    const { wasRetried, ...removed } = await this.#eraseFromPostgres(erasure, onProgress);
+    await this.#outlastInserts(wasRetried ? performance.now() : lockedMs, onProgress);
     const newer = await this.#eraseFromClickHouse(erasure, onProgress);
     const left = await tombstones(this.#at, erasure);
     await copyErasure(this.#at, erasure, left);
@@ -174,21 +176,25 @@ export class Eraser implements AsyncDisposable {
   async #eraseFromPostgres(
     erasure: Erasure,
     onProgress: (line: string) => void,
-  ): Promise<{ outbox: number; quarantine: number }> {
+  ): Promise<{ outbox: number; quarantine: number; wasRetried: boolean }> {
     const { filter } = this.#at;
     let outbox = 0;
     await removeEvents(this.#db, filter, (rows) => (outbox += rows));
     onProgress(`removed ${outbox.toLocaleString('en-US')} events from ${this.#db.schema}.event`);
     // all that was removed there is in ClickHouse or in quarantine by then
     await noteFence(this.#db, erasure, await this.#untilDelivered(onProgress));
-    const { rows: quarantine, retriedMs } = await removeQuarantined(this.#db, filter);
+    const { rows: quarantine, wasRetried } = await removeQuarantined(this.#db, filter);
     onProgress(`removed ${quarantine.toLocaleString('en-US')} events from ${this.#db.schema}.quarantine`);
-    const insertEndsMs = (retriedMs ?? 0) + this.#config.insertTimeoutMs + INSERT_MARGIN_MS;
-    if (insertEndsMs > Date.now()) {
-      onProgress('waiting until no retry from quarantine can be under way');
-      await sleep(insertEndsMs - Date.now());
-    }
-    return { outbox, quarantine };
+    return { outbox, quarantine, wasRetried };
+  }
+
+  /** Waits until nothing can be under way that was sent before a moment: a `repair` or a `quarantine retry` may have been killed. */
+  async #outlastInserts(sinceMs: number, onProgress: (line: string) => void): Promise<void> {
+    const livesMs = this.#options.insertLivesMs ?? this.#config.insertTimeoutMs + INSERT_MARGIN_MS;
+    const leftMs = sinceMs + livesMs - performance.now();
+    if (leftMs <= 0) return;
+    onProgress(`waiting ${Math.ceil(leftMs / 1000)} s, until no earlier insert can be under way`);
+    await sleep(leftMs);
   }
 
   /** Erases until a look from the beginning to the end finds nothing more. Returns how many rows stay, because Postgres has them since. */

@@ -51,21 +51,17 @@ export async function removeEvents(db: Database, filter: Filter, onRemoved: (row
 }
 
 /**
- * Removes from quarantine what outbox.event no longer has, and returns how many, and when the last insert of one was tried again, in ms
- * since 1970. One that is tried again at this moment is waited for.
+ * Removes from quarantine what outbox.event no longer has, and returns how many, and whether somebody has tried one again, ever. One that
+ * is tried again at this moment is waited for.
  */
-export async function removeQuarantined(
-  db: Database,
-  filter: Filter,
-): Promise<{ rows: number; retriedMs: number | undefined }> {
+export async function removeQuarantined(db: Database, filter: Filter): Promise<{ rows: number; wasRetried: boolean }> {
   const { sql, values } = inOutbox(filter);
-  const { rows } = await db.query<{ retried: Date | null }>(
+  const { rows } = await db.query<{ retried: boolean }>(
     `DELETE FROM outbox.quarantine WHERE ${sql}
-        AND event_id NOT IN (SELECT event_id FROM outbox.event WHERE ${sql}) RETURNING retried_at AS retried`,
+        AND event_id NOT IN (SELECT event_id FROM outbox.event WHERE ${sql}) RETURNING retried_at IS NOT NULL AS retried`,
     values,
   );
-  const times = rows.flatMap(({ retried }) => (retried === null ? [] : [retried.getTime()]));
-  return { rows: rows.length, retriedMs: times.length === 0 ? undefined : Math.max(...times) };
+  return { rows: rows.length, wasRetried: rows.some(({ retried }) => retried) };
 }
 
 /** Which of these events outbox.event has: emitted since. What it has stays in ClickHouse, or `repair` would send it again. */

@@ -74,6 +74,14 @@ export async function nextRows(at: EventTable, after: Place | undefined): Promis
 
 /** Makes the tables of tombstones and of erasures where they are missing. @param cluster empty: this server alone. Throws OUTBOX_CH_* */
 export async function makeTables(clickhouse: ClickHouse, table: string, cluster: string): Promise<void> {
+  const [target] = await clickhouse.select<{ engine: string }>(
+    'SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = {table:String}',
+    { table },
+  );
+  if (cluster === '' && target?.engine.startsWith('Replicated') === true)
+    throw new OutboxError('OUTBOX_CONFIG_INVALID', {
+      problems: ['OUTBOX_CLICKHOUSE_CLUSTER is missing: each replica of the events must have the tombstones'],
+    });
   const on = cluster === '' ? '' : ` ON CLUSTER ${literal(cluster)}`;
   const engine =
     cluster !== ''
@@ -115,6 +123,8 @@ export async function eraseRows(at: EventTable, { id }: Erasure, rows: readonly 
       { tombstones: tombstonesOf(table), table, id },
       INSERT_SELECT,
     );
+    // wherever it is looked for, and however many replicas must have it
+    await whereCurrent(clickhouse, tombstonesOf(table));
     await mutate(clickhouse, table, `DELETE IN PARTITION ID ${literal(partition)} WHERE ${condition}`);
     if ((await countAt(at, condition)) === 0) continue;
     // masked rows alone do not make a DELETE write their part again
