@@ -340,9 +340,14 @@ test('`erase` needs no more than the roles outbox_eraser, and `doctor` names no 
   await outbox.postgres.query(
     "INSERT INTO outbox.event (event_type, event_context, subject) VALUES ('x', '{}', 'person/1')",
   );
+  await eventually(
+    'it is delivered',
+    async () => (await outbox.select("SELECT 1 FROM events WHERE subject = 'person/1'")).length > 0,
+  );
   const as = {
     DATABASE_URL: loginTo(outbox.databaseUrl, 'outbox_eraser'),
     CLICKHOUSE_URL: loginTo(outbox.clickhouseUrl, 'eraser'),
+    OUTBOX_INSERT_TIMEOUT_MS: '1000',
   };
   const erasing = command(outbox, ['erase', '--subject', 'person/1', '--reason', 'asked', '--yes', '--json'], as);
   const { stdout, stderr } = await erasing.done;
