@@ -172,12 +172,8 @@ export class ClickHouse {
     }
   }
 
-  /** Runs a statement that returns nothing. @param settings beside those of every one. Throws OutboxErrors OUTBOX_CH_*. */
-  async command(
-    query: string,
-    parameters: Record<string, unknown> = {},
-    settings: ClickHouseSettings = {},
-  ): Promise<void> {
+  /** Runs a statement that returns nothing. @param own settings beside those of every one. Throws OutboxErrors OUTBOX_CH_*. */
+  async command(query: string, parameters: Record<string, unknown> = {}, own: ClickHouseSettings = {}): Promise<void> {
     await this.#ofAnyHost(undefined, async (abort_signal) => {
       const clickhouse_settings = {
         ...settings,

@@ -99,7 +99,7 @@ export async function eraseCommand(args: string[], env: NodeJS.ProcessEnv): Prom
   const isBegun = (await eraser.unfinished()) !== undefined;
   if (!json) say(printFound(config, found));
   const isNothing = found.outbox + found.quarantine + found.clickhouse === 0 && !isBegun;
-  const isLeft = found.ofOthers + found.detachedParts > 0;
+  const isLeft = found.ofOthers + found.onOtherShards + found.detachedParts > 0;
   if (values['dry-run'] || isNothing) {
     if (json) process.stdout.write(`${JSON.stringify({ found, erased: null }, null, 2)}\n`);
     else say(values['dry-run'] ? 'Nothing was changed.\n' : 'Nothing to erase.\n');
@@ -150,6 +150,10 @@ function printFound({ schema, clickhouseTable }: Config, found: Found): string {
   if (found.ofOthers > 0)
     lines.push(
       `${found.ofOthers.toLocaleString('en-US')} rows of ${clickhouseTable} came from other outboxes and stay: run erase with the DATABASE_URL of each, or give --source where there is none any more`,
+    );
+  if (found.onOtherShards > 0)
+    lines.push(
+      `${found.onOtherShards.toLocaleString('en-US')} rows are on other shards: run erase with the CLICKHOUSE_URL and the OUTBOX_SHARD of each`,
     );
   for (const name of found.fed)
     lines.push(`A materialized view fills ${name}: what it holds of these events is not known here. Remove it by hand`);

@@ -22,6 +22,7 @@ import { checkPrivileges, countHeld, countIn, keptOf, removeEvents, removeQuaran
 import { begin, end, noteFence, unfinished, type Erasure } from './record.ts';
 import {
   copyErasure,
+  countEverywhere,
   countHeldRows,
   countRows,
   eraseRows,
@@ -39,6 +40,8 @@ export interface Found {
   readonly clickhouse: number;
   /** Rows of the same table that came from other outboxes: nothing is done about them. */
   readonly ofOthers: number;
+  /** Rows on other shards of a cluster: each is erased by its own CLICKHOUSE_URL. */
+  readonly onOtherShards: number;
   /** Tables that materialized views fill from the events: what they hold of them is not known here. */
   readonly fed: readonly string[];
   /** Parts of the table that are detached, and were not looked into. */
@@ -104,11 +107,13 @@ export class Eraser implements AsyncDisposable {
     const { tables } = await checkTarget(clickhouse, table);
     await this.#refuseHeld();
     const { own, others } = await countRows(this.#at);
+    const everywhere = this.#config.clickhouseCluster === '' ? own : ((await countEverywhere(this.#at)) ?? own);
     const detached = await detachedParts(clickhouse, table, 0);
     return {
       ...(await countIn(this.#db, filter)),
       clickhouse: own,
       ofOthers: others,
+      onOtherShards: Math.max(0, everywhere - own),
       fed: tables.map(({ database, name }) => `${database}.${name}`).slice(1),
       detachedParts: detached.reduce((sum, { parts }) => sum + parts, 0),
     };

@@ -47,6 +47,21 @@ export async function countRows(at: EventTable): Promise<{ own: number; others: 
   return { own: Number(found!.own), others: Number(found!.others) };
 }
 
+/** How many rows of this outbox all shards of a cluster have; undefined where there are none, or no table over them. Throws OUTBOX_CH_*. */
+export async function countEverywhere({ clickhouse, table, sources, filter }: EventTable): Promise<number | undefined> {
+  const name = `${table}_all`;
+  const known = await clickhouse.select(
+    "SELECT 1 FROM system.tables WHERE database = currentDatabase() AND name = {name:String} AND engine = 'Distributed'",
+    { name },
+  );
+  if (known.length === 0) return undefined;
+  const [found] = await clickhouse.select<{ n: string }>(
+    `SELECT toString(count()) AS n FROM {name:Identifier} WHERE ${inTable(filter)} AND ${isOf(sources)} ${WITH_MASKED}`,
+    { name, ...parametersOf(filter) },
+  );
+  return Number(found!.n);
+}
+
 /** How many of them a rule holds. Throws OUTBOX_CH_*. */
 export async function countHeldRows(at: EventTable, holds: readonly (readonly Condition[])[]): Promise<number> {
   const [found] = await at.clickhouse.select<{ n: string }>(
