@@ -176,7 +176,7 @@ export class ClickHouse {
   async command(query: string, parameters: Record<string, unknown> = {}, own: ClickHouseSettings = {}): Promise<void> {
     await this.#ofAnyHost(undefined, async (abort_signal) => {
       const clickhouse_settings = {
-        ...settings,
+        ...own,
         wait_end_of_query: 1 as const,
         data_type_default_nullable: 0 as const,
       };

@@ -13,7 +13,7 @@ export interface InPostgres {
 export async function countIn(db: Database, filter: Filter): Promise<InPostgres> {
   const { sql, values } = inOutbox(filter);
   const { rows } = await db.query<InPostgres>(
-    `SELECT (SELECT count(*) FROM outbox.event WHERE ${sql})::int8::float8 AS outbox,
+    `SELECT (SELECT count(*) FROM outbox.event WHERE ${sql})::int8::float8 AS "outbox",
             (SELECT count(*) FROM outbox.quarantine WHERE ${sql})::int8::float8 AS quarantine`,
     values,
   );
