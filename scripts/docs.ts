@@ -27,6 +27,7 @@ const ERROR_GROUPS = [
   { title: 'Erasing', codes: /^OUTBOX_ERASE/ },
   { title: 'The process', codes: /^OUTBOX_(NODE|OUTPUT|SHUTDOWN|HEALTH|FLOW|PROGRAM)/ },
   { title: 'The console', codes: /^OUTBOX_CONSOLE/ },
+  { title: 'Manifests', codes: /^OUTBOX_MANIFEST/ },
   { title: 'Retention', codes: /^OUTBOX_RETENTION/ },
   { title: 'Embedded services', codes: /^OUTBOX_EMBEDDED/ },
 ];

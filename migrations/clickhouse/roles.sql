@@ -19,6 +19,8 @@ CREATE ROLE IF NOT EXISTS outbox_streamer;
 CREATE ROLE IF NOT EXISTS outbox_eraser;
 
 GRANT SELECT ON events TO outbox_reader;
+-- with OUTBOX_MANIFESTS=on: what `verify --manifests` needs, and the streamer to write them. Nobody may ALTER either table
+GRANT SELECT ON events_manifests TO outbox_reader;
 
 GRANT outbox_reader TO outbox_console;
 -- materialized views on the table, and what they fill, are looked at: a view that forgets tokens counts twice. Where some are in
@@ -37,6 +39,7 @@ GRANT SELECT ON system.disks TO outbox_console;
 
 GRANT outbox_console TO outbox_streamer;
 GRANT INSERT ON events TO outbox_streamer;
+GRANT INSERT ON events_manifests TO outbox_streamer;
 
 GRANT outbox_console TO outbox_eraser;
 GRANT ALTER DELETE ON events TO outbox_eraser;

@@ -101,9 +101,11 @@ BEGIN
 	EXECUTE format('GRANT SELECT ON %s TO %I', events, streamer);
 	EXECUTE format('GRANT SELECT, UPDATE ON %I.stream TO %I', home, streamer);
 	EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.quarantine TO %I', home, streamer);
+	-- nobody changes or removes one
+	EXECUTE format('GRANT SELECT, INSERT ON %I.manifest TO %I', home, streamer);
 	-- what doctor compares with this version's migrations
 	EXECUTE format('GRANT SELECT ON %I.migration TO %I', home, streamer);
-	EXECUTE format('GRANT SELECT ON %1$s, %2$I.stream, %2$I.quarantine, %2$I.migration TO %3$I', events, home, console);
+	EXECUTE format('GRANT SELECT ON %1$s, %2$I.stream, %2$I.quarantine, %2$I.manifest, %2$I.migration TO %3$I', events, home, console);
 	EXECUTE format('GRANT SELECT ON %1$I.erasure TO %2$I, %3$I', home, streamer, console);
 	IF EXISTS (SELECT FROM pg_roles WHERE rolname = eraser) THEN
 		EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', home, eraser);

@@ -11,9 +11,11 @@ import {
   integer,
   json,
   pgSchema,
+  primaryKey,
   smallint,
   text,
   timestamp,
+  unique,
   uuid,
 } from 'drizzle-orm/pg-core';
 
@@ -137,6 +139,41 @@ export function outboxTables<Name extends string>(schema: Name) {
     (table) => [index('quarantine_slot_name').on(table.slot_name)],
   );
 
+  const manifest = outbox.table(
+    'manifest',
+    {
+      source: text().notNull(),
+      /** Its place in the chain of the source: 1, 2, 3 … */
+      number: bigint({ mode: 'number' }).notNull(),
+      /** Of recorded_at. */
+      hour: instant().notNull(),
+      /** Events that come late into an hour make a further one. */
+      part: integer().notNull(),
+      events: bigint({ mode: 'number' }).notNull(),
+      first_lsn: pgLsn().notNull(),
+      last_lsn: pgLsn().notNull(),
+      last_delivered_at: instant().notNull(),
+      /** SHA-256 of what Postgres and ClickHouse have of the events, and with what only ClickHouse has. */
+      witnessed: text().notNull(),
+      delivered: text().notNull(),
+      /** Digests of events that the part before did not have. */
+      added: text().array().notNull(),
+      /** Digests of events that ClickHouse did not have: those in quarantine. */
+      absent: text().array().notNull(),
+      made_at: instant().notNull(),
+      /** The hash of the manifest before it in the chain. */
+      previous: text().notNull(),
+      /** Of the key that has signed it; empty where none has. */
+      key_id: text().notNull(),
+      hash: text().notNull(),
+      signature: text().notNull(),
+    },
+    (table) => [
+      primaryKey({ columns: [table.source, table.number] }),
+      unique('manifest_hour').on(table.source, table.hour, table.part),
+    ],
+  );
+
   const erasure = outbox.table('erasure', {
     id: uuid().primaryKey(),
     /** SHA-256 of the id and of what was asked to be erased. */
@@ -155,7 +192,7 @@ export function outboxTables<Name extends string>(schema: Name) {
     tombstones: text(),
   });
 
-  return { outbox, event, stream, quarantine, erasure };
+  return { outbox, event, stream, quarantine, manifest, erasure };
 }
 
 const tables = outboxTables('outbox');
@@ -170,6 +207,9 @@ export const stream = tables.stream;
 
 /** Events that ClickHouse rejects even when sent alone. Their exact text is kept until an operator retries or discards them. */
 export const quarantine = tables.quarantine;
+
+/** The manifests of the events' hours, each with the hash of the one before it. The streamer writes them; nobody changes them. */
+export const manifest = tables.manifest;
 
 /** Erasures: who had events removed for ever, and why, never which events. */
 export const erasure = tables.erasure;

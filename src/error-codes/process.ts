@@ -80,6 +80,25 @@ export const PROCESS = {
     next: 'Have the producer give each event an event_id of its own. If ClickHouse has none of these events and no stream will bring them, run UPDATE outbox.event SET event_id = gen_random_uuid() WHERE event_id = <id>, then run the command again. Otherwise compare shorter times with --from and --to.',
   },
 
+  // manifests
+  OUTBOX_MANIFEST_DIFFERS: {
+    policy: 'report',
+    happened:
+      'An hour has no manifest, or none of its late events: Postgres and ClickHouse do not hold the same events of it, or ClickHouse does not hold those of the manifest before. The message names the hour. Retention keeps its events meanwhile.',
+    next: 'Run `pg-outbox-clickhouse verify`, which names the events, then `repair` for those that are missing. For what was altered or added in ClickHouse, ask who did it: `verify --manifests` shows what else was. The manifest is made once both sides agree.',
+  },
+  OUTBOX_MANIFEST_FORKED: {
+    policy: 'report',
+    happened:
+      'The chains of manifests in Postgres and in ClickHouse are not the same, and Postgres does not confirm what ClickHouse has more. Somebody changed one of them, or Postgres was restored from a backup that is older than its retention.',
+    next: 'Run `pg-outbox-clickhouse verify --manifests --anchor <archived log>`, which tells which of the two the archive knows. Then restore the rows of the other one. No manifest is made before they agree.',
+  },
+  OUTBOX_MANIFEST_NONE: {
+    policy: 'stop',
+    happened: 'There is no manifest of that time, so nothing is proved.',
+    next: 'Set OUTBOX_MANIFESTS=on for the streamer, which then makes one of each hour that outbox.event still has, or ask for another time.',
+  },
+
   // retention
   OUTBOX_RETENTION_HELD: {
     policy: 'report',

@@ -183,6 +183,23 @@ export const SETTINGS = {
     meaning:
       'How long outbox.event keeps delivered events, for `verify` and `repair`; a day longer at most. Nothing is removed that is not delivered. 0 removes nothing.',
   },
+  OUTBOX_MANIFESTS: {
+    key: 'manifests',
+    readBy: 'streamer',
+    kind: 'choice',
+    choices: ['off', 'on'],
+    default: 'off',
+    meaning:
+      'Whether the streamer writes a manifest of each hour, by which `verify --manifests` shows years later that nothing was changed. Retention then keeps what has none. docs/auditors.md tells the way.',
+  },
+  OUTBOX_MANIFEST_KEY_FILE: {
+    key: 'manifestKeyFile',
+    readBy: 'streamer',
+    kind: 'file',
+    default: '',
+    meaning:
+      'The private Ed25519 key, in PEM, that signs manifests. Keep it on the streamer’s host alone; keep the public keys of former ones for `verify --manifests --keys`. It is read again for each run.',
+  },
   OUTBOX_SHUTDOWN_TIMEOUT_MS: {
     key: 'shutdownTimeoutMs',
     readBy: 'streamer',

@@ -6,6 +6,7 @@ import { ChunkPool } from './batch/column.ts';
 import { ClickHouse } from './clickhouse/client.ts';
 import { insertingOf } from './clickhouse/settings.ts';
 import type { Config } from './config.ts';
+import { ManifestJob } from './manifests/job.ts';
 import type { Logger } from './observe/log.ts';
 import { LogThrottle } from './observe/log-throttle.ts';
 import type { Readiness } from './observe/readiness.ts';
@@ -29,17 +30,22 @@ export async function stream(config: Config, log: Logger, readiness: Readiness, 
   const patient = createBackoff({ baseMs: Math.min(PATIENT_MS, maxMs), maxMs });
   const onSlot = slotObserver(log, readiness);
   const retention = new RetentionJob(config, log, readiness);
+  const manifests = new ManifestJob(config, log, readiness);
   const throttle = new LogThrottle();
   const onAttached = (): void => {
     readiness.streaming();
     retention.start();
+    manifests.start();
   };
   const pause = async (ms: number): Promise<void> => sleep(ms, undefined, { signal: stop }).catch(() => undefined);
   try {
     while (!stop.aborted) {
       const session = new Session({ config, clickhouse, pool, log, readiness, onSlot, stop, onAttached });
       try {
-        await session.run().finally(() => retention.stop());
+        await session.run().finally(() => {
+          retention.stop();
+          manifests.stop();
+        });
       } catch (error) {
         const code = error instanceof OutboxError ? error.code : undefined;
         const policy = code === undefined ? 'reconnect soon' : policyOf(code);

@@ -38,6 +38,11 @@ export async function createTable(): Promise<string> {
   return readFile(EVENTS, 'utf8');
 }
 
+/** The statement that makes the table of its manifests; its parameter is `table`. */
+export async function createManifests(): Promise<string> {
+  return readFile(new URL('clickhouse/0001_manifests.sql', MIGRATIONS), 'utf8');
+}
+
 export async function knowsStorage(clickhouse: ClickHouse): Promise<boolean> {
   const known = await clickhouse.select('SELECT name FROM system.merge_tree_settings WHERE name = {name:String}', {
     name: STORAGE,

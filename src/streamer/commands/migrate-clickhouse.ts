@@ -10,8 +10,9 @@ import { inspectTable } from '../clickhouse/table.ts';
 import { checkTarget, unsuitable } from '../clickhouse/target.ts';
 import { refuseOld, versionOf } from '../clickhouse/version.ts';
 import { planAdoption, statementsOf, type Adoption, type OwnNames } from './adopt.ts';
+import { manifestsOf } from '../manifests/store.ts';
 import { quoted } from './doctor/subjects.ts';
-import { createTable, definitionOf, knowsStorage, STORAGE } from './events-table.ts';
+import { createManifests, createTable, definitionOf, knowsStorage, STORAGE } from './events-table.ts';
 
 /** Says what was done, a line at a time. */
 export type Report = (line: string) => void;
@@ -107,6 +108,7 @@ async function makeTables(
     await clickhouse.command(text, { table });
     await checkTable(clickhouse, table);
     report(tellOf('ClickHouse', became, `the table "${table}"`));
+    await makeManifests(clickhouse, { table }, report);
     const [other] = await clustersOf(clickhouse);
     if (other !== undefined && !(await checkTarget(clickhouse, table)).isReplicated)
       report(
@@ -119,6 +121,7 @@ async function makeTables(
   await checkTable(clickhouse, table);
   report(tellOf('ClickHouse', became, `the table "${table}"`));
   report(`ClickHouse: every other host of the cluster "${cluster}" has it, too`);
+  await makeManifests(clickhouse, { table, cluster }, report);
   const all = `${table}_all`;
   const allBecame = (await isMissing(clickhouse, all)) ? 'made' : 'unchanged';
   await clickhouse.command(
@@ -126,6 +129,19 @@ async function makeTables(
        ENGINE = Distributed(${literal(cluster)}, currentDatabase(), ${literal(table)})`,
   );
   report(tellOf('ClickHouse', allBecame, `the table "${all}" over all shards`));
+}
+
+/** The table of the manifests of a table's events. */
+async function makeManifests(
+  clickhouse: ClickHouse,
+  { table, cluster = '' }: ClickHouseTarget,
+  report: Report,
+): Promise<void> {
+  const name = manifestsOf(table);
+  const became = (await isMissing(clickhouse, name)) ? 'made' : 'unchanged';
+  const text = await createManifests();
+  await clickhouse.command(cluster === '' ? text : onCluster(text, cluster), { table: name });
+  report(tellOf('ClickHouse', became, `the table "${name}"`));
 }
 
 /** Brings the table's TTL to what the retention says. Throws OUTBOX_CH_TTL_FOREIGN where somebody else has made it. */

@@ -13,9 +13,11 @@ import { ProgressDisplay, PROGRESS_HELP, PROGRESS_OPTION, readProgress } from '.
 import { keepHeapSmall } from './small-heap.ts';
 import { say } from './terminal.ts';
 import { parseUsage, refusePositionals } from './usage.ts';
+import { printManifests, verifyManifests } from './verify-manifests.ts';
 import { Findings, printReport, reportFor, type VerifyReport } from './verify-report.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse verify [options]
+       pg-outbox-clickhouse verify --manifests [--keys PATH] [--anchor FILE] [options]
 
 Proves that outbox.event and ClickHouse hold the same events, each as often,
 while both are in use. Takes a snapshot in Postgres, waits until the streamer
@@ -31,6 +33,15 @@ Options
   --limit <n>        how many events of each kind are named (20)
   --progress <time>  ${PROGRESS_HELP}
   --json             one JSON document on stdout
+
+Years later (OUTBOX_MANIFESTS=on; docs/auditors.md)
+  --manifests        recomputes the manifests in ClickHouse, hour by hour: what
+                     was altered, removed or added since they were made. --from
+                     and --to are then of recorded_at. Without DATABASE_URL
+                     Postgres is not asked, which names events while it has them
+  --keys <path>      the public keys that signed them: a PEM file, or a folder
+  --anchor <file>    archived heads of the chain: the streamer's log as it is, or
+                     lines of source, number and hash
 
 What it finds
   missing      in Postgres, not in ClickHouse
@@ -53,11 +64,14 @@ It does not compare the columns source, lsn, seq, committed_at, delivered_at and
 origin: Postgres does not have them.
 
 Exit codes
-  0  nothing missing, double, altered, extra or mistyped
+  0  nothing missing, double, altered, extra or mistyped; with --manifests:
+     everything is as they say
   1  differences, or nothing to compare
   2  wrong usage or configuration
 `;
 
+/** Stands for one that is not asked. */
+const NO_DATABASE = 'postgres://nobody@localhost/none';
 const MAX_LIMIT = 100_000;
 const MAX_WAIT_MS = 86_400_000;
 
@@ -80,18 +94,34 @@ export async function verifyCommand(
       wait: { type: 'string', default: '60s' },
       limit: { type: 'string', default: '20' },
       progress: PROGRESS_OPTION,
+      manifests: { type: 'boolean', default: false },
+      keys: { type: 'string', default: '' },
+      anchor: { type: 'string', default: '' },
       json: { type: 'boolean', default: false },
     },
     help: HELP,
     check: ({ positionals, values }) =>
-      refusePositionals({ positionals }) ?? (readOptions(values, nowMs).problems.join('\n') || undefined),
+      refusePositionals({ positionals }) ??
+      (!values.manifests && (values.keys !== '' || values.anchor !== '')
+        ? '--keys and --anchor are for --manifests'
+        : readOptions(values, nowMs).problems.join('\n') || undefined),
   });
   if (typeof usage === 'number') return usage;
-  const { json } = usage.values;
+  const { json, manifests, keys, anchor } = usage.values;
   const options = readOptions(usage.values, nowMs);
-  const config = readConfig(env);
+  const asksPostgres = Boolean(env['DATABASE_URL'] || env['DATABASE_URL_FILE']);
+  // an auditor may have none
+  const config = readConfig(manifests && !asksPostgres ? { ...env, DATABASE_URL: NO_DATABASE } : env);
   keepHeapSmall();
   const display = new ProgressDisplay(process.stderr, options.progressMs);
+  if (manifests) {
+    const checked = await verifyManifests(config, { ...options, keys, anchor, asksPostgres }, (progress) =>
+      display.show(progress),
+    ).finally(() => display.close());
+    if (json) process.stdout.write(`${JSON.stringify(checked, null, 2)}\n`);
+    else say(printManifests(checked));
+    return checked.intact ? 0 : 1;
+  }
   const report = await verify(config, options, (progress) => display.show(progress)).finally(() => display.close());
   const told = reportFor(config.schema, report);
   if (json) process.stdout.write(`${JSON.stringify(told, null, 2)}\n`);

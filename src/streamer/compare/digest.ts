@@ -48,6 +48,18 @@ export function outboxRows(condition: string, time: EventTime): string {
     ) AS e`;
 }
 
+/** Rows of outbox.quarantine that meet a condition on its columns, with `witnessed` as outbox.event has it. */
+export function quarantinedRows(condition: string, time: EventTime): string {
+  return `
+  SELECT sha256(${OUTBOX_CANONICAL}) AS witnessed
+    FROM (
+      SELECT event_id, metadata_version, ${held('event_date_time', time)} AS us, ${held('recorded_at', MICROSECONDS)} AS recorded_us,
+             convert_to(event_type, 'UTF8') AS type, convert_to(environment, 'UTF8') AS environment, convert_to(subject, 'UTF8') AS subject,
+             convert_to(event_context, 'UTF8') AS context, convert_to(trace_id || span_id, 'UTF8') AS trace, convert_to(recorded_by, 'UTF8') AS writer
+        FROM outbox.quarantine WHERE ${condition}
+    ) AS e`;
+}
+
 /** SQL for a time of Postgres as the table's column holds it, µs since 1970. */
 function held(column: string, { step, first, last }: EventTime): string {
   const [before, beyond] = [first, last + step].map((us) => new Date(Number(us / 1000n)).toISOString());
@@ -59,7 +71,7 @@ function held(column: string, { step, first, last }: EventTime): string {
 
 /** The same of an expression of ClickHouse, over the columns of its table. */
 export const TABLE_US = "toUnixTimestamp64Micro(toDateTime64(event_date_time, 6, 'UTC'))";
-const TABLE_RECORDED = "toUnixTimestamp64Micro(toDateTime64(recorded_at, 6, 'UTC'))";
+export const TABLE_RECORDED = "toUnixTimestamp64Micro(toDateTime64(recorded_at, 6, 'UTC'))";
 const TABLE_CANONICAL = `concat(
   toString(event_id), ' ', toString(${TABLE_US}), ' ', toString(${TABLE_RECORDED}), ' ', toString(metadata_version), ' ', toString(length(toString(event_type))), ' ',
   toString(length(toString(environment))), ' ', toString(length(subject)), ' ', toString(length(trace_id) + length(span_id)), ' ', toString(length(recorded_by)), ' ',

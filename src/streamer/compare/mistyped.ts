@@ -11,7 +11,7 @@ const MAX_SUSPECTS = 50_000;
  * itself fills in: after a mutation that restores it, or in a column added later, texts that look like times are times.
  */
 export async function* mistypedRows(
-  table: TableView,
+  table: Pick<TableView, 'mistyped' | 'mistypedAnyhow'>,
   typing: Typing,
   window: Window,
   since: bigint,

@@ -12,6 +12,7 @@ import type { Keyed } from './merge.ts';
 import type { Range, Window } from './window.ts';
 
 const FETCH_ROWS = 500;
+const FETCH_DIGESTS = 5000;
 /** Whole events are fetched by the dozen, and large ones one by one. */
 const FETCH_EVENTS = 50;
 const LARGE_BYTES = 65_536;
@@ -164,6 +165,29 @@ export class OutboxSnapshot {
       `SELECT event_id::text AS id, digest FROM (${this.#rows}) AS e
         WHERE us <@ $1::int8range AND us <@ $2::int8multirange AND ($3::uuid IS NULL OR event_id > $3::uuid) ORDER BY event_id, digest`,
       [int8range(window), `{${ranges.map(int8range).join(',')}}`, after ?? null],
+    );
+  }
+
+  /** The digests `witnessed` of the rows that meet a condition on the columns of outbox.event, in hex, in their order. */
+  async *witnessed(condition: string): AsyncGenerator<string[], void, undefined> {
+    const { part, dates } = this.#scope;
+    const rows = outboxRows(part === '' ? condition : `(${part}) AND ${condition}`, dates);
+    const digests = this.#read<{ w: string }>(
+      `SELECT encode(witnessed, 'hex') AS w FROM (${rows}) AS e ORDER BY witnessed`,
+      [],
+      FETCH_DIGESTS,
+    );
+    for await (const chunk of digests) yield chunk.map(({ w }) => w);
+  }
+
+  /** The same with their ids, in the order of these. */
+  identified(condition: string): AsyncGenerator<Keyed[], void, undefined> {
+    const { part, dates } = this.#scope;
+    const rows = outboxRows(part === '' ? condition : `(${part}) AND ${condition}`, dates);
+    return this.#read<Keyed>(
+      `SELECT event_id::text AS id, encode(witnessed, 'hex') AS digest FROM (${rows}) AS e ORDER BY event_id, witnessed`,
+      [],
+      FETCH_DIGESTS,
     );
   }
 

@@ -27,7 +27,8 @@ export interface TableRow extends Keyed {
 export type TypedRow = Pick<TableRow, 'id' | 'us' | 'atLsn' | 'atSeq' | 'committed'>;
 
 const PLACE = `toString(${TABLE_US}) AS us, toString(lsn) AS atLsn, seq AS atSeq, toString(toUnixTimestamp64Micro(committed_at)) AS committed`;
-const TYPED_ROW = `toString(event_id) AS id, ${PLACE}`;
+/** The columns of a TypedRow. */
+export const TYPED_ROW = `toString(event_id) AS id, ${PLACE}`;
 
 export interface TableOptions {
   readonly clickhouse: ClickHouse;
@@ -179,7 +180,8 @@ export class TableView {
   }
 }
 
-function among(ids: IdList): string {
+/** The rows of these ids, as a condition. */
+export function among(ids: IdList): string {
   return `event_id IN (SELECT toUUID(arrayJoin(splitByChar(',', '${ids.text}'))))`;
 }
 

@@ -35,6 +35,17 @@ export interface RetentionStatus {
   readonly problem: ErrorCode | undefined;
 }
 
+/** How the last run over the manifests went. Times are ms since 1970. */
+export interface ManifestStatus {
+  readonly ranAt: number;
+  /** The head of the chain; 0 and undefined before the first one. */
+  readonly number: number;
+  readonly hour: string | undefined;
+  readonly hash: string | undefined;
+  /** Why the run failed, or why an hour has none. */
+  readonly problem: ErrorCode | undefined;
+}
+
 /** What `/readyz` answers. */
 export interface ReadinessReport {
   /** This process delivers, or would take over at once from the one that does. */
@@ -47,6 +58,7 @@ export interface ReadinessReport {
   readonly lag?: Lag;
   readonly slot?: SlotHealth;
   readonly retention?: RetentionStatus;
+  readonly manifests?: ManifestStatus;
 }
 
 export interface ReadinessOptions {
@@ -83,6 +95,7 @@ export class Readiness {
   /** Since the last session ended. */
   #wasSlotSeen = false;
   #retention: RetentionStatus | undefined;
+  #manifests: ManifestStatus | undefined;
   #warning: Reason | undefined;
 
   constructor({
@@ -159,6 +172,10 @@ export class Readiness {
   }
 
   /** Counts only while this process streams: a run may outlive its session. */
+  manifestsRan(manifests: ManifestStatus): void {
+    if (this.#state === 'streaming') this.#manifests = manifests;
+  }
+
   retentionRan(retention: RetentionStatus): void {
     if (this.#state === 'streaming') this.#retention = retention;
   }
@@ -204,6 +221,7 @@ export class Readiness {
       ...(lag === undefined ? {} : { lag }),
       ...(this.#slot === undefined ? {} : { slot: this.#slot }),
       ...(this.#retention === undefined ? {} : { retention: this.#retention }),
+      ...(this.#manifests === undefined ? {} : { manifests: this.#manifests }),
     };
   }
 
@@ -213,6 +231,7 @@ export class Readiness {
     this.#failing = undefined;
     this.#insertingSince = undefined;
     this.#retention = undefined;
+    this.#manifests = undefined;
     this.#warning = undefined;
   }
 

@@ -10,6 +10,7 @@ import { nameLock } from '../source/table-locks.ts';
 import { cutoffOf, type Leaf } from './leaves.ts';
 import { Removal, type Removed, type RetentionReport } from './removal.ts';
 import { lackOf } from './sample.ts';
+import { unwitnessed } from './witnessed.ts';
 
 /** One retention at a time of an outbox: two would only be in each other's way. */
 const ADVISORY_LOCK = 0x6f7574626f79;
@@ -32,7 +33,7 @@ const CLICKHOUSE_TIMEOUT_MS = 30_000;
 /** An idle stream says that it has delivered everything a few seconds later, a busy one after the next batch. */
 const DELIVERY_MARGIN_MS = 15_000;
 
-type RetentionConfig = Pick<Config, 'slot' | 'retentionDays' | 'flushIntervalMs' | 'clickhouseTable'> &
+type RetentionConfig = Pick<Config, 'slot' | 'retentionDays' | 'flushIntervalMs' | 'clickhouseTable' | 'manifests'> &
   DatabaseAccess &
   ClickHouseAccess;
 
@@ -89,7 +90,9 @@ export class Retention {
       await ask.query(NAMED);
       const cutoffMs = await cutoffOf(db, retentionDays);
       const part = await partOf(db, slot);
-      const lack = async (leaf: Leaf): Promise<string | undefined> => lackOf(leaf, { db, clickhouse, table, part });
+      const lack = async (leaf: Leaf): Promise<string | undefined> =>
+        (await lackOf(leaf, { db, clickhouse, table, part })) ??
+        (this.#config.manifests === 'on' ? unwitnessed(db, leaf) : undefined);
       return await new Removal(db, ask, { cutoffMs, signal: options.signal, isDry, waitMs, lack, onRemoved }).run();
     } catch (error) {
       throw await nameLock(db, error);

@@ -27,13 +27,13 @@ export async function foreignGrants(db: Database): Promise<ForeignGrant[]> {
              WHERE grantee <> relowner AND grantee <> (SELECT nspowner FROM home)
                AND NOT coalesce(g.rolsuper OR g.rolname = current_user, false)
                AND (privilege IN ('UPDATE', 'DELETE', 'TRUNCATE')
-                    OR (privilege = 'SELECT' AND relname NOT IN ('stream', 'erasure', 'migration'))
+                    OR (privilege = 'SELECT' AND relname NOT IN ('stream', 'manifest', 'erasure', 'migration'))
                     OR (privilege = 'INSERT' AND (part IS NULL OR relname <> 'event' OR part IN ('recorded_at', 'recorded_by', 'bucket'))))
                AND NOT (coalesce(g.rolname = $2, false) AND part IS NULL AND relname IN ('event', 'quarantine') AND privilege = 'SELECT')
                AND NOT (coalesce(g.rolname = $3, false) AND part IS NULL
                         AND ((relname IN ('event', 'quarantine') AND privilege IN ('SELECT', 'DELETE')) OR (relname = 'erasure' AND privilege IN ('INSERT', 'UPDATE'))))
                AND NOT (coalesce(g.rolname = $1, false) AND part IS NULL
-                        AND (relname = 'quarantine' OR (relname = 'stream' AND privilege = 'UPDATE') OR (relname = 'event' AND privilege = 'SELECT')
+                        AND (relname = 'quarantine' OR (relname = 'stream' AND privilege = 'UPDATE') OR (relname = 'manifest' AND privilege = 'INSERT') OR (relname = 'event' AND privilege = 'SELECT')
                              OR (h.oid IN (SELECT oid FROM leaf) AND privilege IN ('SELECT', 'TRUNCATE'))))),
           told AS (
             SELECT oid, relname, coalesce(quote_ident(rolname), 'PUBLIC') AS who,

@@ -6,6 +6,7 @@ import { foreignGrants } from '../../source/foreign-grants.ts';
 import { foreignOwners } from '../../source/owners.ts';
 import { LASTING_MS, retentionLock } from '../../retention/retention.ts';
 import { bad, command, ok, shell, sql, type Finding } from './finding.ts';
+import { MANIFEST_CHECK } from './postgres-manifests.ts';
 import { TABLE_CHECKS } from './postgres-table.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
@@ -17,6 +18,7 @@ const NEEDED: readonly (readonly [table: string, privileges: readonly string[]])
   ['event', ['SELECT']],
   ['stream', ['SELECT', 'UPDATE']],
   ['quarantine', ['SELECT', 'INSERT', 'UPDATE', 'DELETE']],
+  ['manifest', ['SELECT', 'INSERT']],
   ['erasure', ['SELECT']],
 ];
 
@@ -30,6 +32,7 @@ export const OBJECT_CHECKS: readonly PostgresCheck[] = [
   ...TABLE_CHECKS,
   { id: 'postgres.partitions', examine: partitions },
   { id: 'postgres.retention', examine: retention },
+  MANIFEST_CHECK,
   { id: 'postgres.retention_lock', examine: lockOfRetention },
   { id: 'postgres.grants', examine: grants },
 ];
