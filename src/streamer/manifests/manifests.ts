@@ -29,7 +29,13 @@ const NAMED = "SELECT set_config('application_name', 'pg-outbox-clickhouse manif
 
 export type ManifestsConfig = Pick<
   Config,
-  'slot' | 'clickhouseTable' | 'manifestKeyFile' | 'insertQuorum' | 'clickhouseCluster' | 'flushIntervalMs'
+  | 'slot'
+  | 'clickhouseTable'
+  | 'manifestKeyFile'
+  | 'insertQuorum'
+  | 'clickhouseCluster'
+  | 'clickhouseCompression'
+  | 'flushIntervalMs'
 > &
   DatabaseAccess &
   ClickHouseAccess;
