@@ -11,8 +11,10 @@ import {
   type ManifestOptions,
   type ManifestsReport as ManifestsReportOfVerify,
 } from '../../src/streamer/commands/verify-manifests.ts';
+import { TABLE_DELIVERED, TABLE_WITNESSED } from '../../src/streamer/compare/digest.ts';
 import { ALL } from '../../src/streamer/compare/window.ts';
 import { readConfig } from '../../src/streamer/config.ts';
+import { Eraser } from '../../src/streamer/erase/erase.ts';
 import { Manifests, type ManifestsReport } from '../../src/streamer/manifests/manifests.ts';
 import type { Manifest } from '../../src/streamer/manifests/manifest.ts';
 import { OutboxManifests } from '../../src/streamer/manifests/store.ts';
@@ -410,4 +412,30 @@ test.concurrent('`verify --manifests` names what was altered, removed, added, sw
     ['chain 2', 'signature 2'],
   ]);
   expect(await audit(outbox, { keys, anchor })).toMatchObject({ intact: true, faults: [] });
+});
+
+test.concurrent('what is erased still adds up, and a tombstone that somebody invents does not', async () => {
+  await using outbox = await delivered();
+  await make(outbox);
+  const filter = { subjects: [], ids: [idOf(3, 7), idOf(2, 9)], types: [], environments: [] };
+  const config = readConfig(environment(outbox));
+  await using eraser = await Eraser.open(config, { filter, sources: [], waitMs: 60_000, insertLivesMs: 0 });
+  expect(await eraser.erase('a test', () => undefined)).toMatchObject({ outbox: 2, events: 2 });
+  const intact = { intact: true, faults: [] };
+  expect(await audit(outbox)).toMatchObject(intact);
+  expect((await make(outbox)).made).toBe(0);
+  // one that was killed may have written them twice
+  await change(outbox, 'SYSTEM STOP MERGES events_erased', 'INSERT INTO events_erased SELECT * FROM events_erased');
+  expect(await audit(outbox, { asksPostgres: false })).toMatchObject(intact);
+
+  const forged = (id: string): string =>
+    `INSERT INTO events_erased SELECT ${id}, source, toStartOfHour(recorded_at), ${TABLE_WITNESSED}, ${TABLE_DELIVERED} FROM events WHERE event_id = '${idOf(3, 8)}'`;
+  await change(
+    outbox,
+    forged('(SELECT any(erasure) FROM events_erasures)'),
+    `DELETE FROM events WHERE event_id = '${idOf(3, 8)}'`,
+  );
+  expect(await audit(outbox, { asksPostgres: false })).toMatchObject({ intact: false, faults: ['erasure -'] });
+  await change(outbox, "ALTER TABLE events_erasures UPDATE events = 3, tombstones = 'x' WHERE 1");
+  expect(await audit(outbox)).toMatchObject({ intact: false, faults: ['erasure -'] });
 });

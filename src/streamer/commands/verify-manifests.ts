@@ -34,6 +34,7 @@ const KINDS = [
   'chain',
   'signature',
   'anchor',
+  'erasure',
 ] as const satisfies readonly FaultKind[];
 
 /** The document of `--manifests --json`. */

@@ -175,8 +175,8 @@ export async function tombstones({ clickhouse, table }: EventTable, { id }: Eras
   const name = tombstonesOf(table);
   const current = await whereCurrent(clickhouse, name);
   const [found] = await clickhouse.select<{ events: string; digest: string }>(
-    `SELECT toString(count()) AS events, lower(hex(SHA256(arrayStringConcat(groupArray(both))))) AS digest
-       FROM (SELECT DISTINCT concat(witnessed, delivered) AS both FROM {name:Identifier} WHERE erasure = {id:String} AND ${current} ORDER BY both)`,
+    `SELECT toString(count()) AS events, lower(hex(SHA256(arrayStringConcat(arraySort(groupArray(both)))))) AS digest
+       FROM (SELECT DISTINCT concat(witnessed, delivered) AS both FROM {name:Identifier} WHERE erasure = {id:String} AND ${current})`,
     { name, id },
   );
   return { events: Number(found!.events), digest: found!.digest };

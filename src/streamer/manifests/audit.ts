@@ -3,6 +3,7 @@ import { OutboxError } from '../../errors.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { formatTime } from '../compare/window.ts';
 import { ChainCheck, type Anchor, type ChainFault } from './chain-check.ts';
+import { erasureFaults } from './erasure-check.ts';
 import { HOUR_US, isoHour, type Hour, type Manifest } from './manifest.ts';
 import { HourPlan, rangesOf, type HourCheck, type HourFault, type HourRange } from './plan.ts';
 import { TableManifests } from './store.ts';
@@ -12,7 +13,7 @@ import type { NamedEvent, OutboxWitness } from './outbox-witness.ts';
 /** About so many events are sorted by one question. */
 const EVENTS_AT_ONCE = 1_000_000;
 
-export type FaultKind = HourFault | ChainFault['kind'] | 'unwitnessed' | 'mistyped';
+export type FaultKind = HourFault | ChainFault['kind'] | 'unwitnessed' | 'mistyped' | 'erasure';
 
 /** What is not as the manifests say. */
 export interface Fault {
@@ -84,6 +85,9 @@ export class Audit {
     if (sources.length === 0) throw new OutboxError('OUTBOX_MANIFEST_NONE');
     const digests = await TableDigests.open(clickhouse, table);
     for (const source of sources) yield* this.#faultsOf(source, digests);
+    const isOurs = (source: string): boolean => witness?.has(source) === true;
+    for (const fault of await erasureFaults(clickhouse, table, await witness?.erasures(), isOurs))
+      yield { kind: 'erasure', hour: null, number: null, events: [], ...fault };
     if (this.checked.every(({ hours }) => hours === 0)) throw new OutboxError('OUTBOX_MANIFEST_NONE');
   }
 
