@@ -438,4 +438,10 @@ test.concurrent('what is erased still adds up, and a tombstone that somebody inv
   expect(await audit(outbox, { asksPostgres: false })).toMatchObject({ intact: false, faults: ['erasure -'] });
   await change(outbox, "ALTER TABLE events_erasures UPDATE events = 3, tombstones = 'x' WHERE 1");
   expect(await audit(outbox)).toMatchObject({ intact: false, faults: ['erasure -'] });
+
+  // what may have expired is not missing
+  await change(outbox, `DELETE FROM events WHERE event_id = '${idOf(3, 1)}'`);
+  expect(await audit(outbox)).toMatchObject({ faults: [expect.stringMatching(/^missing 1/), 'erasure -'] });
+  await change(outbox, 'ALTER TABLE events MODIFY TTL toDateTime(committed_at) + INTERVAL 1 HOUR');
+  expect(await audit(outbox)).toMatchObject({ faults: ['erasure -'], report: { sources: [{ expired: 1 }] } });
 });
