@@ -335,6 +335,8 @@ test('`doctor` examines one database when the other cannot be reached, and print
 
 test('`erase` needs no more than the roles outbox_eraser, and `doctor` names no grant of theirs', async () => {
   const roles = await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8');
+  // it stands by where another one streams
+  outbox.stream();
   await outbox.postgres.query(`CREATE ROLE outbox_eraser LOGIN PASSWORD '${PASSWORD}'`);
   await outbox.postgres.query(roles);
   await outbox.postgres.query(

@@ -13,17 +13,17 @@ import { eventually } from '../support/wait.ts';
 /** What may still be under way is waited for no longer than that. */
 const QUICK = { OUTBOX_INSERT_TIMEOUT_MS: '1000' };
 
-let outbox: Outbox;
+let shared: Outbox;
 let streamer: Streamer;
 
 beforeAll(async () => {
-  outbox = await Outbox.create();
-  await outbox.addView();
-  streamer = outbox.stream();
+  shared = await Outbox.create();
+  await shared.addView();
+  streamer = shared.stream();
 });
-afterAll(async () => outbox[Symbol.asyncDispose]());
+afterAll(async () => shared[Symbol.asyncDispose]());
 
-async function emit(subject: string, count: number, type = 'test.erased'): Promise<void> {
+async function emit(outbox: Outbox, subject: string, count: number, type = 'test.erased'): Promise<void> {
   await outbox.postgres.query(
     `INSERT INTO outbox.event (event_type, subject, event_context) SELECT $1, $2, json_build_object('of', $2::text, 'n', n) FROM generate_series(1, $3::int) n`,
     [type, subject, count],
@@ -31,7 +31,7 @@ async function emit(subject: string, count: number, type = 'test.erased'): Promi
 }
 
 /** Rows of a subject in each place, masked ones included. */
-async function left(subject: string): Promise<{ outbox: number; quarantine: number; table: number }> {
+async function left(outbox: Outbox, subject: string): Promise<{ outbox: number; quarantine: number; table: number }> {
   const { rows } = await outbox.postgres.query<{ outbox: number; quarantine: number }>(
     `SELECT (SELECT count(*)::int FROM outbox.event WHERE subject = $1) AS outbox, (SELECT count(*)::int FROM outbox.quarantine WHERE subject = $1) AS quarantine`,
     [subject],
@@ -42,12 +42,12 @@ async function left(subject: string): Promise<{ outbox: number; quarantine: numb
   return { ...rows[0]!, table: table!.n };
 }
 
-async function untilThere(subject: string, rows: number): Promise<void> {
-  await eventually(`${rows} rows of ${subject}`, async () => (await left(subject)).table === rows);
+async function untilThere(outbox: Outbox, subject: string, rows: number): Promise<void> {
+  await eventually(`${rows} rows of ${subject}`, async () => (await left(outbox, subject)).table === rows);
 }
 
 /** Puts an event of a subject aside, as the streamer does with one that ClickHouse rejects, and takes it out of the table. */
-async function quarantine(subject: string): Promise<void> {
+async function quarantine(outbox: Outbox, subject: string): Promise<void> {
   await outbox.postgres.query(
     `INSERT INTO outbox.quarantine (slot_name, source, lsn, seq, event_id, event_type, event_date_time, environment, event_context, metadata_version, subject,
        committed_at, trace_id, span_id, recorded_at, recorded_by, reason)
@@ -65,28 +65,24 @@ interface Erased {
 }
 
 async function erase(args: string[], environment = {}): Promise<Erased & { code: number | null; stderr: string }> {
-  const { code, stdout, stderr } = await command(outbox, ['erase', ...args], { ...QUICK, ...environment }).done;
+  const { code, stdout, stderr } = await command(shared, ['erase', ...args], { ...QUICK, ...environment }).done;
   return { code, stderr, ...(stdout === '' ? {} : JSON.parse(stdout)) } as Erased & {
     code: number | null;
     stderr: string;
   };
 }
 
-async function repair(): Promise<unknown> {
-  return JSON.parse((await command(outbox, ['repair', '--json'], QUICK).done).stdout);
-}
-
 test('erase removes a subject from everywhere, and repair and verify find nothing of it', async () => {
-  await emit('person/1', 3);
-  await emit('person/2', 2);
-  await untilThere('person/1', 3);
+  await emit(shared, 'person/1', 3);
+  await emit(shared, 'person/2', 2);
+  await untilThere(shared, 'person/1', 3);
   // what Postgres has removed, what is in quarantine, what somebody has masked, and what is not delivered yet
-  await outbox.postgres.query(
+  await shared.postgres.query(
     "DELETE FROM outbox.event WHERE ctid = (SELECT min(ctid) FROM outbox.event WHERE subject = 'person/1')",
   );
-  await quarantine('person/1');
-  await outbox.clickhouse.command({ query: "DELETE FROM events WHERE subject = 'person/1' AND event_context.n = 2" });
-  const digests = await outbox.select<{ d: string }>(
+  await quarantine(shared, 'person/1');
+  await shared.clickhouse.command({ query: "DELETE FROM events WHERE subject = 'person/1' AND event_context.n = 2" });
+  const digests = await shared.select<{ d: string }>(
     `SELECT hex(concat(${TABLE_WITNESSED}, ${TABLE_DELIVERED})) AS d FROM events WHERE subject = 'person/1' ORDER BY d SETTINGS apply_deleted_mask = 0`,
   );
 
@@ -96,29 +92,29 @@ test('erase removes a subject from everywhere, and repair and verify find nothin
     erased: null,
     found: { outbox: 2, quarantine: 1, clickhouse: 3, fed: [expect.stringContaining('.counts')] },
   });
-  expect(await left('person/1')).toEqual({ outbox: 2, quarantine: 1, table: 3 });
+  expect(await left(shared, 'person/1')).toEqual({ outbox: 2, quarantine: 1, table: 3 });
 
   await streamer.kill();
-  await emit('person/1', 2);
-  streamer = outbox.stream();
+  await emit(shared, 'person/1', 2);
+  streamer = shared.stream();
   await streamer.attached();
   const { code, erased } = await erase(['--subject', 'person/1', ...ERASE]);
   expect({ code, ...erased }).toMatchObject({ code: 0, outbox: 4, quarantine: 1, events: 5, newer: 0 });
-  expect(await left('person/1')).toEqual({ outbox: 0, quarantine: 0, table: 0 });
-  expect(await left('person/2')).toMatchObject({ outbox: 2, table: 2 });
+  expect(await left(shared, 'person/1')).toEqual({ outbox: 0, quarantine: 0, table: 0 });
+  expect(await left(shared, 'person/2')).toMatchObject({ outbox: 2, table: 2 });
 
-  const tombs = await outbox.select<{ d: string }>(
+  const tombs = await shared.select<{ d: string }>(
     'SELECT hex(concat(witnessed, delivered)) AS d FROM events_erased FINAL ORDER BY d',
   );
   expect(tombs.map(({ d }) => d)).toEqual(expect.arrayContaining(digests.map(({ d }) => d)));
-  const { rows } = await outbox.postgres.query(
+  const { rows } = await shared.postgres.query(
     'SELECT id, filter, reason, events::int, tombstones, ended_at IS NOT NULL AS ended FROM outbox.erasure',
   );
   expect(rows).toMatchObject([
     { id: erased.erasure, reason: 'request 123', events: 5, tombstones: erased.tombstones, ended: true },
   ]);
   expect(JSON.stringify(rows)).not.toContain('person');
-  expect(await outbox.select('SELECT erasure, reason, events, tombstones, filter FROM events_erasures FINAL')).toEqual([
+  expect(await shared.select('SELECT erasure, reason, events, tombstones, filter FROM events_erasures FINAL')).toEqual([
     { erasure: rows[0].id, reason: 'request 123', events: 5, tombstones: erased.tombstones, filter: rows[0].filter },
   ]);
   // an erase of what is gone changes nothing
@@ -126,13 +122,13 @@ test('erase removes a subject from everywhere, and repair and verify find nothin
   // what ClickHouse keeps of finished mutations names nobody
   expect(
     JSON.stringify(
-      await outbox.select(
+      await shared.select(
         "SELECT command FROM system.mutations WHERE database = currentDatabase() AND command LIKE '%IN PARTITION%'",
       ),
     ),
   ).not.toContain('person');
 
-  expect(await command(outbox, ['verify']).done).toMatchObject({ code: 0 });
+  expect(await command(shared, ['verify']).done).toMatchObject({ code: 0 });
 });
 
 interface Step {
@@ -160,54 +156,46 @@ const STEPS: readonly Step[] = [
   { name: 'has ended', table: 'outbox.erasure', held: 'COMMIT', condition: 'NEW.ended_at IS NOT NULL', commits: true },
 ];
 
-test(
-  'an erase that is killed at any step is ended by the next one, and nothing comes back',
-  { timeout: 120_000 },
-  async () => {
-    const subjects = STEPS.map((_, index) => `killed/${index}`);
-    for (const subject of subjects) {
-      await emit(subject, 2);
-      await quarantine(subject);
-    }
-    for (const [index, { table, held, condition, commits }] of STEPS.entries()) {
-      const subject = subjects[index]!;
-      await untilThere(subject, 2);
-      const running = erasing(subject);
-      const exited = once(running, 'exit');
-      const kill = (): void => void running.kill('SIGKILL');
-      if (table === undefined) await killAtMutation(kill);
-      else await killAt(outbox.postgres, condition!, commits!, kill, held, table);
-      await exited;
-    }
-    // nothing that is half erased is sent again
-    expect(await repair()).toMatchObject({ missing: 0 });
-    expect(await once(erasing(...subjects), 'exit')).toEqual([0, null]);
-    for (const subject of subjects) expect(await left(subject)).toEqual({ outbox: 0, quarantine: 0, table: 0 });
+test.concurrent.each(STEPS)(
+  'an erase that is killed when it $name is ended by the next one, and nothing comes back',
+  { timeout: 60_000 },
+  async ({ table, held, condition, commits }) => {
+    await using own = await Outbox.create();
+    await own.stream().attached();
+    await emit(own, 'person/1', 2);
+    await quarantine(own, 'person/1');
+    await untilThere(own, 'person/1', 2);
+    const running = erasing(own, 'person/1');
+    const exited = once(running, 'exit');
+    const kill = (): void => void running.kill('SIGKILL');
+    if (table === undefined) await killAtMutation(own, kill);
+    else await killAt(own.postgres, condition!, commits!, kill, held, table);
+    await exited;
 
-    const { rows } = await outbox.postgres.query(
-      'SELECT id::text, events::int, tombstones FROM outbox.erasure WHERE begun_at > (SELECT min(ended_at) FROM outbox.erasure) ORDER BY begun_at',
-    );
-    expect(rows).toEqual(subjects.map(() => ({ id: expect.any(String), events: 2, tombstones: expect.any(String) })));
-    const tombs = await outbox.select<{ id: string; n: number }>(
-      'SELECT erasure AS id, count() AS n FROM events_erased FINAL GROUP BY erasure HAVING n = 2',
-    );
-    expect(new Set(tombs.map(({ id }) => id))).toEqual(new Set(rows.map(({ id }) => id)));
-    expect(await command(outbox, ['verify']).done).toMatchObject({ code: 0 });
+    // nothing that is half erased is sent again
+    const repaired = await command(own, ['repair', '--json'], QUICK).done;
+    expect(JSON.parse(repaired.stdout)).toMatchObject({ missing: 0 });
+    expect(await once(erasing(own, 'person/1'), 'exit')).toEqual([0, null]);
+    expect(await left(own, 'person/1')).toEqual({ outbox: 0, quarantine: 0, table: 0 });
+    const { rows } = await own.postgres.query('SELECT id::text AS id, events::int AS n FROM outbox.erasure');
+    expect(rows).toEqual([{ id: expect.any(String), n: 2 }]);
+    expect(await own.select('SELECT erasure AS id, count() AS n FROM events_erased FINAL GROUP BY id')).toEqual(rows);
+    expect(await own.select('SELECT erasure AS id, events AS n FROM events_erasures FINAL')).toEqual(rows);
   },
 );
 
-function erasing(...subjects: string[]): ChildProcess {
+function erasing(outbox: Outbox, subject: string): ChildProcess {
   const env = {
     ...CHILD_ENVIRONMENT,
     DATABASE_URL: outbox.databaseUrl,
     CLICKHOUSE_URL: outbox.clickhouseUrl,
     OUTBOX_SLOT: outbox.slot,
   };
-  return spawn(process.execPath, [ERASER, ...subjects], { env, stdio: 'inherit' });
+  return spawn(process.execPath, [ERASER, subject], { env, stdio: 'inherit' });
 }
 
 /** Kills while ClickHouse writes parts again, which it is kept from. */
-async function killAtMutation(kill: () => void): Promise<void> {
+async function killAtMutation(outbox: Outbox, kill: () => void): Promise<void> {
   await outbox.clickhouse.command({ query: 'SYSTEM STOP MERGES events' });
   await eventually('a mutation', async () => {
     const open = await outbox.select(
@@ -220,8 +208,8 @@ async function killAtMutation(kill: () => void): Promise<void> {
 }
 
 test('erase refuses before it changes anything: no condition, a hold, no streamer, and who works on the same events', async () => {
-  await emit('held/1', 1, 'audit.kept');
-  await untilThere('held/1', 1);
+  await emit(shared, 'held/1', 1, 'audit.kept');
+  await untilThere(shared, 'held/1', 1);
   const args = ['--subject', 'held/1', ...ERASE];
   for (const [given, word] of [
     [[...ERASE], 'Give --subject, --event-id or --type'],
@@ -235,11 +223,11 @@ test('erase refuses before it changes anything: no condition, a hold, no streame
   const held = await erase(args, { OUTBOX_CLICKHOUSE_RETENTION: 'type=audit.*:forever' });
   expect(held).toMatchObject({ code: 1, stderr: expect.stringContaining('OUTBOX_ERASE_HELD') });
 
-  const client = await outbox.postgres.connect();
+  const client = await shared.postgres.connect();
   await client.query('SELECT pg_advisory_lock_shared($1)', [ERASE_LOCK]);
   expect(await erase(args)).toMatchObject({ code: 1, stderr: expect.stringContaining('OUTBOX_ERASE_BUSY') });
   await client.query('SELECT pg_advisory_unlock_shared($1), pg_advisory_lock($1)', [ERASE_LOCK]);
-  expect(await command(outbox, ['verify']).done).toMatchObject({
+  expect(await command(shared, ['verify']).done).toMatchObject({
     code: 1,
     stderr: expect.stringContaining('OUTBOX_ERASE_BUSY'),
   });
@@ -247,15 +235,15 @@ test('erase refuses before it changes anything: no condition, a hold, no streame
 
   await streamer.kill();
   expect(await erase(args)).toMatchObject({ code: 1, stderr: expect.stringContaining('no streamer holds it') });
-  expect(await left('held/1')).toMatchObject({ outbox: 1, table: 1 });
+  expect(await left(shared, 'held/1')).toMatchObject({ outbox: 1, table: 1 });
   // the last event that was delivered may be erased, and is not missed by the next streamer
-  streamer = outbox.stream();
+  streamer = shared.stream();
   await streamer.attached();
   expect(await erase(args)).toMatchObject({ code: 0, erased: { outbox: 1, events: 1 } });
   await streamer.stop();
-  streamer = outbox.stream();
+  streamer = shared.stream();
   await streamer.attached();
-  await emit('after/1', 1);
-  await untilThere('after/1', 1);
+  await emit(shared, 'after/1', 1);
+  await untilThere(shared, 'after/1', 1);
   expect(streamer.output).not.toContain('OUTBOX_LEDGER_AHEAD');
 });

@@ -2,6 +2,8 @@ import type { Pool } from 'pg';
 import { eventually } from './wait.ts';
 
 const KEY = 1717;
+/** Other databases of the server have tables and locks of the same numbers. */
+const HERE = 'database = (SELECT oid FROM pg_database WHERE datname = current_database())';
 /** Who is killed may be the server. */
 const quiet = (): void => undefined;
 
@@ -35,7 +37,7 @@ export async function killAt(
     );
     await client.query('SELECT pg_advisory_lock($1)', [KEY]);
     await client.query(`${trigger(held, table, condition)} EXECUTE FUNCTION public.held()`);
-    const waiting = `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = ${KEY} AND NOT granted`;
+    const waiting = `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = ${KEY} AND NOT granted AND ${HERE}`;
     await eventually(
       `an UPDATE by which ${condition}`,
       async () => (await client.query(waiting)).rowCount === 1,
@@ -46,7 +48,7 @@ export async function killAt(
     await client.query('SELECT pg_advisory_unlock($1)', [KEY]);
     await eventually('its end', async () => {
       const left = await client.query(
-        "SELECT FROM pg_locks WHERE relation = $1::regclass AND mode = 'RowExclusiveLock'",
+        `SELECT FROM pg_locks WHERE relation = $1::regclass AND mode = 'RowExclusiveLock' AND ${HERE}`,
         [table],
       );
       return left.rowCount === 0;
