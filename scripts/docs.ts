@@ -28,6 +28,7 @@ const ERROR_GROUPS = [
   { title: 'The process', codes: /^OUTBOX_(NODE|OUTPUT|SHUTDOWN|HEALTH|FLOW|PROGRAM)/ },
   { title: 'The console', codes: /^OUTBOX_CONSOLE/ },
   { title: 'Manifests', codes: /^OUTBOX_MANIFEST/ },
+  { title: 'The catalogue', codes: /^OUTBOX_CATALOG/ },
   { title: 'Retention', codes: /^OUTBOX_RETENTION/ },
   { title: 'Embedded services', codes: /^OUTBOX_EMBEDDED/ },
 ];

@@ -12,6 +12,7 @@ const FOLDERS: readonly (readonly [folder: string, depth: number])[] = [
   ['src/streamer', 1],
   ['src/streamer/commands', 2],
   ['src/streamer/commands/console', 3],
+  ['src/streamer/commands/catalog', 3],
   ...Object.keys(ROOMS)
     .toReversed()
     .map((room) => [`src/streamer/${room}`, 2] as const),

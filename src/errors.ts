@@ -72,10 +72,10 @@ export class OutboxError extends Error {
 
 /** What an error says to whoever runs an outbox of this schema: the texts of the table name the default one. */
 export function saidFor(schema: string, error: OutboxError): { readonly message: string; readonly next: string } {
-  const { happened, next } = ERRORS[error.code];
+  const { happened } = ERRORS[error.code];
   const isPlain = error.message.startsWith(happened);
   const message = isPlain ? toldOf(schema, happened) + error.message.slice(happened.length) : error.message;
-  return { message, next: toldOf(schema, next) };
+  return { message, next: toldOf(schema, error.next) };
 }
 
 /** The message of an error on one line, with its problems: for texts that go on behind it. */

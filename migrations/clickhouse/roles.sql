@@ -5,6 +5,7 @@
 --
 -- outbox_reader     what queries need: SELECT on the table, nothing else. A user who may also make views could stop all events
 --                   by a view that fails; SECURITY.md says how to give such a user a view instead.
+-- outbox_analyst    SELECT on the views that `pg-outbox-clickhouse catalog … --database event_catalog` makes, and not on the table.
 -- outbox_console    what an operator or a console needs to look: queries, `status`, `verify`, `repair --dry-run` and `doctor`.
 --                   It writes nothing, and `doctor` says that it may not insert.
 -- outbox_streamer   the same, and INSERT: what the streamer needs, `repair` and `quarantine retry`. Make a user for it:
@@ -14,6 +15,7 @@
 -- Where OUTBOX_CLICKHOUSE_TABLE is not "events", replace the name. On a cluster, write ON CLUSTER <cluster> behind each name of a new
 -- role and behind each word GRANT, and add what docs/clusters.md lists.
 CREATE ROLE IF NOT EXISTS outbox_reader;
+CREATE ROLE IF NOT EXISTS outbox_analyst;
 CREATE ROLE IF NOT EXISTS outbox_console;
 CREATE ROLE IF NOT EXISTS outbox_streamer;
 CREATE ROLE IF NOT EXISTS outbox_eraser;
@@ -21,6 +23,8 @@ CREATE ROLE IF NOT EXISTS outbox_eraser;
 GRANT SELECT ON events TO outbox_reader;
 -- with OUTBOX_MANIFESTS=on: what `verify --manifests` needs, and the streamer to write them. Nobody may ALTER either table
 GRANT SELECT ON events_manifests TO outbox_reader;
+
+GRANT SELECT ON event_catalog.* TO outbox_analyst;
 
 GRANT outbox_reader TO outbox_console;
 -- materialized views on the table, and what they fill, are looked at: a view that forgets tokens counts twice. Where some are in

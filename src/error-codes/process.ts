@@ -193,6 +193,19 @@ export const PROCESS = {
     next: 'Wait until it ends.',
   },
 
+  // the catalogue
+  OUTBOX_CATALOG_UNREADABLE: {
+    policy: 'stop',
+    happened: 'The definitions of events cannot be read from the file that `catalog` was given. Nothing was changed.',
+    next: 'Export what `defineEvent` made from the file, and try to load the file by itself: `node <file>`.',
+  },
+  OUTBOX_CATALOG_NAME_TAKEN: {
+    policy: 'stop',
+    happened:
+      'A view for an event type would have the name of a table or view that `catalog` did not make. Nothing was changed.',
+    next: 'Make the views in a database of their own: `CREATE DATABASE event_catalog` in ClickHouse, then `pg-outbox-clickhouse catalog <file> --database event_catalog`. Or rename what has the name.',
+  },
+
   // embedded services
   OUTBOX_EMBEDDED_PLATFORM: {
     policy: 'throw',

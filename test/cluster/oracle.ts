@@ -18,7 +18,7 @@ const WHOLE = `SELECT count() AS rows, uniqExact(event_id) AS events,
 export async function expectOnce(outbox: Outbox, shards: readonly (readonly ClickHouseClient[])[]): Promise<number[]> {
   const counts: number[] = [];
   for (const clients of shards) {
-    const [first, ...others] = await Promise.all(clients.map(heldBy));
+    const [first, ...others] = await Promise.all(clients.map((client) => heldBy(client, true)));
     const { rows } = first!;
     expect(first).toMatchObject({ events: rows, viewed: rows });
     for (const other of others) expect(other).toEqual(first);

@@ -4,7 +4,8 @@ import { memory } from '../../bench/processes.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 
-const EVENTS = 1_000_000;
+/** A million, as docs/operations.md promises, by `npm run test:memory`: it takes minutes. */
+const EVENTS = Number(process.env['OUTBOX_TEST_EVENTS'] ?? 150_000);
 /** As docs/operations.md promises, MB of 2^20 bytes. */
 const PROMISED_MB = 320;
 const SAMPLE_MS = 20;
@@ -49,7 +50,7 @@ test('`verify` stops with OUTBOX_VERIFY_SAME_ID at too many events of one id, an
 });
 
 describe.skipIf(process.platform !== 'linux')('the memory of a comparison, by the figures of /proc', () => {
-  test('`verify` and `repair` keep within what docs/operations.md promises with a million differences', async () => {
+  test('`verify` and `repair` keep within what docs/operations.md promises, however many differences there are', async () => {
     await using outbox = await Outbox.create();
     await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [outbox.slot]);
     await outbox.postgres.query(

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
+import { connectClient, endClient } from '../../src/streamer/source/database.ts';
 import { command } from '../support/command.ts';
 import { Outbox } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
@@ -82,6 +83,26 @@ test.concurrent('the streamer writes its ledger in a database whose transactions
   const streamer = outbox.stream();
   await outbox.untilDelivered(10);
   expect(await streamer.stop()).toBe(0);
+});
+
+test.concurrent('no session of a streamer has a time limit of the database', async () => {
+  await using outbox = await Outbox.create();
+  const settings = [
+    'statement_timeout',
+    'idle_in_transaction_session_timeout',
+    // known since 17
+    'transaction_timeout',
+  ];
+  const { rows: known } = await outbox.postgres.query<{ name: string }>(
+    'SELECT name FROM pg_settings WHERE name = ANY ($1)',
+    [settings],
+  );
+  for (const { name } of known) await outbox.postgres.query(`ALTER DATABASE ${outbox.slot} SET ${name} = '1s'`);
+  for (const replication of [false, true]) {
+    const client = await connectClient(outbox.databaseUrl, { replication }, () => undefined);
+    for (const { name } of known) expect((await client.query(`SHOW ${name}`)).rows).toEqual([{ [name]: '0' }]);
+    await endClient(client);
+  }
 });
 
 test.concurrent('no command calls a function that somebody put into the schema public', async () => {

@@ -31,6 +31,8 @@ test.concurrent('a view gets every event, `verify` finds nothing missing, and `r
     input_format_native_decode_types_in_binary_format: '1',
     enable_named_columns_in_function_tuple: '1',
     compatibility: '22.3',
+    max_block_size: '100',
+    min_insert_block_size_rows_for_materialized_views: '1',
     input_format_native_allow_types_conversion: '0',
   };
   // what a profile sets holds where a request does not say otherwise
@@ -50,6 +52,26 @@ test.concurrent('a view gets every event, `verify` finds nothing missing, and `r
   expect(await outbox.delivered()).toEqual({ rows: 1000, events: 1000 });
   expect(await streamer.stop()).toBe(0);
   server.close();
+});
+
+test.concurrent('the streamer goes on while a lightweight UPDATE has parts of its own in the table', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.clickhouse.command({
+    query: 'ALTER TABLE events MODIFY SETTING enable_block_number_column = 1, enable_block_offset_column = 1',
+  });
+  const first = outbox.stream();
+  await outbox.fill(100);
+  await outbox.untilDelivered(100);
+  expect(await first.stop()).toBe(0);
+  await outbox.clickhouse.command({
+    query: "UPDATE events SET subject = 'nobody' WHERE event_type = 'test.filled'",
+    clickhouse_settings: { enable_lightweight_update: 1 },
+  });
+  const streamer = outbox.stream();
+  await outbox.fill(10);
+  await outbox.untilDelivered(110);
+  expect(streamer.output).not.toContain('OUTBOX_CH_ROWS_HIDDEN');
+  expect(await streamer.stop()).toBe(0);
 });
 
 test.concurrent('the streamer and `repair` refuse an account from which a row policy hides rows, and name the way out', async () => {

@@ -5,6 +5,7 @@ import { command } from '../support/command.ts';
 import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
 import { apply, examine, findingOf } from '../support/doctor.ts';
 import { Outbox } from '../support/outbox.ts';
+import { Proxy } from '../support/proxy.ts';
 import { eventually } from '../support/wait.ts';
 
 test('the streamer reports a view that throws, and waits; after the fix the view counts each event once (invariant 7)', async () => {
@@ -127,6 +128,31 @@ test('the streamer suspects no view whose table is away for a moment, between tw
   expect(streamer.output).not.toContain('OUTBOX_CH_VIEW');
   expect(await streamer.stop()).toBe(0);
   server.close();
+});
+
+test('a repeated insert whose rows have expired meanwhile is counted once by a view', async () => {
+  await using outbox = await Outbox.create();
+  await outbox.addView();
+  await outbox.clickhouse.command({
+    query: 'ALTER TABLE events MODIFY TTL toDateTime(event_date_time) + INTERVAL 1 YEAR',
+  });
+  const { proxy, url } = await Proxy.to(new URL(outbox.clickhouseUrl));
+  const streamer = outbox.stream({ CLICKHOUSE_URL: url, OUTBOX_INSERT_TIMEOUT_MS: '1000' });
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  proxy.holdAnswersToInserts();
+  await outbox.postgres.query(
+    "INSERT INTO outbox.event (event_type, event_context, event_date_time) SELECT 'old', '{}', '2020-01-01' FROM generate_series(1, 50)",
+  );
+  await eventually('the view has counted them', async () => (await outbox.viewed()) === 60);
+  await outbox.clickhouse.command({ query: 'OPTIMIZE TABLE events FINAL' });
+  proxy.cut();
+  proxy.release();
+  await outbox.fill(10);
+  await outbox.untilDelivered(20);
+  expect(await outbox.viewed()).toBe(70);
+  expect(await streamer.stop()).toBe(0);
+  await proxy.close();
 });
 
 test('the streamer and `doctor` report a view that is detached, and its fix attaches it', async () => {

@@ -87,8 +87,16 @@ export class Cluster {
   }
 }
 
-/** Waits until a table is writable, and has what the others took and nothing else, on every client: a part that Keeper may not know takes minutes. */
-export async function untilWhole(clients: readonly ClickHouseClient[], table = 'events'): Promise<void> {
+/**
+ * Waits until a table is writable, and has what the others took, on every client.
+ *
+ * @param isChecked and until it shows nothing that Keeper may not know, which takes five minutes where it lost Keeper in a commit
+ */
+export async function untilWhole(
+  clients: readonly ClickHouseClient[],
+  table = 'events',
+  isChecked = false,
+): Promise<void> {
   for (const client of clients)
     await eventually(
       'the replica is whole',
@@ -96,14 +104,14 @@ export async function untilWhole(clients: readonly ClickHouseClient[], table = '
         const result = await client
           .query({
             query: `SELECT toUInt8(NOT is_readonly AND inserts_in_queue = 0 AND log_pointer > log_max_index
-                                   AND parts_to_check = 0) AS yes
+${isChecked ? 'AND parts_to_check = 0' : ''}) AS yes
                       FROM system.replicas WHERE database = currentDatabase() AND table = '${table}'`,
             format: 'JSONEachRow',
           })
           .catch(() => undefined);
         return (await result?.json<{ yes: 0 | 1 }>())?.[0]?.yes === 1;
       },
-      600_000,
+      isChecked ? 600_000 : 120_000,
     );
 }
 
@@ -124,10 +132,10 @@ export interface Held {
   readonly digest: string;
 }
 
-/** What one replica holds, once it has all that the others took. */
-export async function heldBy(client: ClickHouseClient): Promise<Held> {
-  await untilWhole([client]);
-  await untilWhole([client], 'counts');
+/** What one replica holds, once it has all that the others took; see `untilWhole`. */
+export async function heldBy(client: ClickHouseClient, isChecked = false): Promise<Held> {
+  await untilWhole([client], 'events', isChecked);
+  await untilWhole([client], 'counts', isChecked);
   const result = await client.query({
     query: `SELECT toString(count()) AS rows, toString(uniqExact(event_id)) AS events,
                    (SELECT toString(sum(n)) FROM counts) AS viewed, 

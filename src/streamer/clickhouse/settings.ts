@@ -40,6 +40,11 @@ export const INSERT_SETTINGS: Settings = {
   max_insert_block_size: '1048449',
   min_insert_block_size_rows: '1048449',
   min_insert_block_size_bytes: '268402944',
+  // what a view makes of an insert is cut into blocks by these
+  max_block_size: '65409',
+  max_joined_block_size_rows: '65409',
+  min_insert_block_size_rows_for_materialized_views: '0',
+  min_insert_block_size_bytes_for_materialized_views: '0',
   input_format_try_infer_dates: 0,
   input_format_try_infer_datetimes: 0,
   // times as texts name their zone; a column may have another

@@ -57,13 +57,15 @@ async function checkVisible(clickhouse: ClickHouse, { name }: TableRow, signal?:
   for (let looks = 0; looks < LOOKS; looks++) {
     // without a policy, both come from the metadata of parts
     const [held] = await clickhouse.select<{ rows: string }>(
-      `SELECT toString(ifNull(total_rows, 0)) AS rows FROM system.tables
-        WHERE database = currentDatabase() AND name = {name:String}`,
+      // a lightweight UPDATE has parts of its own, which are counted there and hold no rows of the table
+      `SELECT toString(toInt64(ifNull(total_rows, 0)) - (SELECT toInt64(sum(rows)) FROM system.parts
+                 WHERE active AND database = currentDatabase() AND table = {name:String} AND startsWith(name, 'patch-'))) AS rows
+         FROM system.tables WHERE database = currentDatabase() AND name = {name:String}`,
       { name },
       signal,
     );
     const [visible] = await clickhouse.select<{ rows: string }>(
-      'SELECT toString(count()) AS rows FROM {name:Identifier} SETTINGS apply_deleted_mask = 0',
+      'SELECT toString(count()) AS rows FROM {name:Identifier} SETTINGS apply_deleted_mask = 0, apply_mutations_on_fly = 0',
       { name },
       signal,
     );

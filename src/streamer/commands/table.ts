@@ -54,6 +54,16 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     examples: [['console', 'on http://127.0.0.1:8090; with OUTBOX_CONSOLE_TOKEN set, also to retry and discard']],
     run: async (args, env) => (await import('./console.ts')).consoleCommand(args, env),
   },
+  catalog: {
+    summary: 'make a typed view in ClickHouse for each event type that the application defines',
+    examples: [
+      ['catalog src/events.ts', 'make the views, or bring them up to date'],
+      ['catalog src/events.ts --json-schema > events.schema.json', 'what --check compares with: commit it'],
+      ['catalog src/events.ts --check events.schema.json', 'in CI: does a change break the readers of a view'],
+      ['catalog src/events.ts --markdown > docs/events.md', 'a page for people'],
+    ],
+    run: async (args, env) => (await import('./catalog.ts')).catalogCommand(args, env),
+  },
   verify: {
     summary: 'prove that Postgres and ClickHouse hold the same events',
     examples: [

@@ -240,10 +240,6 @@ export class OutboxSnapshot {
 }
 
 async function begin(db: Database): Promise<void> {
-  // known since 17
-  await db.query(
-    "SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL",
-  );
   await db.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
 }
 

@@ -22,6 +22,7 @@ export class TargetWatch {
   #target: Target = {
     identity: '',
     isReplicated: false,
+    expires: false,
     views: [],
     broken: [],
     doubtful: [],

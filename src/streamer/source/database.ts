@@ -44,6 +44,9 @@ const PINNED = {
   // the ledger is silent for as long as there are no events
   idle_session_timeout: '0',
 };
+/** An older server would refuse a session that asks for it. */
+const HAS_TRANSACTION_TIMEOUT = 17;
+
 export interface ConnectOptions {
   /** Run-time parameters of the session, such as `synchronous_commit`. */
   readonly parameters?: Readonly<Record<string, string>>;
@@ -141,12 +144,16 @@ async function connectTo(
     isTrusted: security.isVerified || isLocal(host.name),
     mustBind: channelBinding === 'require',
   });
-  const isStandby = standbyOf(client);
+  const told = toldBy(client);
   try {
     await connecting;
     const refusal = refused(true);
     if (refusal !== undefined) throw refusal;
-    if (mustBePrimary && isStandby()) throw new OutboxError('OUTBOX_PG_STANDBY', { detail: 'the server is a standby' });
+    if (mustBePrimary && told.get('in_hot_standby') === 'on')
+      throw new OutboxError('OUTBOX_PG_STANDBY', { detail: 'the server is a standby' });
+    // a walsender that decodes a large transaction, or a long look, is in one
+    if (Number.parseInt(told.get('server_version') ?? '', 10) >= HAS_TRANSACTION_TIMEOUT)
+      await client.query('SET transaction_timeout = 0');
   } catch (error) {
     lost = true;
     await endClient(client);
@@ -166,14 +173,14 @@ function secured(parameters: URLSearchParams): Security {
   }
 }
 
-/** Tells whether the server is a standby, which every server says while it lets in. To be called before that. */
-function standbyOf(client: pg.Client): () => boolean {
+/** What the server says of itself while it lets in. To be called before that. */
+function toldBy(client: pg.Client): ReadonlyMap<string, string> {
   const { connection } = client as unknown as { connection: EventEmitter };
-  let isStandby = false;
+  const told = new Map<string, string>();
   connection.on('parameterStatus', (status: { parameterName: string; parameterValue: string }) => {
-    if (status.parameterName === 'in_hot_standby') isStandby = status.parameterValue === 'on';
+    told.set(status.parameterName, status.parameterValue);
   });
-  return () => isStandby;
+  return told;
 }
 
 /** A server that nobody can stand before. */
