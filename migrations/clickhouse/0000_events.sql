@@ -53,7 +53,8 @@ CREATE TABLE IF NOT EXISTS {table:Identifier}
     INDEX by_event_id event_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_subject subject TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_trace_id trace_id TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX by_lsn lsn TYPE minmax GRANULARITY 1
+    INDEX by_lsn lsn TYPE minmax GRANULARITY 1,
+    INDEX by_recorded_at recorded_at TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(committed_at)

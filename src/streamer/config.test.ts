@@ -30,6 +30,8 @@ describe('readConfig with a good environment', () => {
       quarantineMaxRows: 1000,
       retryMaxMs: 10_000,
       retentionDays: 7,
+      manifests: 'off',
+      manifestKeyFile: '',
       shutdownTimeoutMs: 25_000,
       healthPort: 8080,
       healthHost: '*',

@@ -124,10 +124,14 @@ async function makeTables(
   await makeManifests(clickhouse, { table, cluster }, report);
   const all = `${table}_all`;
   const allBecame = (await isMissing(clickhouse, all)) ? 'made' : 'unchanged';
-  await clickhouse.command(
-    `CREATE TABLE IF NOT EXISTS ${quoted(all)} ON CLUSTER ${quoted(cluster)} AS ${quoted(table)}
-       ENGINE = Distributed(${literal(cluster)}, currentDatabase(), ${literal(table)})`,
-  );
+  for (const [over, one] of [
+    [all, table],
+    [manifestsOf(all), manifestsOf(table)],
+  ] as const)
+    await clickhouse.command(
+      `CREATE TABLE IF NOT EXISTS ${quoted(over)} ON CLUSTER ${quoted(cluster)} AS ${quoted(one)}
+         ENGINE = Distributed(${literal(cluster)}, currentDatabase(), ${literal(one)})`,
+    );
   report(tellOf('ClickHouse', allBecame, `the table "${all}" over all shards`));
 }
 

@@ -1,5 +1,6 @@
 import { readConfig } from '../config.ts';
 import { run } from '../run.ts';
+import { keepHeapSmall } from './small-heap.ts';
 import { parseUsage } from './usage.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse run
@@ -18,5 +19,8 @@ Exit codes
 export async function runCommand(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const usage = parseUsage(args, { options: {}, help: HELP });
   if (typeof usage === 'number') return usage;
-  return run(readConfig(env), env);
+  const config = readConfig(env);
+  // digests of events pass through
+  if (config.manifests === 'on') keepHeapSmall();
+  return run(config, env);
 }

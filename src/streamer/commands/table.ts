@@ -69,6 +69,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     examples: [
       ['verify', 'all that outbox.event still has'],
       ['verify --from 24h --json', 'the last day, as JSON'],
+      ['verify --manifests --keys keys/', 'what was changed since it was recorded, years later as well'],
     ],
     run: async (args, env) => (await import('./verify.ts')).verifyCommand(args, env),
   },

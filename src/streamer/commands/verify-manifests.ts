@@ -78,7 +78,7 @@ export async function verifyManifests(
         const long = { queryTimeoutMs: 0, parameters: SNAPSHOT_PARAMETERS };
         const snapshots = await Database.connect(config, long, () => undefined);
         opened.push(snapshots);
-        witness = await OutboxWitness.open({ ask, snapshots, clickhouse, table });
+        witness = await OutboxWitness.open({ ask, snapshots, clickhouse, table }, config.slot);
         await witness.sources();
         postgres = 'asked';
       } catch (error) {

@@ -17,7 +17,7 @@ import { printManifests, verifyManifests } from './verify-manifests.ts';
 import { Findings, printReport, reportFor, type VerifyReport } from './verify-report.ts';
 
 const HELP = `Usage: pg-outbox-clickhouse verify [options]
-       pg-outbox-clickhouse verify --manifests [--keys PATH] [--anchor FILE] [options]
+       pg-outbox-clickhouse verify --manifests [--keys PATH] [--anchor FILE]
 
 Proves that outbox.event and ClickHouse hold the same events, each as often,
 while both are in use. Takes a snapshot in Postgres, waits until the streamer
@@ -40,8 +40,8 @@ Years later (OUTBOX_MANIFESTS=on; docs/auditors.md)
                      and --to are then of recorded_at. Without DATABASE_URL
                      Postgres is not asked, which names events while it has them
   --keys <path>      the public keys that signed them: a PEM file, or a folder
-  --anchor <file>    archived heads of the chain: the streamer's log as it is, or
-                     lines of source, number and hash
+  --anchor <file>    archived heads of the chain: the streamer’s log as it is,
+                     or lines of source, number and hash
 
 What it finds
   missing      in Postgres, not in ClickHouse

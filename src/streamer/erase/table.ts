@@ -116,6 +116,16 @@ export async function makeTables(clickhouse: ClickHouse, table: string, cluster:
       ENGINE = ${engine} ORDER BY (source, erasure) ${durable}`,
     { name: erasuresOf(table) },
   );
+  if (cluster === '') return;
+  const all = `${table}_all`;
+  for (const [over, one] of [
+    [tombstonesOf(all), tombstonesOf(table)],
+    [erasuresOf(all), erasuresOf(table)],
+  ] as const)
+    await clickhouse.command(
+      `CREATE TABLE IF NOT EXISTS {over:Identifier}${on} AS {one:Identifier} ENGINE = Distributed(${literal(cluster)}, currentDatabase(), ${literal(one)})`,
+      { over, one },
+    );
 }
 
 /**

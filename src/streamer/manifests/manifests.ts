@@ -18,6 +18,7 @@ import { Database } from '../source/database.ts';
 import { writtenTo } from '../source/wal-end.ts';
 import { align } from './align.ts';
 import { ClosedHours } from './closed-hours.ts';
+import { DueHours } from './due-hours.ts';
 import { Maker } from './maker.ts';
 import { isoHour, signingKeyOf, type Hour, type Manifest, type SigningKey } from './manifest.ts';
 import { manifestsOf, OutboxManifests, TableManifests } from './store.ts';
@@ -67,6 +68,8 @@ interface Chain {
   readonly outbox: OutboxManifests;
   readonly table: TableManifests;
   readonly digests: TableDigests;
+  /** Reads whole partitions: its statements may take long. */
+  readonly snapshots: Database;
   /** Its own events begin in this hour. */
   readonly begins: Hour;
 }
@@ -78,10 +81,8 @@ interface Chain {
 export class Manifests {
   readonly #config: ManifestsConfig;
   readonly #closed = new ClosedHours();
-  /** Hours of a source in which the outbox has no event, nor ClickHouse. */
-  readonly #empty = new Map<string, Set<Hour>>();
-  /** Hours whose manifest was compared with what ClickHouse has, and how much that was. */
-  readonly #seen = new Map<string, string>();
+  /** By source. */
+  readonly #due = new Map<string, DueHours>();
 
   constructor(config: ManifestsConfig) {
     this.#config = config;
@@ -153,6 +154,7 @@ export class Manifests {
       outbox,
       table,
       digests,
+      snapshots,
       begins: rows[0]!.hour,
     };
   }
@@ -170,7 +172,12 @@ export class Manifests {
     let made = 0;
     let trouble: OutboxError | undefined;
     let isAllDelivered = false;
-    for (const hour of await this.#due(chain, ask, { from, to }, latest)) {
+    const due = this.#due.get(chain.source) ?? new DueHours(chain.source);
+    this.#due.set(chain.source, due);
+    for (const hour of await due.list(
+      { db: chain.snapshots, digests: chain.digests, part: chain.part, latest },
+      { from, to },
+    )) {
       signal.throwIfAborted();
       const entry = latest.get(hour);
       const former = entry && (await chain.outbox.find(entry.number));
@@ -188,55 +195,13 @@ export class Manifests {
         onMade(manifest);
       } catch (error) {
         if (!isDiffering(error)) throw error;
-        this.#seen.delete(`${chain.source} ${hour}`);
+        due.again(hour);
         // later hours wait for no more
         if (!isAllDelivered) break;
         trouble ??= error;
       }
     }
     return { made, trouble };
-  }
-
-  /** Hours without a manifest, and those that may have got events since it was made. */
-  async #due(
-    { source, part, digests }: Chain,
-    ask: Database,
-    { from, to }: { from: Hour; to: Hour },
-    latest: Awaited<ReturnType<OutboxManifests['latest']>>,
-  ): Promise<Hour[]> {
-    const due: Hour[] = [];
-    const empty = this.#emptyOf(source);
-    const changed = new Set<Hour>();
-    const there = new Set<Hour>();
-    // what was in quarantine may come when the outbox has long been emptied
-    const least = Math.min(from, ...[...latest.values()].filter(({ hasAbsent }) => hasAbsent).map(({ hour }) => hour));
-    for await (const counts of digests.counts(source, { from: least, to }))
-      for (const { hour, events, lastDeliveredAt } of counts) {
-        const entry = latest.get(hour);
-        there.add(hour);
-        if (entry === undefined) continue;
-        if (events === entry.events && BigInt(lastDeliveredAt) <= BigInt(entry.lastDeliveredAt)) continue;
-        const seen = `${entry.number} ${events} ${lastDeliveredAt}`;
-        // it was looked at, and had nothing to tell
-        if (this.#seen.get(`${source} ${hour}`) === seen) continue;
-        this.#seen.set(`${source} ${hour}`, seen);
-        changed.add(hour);
-      }
-    for (const hour of changed) if (hour < from) due.push(hour);
-    for (let day = Math.floor(from / 24); day * 24 < to; day++) {
-      const hours = hoursOf(day).filter((hour) => hour >= from && hour < to);
-      const unknown = hours.filter((hour) => !latest.has(hour) && !there.has(hour) && !empty.has(hour));
-      const kept = unknown.length === 0 ? new Set<Hour>() : await hoursKept(ask, day, part);
-      for (const hour of unknown) if (!kept.has(hour)) empty.add(hour);
-      due.push(...hours.filter((hour) => (latest.has(hour) ? changed.has(hour) : there.has(hour) || !empty.has(hour))));
-    }
-    return due;
-  }
-
-  #emptyOf(source: string): Set<Hour> {
-    const known = this.#empty.get(source) ?? new Set<Hour>();
-    this.#empty.set(source, known);
-    return known;
   }
 
   /** Returns false where another process was first. The head of the chain is in the trace, too: an archive beside both databases. */
@@ -261,18 +226,6 @@ export class Manifests {
       span.end();
     }
   }
-}
-
-const hoursOf = (day: number): Hour[] => Array.from({ length: 24 }, (_, hour) => day * 24 + hour);
-
-/** The hours of a day of which the outbox has events. */
-async function hoursKept(db: Database, day: number, part: string): Promise<Set<Hour>> {
-  const { rows } = await db.query<{ hour: number }>(
-    `SELECT DISTINCT floor(extract(epoch FROM recorded_at) / 3600)::float8 AS hour FROM outbox.event
-      WHERE bucket = ${day % 32} AND recorded_at >= '${isoHour(day * 24)}' AND recorded_at < '${isoHour(day * 24 + 24)}'
-        ${part === '' ? '' : `AND (${part})`}`,
-  );
-  return new Set(rows.map(({ hour }) => hour));
 }
 
 /** Whether what was committed before a position is delivered, within so long. */

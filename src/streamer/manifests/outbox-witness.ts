@@ -2,7 +2,7 @@ import { eventTimeOf } from '../clickhouse/event-time.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
 import { unequal } from '../compare/merge.ts';
 import { OutboxSnapshot } from '../compare/outbox.ts';
-import { partOf } from '../ledger/shares.ts';
+import { partOf, scopeOf } from '../ledger/shares.ts';
 import type { Database } from '../source/database.ts';
 import type { ErasureRecord } from './erasure-check.ts';
 import { type Hour, type Manifest } from './manifest.ts';
@@ -23,30 +23,35 @@ export class OutboxWitness {
   readonly #snapshots: Database;
   readonly #clickhouse: ClickHouse;
   readonly #table: string;
+  /** Of every source of this outbox, its slot. */
   readonly #slots: ReadonlyMap<string, string>;
+  /** Those whose events the table must have. */
+  readonly #own: readonly string[];
 
   private constructor(
     of: { ask: Database; snapshots: Database; clickhouse: ClickHouse; table: string },
     slots: ReadonlyMap<string, string>,
+    own: readonly string[],
   ) {
     this.#ask = of.ask;
     this.#snapshots = of.snapshots;
     this.#clickhouse = of.clickhouse;
     this.#table = of.table;
     this.#slots = slots;
+    this.#own = own;
   }
 
-  /** @param of.snapshots has SNAPSHOT_PARAMETERS */
-  static async open(of: {
-    ask: Database;
-    snapshots: Database;
-    clickhouse: ClickHouse;
-    table: string;
-  }): Promise<OutboxWitness> {
+  /** @param of.snapshots has SNAPSHOT_PARAMETERS @param slot whose events the table has; of an outbox in shares, all of them without a share */
+  static async open(
+    of: { ask: Database; snapshots: Database; clickhouse: ClickHouse; table: string },
+    slot: string,
+  ): Promise<OutboxWitness> {
     const { rows } = await of.ask.query<{ slot: string; source: string }>(
       'SELECT slot_name AS slot, source FROM outbox.stream',
     );
-    return new OutboxWitness(of, new Map(rows.map(({ slot, source }) => [source, slot])));
+    const { slots } = await scopeOf(of.ask, slot);
+    const own = rows.filter((row) => slots.includes(row.slot)).map(({ source }) => source);
+    return new OutboxWitness(of, new Map(rows.map((row) => [row.source, row.slot])), own);
   }
 
   /** Whether it is of this outbox, which then has its manifests. */
@@ -54,10 +59,10 @@ export class OutboxWitness {
     return this.#slots.has(source);
   }
 
-  /** Those that it has manifests of. */
+  /** Those of which the table must have the manifests. */
   async sources(): Promise<string[]> {
     const { rows } = await this.#ask.query<{ source: string }>('SELECT DISTINCT source FROM outbox.manifest');
-    return rows.map(({ source }) => source).filter((source) => this.has(source));
+    return rows.map(({ source }) => source).filter((source) => this.#own.includes(source));
   }
 
   /** Those that have ended. */

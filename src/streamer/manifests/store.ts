@@ -10,10 +10,7 @@ export const manifestsOf = (table: string): string => `${table}_manifests`;
 const AT_ONCE = 500;
 
 /** What is asked of a manifest again and again: the lists of digests may be long. */
-export type Entry = Pick<Manifest, 'number' | 'hour' | 'part' | 'events' | 'lastDeliveredAt' | 'hash'> & {
-  /** ClickHouse did not have all that Postgres had. */
-  readonly hasAbsent: boolean;
-};
+export type Entry = Pick<Manifest, 'number' | 'hour' | 'part' | 'events' | 'lastDeliveredAt' | 'hash'>;
 
 const US = (column: string): string => `floor(extract(epoch FROM ${column}) * 1000000)::int8::text`;
 const PG_COLUMNS = `source, number::float8 AS number, floor(extract(epoch FROM hour) / 3600)::float8 AS hour, part, events::float8 AS events,
@@ -30,12 +27,13 @@ export class OutboxManifests {
     this.#source = source;
   }
 
-  /** Those of hours from one on, the latest part of each. */
+  /** The latest part of each hour from one on, and of earlier hours of which something was absent. */
   async latest(from: Hour): Promise<Map<Hour, Entry>> {
     const { rows } = await this.#db.query<Entry>(
-      `SELECT DISTINCT ON (m.hour) number::float8 AS number, floor(extract(epoch FROM m.hour) / 3600)::float8 AS hour, part,
-              events::float8 AS events, ${US('last_delivered_at')} AS "lastDeliveredAt", hash, cardinality(absent) > 0 AS "hasAbsent"
-         FROM outbox.manifest m WHERE source = $1 AND (m.hour >= $2 OR cardinality(absent) > 0) ORDER BY m.hour, part DESC`,
+      `SELECT number::float8 AS number, floor(extract(epoch FROM l.hour) / 3600)::float8 AS hour, part, events::float8 AS events,
+              ${US('last_delivered_at')} AS "lastDeliveredAt", hash
+         FROM (SELECT DISTINCT ON (m.hour) * FROM outbox.manifest m WHERE source = $1 ORDER BY m.hour, part DESC) AS l
+        WHERE l.hour >= $2 OR cardinality(absent) > 0`,
       [this.#source, isoHour(from)],
     );
     return new Map(rows.map((row) => [row.hour, row]));
