@@ -171,13 +171,18 @@ async function countAt({ clickhouse, table }: EventTable, condition: string): Pr
 /** Whatever a profile says, no row is left out, and text of this length is taken. */
 const INSERT_SELECT = { ...SELECT_SETTINGS, async_insert: 0 as const };
 
-/** On every replica; one that is away ends it with an error. */
+/** On every replica; one that is away ends it with an error. What takes longer than a request is asked again, and has less left to do. */
 async function mutate(clickhouse: ClickHouse, table: string, what: string): Promise<void> {
-  await clickhouse.command(
-    `ALTER TABLE {table:Identifier} ${what}`,
-    { table },
-    { ...SELECT_SETTINGS, mutations_sync: '2' },
-  );
+  const settings = { ...SELECT_SETTINGS, mutations_sync: '2' };
+  for (;;) {
+    try {
+      await clickhouse.command(`ALTER TABLE {table:Identifier} ${what}`, { table }, settings);
+      return;
+    } catch (error) {
+      if (!(error instanceof OutboxError) || error.code !== 'OUTBOX_CH_UNREACHABLE') throw error;
+      await clickhouse.select('SELECT 1');
+    }
+  }
 }
 
 /** What an erasure has left. Throws OUTBOX_CH_*. */
