@@ -210,9 +210,10 @@ export class Eraser implements AsyncDisposable {
       let newer = 0;
       let erased = 0;
       let last: Place | undefined;
-      do {
+      for (;;) {
         const rows = await nextRows(this.#at, last);
         last = rows.at(-1);
+        if (last === undefined) break;
         const kept = await keptOf(
           this.#db,
           filter,
@@ -224,7 +225,7 @@ export class Eraser implements AsyncDisposable {
         await eraseRows(this.#at, erasure, gone);
         if (gone.length > 0)
           onProgress(`erased ${(total += gone.length).toLocaleString('en-US')} rows from ClickHouse`);
-      } while (last !== undefined);
+      }
       if (erased === 0) return newer;
     }
   }
