@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { ClickHouseLogLevel, createClient } from '@clickhouse/client';
 import { escapeLiteral, type ClientBase, type DatabaseError } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startClickHouse, type EmbeddedClickHouse } from '../../src/embedded/clickhouse.ts';
@@ -6,6 +7,9 @@ import type { ClickHouseUser } from '../../src/embedded/clickhouse-config.ts';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import { emitEvent } from '../../src/app/index.ts';
 import { readConfig } from '../../src/streamer/config.ts';
+import { verifyManifests } from '../../src/streamer/commands/verify-manifests.ts';
+import { ALL } from '../../src/streamer/compare/window.ts';
+import { Manifests } from '../../src/streamer/manifests/manifests.ts';
 import { Retention } from '../../src/streamer/retention/retention.ts';
 import type { RetentionReport } from '../../src/streamer/retention/removal.ts';
 import { Outbox } from '../support/outbox.ts';
@@ -33,6 +37,19 @@ const without = (missing?: keyof typeof GRANTS): ClickHouseUser => ({
   grants: Object.entries(GRANTS).flatMap(([name, grant]) => (name === missing ? [] : [grant])),
 });
 
+/** What roles.sql grants a streamer that makes manifests. */
+const WITNESSED = 'privileges_witnessed';
+const WITNESS: ClickHouseUser = {
+  user: 'witness',
+  password: PASSWORD,
+  grants: [
+    ...['events', 'events_manifests'].map((table) => `GRANT SELECT, INSERT ON ${WITNESSED}.${table}`),
+    ...['tables', 'columns', 'settings', 'merge_tree_settings', 'processes'].map(
+      (name) => `GRANT SELECT ON system.${name}`,
+    ),
+  ],
+};
+
 const ROLES = await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8');
 let clickhouse: EmbeddedClickHouse;
 let outbox: Outbox;
@@ -43,7 +60,7 @@ function login(url: string, user: string): string {
 
 beforeAll(async () => {
   clickhouse = await startClickHouse({
-    users: [without(), ...(['insert', 'view', 'target', 'merge_tree_settings'] as const).map(without)],
+    users: [without(), WITNESS, ...(['insert', 'view', 'target', 'merge_tree_settings'] as const).map(without)],
   });
   outbox = await Outbox.create({ clickhouseUrl: clickhouse.url, database: DATABASE });
   // the second run is as after an upgrade
@@ -221,4 +238,28 @@ test('retention removes expired events as outbox_streamer, and names a grant tha
   });
   expect(removed.map(({ table }) => table)).toEqual(['outbox.event_30', 'outbox.event_31']);
   expect(await streamer.stop()).toBe(0);
+});
+
+test('manifests are made and checked with only the documented grants, under which none can be changed', async () => {
+  await using other = await Outbox.create({ clickhouseUrl: clickhouse.url, database: WITNESSED });
+  await other.postgres.query(ROLES);
+  await other.stream({ OUTBOX_RETENTION_DAYS: '0' }).attached();
+  await other.postgres.query(`
+    INSERT INTO outbox.event (event_type, event_context, recorded_at, bucket)
+    SELECT 'old', '{}'::json, at, (extract(epoch FROM at)::bigint / 86400) % 32 FROM (SELECT now() - interval '3 hours' AS at) t`);
+  await other.untilDelivered(1);
+  const config = readConfig({
+    DATABASE_URL: login(other.databaseUrl, 'outbox_streamer'),
+    CLICKHOUSE_URL: login(other.clickhouseUrl, 'witness'),
+    OUTBOX_SLOT: other.slot,
+  });
+  const report = await new Manifests(config).run({ signal: new AbortController().signal, waitMs: 60_000 });
+  expect(report).toMatchObject({ made: 1, trouble: undefined });
+  const options = { window: ALL, anchor: '', keys: '', limit: 5, asksPostgres: true };
+  expect(await verifyManifests(config, options)).toMatchObject({ intact: true, postgres: 'asked' });
+  await expectRefused('outbox_streamer', ['UPDATE outbox.manifest SET events = 2', 'DELETE FROM outbox.manifest']);
+  const witness = createClient({ url: login(other.clickhouseUrl, 'witness'), log: { level: ClickHouseLogLevel.OFF } });
+  for (const query of ['ALTER TABLE events_manifests DELETE WHERE true', 'TRUNCATE TABLE events_manifests'])
+    await expect(witness.command({ query })).rejects.toMatchObject({ type: 'ACCESS_DENIED' });
+  await witness.close();
 });

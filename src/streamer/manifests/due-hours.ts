@@ -76,8 +76,8 @@ const hoursOf = (day: number): Hour[] => Array.from({ length: 24 }, (_, hour) =>
 async function hoursKept(db: Database, day: number, part: string): Promise<Set<Hour>> {
   const { rows } = await db.query<{ hour: number }>(
     `SELECT DISTINCT floor(extract(epoch FROM recorded_at) / 3600)::float8 AS hour FROM outbox.event
-      WHERE bucket = ${day % 32} AND recorded_at >= '${isoHour(day * 24)}' AND recorded_at < '${isoHour(day * 24 + 24)}'
-        ${part === '' ? '' : `AND (${part})`}`,
+      WHERE bucket = ${day % 32} AND recorded_at >= $1 AND recorded_at < $2${part === '' ? '' : ` AND (${part})`}`,
+    [isoHour(day * 24), isoHour(day * 24 + 24)],
   );
   return new Set(rows.map(({ hour }) => hour));
 }

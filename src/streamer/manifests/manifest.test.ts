@@ -75,7 +75,7 @@ test('signingKeyOf and publicKeysOf refuse a key that is not one of Ed25519', ()
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   expect(() => signingKeyOf(privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())).toThrow('Ed25519');
   expect(() => publicKeysOf(publicKey.export({ type: 'spki', format: 'pem' }).toString())).toThrow('Ed25519');
-  expect(() => signingKeyOf('')).toThrow(/./);
+  expect(() => signingKeyOf('no key')).toThrow(/PEM|DECODER|unsupported/);
 });
 
 test('anchorsOf reads the streamer’s log and plain lines, and passes over all others', () => {

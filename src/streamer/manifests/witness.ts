@@ -27,8 +27,10 @@ export async function oldestHour(db: Database): Promise<Hour> {
 }
 
 /** The rows of an hour, as a condition on the columns of outbox.event. */
-export const inHour = (hour: Hour): string =>
-  `recorded_at >= '${isoHour(hour)}' AND recorded_at < '${isoHour(hour + 1)}'`;
+export function inHour(hour: Hour): string {
+  const [at, before] = [isoHour(hour), isoHour(hour + 1)];
+  return `recorded_at >= '${at}' AND recorded_at < '${before}'`;
+}
 
 /** The same, of the partition of that day alone: what the server itself has put there. */
 export const ofItsDay = (hour: Hour): string => `bucket = ${Math.floor(hour / 24) % 32} AND ${inHour(hour)}`;
