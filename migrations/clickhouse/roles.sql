@@ -48,6 +48,7 @@ GRANT INSERT ON events_manifests TO outbox_streamer;
 GRANT outbox_console TO outbox_eraser;
 GRANT ALTER DELETE ON events TO outbox_eraser;
 -- the first `erase` makes them; on a cluster also events_all_erased and events_all_erasures, which read those of all shards
+GRANT TABLE ENGINE ON ReplacingMergeTree TO outbox_eraser;
 GRANT CREATE TABLE ON events_erased TO outbox_eraser;
 GRANT SELECT ON events_erased TO outbox_eraser;
 GRANT INSERT ON events_erased TO outbox_eraser;

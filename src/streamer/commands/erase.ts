@@ -38,7 +38,7 @@ Options
 
 Exit codes
   0  nothing is left
-  1  failed or not erased, or rows are left that it may not touch, which it names
+  1  failed, not erased, or rows are left that it may not touch: it names them
   2  wrong usage or configuration
 `;
 
