@@ -28,6 +28,7 @@ const GRANTS = {
   settings: 'GRANT SELECT ON system.settings',
   merge_tree_settings: 'GRANT SELECT ON system.merge_tree_settings',
   processes: 'GRANT SELECT ON system.processes',
+  parts: 'GRANT SELECT ON system.parts',
 };
 
 /** A user with all of these grants except `missing`. */
