@@ -34,6 +34,15 @@ HEALTHCHECK --interval=1s --timeout=3s --retries=10 \
 CMD ["node", "src/demo/serve.ts"]
 
 FROM ${NODE_IMAGE}
+ARG VERSION=
+ARG REVISION=
+LABEL org.opencontainers.image.title="pg-outbox-clickhouse" \
+  org.opencontainers.image.description="Delivers the events of a Postgres outbox to ClickHouse, exactly once." \
+  org.opencontainers.image.licenses="Apache-2.0" \
+  org.opencontainers.image.source="https://github.com/pg-outbox-clickhouse/pg-outbox-clickhouse" \
+  org.opencontainers.image.documentation="https://github.com/pg-outbox-clickhouse/pg-outbox-clickhouse#readme" \
+  org.opencontainers.image.version="${VERSION}" \
+  org.opencontainers.image.revision="${REVISION}"
 ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules

@@ -63,7 +63,7 @@ function configurationPage(): string {
 
 # Configuration
 
-All configuration comes from the environment. An empty variable counts as not set. All problems are reported together, as [OUTBOX_CONFIG_INVALID](errors.md#outbox_config_invalid), before anything is started; an unknown \`OUTBOX_*\` variable is one of them.
+For operators and developers: every setting. All configuration comes from the environment. An empty variable counts as not set. All problems are reported together, as [OUTBOX_CONFIG_INVALID](errors.md#outbox_config_invalid), before anything is started; an unknown \`OUTBOX_*\` variable is one of them.
 
 ## The streamer
 
@@ -140,7 +140,7 @@ function errorsPage(): string {
 
 # Errors
 
-Every error carries one of these codes. A code keeps its meaning; the wording may change.
+For operators and developers: what each code means, and what to do. Every error carries one of these codes. A code keeps its meaning; the wording may change.
 
 ${groups.join('\n\n')}
 `;
@@ -161,7 +161,7 @@ function metricsPage(): string {
 
 # Metrics
 
-The streamer serves them at \`/metrics\` on OUTBOX_HEALTH_PORT, for Prometheus, and pushes them by OTLP where \`OTEL_EXPORTER_OTLP_ENDPOINT\` or \`OTEL_EXPORTER_OTLP_METRICS_ENDPOINT\` is set and \`OTEL_METRICS_EXPORTER\` does not say otherwise. By OTLP a metric has the name in brackets, its attributes have dots, and the slot is an attribute of the resource.
+For operators who build dashboards and alerts. The streamer serves metrics at \`/metrics\` on OUTBOX_HEALTH_PORT, for Prometheus, and pushes them by OTLP where \`OTEL_EXPORTER_OTLP_ENDPOINT\` or \`OTEL_EXPORTER_OTLP_METRICS_ENDPOINT\` is set and \`OTEL_METRICS_EXPORTER\` does not say otherwise. By OTLP a metric has the name in brackets, its attributes have dots, and the slot is an attribute of the resource.
 
 Every series has the label \`outbox_slot\`. What counts begins at 0 with the process; what is not known is not there. Numbers are read when somebody asks: nothing of it is done for each event but to count its age, once its batch is delivered.
 

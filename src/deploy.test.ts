@@ -6,16 +6,17 @@ import { Deployment } from 'kubernetes-models/apps/v1';
 import { Job } from 'kubernetes-models/batch/v1';
 import { NetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1';
 import { PodDisruptionBudget } from 'kubernetes-models/policy/v1';
-import { ConfigMap, Secret } from 'kubernetes-models/v1';
+import { ConfigMap, Secret, Service } from 'kubernetes-models/v1';
 import type { PodSpec } from 'kubernetes-models/v1/PodSpec';
 import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { readConfig, readConsoleConfig, type Config } from './streamer/config.ts';
+import { SETTINGS } from './streamer/settings.ts';
 import { serveHealth } from './streamer/telemetry/health.ts';
 import { Readiness } from './streamer/observe/readiness.ts';
 
 const ROOT = join(import.meta.dirname, '../deploy/kubernetes');
-const MODELS = { ConfigMap, Deployment, Job, NetworkPolicy, PodDisruptionBudget, Secret } as const;
+const MODELS = { ConfigMap, Deployment, Job, NetworkPolicy, PodDisruptionBudget, Secret, Service } as const;
 /** src/app/settings.ts: the largest event by default. */
 const LARGEST_EVENT_MIB = 16;
 
@@ -38,7 +39,9 @@ const documents = readdirSync(ROOT, { recursive: true, encoding: 'utf8' })
   );
 const kustomizations = documents.filter(({ manifest }) => manifest.kind === 'Kustomization');
 const patches = documents.filter(({ path }) => path.endsWith('.patch.yaml'));
-const manifests = documents.filter((document) => !kustomizations.includes(document) && !patches.includes(document));
+/** Of kinds that are not Kubernetes' own. */
+const foreign = documents.filter(({ manifest }) => manifest.kind === 'PodMonitor');
+const manifests = documents.filter((document) => ![...kustomizations, ...patches, ...foreign].includes(document));
 
 /** Merges as kustomize does, for patches that add no item to a list. */
 function merged(base: Json, patch: Json): Json {
@@ -184,6 +187,29 @@ test('serveHealth answers every probe at its port: 200 for startup and liveness,
     expect(await answer(readinessProbe!.httpGet!.path!)).toBe(503);
   }
   stop();
+});
+
+test('the Service and the PodMonitor select the streamer’s pods, and name their port', () => {
+  const labels = { 'app.kubernetes.io/name': 'outbox-streamer' };
+  expect((deployment['spec'] as { template: Json }).template).toMatchObject({ metadata: { labels } });
+  expect(pods[0]!.containers[0]!.ports![0]!.name).toBe('health');
+  expect(find('Service', 'outbox-streamer')['spec']).toMatchObject({
+    selector: labels,
+    ports: [{ targetPort: 'health' }],
+  });
+  expect(foreign.map(({ manifest }) => manifest['spec'])).toMatchObject([
+    { selector: { matchLabels: labels }, podMetricsEndpoints: [{ port: 'health', path: '/metrics' }] },
+  ]);
+});
+
+test('the unit of systemd runs the streamer’s program, and stops it later than it stops by itself', () => {
+  const unit = readFileSync(join(ROOT, '../systemd/pg-outbox-clickhouse.service'), 'utf8');
+  const { bin } = JSON.parse(readFileSync(join(ROOT, '../../packages/streamer/package.json'), 'utf8')) as {
+    bin: Record<string, string>;
+  };
+  expect(unit).toContain(`/pg-outbox-clickhouse-streamer/${bin['pg-outbox-clickhouse']} run\n`);
+  const { default: timeoutMs } = SETTINGS.OUTBOX_SHUTDOWN_TIMEOUT_MS;
+  expect(Number(/^TimeoutStopSec=(\d+)$/m.exec(unit)![1]) * 1000).toBeGreaterThan(timeoutMs);
 });
 
 test('every pod runs as an ordinary user, without privileges and with a read-only root file system', () => {

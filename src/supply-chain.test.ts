@@ -31,6 +31,21 @@ test('package-lock.json holds the hash of every package, so that `npm ci` instal
   for (const [, entry] of without) expect(entry).toMatchObject({ dev: true, optional: true });
 });
 
+test('both packages and the image name one repository', () => {
+  const [library, streamer] = ['package.json', 'packages/streamer/package.json'].map(
+    (path) =>
+      JSON.parse(read(path)) as Record<'homepage' | 'bugs' | 'author' | 'version', string> & {
+        repository: { url: string };
+      },
+  );
+  for (const field of ['homepage', 'bugs', 'author', 'version'] as const)
+    expect(streamer![field]).toBe(library![field]);
+  expect(streamer!.repository).toEqual({ ...library!.repository, directory: 'packages/streamer' });
+  const home = library!.repository.url.replace(/^git\+(.*)\.git$/, '$1');
+  expect(library).toMatchObject({ homepage: `${home}#readme`, bugs: `${home}/issues` });
+  expect(read('Dockerfile')).toContain(`org.opencontainers.image.source="${home}"`);
+});
+
 test('the Dockerfile builds every stage from one image, which a release gives by its digest', () => {
   const dockerfile = read('Dockerfile');
   expect(dockerfile).toMatch(/^ARG NODE_IMAGE=node:\d+-\w+-slim$/m);

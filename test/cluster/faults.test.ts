@@ -48,6 +48,7 @@ test(
       }
       faults += acts.length;
       await Promise.all(acts.map(async ({ kind, shard }) => kind.act(scene, shard)));
+      await scene.cluster.keepAlive();
       for (const { kind } of acts) injected.set(kind.name, (injected.get(kind.name) ?? 0) + 1);
       await dice.pause(200, 2500);
     }

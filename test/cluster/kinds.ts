@@ -1,3 +1,5 @@
+import type { ClickHouseClient } from '@clickhouse/client';
+import type { Cluster } from '../support/cluster.ts';
 import type { Scene } from './scene.ts';
 import type { Shard } from './shard.ts';
 
@@ -6,6 +8,14 @@ export interface Kind {
   /** Faults of one part of a shard follow each other; others may come together. */
   readonly part: 'replica' | 'Keeper' | 'way' | 'streamer' | 'Postgres';
   readonly act: (scene: Scene, shard: Shard) => Promise<void>;
+}
+
+/** One that has died by itself is told once it runs again. */
+async function told(cluster: Cluster, client: ClickHouseClient, query: string): Promise<void> {
+  await client.command({ query }).catch(async () => {
+    await cluster.keepAlive();
+    await client.command({ query });
+  });
 }
 
 /** All that goes wrong. Each has ended when it resolves, but for what the servers make of it. */
@@ -33,10 +43,10 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'a replica fetches nothing for a while',
     part: 'replica',
-    act: async ({ dice }, { clients }) => {
+    act: async ({ dice, cluster }, { clients }) => {
       const client = dice.pick(clients);
       const fetches = async (what: 'STOP' | 'START'): Promise<void> => {
-        for (const table of ['events', 'counts']) await client.command({ query: `SYSTEM ${what} FETCHES ${table}` });
+        for (const table of ['events', 'counts']) await told(cluster, client, `SYSTEM ${what} FETCHES ${table}`);
       };
       await fetches('STOP');
       await dice.pause(500, 6000);
@@ -48,10 +58,10 @@ export const KINDS: readonly Kind[] = [
     part: 'replica',
     act: async ({ cluster, dice }, { nodes, clients }) => {
       const behind = dice.between(0, 1);
-      await clients[behind]!.command({ query: 'SYSTEM STOP FETCHES events' });
+      await told(cluster, clients[behind]!, 'SYSTEM STOP FETCHES events');
       await dice.pause(500, 2000);
       await cluster.kill(nodes[1 - behind]!);
-      await clients[behind]!.command({ query: 'SYSTEM START FETCHES events' });
+      await told(cluster, clients[behind]!, 'SYSTEM START FETCHES events');
       // in half of them Keeper has ended its session by then, and the other one gives up what it cannot fetch
       await (dice.chance(0.5) ? dice.pause(500, 6000) : dice.pause(31_000, 36_000));
       await cluster.start(nodes[1 - behind]!);

@@ -82,7 +82,7 @@ test('`/metrics` counts every event once and shows the ledger’s position', asy
   const batches = scrape.value('outbox_batches_total')!;
   expect(batches).toBeGreaterThanOrEqual(4);
   expect(scrape.value('outbox_inserts_total', { outcome: 'done' })).toBe(batches);
-  expect(scrape.value('outbox_insert_duration_seconds_count')).toBe(batches);
+  expect(scrape.value('db_client_operation_duration_seconds_count')).toBe(batches);
   for (const outcome of ['failed', 'refused']) expect(scrape.value('outbox_inserts_total', { outcome })).toBe(0);
   expect(scrape.value('outbox_delivered_size_bytes_total')).toBeGreaterThan(filled * 50);
   expect(scrape.value('outbox_ledger_position_bytes', { position: 'delivered' })).toBe(parseLsn(delivered!));

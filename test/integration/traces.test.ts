@@ -31,7 +31,7 @@ test('the streamer traces each batch with its steps, and links it to the sampled
   expect(new Set(links.map(({ spanId }) => spanId))).toEqual(new Set(['b7ad6b7169203331', 'b7ad6b7169203332']));
   for (const batch of batches) {
     const steps = collector.spans.filter(({ parentSpanId }) => parentSpanId === batch.spanId);
-    expect(steps.map(({ name }) => name).toSorted()).toEqual(['clickhouse.insert', 'intend', 'settle']);
+    expect(steps.map(({ name }) => name).toSorted()).toEqual(['INSERT events', 'intend', 'settle']);
     expect(steps.every(({ traceId }) => traceId === batch.traceId)).toBe(true);
   }
   expect(await outbox.select("SELECT trace_id, span_id FROM events WHERE span_id = 'b7ad6b7169203333'")).toEqual([
@@ -83,7 +83,7 @@ test('the streamer records an insert’s retries on its span, puts the trace in 
   await emit(outbox, 'b7ad6b7169203331', '01');
   await outbox.untilDelivered(1);
   expect(await streamer.stop()).toBe(0);
-  const insert = collector.spans.find(({ name }) => name === 'clickhouse.insert')!;
+  const insert = collector.spans.find(({ name }) => name === 'INSERT events')!;
   expect(insert.events?.map((event) => [event.name, attributesOf(event)])).toEqual([
     ['retry', { 'error.type': 'OUTBOX_CH_UNREACHABLE', 'outbox.attempt': 1 }],
     ['retry', { 'error.type': 'OUTBOX_CH_UNREACHABLE', 'outbox.attempt': 2 }],

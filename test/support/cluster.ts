@@ -67,6 +67,17 @@ export class Cluster {
     await this.#tell(`node/${node.name}/resume`);
   }
 
+  /** A node that has died by itself is started again, as a supervisor does. */
+  async keepAlive(): Promise<void> {
+    for (const node of this.nodes) {
+      const isThere = await fetch(`${node.url}/ping`, { signal: AbortSignal.timeout(10_000) }).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+      if (!isThere) await this.kill(node).then(async () => this.start(node));
+    }
+  }
+
   async keeper(what: 'kill' | 'start' | 'pause' | 'resume'): Promise<void> {
     await this.#tell(`keeper/${what}`);
   }

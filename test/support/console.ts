@@ -88,6 +88,10 @@ export class ConsoleProcess implements AsyncDisposable {
     return JSON.parse(body) as T;
   }
 
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL');
     await this.#exit;

@@ -1,15 +1,15 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
 import { OutboxError, saidFor } from '../../errors.ts';
 import { nearest, TYPO_SHARE } from '../../nearest.ts';
 import { DEFAULT_SCHEMA, SCHEMA_PATTERN } from '../../schema-name.ts';
 import { nodeFault } from './node-version.ts';
+import { VERSION } from '../version.ts';
 import { Output } from './output.ts';
 import { say } from './terminal.ts';
 import { COMMANDS, examplesOf, globalHelp, type Command } from './table.ts';
 
 const HELP = ['-h', '--help', 'help'];
-const VERSION = ['-V', '--version'];
+const ASKS_VERSION = ['-V', '--version'];
 
 async function runCommand(args: string[]): Promise<number> {
   const [name = '', ...rest] = args;
@@ -19,11 +19,8 @@ async function runCommand(args: string[]): Promise<number> {
     say(globalHelp());
     return 0;
   }
-  if (VERSION.includes(name)) {
-    const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
-      version: string;
-    };
-    process.stdout.write(`${version}\n`);
+  if (ASKS_VERSION.includes(name)) {
+    process.stdout.write(`${VERSION}\n`);
     return 0;
   }
   say(name === '' ? globalHelp() : unknown(name), process.stderr);

@@ -37,12 +37,14 @@ export interface TraceOptions {
  */
 export class BatchTrace {
   readonly #options: TraceOptions;
+  readonly #rows: number;
   readonly #span: Span;
   readonly #context: Context;
   readonly #deliveries: readonly DeliverSpan[];
 
   constructor(batch: Batch, options: TraceOptions) {
     this.#options = options;
+    this.#rows = batch.rows;
     const tracer = trace.getTracer(PACKAGE_NAME);
     const attributes = {
       ...MESSAGING,
@@ -80,16 +82,20 @@ export class BatchTrace {
   /** https://opentelemetry.io/docs/specs/semconv/db/database-spans/ */
   async inserting<T>(work: () => Promise<T>): Promise<T> {
     const { hostname, port, protocol, pathname } = this.#options.server();
+    const summary = `INSERT ${this.#options.table}`;
     const attributes = {
       'db.system.name': 'clickhouse',
       'db.namespace': decodeURIComponent(pathname.slice(1)),
       'db.collection.name': this.#options.table,
       'db.operation.name': 'INSERT',
+      'db.query.summary': summary,
+      // by the conventions, one alone is no batch
+      ...(this.#rows > 1 ? { 'db.operation.batch.size': this.#rows } : {}),
       // an IPv6 address stands in brackets in a URL
       'server.address': hostname.replaceAll(/[[\]]/g, ''),
       'server.port': Number(port || (protocol === 'https:' ? 443 : 80)),
     };
-    return this.#step('clickhouse.insert', SpanKind.CLIENT, attributes, work);
+    return this.#step(summary, SpanKind.CLIENT, attributes, work);
   }
 
   /** The step that settles the batch. After it the trace is complete. */

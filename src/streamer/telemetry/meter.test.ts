@@ -61,12 +61,15 @@ test('startMetering exports every series of METRICS and no other, each with the 
   const text = await scrape(busy());
   const expected = METRICS.filter(({ read }) => read !== undefined).flatMap((metric) => {
     const { attributes = {}, kind } = metric;
-    const [[attribute, values] = ['', ['']]] = Object.entries(attributes);
     const name = `${prometheusName(metric)}${kind === 'histogram' ? '_count' : ''}`;
-    const label = (value: string): string => (attribute === '' ? '' : `${prometheusLabel(attribute)}="${value}",`);
-    return values.map((value) => `${name}{${label(value)}outbox_slot="my_slot"}`);
+    const labels = Object.entries(attributes).reduce<readonly string[]>(
+      (lines, [attribute, values]) =>
+        lines.flatMap((line) => values.map((value) => `${line}${prometheusLabel(attribute)}="${value}",`)),
+      [''],
+    );
+    return labels.map((line) => `${name}{${line}outbox_slot="my_slot"}`);
   });
-  const there = text.split('\n').flatMap((line) => /^(?:outbox|process)_.*?\}/.exec(line) ?? []);
+  const there = text.split('\n').flatMap((line) => /^(?:db|outbox|process)_.*?\}/.exec(line) ?? []);
   const countsAndNumbers = there.filter((series) => !/_(?:bucket|sum)\{/.test(series));
   expect(new Set(countsAndNumbers)).toEqual(new Set(expected));
   expect(countsAndNumbers).toHaveLength(expected.length);

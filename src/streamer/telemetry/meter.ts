@@ -94,7 +94,10 @@ class TableProducer implements MetricProducer {
     if (metric.read === undefined) return [];
     if (metric.kind === 'histogram') {
       const value = valueOf(metric.read(this.#readiness));
-      return [{ ...common, dataPointType: DataPointType.HISTOGRAM, dataPoints: [{ ...times, attributes: {}, value }] }];
+      const attributes = Object.fromEntries(
+        Object.entries(metric.attributes ?? {}).map(([attribute, [only]]) => [attribute, only!]),
+      );
+      return [{ ...common, dataPointType: DataPointType.HISTOGRAM, dataPoints: [{ ...times, attributes, value }] }];
     }
     const dataPoints = Array.from(metric.read(this.#readiness), ([value, attributes = {}]) => ({
       ...times,

@@ -87,10 +87,11 @@ export const FLOW: readonly Metric[] = [
     read: ({ measures: { inserts } }) => tally('outcome', inserts),
   },
   {
-    name: 'outbox.insert.duration',
+    name: 'db.client.operation.duration',
     kind: 'histogram',
     unit: 's',
     help: 'How long the inserts took that are done.',
+    attributes: { 'db.system.name': ['clickhouse'], 'db.operation.name': ['INSERT'] },
     read: ({ measures }) => measures.insertSeconds,
   },
   {

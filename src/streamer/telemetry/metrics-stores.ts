@@ -1,3 +1,4 @@
+import { VERSION } from '../version.ts';
 import type { Metric } from './metrics.ts';
 import { known, oneOf, tally } from './points.ts';
 
@@ -130,6 +131,14 @@ export const STORES: readonly Metric[] = [
       known(retention === undefined ? undefined : Number(retention.problem !== undefined)),
   },
   {
+    name: 'outbox.build.info',
+    kind: 'gauge',
+    unit: '',
+    help: 'Always 1; the label has the version of the streamer.',
+    attributes: { version: [VERSION] },
+    read: () => [[1, { version: VERSION }]],
+  },
+  {
     name: 'process.memory.usage',
     kind: 'gauge',
     unit: 'By',
@@ -146,6 +155,30 @@ export const STORES: readonly Metric[] = [
       const { user, system } = process.cpuUsage();
       return tally('cpu.mode', { user: user / 1e6, system: system / 1e6 });
     },
+  },
+  {
+    name: 'process.resident_memory',
+    kind: 'gauge',
+    unit: 'By',
+    help: 'The same as process.memory.usage, by the name that Prometheus’ own libraries give it.',
+    read: () => known(process.memoryUsage.rss()),
+  },
+  {
+    name: 'process.cpu',
+    kind: 'counter',
+    unit: 's',
+    help: 'The sum of process.cpu.time, by the name that Prometheus’ own libraries give it.',
+    read: () => {
+      const { user, system } = process.cpuUsage();
+      return known((user + system) / 1e6);
+    },
+  },
+  {
+    name: 'process.start_time',
+    kind: 'gauge',
+    unit: 's',
+    help: 'When the process started, in seconds since 1970.',
+    read: () => known(performance.timeOrigin / 1000),
   },
   {
     name: 'nodejs.eventloop.utilization',

@@ -22,6 +22,7 @@ interface NumberMetric extends Described {
 
 interface HistogramMetric extends Described {
   readonly kind: 'histogram';
+  /** What `read` gives is of the only value of each attribute. */
   readonly read?: (readiness: Readiness) => Histogram;
 }
 
