@@ -1,4 +1,5 @@
 import { OutboxError, type ErrorCode } from '../../errors.ts';
+import { mayIdle } from '../clickhouse/idling.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Readiness } from '../observe/readiness.ts';
@@ -8,11 +9,14 @@ import { Manifests, type ManifestsReport } from './manifests.ts';
 /** Half of it to one and a half, so that many streamers of one server do not come at once. */
 const FIRST_MS = 3000;
 const EVERY_MS = 5 * 60_000;
+/** Where each question wakes ClickHouse. */
+const EVERY_IDLING_MS = 60 * 60_000;
 
 /** Makes manifests now and then while this process streams. Whatever becomes of it, the stream goes on. */
 export class ManifestJob {
   readonly #manifests: Manifests;
   readonly #isOff: boolean;
+  readonly #everyMs: number;
   readonly #log: Logger;
   readonly #readiness: Readiness;
   #problem: ErrorCode | undefined;
@@ -23,6 +27,7 @@ export class ManifestJob {
   constructor(config: Config, log: Logger, readiness: Readiness) {
     this.#manifests = new Manifests(config);
     this.#isOff = config.manifests === 'off';
+    this.#everyMs = mayIdle(config) ? EVERY_IDLING_MS : EVERY_MS;
     this.#log = log;
     this.#readiness = readiness;
   }
@@ -58,7 +63,7 @@ export class ManifestJob {
     const head = this.#head;
     const [number, hour] = head === undefined ? [0, undefined] : [head.number, isoHour(head.hour)];
     this.#readiness.manifestsRan({ ranAt: Date.now(), number, hour, hash: head?.hash, problem: this.#problem });
-    this.#runIn(EVERY_MS, signal);
+    this.#runIn(this.#everyMs, signal);
   }
 
   /** This line is what an archive of the log holds against both databases: `verify --manifests --anchor` reads it. */
