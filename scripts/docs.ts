@@ -24,6 +24,7 @@ const ERROR_GROUPS = [
   { title: 'Slot, ledger and stream', codes: /^OUTBOX_(SLOT|SHARD|DETACH|LEDGER|EPOCH|RANGE|PROTOCOL)/ },
   { title: 'ClickHouse', codes: /^OUTBOX_(CH_|QUARANTINE)/ },
   { title: 'Comparing and repairing', codes: /^OUTBOX_(VERIFY|REPAIR)/ },
+  { title: 'Erasing', codes: /^OUTBOX_ERASE/ },
   { title: 'The process', codes: /^OUTBOX_(NODE|OUTPUT|SHUTDOWN|HEALTH|FLOW|PROGRAM)/ },
   { title: 'The console', codes: /^OUTBOX_CONSOLE/ },
   { title: 'Manifests', codes: /^OUTBOX_MANIFEST/ },

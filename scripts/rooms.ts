@@ -13,6 +13,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   repair: ['observe', 'source', 'batch', 'clickhouse', 'ledger', 'delivery', 'compare'],
   retention: ['observe', 'source', 'clickhouse', 'ledger'],
   manifests: ['observe', 'source', 'clickhouse', 'ledger', 'compare', 'retention'],
+  erase: ['observe', 'source', 'clickhouse', 'ledger', 'delivery', 'compare', 'repair', 'retention'],
   telemetry: ['observe', 'clickhouse'],
 };
 

@@ -10,6 +10,7 @@
 --                   It writes nothing, and `doctor` says that it may not insert.
 -- outbox_streamer   the same, and INSERT: what the streamer needs, `repair` and `quarantine retry`. Make a user for it:
 --                   CREATE USER streamer IDENTIFIED BY '…'; GRANT outbox_streamer TO streamer;
+-- outbox_eraser     what `erase` needs: to delete rows for ever, and to keep tombstones of them. Give it to nobody else.
 --
 -- Where OUTBOX_CLICKHOUSE_TABLE is not "events", replace the name. On a cluster, write ON CLUSTER <cluster> behind each name of a new
 -- role and behind each word GRANT, and add what docs/clusters.md lists.
@@ -17,6 +18,7 @@ CREATE ROLE IF NOT EXISTS outbox_reader;
 CREATE ROLE IF NOT EXISTS outbox_analyst;
 CREATE ROLE IF NOT EXISTS outbox_console;
 CREATE ROLE IF NOT EXISTS outbox_streamer;
+CREATE ROLE IF NOT EXISTS outbox_eraser;
 
 GRANT SELECT ON events TO outbox_reader;
 -- with OUTBOX_MANIFESTS=on: what `verify --manifests` needs, and the streamer to write them. Nobody may ALTER either table
@@ -42,3 +44,13 @@ GRANT SELECT ON system.disks TO outbox_console;
 GRANT outbox_console TO outbox_streamer;
 GRANT INSERT ON events TO outbox_streamer;
 GRANT INSERT ON events_manifests TO outbox_streamer;
+
+GRANT outbox_console TO outbox_eraser;
+GRANT ALTER DELETE ON events TO outbox_eraser;
+-- the first `erase` makes them; on a cluster also events_all_erased and events_all_erasures, which read those of all shards
+GRANT TABLE ENGINE ON ReplacingMergeTree TO outbox_eraser;
+GRANT CREATE TABLE ON events_erased TO outbox_eraser;
+GRANT SELECT ON events_erased TO outbox_eraser;
+GRANT INSERT ON events_erased TO outbox_eraser;
+GRANT CREATE TABLE ON events_erasures TO outbox_eraser;
+GRANT INSERT ON events_erasures TO outbox_eraser;

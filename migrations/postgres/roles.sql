@@ -14,6 +14,9 @@
 -- outbox_console    what a console logs in as that only reads; one that retries and discards logs in as outbox_streamer. It reads
 --                   all events. It has no password either until you give it one.
 --
+-- outbox_eraser     what `erase` logs in as: who may remove events for ever. It is not made here: CREATE ROLE outbox_eraser LOGIN, then
+--                   run this again, and it gets what it needs.
+--
 -- Where one of these roles is there and another role may grant it, that role could read all events: nothing is granted that is new to
 -- either, until the role is dropped. Nor is REPLICATION, where part of the schema belongs to a role that is neither you, nor a superuser,
 -- nor the owner of the database: its triggers would run as the streamer.
@@ -29,6 +32,7 @@ DECLARE
 	producer pg_catalog.text;
 	streamer pg_catalog.text;
 	console pg_catalog.text;
+	eraser pg_catalog.text;
 	events pg_catalog.text;
 	owners pg_catalog.oid[];
 	-- what the roles have themselves: what others lend them, such as PUBLIC, can be taken away again
@@ -42,7 +46,7 @@ DECLARE
 				 UNION ALL SELECT 'column', attrelid || '.' || attnum, attacl FROM pg_attribute
 				 UNION ALL SELECT 'function', oid::text, proacl FROM pg_proc) AS things, aclexplode(acl)
 			 WHERE grantee = r.oid) AS possessions
-		 WHERE rolname IN ($1, $2, $3)$own$;
+		 WHERE rolname IN ($1, $2, $3, $4)$own$;
 	was_there pg_catalog.bool;
 	before pg_catalog.text[];
 	given pg_catalog.text[];
@@ -53,12 +57,13 @@ BEGIN
 	producer := regexp_replace('outbox_producer', '^outbox', home);
 	streamer := regexp_replace('outbox_streamer', '^outbox', home);
 	console := regexp_replace('outbox_console', '^outbox', home);
+	eraser := regexp_replace('outbox_eraser', '^outbox', home);
 	events := format('%I.event', home);
 	SELECT array_agg(DISTINCT owner) INTO owners FROM (
 		SELECT nspowner AS owner FROM pg_namespace WHERE nspname = home
 		 UNION ALL SELECT relowner FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(home)) AND relkind IN ('r', 'p', 'v')
 		 UNION ALL SELECT proowner FROM pg_proc WHERE pronamespace = to_regnamespace(quote_ident(home))) AS things;
-	EXECUTE own INTO before USING producer, streamer, console;
+	EXECUTE own INTO before USING producer, streamer, console, eraser;
 	was_there := EXISTS (SELECT FROM pg_roles WHERE rolname = streamer AND rolcanlogin);
 	IF EXISTS (SELECT FROM pg_roles WHERE rolname = producer AND rolcanlogin) THEN
 		RAISE WARNING '% may log in: who knows its password emits events', producer
@@ -101,6 +106,13 @@ BEGIN
 	-- what doctor compares with this version's migrations
 	EXECUTE format('GRANT SELECT ON %I.migration TO %I', home, streamer);
 	EXECUTE format('GRANT SELECT ON %1$s, %2$I.stream, %2$I.quarantine, %2$I.manifest, %2$I.migration TO %3$I', events, home, console);
+	EXECUTE format('GRANT SELECT ON %1$I.erasure TO %2$I, %3$I', home, streamer, console);
+	IF EXISTS (SELECT FROM pg_roles WHERE rolname = eraser) THEN
+		EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', home, eraser);
+		EXECUTE format('GRANT SELECT, DELETE ON %s, %I.quarantine TO %I', events, home, eraser);
+		EXECUTE format('GRANT SELECT, INSERT, UPDATE ON %I.erasure TO %I', home, eraser);
+		EXECUTE format('GRANT SELECT ON %1$I.stream, %1$I.migration TO %2$I', home, eraser);
+	END IF;
 	-- expired rows are removed by TRUNCATE from the partitions that hold them
 	FOR partition IN SELECT relid FROM pg_partition_tree(events::regclass) WHERE isleaf LOOP
 		EXECUTE format('GRANT SELECT, TRUNCATE ON %s TO %I', partition, streamer);
@@ -114,7 +126,7 @@ BEGIN
 			RAISE NOTICE 'only a superuser may revoke EXECUTE on % from PUBLIC', function;
 		END IF;
 	END LOOP;
-	EXECUTE own INTO given USING producer, streamer, console;
+	EXECUTE own INTO given USING producer, streamer, console, eraser;
 	given := ARRAY(SELECT unnest(given) EXCEPT SELECT unnest(before));
 	-- who has made a role may grant it to itself (Postgres 16); what fails here leaves nothing of the above
 	FOR held IN
@@ -123,7 +135,7 @@ BEGIN
 		                WHERE starts_with(line, r.rolname || ' ')
 		                  AND CASE WHEN line = r.rolname || ' REPLICATION' THEN NOT m.rolreplication ELSE m.oid <> ALL (owners) OR cardinality(owners) > 1 END) AS gains
 		  FROM pg_auth_members JOIN pg_roles r ON r.oid = roleid JOIN pg_roles m ON m.oid = member
-		 WHERE r.rolname IN (producer, streamer, console) AND admin_option AND NOT m.rolsuper AND m.rolname <> current_user
+		 WHERE r.rolname IN (producer, streamer, console, eraser) AND admin_option AND NOT m.rolsuper AND m.rolname <> current_user
 	LOOP
 		IF held.gains THEN
 			RAISE EXCEPTION 'the role % is not yours alone: % may grant it to anyone, itself too', held.role, quote_ident(held.holder)

@@ -2,9 +2,9 @@ import { SQL, sql } from 'drizzle-orm';
 import { getTableConfig, PgDialect, type PgTable } from 'drizzle-orm/pg-core';
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { event, manifest, outbox, outboxTables, quarantine, stream } from './schema.ts';
+import { erasure, event, manifest, outbox, outboxTables, quarantine, stream } from './schema.ts';
 
-const MIGRATION = ['0000_outbox', '0001_manifest']
+const MIGRATION = ['0000_outbox', '0001_manifest', '0002_erasure']
   .map((name) => readFileSync(new URL(`../../migrations/postgres/${name}.sql`, import.meta.url), 'utf8'))
   .join('\n');
 
@@ -43,6 +43,7 @@ test('the drizzle schema has the columns of the migration, in the same order', (
   expect(columnsOf(stream)).toEqual(migrated('stream'));
   expect(columnsOf(quarantine)).toEqual(migrated('quarantine'));
   expect(columnsOf(manifest)).toEqual(migrated('manifest'));
+  expect(columnsOf(erasure)).toEqual(migrated('erasure'));
 });
 
 test('the drizzle schema has the check constraint of the migration', () => {
@@ -56,8 +57,8 @@ test('outboxTables makes the same tables in another schema', () => {
   const sqlOf = (table: PgTable): string => new PgDialect().sqlToQuery(sql`SELECT FROM ${table}`).sql;
   expect(outbox.schemaName).toBe('outbox');
   expect(tables.outbox.schemaName).toBe('billing');
-  for (const [name, table] of Object.entries({ event, stream, quarantine, manifest })) {
-    const other = tables[name as 'event' | 'stream' | 'quarantine' | 'manifest'];
+  for (const [name, table] of Object.entries({ event, stream, quarantine, manifest, erasure })) {
+    const other = tables[name as 'event' | 'stream' | 'quarantine' | 'manifest' | 'erasure'];
     expect(sqlOf(table)).toBe(`SELECT FROM "outbox"."${name}"`);
     expect(sqlOf(other)).toBe(`SELECT FROM "billing"."${name}"`);
     expect(columnsOf(other)).toEqual(columnsOf(table));

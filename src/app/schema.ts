@@ -174,7 +174,25 @@ export function outboxTables<Name extends string>(schema: Name) {
     ],
   );
 
-  return { outbox, event, stream, quarantine, manifest };
+  const erasure = outbox.table('erasure', {
+    id: uuid().primaryKey(),
+    /** SHA-256 of the id and of what was asked to be erased. */
+    filter: text().notNull(),
+    reason: text().notNull(),
+    begun_by: text()
+      .notNull()
+      .default(sql`session_user`),
+    begun_at: instant().notNull().defaultNow(),
+    /** All that it has removed was committed before, and is delivered up to here. */
+    before_lsn: pgLsn(),
+    /** Null: it was killed, and the same erase goes on. */
+    ended_at: instant(),
+    /** How many tombstones it has left in ClickHouse, and the SHA-256 over them. */
+    events: bigint({ mode: 'number' }),
+    tombstones: text(),
+  });
+
+  return { outbox, event, stream, quarantine, manifest, erasure };
 }
 
 const tables = outboxTables('outbox');
@@ -192,3 +210,6 @@ export const quarantine = tables.quarantine;
 
 /** The manifests of the events' hours, each with the hash of the one before it. The streamer writes them; nobody changes them. */
 export const manifest = tables.manifest;
+
+/** Erasures: who had events removed for ever, and why, never which events. */
+export const erasure = tables.erasure;

@@ -41,6 +41,12 @@ export const CLICKHOUSE = {
       'The target table cannot hold events exactly once and as they were emitted: a column is missing or loses what is sent, or its deduplication window or fsync settings are off.',
     next: 'Your own table: `pg-outbox-clickhouse migrate --adopt` shows what it lacks, and adds it. What it cannot add, apply by hand; or let `migrate` make another table (OUTBOX_CLICKHOUSE_TABLE).',
   },
+  OUTBOX_CH_TTL_FOREIGN: {
+    policy: 'stop',
+    happened:
+      'The target table has a TTL that `migrate` has not made, and OUTBOX_CLICKHOUSE_RETENTION wants another one. `migrate` replaces only what it has made itself, so the TTL stays as it is.',
+    next: 'Say what that TTL does as rules of OUTBOX_CLICKHOUSE_RETENTION, remove it (ALTER TABLE <table> REMOVE TTL), then run `pg-outbox-clickhouse migrate`. Or unset OUTBOX_CLICKHOUSE_RETENTION and keep your own TTL. What moves or packs parts (TO DISK, TO VOLUME, RECOMPRESS) may stay.',
+  },
   OUTBOX_CH_PARTS_DETACHED: {
     policy: 'stop',
     happened:

@@ -31,6 +31,24 @@ export const PROCESS = {
     happened: 'Another repair of this slot is under way.',
     next: 'Let it end.',
   },
+  OUTBOX_ERASE_BUSY: {
+    policy: 'stop',
+    happened:
+      'Something that reads or sends the same events is under way: another `erase`, `verify`, `repair`, `reshard` or `migrate`. Beside an erase, what is erased could be sent again, or seem to be missing.',
+    next: 'Let it end, then run the command again.',
+  },
+  OUTBOX_ERASE_HELD: {
+    policy: 'stop',
+    happened:
+      'Events that are to be erased are under a legal hold: a rule of OUTBOX_CLICKHOUSE_RETENTION keeps them forever. Nothing was erased.',
+    next: 'If the hold has ended, remove its rule from OUTBOX_CLICKHOUSE_RETENTION, run `pg-outbox-clickhouse migrate`, then erase again. Otherwise erase by conditions that leave out what is held.',
+  },
+  OUTBOX_ERASE_UNDELIVERED: {
+    policy: 'stop',
+    happened:
+      'Not everything that was committed is delivered by every slot of outbox.stream. What is still in WAL reaches ClickHouse later, so nothing proves yet that no event comes back.',
+    next: 'Start the streamers that the message names, or run `pg-outbox-clickhouse repair` for a slot with a gap; then run the same `erase` again: it goes on where it was. Give it more time with --wait.',
+  },
   OUTBOX_REPAIR_OTHER_SOURCE: {
     policy: 'stop',
     happened:

@@ -20,6 +20,7 @@ describe('readConfig with a good environment', () => {
       clickhouseTable: 'events',
       clickhouseCluster: '',
       clickhouseIdling: 'auto',
+      clickhouseRetention: '',
       clickhouseCompression: 'off',
       insertQuorum: 'off',
       batchMaxRows: 200_000,

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { OutboxError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
 import { type Config, type ConsoleConfig, type Setting, SETTINGS } from './settings.ts';
+import { outboxKeepsDays, readPolicy } from './clickhouse/retention-policy.ts';
 import { urlsOf, withHostsOf } from './clickhouse/hosts.ts';
 import { isLoopback } from './loopback.ts';
 import { MAX_SLOT_LENGTH, shareOf, slotOf } from './share.ts';
@@ -60,6 +61,7 @@ export function readConfig(env: Env, readFile: (path: string) => string = readTe
       'OUTBOX_INSERT_QUORUM needs OUTBOX_CLICKHOUSE_CLUSTER, by which the replicas are asked what they have',
     );
 
+  problems.push(...retentionFaults(values));
   problems.push(...unknownNames(env));
   const databaseUrl = values[SETTINGS.DATABASE_URL.key];
   if (typeof databaseUrl === 'string') {
@@ -248,6 +250,12 @@ function certificateFaults(values: Readonly<Record<string, string | number>>): s
       ? ['CLICKHOUSE_URL must begin with https:// where a file names a certificate']
       : []),
   ];
+}
+
+function retentionFaults({ clickhouseRetention, retentionDays }: Readonly<Record<string, string | number>>): string[] {
+  if (typeof clickhouseRetention !== 'string' || clickhouseRetention === '') return [];
+  const { problems } = readPolicy(clickhouseRetention, outboxKeepsDays(Number(retentionDays ?? 0)));
+  return problems.map((problem) => `OUTBOX_CLICKHOUSE_RETENTION: ${problem}`);
 }
 
 function unknownNames(env: Env): string[] {

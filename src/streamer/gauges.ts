@@ -16,7 +16,7 @@ import { oldestTransaction } from './source/oldest-transaction.ts';
 const SAMPLE_EVERY_MS = 10_000;
 
 export interface GaugeSources {
-  readonly ledger: Pick<Ledger, 'glanceAtQuarantine' | 'state' | 'movedAtMs' | 'isQuarantined'>;
+  readonly ledger: Pick<Ledger, 'glanceAtQuarantine' | 'state' | 'movedAtMs' | 'isAside'>;
   readonly db: Database;
   readonly clickhouse: ClickHouse;
   readonly table: string;

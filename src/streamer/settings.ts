@@ -69,6 +69,16 @@ export const SETTINGS = {
     meaning:
       'The ClickHouse cluster on which `migrate` makes the table, replicated. Empty: on the one server of CLICKHOUSE_URL. docs/clusters.md tells the way.',
   },
+  OUTBOX_CLICKHOUSE_RETENTION: {
+    key: 'clickhouseRetention',
+    readBy: 'streamer',
+    kind: 'text',
+    default: '',
+    pattern: /^/,
+    form: 'rules such as environment=staging:30d, type=debug.*:14d, default:2y',
+    meaning:
+      'How long ClickHouse keeps events, by type, environment and subject: `migrate` makes the TTL of the table from it. The first rule that an event fits counts; `forever` goes before all others. Empty: no TTL is made or changed. docs/operations.md says more.',
+  },
   OUTBOX_CLICKHOUSE_IDLING: {
     key: 'clickhouseIdling',
     readBy: 'streamer',

@@ -24,7 +24,7 @@ function grantsTo(role: string): string[] {
     const [, grant] = new RegExp(`^(GRANT .*) TO ${role}$`).exec(statement) ?? [];
     if (grant === undefined) return [];
     const [, inherited] = /^GRANT (outbox_\w+)$/.exec(grant) ?? [];
-    return inherited === undefined ? [grant.replace(/ ON (events|\*)$/, ` ON ${DATABASE}.$1`)] : grantsTo(inherited);
+    return inherited === undefined ? [grant.replace(/ ON (events\w*|\*)$/, ` ON ${DATABASE}.$1`)] : grantsTo(inherited);
   });
 }
 
@@ -44,6 +44,7 @@ beforeAll(async () => {
         },
         { user: 'console', password: PASSWORD, grants: grantsTo('outbox_console') },
         { user: 'reader', password: PASSWORD, grants: grantsTo('outbox_reader') },
+        { user: 'eraser', password: PASSWORD, grants: grantsTo('outbox_eraser') },
       ],
     }),
   ]);
@@ -330,4 +331,28 @@ test('`doctor` examines one database when the other cannot be reached, and print
   const refused = findingOf(await look({ CLICKHOUSE_URL: wrong }), 'clickhouse.connection');
   expect(refused).toMatchObject({ level: 'error', found: expect.stringMatching(/^OUTBOX_CH_AUTH/) });
   expect(JSON.stringify(refused)).not.toContain('canary');
+});
+
+test('`erase` needs no more than the roles outbox_eraser, and `doctor` names no grant of theirs', async () => {
+  const roles = await readFile(new URL('../../migrations/postgres/roles.sql', import.meta.url), 'utf8');
+  // it stands by where another one streams
+  outbox.stream();
+  await outbox.postgres.query(`CREATE ROLE outbox_eraser LOGIN PASSWORD '${PASSWORD}'`);
+  await outbox.postgres.query(roles);
+  await outbox.postgres.query(
+    "INSERT INTO outbox.event (event_type, event_context, subject) VALUES ('x', '{}', 'person/1')",
+  );
+  await eventually(
+    'it is delivered',
+    async () => (await outbox.select("SELECT 1 FROM events WHERE subject = 'person/1'")).length > 0,
+  );
+  const as = {
+    DATABASE_URL: loginTo(outbox.databaseUrl, 'outbox_eraser'),
+    CLICKHOUSE_URL: loginTo(outbox.clickhouseUrl, 'eraser'),
+    OUTBOX_INSERT_TIMEOUT_MS: '1000',
+  };
+  const erasing = command(outbox, ['erase', '--subject', 'person/1', '--reason', 'asked', '--yes', '--json'], as);
+  const { stdout, stderr } = await erasing.done;
+  expect(JSON.parse(stdout || JSON.stringify(stderr))).toMatchObject({ erased: { outbox: 1, events: 1 } });
+  expect(findingOf(await look(), 'postgres.grants')).toBeUndefined();
 });

@@ -11,10 +11,12 @@ import {
   type ManifestOptions,
   type ManifestsReport as ManifestsReportOfVerify,
 } from '../../src/streamer/commands/verify-manifests.ts';
+import { TABLE_DELIVERED, TABLE_WITNESSED } from '../../src/streamer/compare/digest.ts';
 import { ALL } from '../../src/streamer/compare/window.ts';
 import { readConfig } from '../../src/streamer/config.ts';
 import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
 import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
+import { Eraser } from '../../src/streamer/erase/erase.ts';
 import { ClosedHours } from '../../src/streamer/manifests/closed-hours.ts';
 import { Manifests, type ManifestsReport } from '../../src/streamer/manifests/manifests.ts';
 import type { Manifest } from '../../src/streamer/manifests/manifest.ts';
@@ -505,6 +507,20 @@ test.concurrent('each share of an outbox in another schema has a chain of its ow
     [undefined, 1, 1],
   ]);
   expect(made.reduce((sum, { manifests }) => sum + manifests[0]!.events, 0)).toBe(100);
+  // each is erased where its rows are, and the first one takes all from Postgres
+  const filter = { subjects: [], ids: [], types: ['shared'], environments: [] };
+  const erased: number[] = [];
+  for (const share of shares) {
+    await using eraser = await Eraser.open(readConfig(share), {
+      filter,
+      sources: [],
+      waitMs: 60_000,
+      insertLivesMs: 0,
+    });
+    const { outbox: removed, events } = await eraser.erase('a test', quiet);
+    erased.push(removed, events);
+  }
+  expect(erased).toEqual([100, made[0]!.manifests[0]!.events, 0, made[1]!.manifests[0]!.events]);
   for (const share of shares)
     expect(
       await verifyManifests(readConfig(share), { window: ALL, anchor: '', keys: '', limit: 5, asksPostgres: true }),
@@ -519,4 +535,36 @@ test.concurrent('each share of an outbox in another schema has a chain of its ow
       if (!active) await outbox.postgres.query('SELECT pg_drop_replication_slot($1)', [name]);
     return rows.length === 0;
   });
+});
+
+test.concurrent('what is erased still adds up, and a tombstone that somebody invents does not', async () => {
+  await using outbox = await delivered();
+  await make(outbox);
+  const filter = { subjects: [], ids: [idOf(3, 7), idOf(2, 9)], types: [], environments: [] };
+  const config = readConfig(environment(outbox));
+  await using eraser = await Eraser.open(config, { filter, sources: [], waitMs: 60_000, insertLivesMs: 0 });
+  expect(await eraser.erase('a test', () => undefined)).toMatchObject({ outbox: 2, events: 2 });
+  const intact = { intact: true, faults: [] };
+  expect(await audit(outbox)).toMatchObject(intact);
+  expect((await make(outbox)).made).toBe(0);
+  // one that was killed may have written them twice
+  await change(outbox, 'SYSTEM STOP MERGES events_erased', 'INSERT INTO events_erased SELECT * FROM events_erased');
+  expect(await audit(outbox, { asksPostgres: false })).toMatchObject(intact);
+
+  const forged = (id: string): string =>
+    `INSERT INTO events_erased SELECT ${id}, source, toStartOfHour(recorded_at), ${TABLE_WITNESSED}, ${TABLE_DELIVERED} FROM events WHERE event_id = '${idOf(3, 8)}'`;
+  await change(
+    outbox,
+    forged('(SELECT any(erasure) FROM events_erasures)'),
+    `DELETE FROM events WHERE event_id = '${idOf(3, 8)}'`,
+  );
+  expect(await audit(outbox, { asksPostgres: false })).toMatchObject({ intact: false, faults: ['erasure -'] });
+  await change(outbox, "ALTER TABLE events_erasures UPDATE events = 3, tombstones = 'x' WHERE 1");
+  expect(await audit(outbox)).toMatchObject({ intact: false, faults: ['erasure -'] });
+
+  // what may have expired is not missing
+  await change(outbox, `DELETE FROM events WHERE event_id = '${idOf(3, 1)}'`);
+  expect(await audit(outbox)).toMatchObject({ faults: [expect.stringMatching(/^missing 1/), 'erasure -'] });
+  await change(outbox, 'ALTER TABLE events MODIFY TTL toDateTime(committed_at) + INTERVAL 1 HOUR');
+  expect(await audit(outbox)).toMatchObject({ faults: ['erasure -'], report: { sources: [{ expired: 1 }] } });
 });

@@ -6,11 +6,13 @@ import { outboxTables } from '../../src/app/schema.ts';
 import { emittedEvents, untilDelivered } from '../../src/app/testing.ts';
 import { examinePostgres } from '../../src/streamer/commands/doctor/postgres.ts';
 import { migrateClickHouse } from '../../src/streamer/commands/migrate-clickhouse.ts';
-import { MIGRATION_LOCK, migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
+import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
+import { MIGRATION_LOCK } from '../../src/streamer/source/advisory-lock.ts';
 import { reshard } from '../../src/streamer/commands/reshard.ts';
 import { verify, type VerifyOptions } from '../../src/streamer/commands/verify.ts';
 import { ALL } from '../../src/streamer/compare/window.ts';
 import { type Config, readConfig } from '../../src/streamer/config.ts';
+import { Eraser } from '../../src/streamer/erase/erase.ts';
 import { glanceAtQuarantine } from '../../src/streamer/ledger/quarantine.ts';
 import { repair } from '../../src/streamer/repair/repair.ts';
 import { listLeaves } from '../../src/streamer/retention/leaves.ts';
@@ -145,6 +147,12 @@ test.concurrent('two outboxes of one database fill one table, and what is done t
   const { removed, kept } = await new Retention({ ...config, retentionDays: 1 }).run({ signal });
   expect(kept).toBeUndefined();
   expect(removed).toEqual([expect.objectContaining({ table: expect.stringMatching(`^${schema}.event_`), rows: 20 })]);
+  // both have events of the first type, and of the other outbox's none is erased
+  const filter = { subjects: [], ids: [], types: ['old', 'two'], environments: [] };
+  const eraser = await Eraser.open(config, { filter, sources: [], waitMs: 60_000, insertLivesMs: 0 });
+  expect(await eraser.count()).toMatchObject({ outbox: 1, clickhouse: 21, ofOthers: 10 });
+  expect(await eraser.erase('a test', quiet)).toMatchObject({ outbox: 1, events: 21 });
+  await eraser[Symbol.asyncDispose]();
   expect(await Promise.all([streamer.stop(), other.stop()])).toEqual([0, 0]);
 
   const before = await stateOf(outbox, 'outbox');
@@ -154,8 +162,8 @@ test.concurrent('two outboxes of one database fill one table, and what is done t
   expect(await repair(config, REPAIR)).toMatchObject({ sent: 1, extra: 0, double: 0 });
   const last = outbox.stream(env);
   expect(await outbox.select(sources)).toEqual([
+    { slot: schema, n: 4 },
     { slot: outbox.slot, n: 11 },
-    { slot: schema, n: 25 },
   ]);
   await reshard(config, { outbox: schema, count: 2, isFailover: false }, 60_000, quiet);
   const { rows: publications } = await outbox.postgres.query('SELECT pubname FROM pg_publication ORDER BY 1');

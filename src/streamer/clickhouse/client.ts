@@ -172,10 +172,14 @@ export class ClickHouse {
     }
   }
 
-  /** Runs a statement that returns nothing. Throws OutboxErrors OUTBOX_CH_*. */
-  async command(query: string, parameters: Record<string, string> = {}): Promise<void> {
+  /** Runs a statement that returns nothing. @param own settings beside those of every one. Throws OutboxErrors OUTBOX_CH_*. */
+  async command(query: string, parameters: Record<string, unknown> = {}, own: ClickHouseSettings = {}): Promise<void> {
     await this.#ofAnyHost(undefined, async (abort_signal) => {
-      const clickhouse_settings = { wait_end_of_query: 1 as const, data_type_default_nullable: 0 as const };
+      const clickhouse_settings = {
+        ...own,
+        wait_end_of_query: 1 as const,
+        data_type_default_nullable: 0 as const,
+      };
       const request = { query, query_params: parameters, clickhouse_settings, abort_signal };
       const { body } = await this.#request('question', request);
       await read(body, abort_signal);

@@ -10,7 +10,7 @@ const SECONDS: Readonly<Record<string, number>> = {
   Year: 365 * 86_400,
 };
 /** What moves rows or packs them, and removes none. */
-const KEEPS = / (?:TO DISK|TO VOLUME|RECOMPRESS)\b/;
+export const KEEPS = / (?:TO DISK|TO VOLUME|RECOMPRESS)\b/;
 
 /** What removes rows of a table by their age. */
 export interface Expiry {
@@ -20,10 +20,12 @@ export interface Expiry {
   readonly column: string | undefined;
 }
 
+/** What a table's TTL says, at the end of its `engine_full` or definition. */
+const CLAUSE = / TTL (.*?)(?: SETTINGS .*)?$/s;
+
 /** What removes rows soonest, by the clause TTL of a table's `engine_full`; undefined when nothing does. */
 export function expiryOf(definition: string): Expiry | undefined {
-  const text = withoutTexts(definition);
-  const clause = / TTL (.*?)(?: SETTINGS .*)?$/s.exec(text)?.[1];
+  const clause = CLAUSE.exec(withoutTexts(definition))?.[1];
   if (clause === undefined) return undefined;
   const ages = outerParts(clause)
     .filter((part) => !KEEPS.test(part))
@@ -36,6 +38,20 @@ export function expiryOf(definition: string): Expiry | undefined {
   return { seconds, column: plain?.[1] };
 }
 
+/** Each clause of a table's TTL as it stands in its `engine_full`; none where it has no TTL. */
+export function ttlClauses(definition: string): string[] {
+  // texts of the same length leave every place as it is
+  const masked = definition.replaceAll(TEXTS, (text) => `'${'x'.repeat(text.length - 2)}'`);
+  const clause = CLAUSE.exec(masked)?.[1];
+  if (clause === undefined) return [];
+  let at = masked.indexOf(' TTL ') + ' TTL '.length;
+  return outerParts(clause).map((part) => {
+    const text = definition.slice(at, at + part.length).trim();
+    at += part.length + 1;
+    return text;
+  });
+}
+
 /** The columns that a TTL of their own empties, by a table's `create_table_query`. */
 export function emptiedColumns(definition: string): string[] {
   const list = /\((`.*)\)\s+ENGINE = /s.exec(withoutTexts(definition))?.[1] ?? '';
@@ -45,9 +61,11 @@ export function emptiedColumns(definition: string): string[] {
   });
 }
 
+const TEXTS = /'(?:[^'\\]|\\.)*'/gs;
+
 /** A text may hold any words. */
-function withoutTexts(definition: string): string {
-  return definition.replaceAll(/'(?:[^'\\]|\\.)*'/gs, "''");
+export function withoutTexts(definition: string): string {
+  return definition.replaceAll(TEXTS, "''");
 }
 
 /** Undefined for what is no date and intervals that are added to it, such as addDays(…) or a difference. */

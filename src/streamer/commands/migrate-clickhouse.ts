@@ -4,6 +4,8 @@ import type { ClickHouseAccess } from '../clickhouse/access.ts';
 import { ClickHouse } from '../clickhouse/client.ts';
 import { checkCluster, clustersOf } from '../clickhouse/cluster.ts';
 import { literal } from '../clickhouse/literal.ts';
+import { readPolicy } from '../clickhouse/retention-policy.ts';
+import { tableRetention } from '../clickhouse/table-retention.ts';
 import { inspectTable } from '../clickhouse/table.ts';
 import { checkTarget, unsuitable } from '../clickhouse/target.ts';
 import { refuseOld, versionOf } from '../clickhouse/version.ts';
@@ -72,6 +74,8 @@ export interface ClickHouseTarget {
   readonly table: string;
   /** Empty: one server. */
   readonly cluster?: string;
+  /** OUTBOX_CLICKHOUSE_RETENTION; empty: the TTL stays as it is. */
+  readonly retention?: string;
 }
 
 /**
@@ -80,46 +84,55 @@ export interface ClickHouseTarget {
  */
 export async function migrateClickHouse(
   access: string | ClickHouseAccess,
-  { table, cluster = '' }: ClickHouseTarget,
+  target: ClickHouseTarget,
   report: Report,
 ): Promise<void> {
   const clickhouse = new ClickHouse(access, TIMEOUT_MS);
   try {
     refuseOld(await versionOf(clickhouse));
-    const text = await definition(clickhouse);
-    const became = (await isMissing(clickhouse, table)) ? 'made' : 'unchanged';
-    if (cluster === '') {
-      await clickhouse.command(text, { table });
-      await checkTable(clickhouse, table);
-      report(tellOf('ClickHouse', became, `the table "${table}"`));
-      await makeManifests(clickhouse, { table }, report);
-      const [other] = await clustersOf(clickhouse);
-      if (other !== undefined && !(await checkTarget(clickhouse, table)).isReplicated)
-        report(
-          `ClickHouse: this server belongs to the cluster "${other}", and the table is on this server alone: OUTBOX_CLICKHOUSE_CLUSTER=${other} makes it on all (docs/clusters.md)`,
-        );
-      return;
-    }
-    await checkCluster(clickhouse, cluster, table);
-    await clickhouse.command(onCluster(text, cluster), { table });
-    await checkTable(clickhouse, table);
-    report(tellOf('ClickHouse', became, `the table "${table}"`));
-    report(`ClickHouse: every other host of the cluster "${cluster}" has it, too`);
-    await makeManifests(clickhouse, { table, cluster }, report);
-    const all = `${table}_all`;
-    const allBecame = (await isMissing(clickhouse, all)) ? 'made' : 'unchanged';
-    for (const [over, one] of [
-      [all, table],
-      [manifestsOf(all), manifestsOf(table)],
-    ] as const)
-      await clickhouse.command(
-        `CREATE TABLE IF NOT EXISTS ${quoted(over)} ON CLUSTER ${quoted(cluster)} AS ${quoted(one)}
-           ENGINE = Distributed(${literal(cluster)}, currentDatabase(), ${literal(one)})`,
-      );
-    report(tellOf('ClickHouse', allBecame, `the table "${all}" over all shards`));
+    await makeTables(clickhouse, target, report);
+    await keepFor(clickhouse, target, report);
   } finally {
     await clickhouse.close();
   }
+}
+
+async function makeTables(
+  clickhouse: ClickHouse,
+  { table, cluster = '' }: ClickHouseTarget,
+  report: Report,
+): Promise<void> {
+  const text = await definition(clickhouse);
+  const became = (await isMissing(clickhouse, table)) ? 'made' : 'unchanged';
+  if (cluster === '') {
+    await clickhouse.command(text, { table });
+    await checkTable(clickhouse, table);
+    report(tellOf('ClickHouse', became, `the table "${table}"`));
+    await makeManifests(clickhouse, { table }, report);
+    const [other] = await clustersOf(clickhouse);
+    if (other !== undefined && !(await checkTarget(clickhouse, table)).isReplicated)
+      report(
+        `ClickHouse: this server belongs to the cluster "${other}", and the table is on this server alone: OUTBOX_CLICKHOUSE_CLUSTER=${other} makes it on all (docs/clusters.md)`,
+      );
+    return;
+  }
+  await checkCluster(clickhouse, cluster, table);
+  await clickhouse.command(onCluster(text, cluster), { table });
+  await checkTable(clickhouse, table);
+  report(tellOf('ClickHouse', became, `the table "${table}"`));
+  report(`ClickHouse: every other host of the cluster "${cluster}" has it, too`);
+  await makeManifests(clickhouse, { table, cluster }, report);
+  const all = `${table}_all`;
+  const allBecame = (await isMissing(clickhouse, all)) ? 'made' : 'unchanged';
+  for (const [over, one] of [
+    [all, table],
+    [manifestsOf(all), manifestsOf(table)],
+  ] as const)
+    await clickhouse.command(
+      `CREATE TABLE IF NOT EXISTS ${quoted(over)} ON CLUSTER ${quoted(cluster)} AS ${quoted(one)}
+         ENGINE = Distributed(${literal(cluster)}, currentDatabase(), ${literal(one)})`,
+    );
+  report(tellOf('ClickHouse', allBecame, `the table "${all}" over all shards`));
 }
 
 /** The table of the manifests of a table's events. */
@@ -133,6 +146,27 @@ async function makeManifests(
   const text = await createManifests();
   await clickhouse.command(cluster === '' ? text : onCluster(text, cluster), { table: name });
   report(tellOf('ClickHouse', became, `the table "${name}"`));
+}
+
+/** Brings the table's TTL to what the retention says. Throws OUTBOX_CH_TTL_FOREIGN where somebody else has made it. */
+async function keepFor(
+  clickhouse: ClickHouse,
+  { table, cluster = '', retention = '' }: ClickHouseTarget,
+  report: Report,
+): Promise<void> {
+  if (retention === '') return;
+  const { policy } = readPolicy(retention, 0);
+  const { present, wanted, foreign, isInPlace } = await tableRetention(clickhouse, { table, cluster }, policy);
+  const altered = `${quoted(table)}${cluster === '' ? '' : ` ON CLUSTER ${quoted(cluster)}`}`;
+  if (foreign.length > 0)
+    throw new OutboxError('OUTBOX_CH_TTL_FOREIGN', {
+      detail: `the TTL of the table "${table}" is ${foreign.join(', ')}`,
+      problems: [`ALTER TABLE ${altered} REMOVE TTL`],
+    });
+  if (!isInPlace)
+    await clickhouse.command(`ALTER TABLE ${altered} ${wanted === '' ? 'REMOVE TTL' : `MODIFY TTL ${wanted}`}`);
+  report(tellOf('ClickHouse', isInPlace ? 'unchanged' : 'updated', `the TTL of the table "${table}"`));
+  if (!isInPlace && present !== '') report(`ClickHouse: the TTL was ${present}`);
 }
 
 async function isMissing(clickhouse: ClickHouse, name: string): Promise<boolean> {

@@ -8,7 +8,7 @@ import { refuseOthersSlot } from '../ledger/other-outboxes.ts';
 import { overviewOf } from '../ledger/overview.ts';
 import { refuseOtherShares } from '../ledger/shares.ts';
 import { filterOf, outboxOf, publicationOf, shareOf, slotsOf } from '../share.ts';
-import { lock } from '../source/advisory-lock.ts';
+import { lock, MIGRATION_LOCK } from '../source/advisory-lock.ts';
 import type { DatabaseAccess } from '../source/access.ts';
 import { Database } from '../source/database.ts';
 import { postgresError } from '../source/postgres-error.ts';
@@ -23,8 +23,6 @@ import { checkFailover, checkServer } from '../source/server.ts';
 import { checkSlot } from '../source/slot.ts';
 import { tellOf, type Report } from './migrate-clickhouse.ts';
 
-/** Any number will do, as long as every version of this program takes the same. */
-export const MIGRATION_LOCK = 0x6f7574626f78;
 const LOCK_WAIT_MS = 10 * 60_000;
 /** SQLSTATEs of a name that something else has: duplicate_table, duplicate_object, duplicate_function. */
 const NAME_TAKEN: ReadonlySet<string | undefined> = new Set(['42P07', '42710', '42723']);

@@ -50,13 +50,13 @@ export async function migrateCommand(args: string[], env: NodeJS.ProcessEnv): Pr
   if (typeof usage === 'number') return usage;
   const { adopt, columns, yes, json } = usage.values;
   const config = readConfig(env);
-  const { clickhouseTable, clickhouseCluster, slot, slotFailover } = config;
+  const { clickhouseTable, clickhouseCluster, clickhouseRetention, slot, slotFailover } = config;
   const done: string[] = [];
   const report: Report = (line) => {
     done.push(line);
     if (!json) say(`${oneLine(line)}\n`);
   };
-  const target = { table: clickhouseTable, cluster: clickhouseCluster };
+  const target = { table: clickhouseTable, cluster: clickhouseCluster, retention: clickhouseRetention };
   const names = parseNames(columns) as OwnNames;
   // before anything is made in Postgres: without a table to fill, a slot would only keep WAL
   if (adopt && !(await adoptTable(config, target, { names, approve: approval(target, yes, report), report }))) return 1;

@@ -105,6 +105,17 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     ],
     run: async (args, env) => (await import('./quarantine.ts')).quarantineCommand(args, env),
   },
+  erase: {
+    summary: 'remove somebody’s events from both databases for ever, and leave tombstones',
+    examples: [
+      ['erase --subject customer/7 --dry-run', 'count them'],
+      [
+        "erase --subject customer/7 --reason 'request 123'",
+        'remove them; it asks before, and goes on after an interruption',
+      ],
+    ],
+    run: async (args, env) => (await import('./erase.ts')).eraseCommand(args, env),
+  },
   retention: {
     summary: 'remove delivered events that are older than OUTBOX_RETENTION_DAYS, which `run` does by itself',
     examples: [

@@ -34,6 +34,7 @@ const KINDS = [
   'chain',
   'signature',
   'anchor',
+  'erasure',
 ] as const satisfies readonly FaultKind[];
 
 /** The document of `--manifests --json`. */
@@ -161,7 +162,7 @@ export function printManifests({
       ? 'all hours of the chain'
       : `${window.from ?? '…'} to ${window.to ?? '…'}`;
   const lines: string[] = [];
-  for (const { source, manifests, signed, anchored, hours, events, before, behind, head, isTyped } of sources)
+  for (const { source, manifests, signed, anchored, hours, expired, events, before, behind, head, isTyped } of sources)
     lines.push(
       `${source}, ${span}`,
       '',
@@ -169,6 +170,7 @@ export function printManifests({
       row('  signed', signatures ? signed : 'not checked'),
       row('  in the archive', anchors ? anchored : 'not checked'),
       row('hours', hours),
+      ...(expired === 0 ? [] : [row('  with expired events', expired)]),
       row('events', events),
       row('  not covered: before', before),
       row('  not covered: behind', behind),

@@ -5,6 +5,7 @@ import { readConfig, type Config } from '../config.ts';
 import { ClickHouse, LONG_SELECT_MS } from '../clickhouse/client.ts';
 import { eventTimeOf } from '../clickhouse/event-time.ts';
 import { scopeOf } from '../ledger/shares.ts';
+import { ERASE_LOCK, eraseBusy, tryLockShared } from '../source/advisory-lock.ts';
 import { Database } from '../source/database.ts';
 import { checkEventTable } from '../source/event-table.ts';
 import { checkMigrated } from '../source/server.ts';
@@ -162,6 +163,7 @@ export async function verify(
     const [first, second, ask] = [await connect(true), await connect(true), await connect(false)];
     await checkMigrated(ask);
     await checkEventTable(ask);
+    if (!(await tryLockShared(ask, ERASE_LOCK))) throw await eraseBusy(ask);
     const scope = await scopeOf(ask, slot);
     const comparing: ComparisonOptions = {
       first,

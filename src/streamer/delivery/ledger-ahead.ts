@@ -19,7 +19,7 @@ import { OF_THIS_SERVER } from './ledger-behind.ts';
  */
 export async function detectLedgerAhead(
   scope: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'readiness' | 'signal'>,
-  ledger: Pick<Ledger, 'state' | 'movedAtMs' | 'isQuarantined'>,
+  ledger: Pick<Ledger, 'state' | 'movedAtMs' | 'isAside'>,
   formerly?: Position,
 ): Promise<boolean> {
   const delivered = formerly ?? ledger.state.delivered;
@@ -42,13 +42,13 @@ export async function ledgerAhead(
   clickhouse: ClickHouse,
   table: string,
   { source, movedAtMs, delivered }: Pick<LedgerOverview, 'source' | 'movedAtMs' | 'delivered'>,
-  isQuarantined: (from: Lsn) => Promise<boolean>,
+  isAside: (from: Lsn) => Promise<boolean>,
   deadlineMs: number,
 ): Promise<OutboxError | undefined> {
   const signal = AbortSignal.timeout(deadlineMs);
   try {
     if ((await identityNow(clickhouse, table, signal))?.expires !== false) return undefined;
-    if (!(await isLacking({ clickhouse, table, source, signal }, { movedAtMs, isQuarantined }, delivered, false)))
+    if (!(await isLacking({ clickhouse, table, source, signal }, { movedAtMs, isAside }, delivered, false)))
       return undefined;
     return new OutboxError('OUTBOX_LEDGER_AHEAD', { detail: lacks(delivered) });
   } catch (error) {
@@ -63,12 +63,12 @@ function lacks(delivered: Position): string {
 
 async function isLacking(
   scope: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'signal'>,
-  ledger: Pick<Ledger, 'movedAtMs' | 'isQuarantined'>,
+  ledger: Pick<Ledger, 'movedAtMs' | 'isAside'>,
   delivered: Position,
   isThisOne: boolean,
 ): Promise<boolean> {
   if (await isDelivered(scope, ledger, delivered, isThisOne)) return false;
-  if (await ledger.isQuarantined(delivered.lsn)) return false;
+  if (await ledger.isAside(delivered.lsn)) return false;
   // rows that are hidden are not gone: that has a code of its own
   await inspectTarget(scope.clickhouse, scope.table, scope.signal);
   return true;

@@ -9,7 +9,7 @@ import { MANY_TURNS } from './target-watch.ts';
 /** Notices that another table has taken the name of the target, which views do not see events because of that, and what the table lacks. */
 export class TableIdentity {
   readonly #scope: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'readiness' | 'signal'>;
-  readonly #ledger: Pick<Ledger, 'state' | 'movedAtMs' | 'isQuarantined'>;
+  readonly #ledger: Pick<Ledger, 'state' | 'movedAtMs' | 'isAside'>;
   /** As it was last seen, and what was delivered into it by then. */
   #known: { readonly identity: string; readonly delivered: Position } | undefined;
   /** Of the servers, at the last look. */
@@ -20,7 +20,7 @@ export class TableIdentity {
 
   constructor(
     scope: Pick<Attachment, 'clickhouse' | 'table' | 'source' | 'log' | 'readiness' | 'signal'>,
-    ledger: Pick<Ledger, 'state' | 'movedAtMs' | 'isQuarantined'>,
+    ledger: Pick<Ledger, 'state' | 'movedAtMs' | 'isAside'>,
   ) {
     this.#scope = scope;
     this.#turns = scope.clickhouse.turns;

@@ -6,6 +6,7 @@ import { ledgerStateOf, notWritten, valuesOf, writeIgnored, type LedgerState, ty
 import {
   countQuarantined,
   glanceAtQuarantine,
+  isAside,
   isQuarantined,
   putIntoQuarantine,
   type RejectedEvent,
@@ -156,6 +157,11 @@ export class Ledger {
   /** Whether an event at or behind an LSN is in quarantine. */
   async isQuarantined(from: Lsn): Promise<boolean> {
     return isQuarantined(this.#db, this.#slot, from);
+  }
+
+  /** See there. */
+  async isAside(from: Lsn): Promise<boolean> {
+    return isAside(this.#db, this.#slot, from);
   }
 
   /** How many events of this slot are in quarantine. */

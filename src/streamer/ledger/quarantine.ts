@@ -86,6 +86,16 @@ export async function isQuarantined(db: Database, slot: string, from: Lsn): Prom
   return count > 0;
 }
 
+/**
+ * Whether an event of a slot at or behind an LSN is not in ClickHouse for a reason that is known: it is in quarantine, or `erase` may have
+ * removed it.
+ */
+export async function isAside(db: Database, slot: string, from: Lsn): Promise<boolean> {
+  if (await isQuarantined(db, slot, from)) return true;
+  const erased = await db.query('SELECT FROM outbox.erasure WHERE before_lsn > $1 LIMIT 1', [formatLsn(from)]);
+  return erased.count > 0;
+}
+
 /** How many events of a slot are in quarantine, without those that were discarded. */
 export async function countQuarantined(db: Database, slot: string): Promise<number> {
   const { rows } = await db.query<{ n: number }>(countOf('$1'), [slot]);

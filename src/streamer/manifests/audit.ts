@@ -1,8 +1,10 @@
 import type { KeyObject } from 'node:crypto';
 import { OutboxError } from '../../errors.ts';
 import type { ClickHouse } from '../clickhouse/client.ts';
+import { expiryOf } from '../clickhouse/ttl.ts';
 import { formatTime } from '../compare/window.ts';
 import { ChainCheck, type Anchor, type ChainFault } from './chain-check.ts';
+import { erasureFaults } from './erasure-check.ts';
 import { HOUR_US, isoHour, type Hour, type Manifest } from './manifest.ts';
 import { HourPlan, rangesOf, type HourCheck, type HourFault, type HourRange } from './plan.ts';
 import { TableManifests } from './store.ts';
@@ -12,7 +14,7 @@ import type { NamedEvent, OutboxWitness } from './outbox-witness.ts';
 /** About so many events are sorted by one question. */
 const EVENTS_AT_ONCE = 1_000_000;
 
-export type FaultKind = HourFault | ChainFault['kind'] | 'unwitnessed' | 'mistyped';
+export type FaultKind = HourFault | ChainFault['kind'] | 'unwitnessed' | 'mistyped' | 'erasure';
 
 /** What is not as the manifests say. */
 export interface Fault {
@@ -35,6 +37,8 @@ export interface Checked {
   signed: number;
   anchored: number;
   hours: number;
+  /** Of these, hours that lack events and are so old that the table's TTL may have removed them: nothing is said of them. */
+  expired: number;
   events: number;
   /** Events from before the first hour of the chain, or of the window, and from behind the last one: nothing is said of them. */
   before: number;
@@ -69,6 +73,8 @@ export class Audit {
   readonly #options: AuditOptions;
   readonly #manifests: TableManifests;
   readonly checked: Checked[] = [];
+  /** Events of earlier hours may have expired. */
+  #expiredBefore: Hour = -Infinity;
 
   constructor(options: AuditOptions) {
     this.#options = options;
@@ -83,7 +89,11 @@ export class Audit {
     const sources = [...new Set([...here, ...known, ...anchors.map(({ source }) => source)])].toSorted();
     if (sources.length === 0) throw new OutboxError('OUTBOX_MANIFEST_NONE');
     const digests = await TableDigests.open(clickhouse, table);
+    this.#expiredBefore = await expiredBefore(clickhouse, table);
     for (const source of sources) yield* this.#faultsOf(source, digests);
+    const isOurs = (source: string): boolean => witness?.has(source) === true;
+    for (const fault of await erasureFaults(clickhouse, table, await witness?.erasures(), isOurs))
+      yield { kind: 'erasure', hour: null, number: null, events: [], ...fault };
     if (this.checked.every(({ hours }) => hours === 0)) throw new OutboxError('OUTBOX_MANIFEST_NONE');
   }
 
@@ -94,6 +104,7 @@ export class Audit {
       signed: 0,
       anchored: 0,
       hours: 0,
+      expired: 0,
       events: 0,
       before: 0,
       behind: 0,
@@ -192,7 +203,7 @@ export class Audit {
       open.delete(hour);
       checked.hours++;
       checked.events += events;
-      yield* this.#verdict(source, hour, plans.get(hour)?.latest, check, events);
+      yield* this.#verdict(checked, hour, plans.get(hour)?.latest, check, events);
     }.bind(this);
     for (const range of rangesOf(plans, hours, EVENTS_AT_ONCE)) {
       for await (const chunk of digests.of(source, range)) {
@@ -212,12 +223,12 @@ export class Audit {
     for (const hour of [...open].toSorted((a, b) => a - b)) {
       const plan = plans.get(hour)!;
       checked.hours++;
-      yield* this.#verdict(source, hour, plan.latest, plan.begin(), 0);
+      yield* this.#verdict(checked, hour, plan.latest, plan.begin(), 0);
     }
   }
 
   async *#verdict(
-    source: string,
+    checked: Checked,
     hour: Hour,
     manifest: Manifest | undefined,
     check: HourCheck | undefined,
@@ -230,9 +241,24 @@ export class Audit {
         : check.verdict();
     if (verdict === undefined) return;
     const { fault: kind, count, why } = verdict;
+    if (kind === 'missing' && hour < this.#expiredBefore) {
+      checked.expired++;
+      return;
+    }
+    const { source } = checked;
     const named = await witness?.named(source, hour, manifest?.absent ?? [], limit);
     yield { kind, source, hour: isoHour(hour), number: manifest?.number ?? null, count, why, events: named ?? [] };
   }
+}
+
+/** Of an hour that began before, the table's TTL may have removed events; none where it has no TTL that can be read. */
+async function expiredBefore(clickhouse: ClickHouse, table: string): Promise<Hour> {
+  const [row] = await clickhouse.select<{ engine_full: string }>(
+    'SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = {table:String}',
+    { table },
+  );
+  const seconds = expiryOf(row?.engine_full ?? '')?.seconds;
+  return seconds === undefined ? -Infinity : (Date.now() / 1000 - seconds) / 3600;
 }
 
 /** The manifests of both databases, side by side by their numbers. */

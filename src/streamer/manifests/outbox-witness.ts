@@ -4,6 +4,7 @@ import { unequal } from '../compare/merge.ts';
 import { OutboxSnapshot } from '../compare/outbox.ts';
 import { partOf, scopeOf } from '../ledger/shares.ts';
 import type { Database } from '../source/database.ts';
+import type { ErasureRecord } from './erasure-check.ts';
 import { type Hour, type Manifest } from './manifest.ts';
 import { OutboxManifests } from './store.ts';
 import { TableDigests } from './table-digests.ts';
@@ -62,6 +63,14 @@ export class OutboxWitness {
   async sources(): Promise<string[]> {
     const { rows } = await this.#ask.query<{ source: string }>('SELECT DISTINCT source FROM outbox.manifest');
     return rows.map(({ source }) => source).filter((source) => this.#own.includes(source));
+  }
+
+  /** Those that have ended. */
+  async erasures(): Promise<ErasureRecord[]> {
+    const { rows } = await this.#ask.query<ErasureRecord>(
+      'SELECT id::text AS id, events::float8 AS events, tombstones FROM outbox.erasure WHERE ended_at IS NOT NULL',
+    );
+    return rows;
   }
 
   /** Of a source, in the order of the chain. */

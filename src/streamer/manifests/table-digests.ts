@@ -74,19 +74,28 @@ export class TableDigests {
                   toUnixTimestamp64Micro(toDateTime64(delivered_at, 6, 'UTC')) AS at, if(origin = 'repair', 1, 0) AS kind
              FROM {table:Identifier} WHERE ${current} AND ${WHERE_HOURS}
            ${this.#hasErased ? erased : ''})
-        ORDER BY intDiv(h, 3600), witnessed, delivered`,
+        ORDER BY intDiv(h, 3600), witnessed, delivered, kind`,
       this.#parameters(source, hours),
     );
+    let last: Row | undefined;
+    // a tombstone is written before its event is removed, and perhaps twice
+    const isStill = (row: Row): boolean => {
+      const is = row.kind === 2 && row.hour === last?.hour && row.w === last.w && row.d === last.d;
+      last = row;
+      return is;
+    };
     for await (const chunk of rows)
-      yield chunk.map(({ hour, w, d, lsn, at, kind }) => ({
-        hour: Number(hour),
-        witnessed: w,
-        delivered: d,
-        lsn,
-        deliveredAt: at,
-        isRepaired: kind === 1,
-        isErased: kind === 2,
-      }));
+      yield chunk
+        .filter((row) => !isStill(row))
+        .map(({ hour, w, d, lsn, at, kind }) => ({
+          hour: Number(hour),
+          witnessed: w,
+          delivered: d,
+          lsn,
+          deliveredAt: at,
+          isRepaired: kind === 1,
+          isErased: kind === 2,
+        }));
   }
 
   /** The events that are still there, by their ids and digests `witnessed`, in this order. */

@@ -5,6 +5,11 @@ import { DEFAULT_SCHEMA } from '../../schema-name.ts';
 import type { Database } from './database.ts';
 import { isStreamerConnection } from './streamer-connection.ts';
 
+/** Held by who changes tables, publications and slots: `migrate` and `reshard`. Any number will do, as long as every version takes the same. */
+export const MIGRATION_LOCK = 0x6f7574626f78;
+/** Held by `erase`, and shared by those who compare both databases. */
+export const ERASE_LOCK = 0x6f7574626f7a;
+
 const POLL_MS = 500;
 
 const KEY_BYTES = 6;
@@ -18,6 +23,14 @@ function keyOf({ schema }: Database, key: number): number {
 /** Takes an advisory lock for as long as the connection lasts, if it is free. Any role can take it, so its holder is named. */
 export async function tryLock(db: Database, key: number): Promise<boolean> {
   const { rows } = await db.query<{ mine: boolean }>('SELECT pg_try_advisory_lock($1) AS mine', [keyOf(db, key)]);
+  return rows[0]!.mine;
+}
+
+/** The same beside others that share it. */
+export async function tryLockShared(db: Database, key: number): Promise<boolean> {
+  const { rows } = await db.query<{ mine: boolean }>('SELECT pg_try_advisory_lock_shared($1) AS mine', [
+    keyOf(db, key),
+  ]);
   return rows[0]!.mine;
 }
 
@@ -52,6 +65,12 @@ export async function holderOfLock(db: Database, key: number): Promise<LockHolde
     [keyOf(db, key)],
   );
   return rows[0];
+}
+
+/** The error of who may not go on beside whoever holds the lock of `erase`, or shares it. */
+export async function eraseBusy(db: Database): Promise<OutboxError> {
+  const holder = await holderOfLock(db, ERASE_LOCK);
+  return new OutboxError('OUTBOX_ERASE_BUSY', holder === undefined ? {} : { detail: `${holder.what} holds its lock` });
 }
 
 /** Waits for the lock, and says for whom. Throws OUTBOX_PG_LOCKED after `waitMs`. */

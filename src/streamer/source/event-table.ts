@@ -92,6 +92,9 @@ export const streamerOf = (schema: string): string => `${schema}_streamer`;
 /** The role of a console that only reads. */
 export const consoleOf = (schema: string): string => `${schema}_console`;
 
+/** What `erase` logs in as. */
+export const eraserOf = (schema: string): string => `${schema}_eraser`;
+
 /** Constraints and grants go with a column. */
 async function missing(db: Database, name: string): Promise<TableProblem> {
   const { definition, base, value, isRequired, constraints } = await migrated(name);

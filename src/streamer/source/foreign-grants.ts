@@ -1,5 +1,5 @@
 import type { Database } from './database.ts';
-import { consoleOf, EVENT_TABLES, streamerOf } from './event-table.ts';
+import { consoleOf, eraserOf, EVENT_TABLES, streamerOf } from './event-table.ts';
 
 /** What a role may do with the tables of the outbox beside what roles.sql grants, and the statement that ends it. */
 export interface ForeignGrant {
@@ -27,9 +27,11 @@ export async function foreignGrants(db: Database): Promise<ForeignGrant[]> {
              WHERE grantee <> relowner AND grantee <> (SELECT nspowner FROM home)
                AND NOT coalesce(g.rolsuper OR g.rolname = current_user, false)
                AND (privilege IN ('UPDATE', 'DELETE', 'TRUNCATE')
-                    OR (privilege = 'SELECT' AND relname NOT IN ('stream', 'manifest', 'migration'))
+                    OR (privilege = 'SELECT' AND relname NOT IN ('stream', 'manifest', 'erasure', 'migration'))
                     OR (privilege = 'INSERT' AND (part IS NULL OR relname <> 'event' OR part IN ('recorded_at', 'recorded_by', 'bucket'))))
                AND NOT (coalesce(g.rolname = $2, false) AND part IS NULL AND relname IN ('event', 'quarantine') AND privilege = 'SELECT')
+               AND NOT (coalesce(g.rolname = $3, false) AND part IS NULL
+                        AND ((relname IN ('event', 'quarantine') AND privilege IN ('SELECT', 'DELETE')) OR (relname = 'erasure' AND privilege IN ('INSERT', 'UPDATE'))))
                AND NOT (coalesce(g.rolname = $1, false) AND part IS NULL
                         AND (relname = 'quarantine' OR (relname = 'stream' AND privilege = 'UPDATE') OR (relname = 'manifest' AND privilege = 'INSERT') OR (relname = 'event' AND privilege = 'SELECT')
                              OR (h.oid IN (SELECT oid FROM leaf) AND privilege IN ('SELECT', 'TRUNCATE'))))),
@@ -41,7 +43,7 @@ export async function foreignGrants(db: Database): Promise<ForeignGrant[]> {
                    CASE WHEN count(*) = 1 THEN min(oid::regclass::text) ELSE format('%s and %s others', min(oid::regclass::text), count(*) - 1) END) AS what,
             format('REVOKE %s ON %s FROM %s', privileges, string_agg(oid::regclass::text, ', ' ORDER BY relname), who) AS fix
        FROM told GROUP BY who, privileges ORDER BY 1`,
-    [streamerOf(db.schema), consoleOf(db.schema)],
+    [streamerOf(db.schema), consoleOf(db.schema), eraserOf(db.schema)],
   );
   return rows;
 }

@@ -8,6 +8,7 @@ const OWN: Readonly<Record<string, readonly string[]>> = {
   stream: ['slot_name', 'system_id', 'epoch', 'delivered_lsn'],
   quarantine: ['slot_name', 'event_id', 'event_type', 'event_context'],
   manifest: ['source', 'number', 'witnessed', 'previous', 'hash'],
+  erasure: ['id', 'filter', 'reason', 'ended_at', 'tombstones'],
   migration: ['id', 'hash', 'created_at'],
 };
 

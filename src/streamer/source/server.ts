@@ -62,7 +62,7 @@ export function canDecode(walLevel: string, effective: string | undefined): bool
 export async function checkMigrated(db: Database): Promise<void> {
   await checkServer(db);
   const { rows } = await db.query<{ migrated: boolean }>(
-    `SELECT to_regclass('outbox.event') IS NOT NULL AND to_regclass('outbox.quarantine') IS NOT NULL
+    `SELECT to_regclass('outbox.event') IS NOT NULL AND to_regclass('outbox.quarantine') IS NOT NULL AND to_regclass('outbox.erasure') IS NOT NULL
             AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('outbox.stream') AND attname = 'begins_in') AS migrated`,
   );
   if (!rows[0]!.migrated) throw new OutboxError('OUTBOX_PG_NOT_MIGRATED');

@@ -3,6 +3,8 @@ import { INSERT_COLUMNS } from '../../clickhouse/columns.ts';
 import { sendNothing } from '../../delivery/send.ts';
 import { INSERT_MARGIN_MS, PROOF_MAX_AGE_MS } from '../../delivery/retry.ts';
 import type { TableName } from '../../clickhouse/absence.ts';
+import { readPolicy } from '../../clickhouse/retention-policy.ts';
+import { tableRetention } from '../../clickhouse/table-retention.ts';
 import { inspectTable } from '../../clickhouse/table.ts';
 import { forgetful } from '../../clickhouse/forgetful.ts';
 import { leftViews } from '../../clickhouse/left-views.ts';
@@ -174,8 +176,9 @@ function deadline({ config, altered: name }: ClickHouseSubject, { remembersMs }:
 }
 
 /** Retention removes an event a day late at most. Until then Postgres has it, and `repair` would send it again and again. */
-async function ttl({ clickhouse, config, altered: name }: ClickHouseSubject): Promise<Finding[]> {
+async function ttl(subject: ClickHouseSubject): Promise<Finding[]> {
   const id = 'clickhouse.ttl';
+  const { clickhouse, config, altered: name } = subject;
   const [row] = await clickhouse.select<{ engine_full: string }>(
     'SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = {table:String}',
     { table: config.clickhouseTable },
@@ -189,6 +192,8 @@ async function ttl({ clickhouse, config, altered: name }: ClickHouseSubject): Pr
     const fixes = sent.map((column) => query(`ALTER TABLE ${name} MODIFY COLUMN ${column} REMOVE TTL`));
     return [bad('warning', id, `a TTL empties the columns ${sent.join(', ')}`, why, ...fixes)];
   }
+  const other = await otherRetention(subject);
+  if (other !== undefined) return [other];
   const expiry = expiryOf(row.engine_full);
   if (expiry === undefined) return [ok(id, 'no TTL removes events')];
   const days = config.retentionDays + 1;
@@ -203,6 +208,19 @@ async function ttl({ clickhouse, config, altered: name }: ClickHouseSubject): Pr
   const fixes =
     column === undefined ? [] : [query(`ALTER TABLE ${name} MODIFY TTL ${column} + INTERVAL ${days} DAY DELETE`)];
   return [bad('warning', id, found, why, ...fixes)];
+}
+
+/** What `migrate` would make of OUTBOX_CLICKHOUSE_RETENTION, where it is set, and the table has not. */
+async function otherRetention({ clickhouse, config, altered }: ClickHouseSubject): Promise<Finding | undefined> {
+  if (config.clickhouseRetention === '') return undefined;
+  const { policy } = readPolicy(config.clickhouseRetention, 0);
+  const target = { table: config.clickhouseTable, cluster: config.clickhouseCluster };
+  const { present, foreign, isInPlace } = await tableRetention(clickhouse, target, policy);
+  if (isInPlace) return undefined;
+  const found = `the table’s TTL is ${present === '' ? 'none' : present}, and not what OUTBOX_CLICKHOUSE_RETENTION says`;
+  const why = 'Events stay longer than they should, or are removed too soon.';
+  const byHand = foreign.length === 0 ? [] : [query(`ALTER TABLE ${altered} REMOVE TTL`)];
+  return bad('warning', 'clickhouse.ttl', found, why, ...byHand, command('migrate'));
 }
 
 async function parts({ clickhouse, config, table: name }: ClickHouseSubject): Promise<Finding[]> {

@@ -2,7 +2,7 @@ import type { Lsn } from '../../../lsn.ts';
 import { ClickHouse } from '../../clickhouse/client.ts';
 import { ledgerAhead } from '../../delivery/ledger-ahead.ts';
 import { overviewOf } from '../../ledger/overview.ts';
-import { isQuarantined } from '../../ledger/quarantine.ts';
+import { isAside } from '../../ledger/quarantine.ts';
 import { command, findingOf, ok, type Finding } from './finding.ts';
 import type { PostgresCheck, PostgresSubject } from './subjects.ts';
 
@@ -18,8 +18,8 @@ async function delivered({ db, config }: PostgresSubject): Promise<Finding[]> {
   if (ledger === undefined || ledger.isDetached || !ledger.isOfThisSystem) return [];
   const clickhouse = new ClickHouse(config, TIMEOUT_MS);
   try {
-    const isAside = async (from: Lsn): Promise<boolean> => isQuarantined(db, config.slot, from);
-    const fault = await ledgerAhead(clickhouse, config.clickhouseTable, ledger, isAside, TIMEOUT_MS);
+    const isKnown = async (from: Lsn): Promise<boolean> => isAside(db, config.slot, from);
+    const fault = await ledgerAhead(clickhouse, config.clickhouseTable, ledger, isKnown, TIMEOUT_MS);
     if (fault === undefined) return [ok(id, 'nothing that was delivered last is known to be missing')];
     return [{ ...findingOf(id, fault, command('verify')), level: 'warning' }];
   } finally {

@@ -19,6 +19,7 @@ const NEEDED: readonly (readonly [table: string, privileges: readonly string[]])
   ['stream', ['SELECT', 'UPDATE']],
   ['quarantine', ['SELECT', 'INSERT', 'UPDATE', 'DELETE']],
   ['manifest', ['SELECT', 'INSERT']],
+  ['erasure', ['SELECT']],
 ];
 
 /** What `migrate` and roles.sql make. */

@@ -4,6 +4,7 @@ import { refuseForeign } from '../../source/foreign-tables.ts';
 import { serviceOf } from '../../source/service.ts';
 import { findingOf, ok, runChecks, shell, type Finding } from './finding.ts';
 import { DELIVERED_CHECKS } from './postgres-delivered.ts';
+import { ERASURE_CHECKS } from './postgres-erasures.ts';
 import { FAILOVER_CHECKS } from './postgres-failover.ts';
 import { OBJECT_CHECKS } from './postgres-objects.ts';
 import { POOLER_CHECKS } from './postgres-pooler.ts';
@@ -41,7 +42,9 @@ export async function examinePostgres(config: Config): Promise<Finding[]> {
     if (foreign.length > 0) return [...findings, ...foreign];
     findings.push(...(await runChecks(OBJECT_CHECKS, postgres)));
     if (postgres.missing.length === 0)
-      findings.push(...(await runChecks([...SLOT_CHECKS, ...FAILOVER_CHECKS, ...DELIVERED_CHECKS], postgres)));
+      findings.push(
+        ...(await runChecks([...SLOT_CHECKS, ...FAILOVER_CHECKS, ...DELIVERED_CHECKS, ...ERASURE_CHECKS], postgres)),
+      );
     return [...findings, ...(await runChecks(POOLER_CHECKS, postgres))];
   } catch (error) {
     return [findingOf('postgres.connection', error)];

@@ -4,7 +4,7 @@ import type { ClickHouse } from '../../clickhouse/client.ts';
 import { awaken, mayIdle } from '../../clickhouse/idling.ts';
 import type { Config } from '../../config.ts';
 import { ledgerAhead } from '../../delivery/ledger-ahead.ts';
-import { isQuarantined } from '../../ledger/quarantine.ts';
+import { isAside } from '../../ledger/quarantine.ts';
 import { reasonOf, type Reason } from '../../observe/reason.ts';
 import { Database } from '../../source/database.ts';
 import { SlotWatch } from '../../source/slot-watch.ts';
@@ -122,8 +122,8 @@ export class FlowReporter {
   async #askDelivered({ ledger }: PostgresState): Promise<OutboxError | undefined> {
     const db = this.#db;
     if (db === undefined || ledger.isDetached || !ledger.isOfThisSystem) return undefined;
-    const isAside = async (from: Lsn): Promise<boolean> => isQuarantined(db, ledger.slot, from);
-    return ledgerAhead(this.#clickhouse, this.#config.clickhouseTable, ledger, isAside, CLICKHOUSE_DEADLINE_MS);
+    const isKnown = async (from: Lsn): Promise<boolean> => isAside(db, ledger.slot, from);
+    return ledgerAhead(this.#clickhouse, this.#config.clickhouseTable, ledger, isKnown, CLICKHOUSE_DEADLINE_MS);
   }
 
   async #rate({ ledger: { source, delivered } }: PostgresState): Promise<number | null> {
