@@ -46,8 +46,8 @@ export const PROCESS = {
   OUTBOX_VERIFY_NOTHING: {
     policy: 'stop',
     happened:
-      'There is nothing to compare: outbox.event has no event of that time, so nothing is proved of ClickHouse.',
-    next: 'Ask for a time of which outbox.event still has events: retention removes them after OUTBOX_RETENTION_DAYS. `expired` counts what ClickHouse has from before.',
+      'There is nothing to compare: outbox.event has no event of that time that this slot delivers, so nothing is proved of ClickHouse.',
+    next: 'Ask for a time of which outbox.event still has events: retention removes them after OUTBOX_RETENTION_DAYS. `expired` counts what ClickHouse has from before. After `reshard`, `verify --former` compares what former shares have delivered.',
   },
   OUTBOX_VERIFY_BEHIND: {
     policy: 'stop',
