@@ -152,8 +152,9 @@ export const PROCESS = {
   },
   OUTBOX_CONSOLE_BUSY: {
     policy: 'report',
-    happened: 'A verification that this console started is still running.',
-    next: 'Wait until it ends.',
+    happened:
+      'This console is at work for other readers: a verification that it started still runs, or it asks ClickHouse as many questions at once as it may.',
+    next: 'Wait until they end, and ask again.',
   },
 
   // the catalogue

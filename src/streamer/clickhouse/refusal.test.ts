@@ -54,9 +54,12 @@ describe('refusal', () => {
 describe('refusal of a function that was given rows', () => {
   const said = "x: while executing 'FUNCTION formatQuerySingleLine(subject :: 0) -> f(subject) String : 1'";
 
-  test.each([33, 16, 47, 60, 62, 81, 115, 164, 452, 497])('leaves to other events whether %d is a row’s fault', (code) => {
-    expect(refusal(code, 'NAME', said)).toMatchObject({ code: 'OUTBOX_CH_ROW_REFUSED', fault: 'row' });
-  });
+  test.each([33, 16, 47, 60, 62, 81, 115, 164, 452, 497])(
+    'leaves to other events whether %d is a row’s fault',
+    (code) => {
+      expect(refusal(code, 'NAME', said)).toMatchObject({ code: 'OUTBOX_CH_ROW_REFUSED', fault: 'row' });
+    },
+  );
 
   test.each([75, 198, 201, 202, 209, 210, 225, 242, 243, 252, 279, 285, 319, 439, 499, 745, 999, 1000])(
     'takes %d for an outage all the same: a dictionary may be away',
