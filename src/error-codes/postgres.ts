@@ -136,7 +136,7 @@ export const POSTGRES = {
     policy: 'reconnect patiently',
     happened:
       'The replication slot cannot be used: invalidated (wal_status lost), of another database, temporary, with two_phase, or not of the plugin pgoutput.',
-    next: 'Look at pg_replication_slots. Where it is invalidated or has two_phase, run `pg-outbox-clickhouse repair`: the events are in outbox.event. A temporary slot goes with the session that made it: end that, then run `repair`. A slot of another plugin or database is somebody else’s: set another OUTBOX_SLOT. If this slot has delivered events before, docs/upgrading.md says how to rename it.',
+    next: 'Look at pg_replication_slots. Where it is invalidated or has two_phase, run `pg-outbox-clickhouse repair`: the events are in outbox.event. A temporary slot goes with the session that made it: end that, then run `repair`. A slot of another plugin or database is somebody else’s: set another OUTBOX_SLOT. But where this database was restored beside that one and has taken its place, drop the slot in that one and run `repair` here. If this slot has delivered events before, docs/upgrading.md says how to rename it.',
   },
   OUTBOX_SLOT_CHANGED: {
     policy: 'reconnect patiently',

@@ -64,8 +64,8 @@ export const PROCESS = {
   OUTBOX_VERIFY_NOTHING: {
     policy: 'stop',
     happened:
-      'There is nothing to compare: outbox.event has no event of that time, so nothing is proved of ClickHouse.',
-    next: 'Ask for a time of which outbox.event still has events: retention removes them after OUTBOX_RETENTION_DAYS. `expired` counts what ClickHouse has from before.',
+      'There is nothing to compare: outbox.event has no event of that time that this slot delivers, so nothing is proved of ClickHouse.',
+    next: 'Ask for a time of which outbox.event still has events: retention removes them after OUTBOX_RETENTION_DAYS. `expired` counts what ClickHouse has from before. After `reshard`, `verify --former` compares what former shares have delivered.',
   },
   OUTBOX_VERIFY_BEHIND: {
     policy: 'stop',
@@ -189,8 +189,9 @@ export const PROCESS = {
   },
   OUTBOX_CONSOLE_BUSY: {
     policy: 'report',
-    happened: 'A verification that this console started is still running.',
-    next: 'Wait until it ends.',
+    happened:
+      'This console is at work for other readers: a verification that it started still runs, or it asks ClickHouse as many questions at once as it may.',
+    next: 'Wait until they end, and ask again.',
   },
 
   // the catalogue

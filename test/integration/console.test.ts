@@ -19,6 +19,7 @@ import { readConfig } from '../../src/streamer/config.ts';
 import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { command } from '../support/command.ts';
 import { ConsoleProcess, TOKEN, type Asking } from '../support/console.ts';
+import { Gateway } from '../support/gateway.ts';
 import { Outbox } from '../support/outbox.ts';
 import { eventually } from '../support/wait.ts';
 
@@ -101,6 +102,26 @@ test.concurrent('a console with a token answers who has it, and refuses an addre
     Array.from({ length: 10 }, () => ['127.0.0.1', 'a wrong token was given to the console']),
   );
   expect(JSON.stringify(console.logs)).not.toContain(TOKEN);
+});
+
+test.concurrent('searches of many readers wait for their turn, and hold up no other page', async () => {
+  await using outbox = await Outbox.create();
+  outbox.stream();
+  await outbox.fill(10);
+  await outbox.untilDelivered(10);
+  await using gateway = await Gateway.to(outbox.clickhouseUrl);
+  const environment = { CLICKHOUSE_URL: gateway.url, OUTBOX_CONSOLE_PAYLOADS: 'on' };
+  await using console = await ConsoleProcess.start(outbox, environment);
+  const { promise: until, resolve: release } = Promise.withResolvers<void>();
+  gateway.keeping = { matches: /positionCaseInsensitive/, until };
+  const searches = Array.from({ length: 8 }, async (_, n) => console.ask(`/api/events?text=needle${n}`));
+  await eventually('some wait for ClickHouse', () => gateway.kept >= 2);
+  const { report, table } = await console.get<Flow>('/api/flow');
+  expect(report).toMatchObject({ flowing: true, reasons: [] });
+  expect(table).toMatchObject({ rows: 10 });
+  expect(gateway.kept).toBe(4);
+  release();
+  expect((await Promise.all(searches)).map(({ status }) => status)).toEqual(Array.from({ length: 8 }, () => 200));
 });
 
 test.concurrent('a reader finds events by all that they have, page by page, and each with its place', async () => {

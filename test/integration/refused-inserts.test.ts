@@ -13,6 +13,11 @@ const COLUMNS = {
   '153 ILLEGAL_DIVISION': "Int64 MATERIALIZED intDiv(100, JSONExtractInt(event_context_text, 'n'))",
   '395 FUNCTION_THROW_IF_VALUE_IS_NON_ZERO': "UInt8 MATERIALIZED throwIf(JSONExtractInt(event_context_text, 'n') = 0)",
   '36 BAD_ARGUMENTS': "Float64 MATERIALIZED parseTimeDelta(if(event_context_text LIKE '%bad%', 'never', '1s'))",
+  // without a function, 33 says that the body was cut short, and 62 that the statement is at fault
+  '33 CANNOT_READ_ALL_DATA':
+    "String MATERIALIZED toString(CAST(unhex(if(event_context_text LIKE '%bad%', '01', '0000000000000000')), 'AggregateFunction(sum, UInt64)'))",
+  '62 SYNTAX_ERROR':
+    "String MATERIALIZED formatQuerySingleLine(if(event_context_text LIKE '%bad%', 'SELEC 1', 'SELECT 1'))",
 };
 
 function times(count: number, context: object): object[] {

@@ -1,12 +1,14 @@
 import { get } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from 'pg';
 import { expect, test } from 'vitest';
 import { onFreePort } from '../../src/embedded/ports.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import type { ReadinessReport } from '../../src/streamer/observe/readiness.ts';
-import { Outbox } from '../support/outbox.ts';
+import { command } from '../support/command.ts';
+import { Outbox, withDatabase } from '../support/outbox.ts';
 import { Proxy } from '../support/proxy.ts';
 import type { Streamer } from '../support/streamer.ts';
 import { eventually } from '../support/wait.ts';
@@ -146,6 +148,37 @@ test.concurrent('the streamer reports an invalidated slot, and neither it nor `m
   await expect(outbox.migrate()).rejects.toMatchObject({ code: 'OUTBOX_SLOT_INVALID' });
   expect(await slotOf(outbox)).toMatchObject({ wal_status: 'lost' });
   expect(streamer.isRunning).toBe(true);
+});
+
+test.concurrent('`doctor` says how a database that was restored beside its former self takes the slot over, and then each event is there once', async () => {
+  await using outbox = await Outbox.create();
+  const { slot } = outbox;
+  const streamer = outbox.stream();
+  await outbox.fill(5);
+  await outbox.untilDelivered(5);
+  expect(await streamer.stop()).toBe(0);
+  await outbox.fill(3);
+  const admin = new Client(withDatabase(outbox.databaseUrl, 'postgres'));
+  await admin.connect();
+  const quick = { OUTBOX_INSERT_TIMEOUT_MS: '1000', DATABASE_URL: withDatabase(outbox.databaseUrl, `${slot}_new`) };
+  // a copy is made of a database that nobody uses
+  await admin.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1', [slot]);
+  await admin.query(`CREATE DATABASE ${slot}_new TEMPLATE ${slot}`);
+  const drop = `SELECT pg_drop_replication_slot('${slot}')`;
+  const { stdout } = await command(outbox, ['doctor'], quick).done;
+  expect(stdout).toContain(`belongs to the database "${slot}"`);
+  expect(stdout).toContain('drop the slot there by pg_drop_replication_slot and run `repair` here');
+  await outbox.postgres.query(drop);
+  const repaired = await command(outbox, ['repair', '--json'], quick).done;
+  expect(repaired).toMatchObject({ code: 0 });
+  expect(JSON.parse(repaired.stdout)).toMatchObject({ missing: 3, sent: 3 });
+  expect(await outbox.delivered()).toEqual({ rows: 8, events: 8 });
+  const dropping = new Client(quick.DATABASE_URL);
+  await dropping.connect();
+  await dropping.query(drop);
+  await dropping.end();
+  await admin.query(`DROP DATABASE ${slot}_new`);
+  await admin.end();
 });
 
 test.concurrent('the streamer reports idle_timeout as the reason when Postgres invalidated an unused slot', async () => {

@@ -2,6 +2,9 @@ import { expect, test } from 'vitest';
 import type { Finding } from '../../src/streamer/commands/doctor/finding.ts';
 import { migratePostgres } from '../../src/streamer/commands/migrate-postgres.ts';
 import { Database } from '../../src/streamer/source/database.ts';
+import { takeOver } from '../../src/streamer/ledger/take-over.ts';
+import { checkPublication } from '../../src/streamer/source/publication.ts';
+import { serverOf } from '../../src/streamer/source/server.ts';
 import { eventTableProblems } from '../../src/streamer/source/event-table.ts';
 import { EVENT_COLUMNS } from '../../src/streamer/source/event-columns.ts';
 import { command } from '../support/command.ts';
@@ -151,6 +154,27 @@ test.concurrent.for<readonly [what: string, returned: string]>([
   await outbox.untilDelivered(6);
   expect(await outbox.delivered()).toEqual({ rows: 6, events: 6 });
   expect(await streamer.stop()).toBe(0);
+});
+
+test.concurrent('a streamer takes the ledger over that a repair hands back at this moment, and says nothing of triggers', async () => {
+  await using outbox = await Outbox.create();
+  const db = await Database.connect(outbox.databaseUrl, {}, () => undefined);
+  const { identity: publication } = await checkPublication(db, outbox.slot);
+  const slot = { ...(await serverOf(db)), confirmedLsn: 0, isSynced: false, publication };
+  const repairing = async (since: string): Promise<unknown> =>
+    outbox.postgres.query(`UPDATE outbox.stream SET epoch = epoch + 1, repair_began_at = ${since}`);
+  await repairing('now()');
+  await expect(takeOver(db, outbox.slot, slot)).rejects.toMatchObject({ code: 'OUTBOX_REPAIR_UNFINISHED' });
+  let tries = 0;
+  const query: Database['query'] = async (text, values) => {
+    const answer = await db.query(text, values);
+    if (text.startsWith('UPDATE') && tries++ === 0) await repairing('NULL');
+    return answer as never;
+  };
+  const racing = new Proxy(db, { get: (_, name) => (name === 'query' ? query : Reflect.get(db, name, db)) });
+  expect(await takeOver(racing, outbox.slot, slot)).toMatchObject({ epoch: '3' });
+  expect(tries).toBe(2);
+  await db.close();
 });
 
 test.concurrent('the streamer, `status` and `doctor` lead to `repair` where WAL has a column under another name', async () => {

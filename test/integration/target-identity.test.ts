@@ -34,6 +34,10 @@ test.concurrent('a view gets every event, `verify` finds nothing missing, and `r
     max_block_size: '100',
     min_insert_block_size_rows_for_materialized_views: '1',
     input_format_native_allow_types_conversion: '0',
+    force_primary_key: '1',
+    force_index_by_date: '1',
+    force_optimize_projection: '1',
+    force_optimize_projection_name: 'nothing',
   };
   // what a profile sets holds where a request does not say otherwise
   const { server, url } = await changing(new URL(outbox.clickhouseUrl), (parameters) => {

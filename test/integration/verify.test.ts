@@ -363,6 +363,7 @@ test.concurrent('`verify` finds no difference in what commits between its snapsh
     source,
     slots: [outbox.slot],
     part: '',
+    formers: '',
     movedAtMs: 0,
     table: 'events',
     window: ALL,

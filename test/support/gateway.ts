@@ -21,6 +21,9 @@ export class Gateway implements AsyncDisposable {
   status: number | undefined;
   /** INSERTs with larger bodies are answered with 413, as soon as that is known. */
   maxBodyBytes = Infinity;
+  /** Answers to requests whose bodies match are kept until then; how many were. */
+  keeping: { readonly matches: RegExp; readonly until: Promise<unknown> } | undefined;
+  kept = 0;
   readonly #target: URL;
   readonly #server = createServer((request, response) => this.#pass(request, response));
 
@@ -67,14 +70,19 @@ export class Gateway implements AsyncDisposable {
       };
       // the fault itself
       if (isInsert && this.slowMs > 0) setTimeout(pass, this.slowMs);
-      else pass();
+      else if (this.keeping?.matches.test(text) === true) {
+        this.kept++;
+        void this.keeping.until.then(pass);
+      } else pass();
     });
     onward.on('error', () => {
       if (!response.headersSent) response.destroy();
     });
+    let text = '';
     let bytes = 0;
     request.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
+      if (this.keeping !== undefined) text += chunk.toString('latin1');
       if (bytes <= this.maxBodyBytes || !isInsert || response.headersSent) return;
       onward.destroy();
       refuse(request, response, 413);

@@ -168,7 +168,8 @@ function Run({ run: { startedAt, from, seconds, progress, report, failure } }: {
       </div>
     );
   }
-  const { missing, double, altered, extra, quarantined, discarded, expired, mistyped, postgres, clickhouse } = report;
+  const { missing, double, altered, extra, quarantined, discarded, expired, mistyped } = report;
+  const { postgres, clickhouse, ofFormers } = report;
   const kinds = Object.entries({ missing, double, altered, extra, mistyped, quarantined, discarded, expired });
   return (
     <div class={`note ${report.identical ? 'ok' : 'bad'}`}>
@@ -176,6 +177,7 @@ function Run({ run: { startedAt, from, seconds, progress, report, failure } }: {
         <strong>{report.identical ? 'Identical' : (report.code ?? 'They differ')}</strong>: {count(postgres)} in
         Postgres, {count(clickhouse)} in ClickHouse
         {kinds.filter(([, n]) => (n ?? 0) > 0).map(([kind, n]) => `, ${count(n ?? 0)} ${kind}`)}
+        {ofFormers > 0 && `; ${count(ofFormers)} of former shares were not compared`}
       </p>
       <p class="dim">
         {time(startedAt)}, {window}, took {duration(seconds)}, up to {report.snapshot}

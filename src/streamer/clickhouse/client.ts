@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import type { ClickHouseSettings, ExecParams } from '@clickhouse/client';
 import { OutboxError } from '../../errors.ts';
 import type { ClickHouseAccess } from './access.ts';
-import { awayOf, HostRing, isAway } from './host-ring.ts';
+import { awayOf, HostRing, isAway, MAX_CONNECTIONS } from './host-ring.ts';
 import { linesOf, read, refusalOf, rowsOf, type Answer } from './answer.ts';
 import { bodyOf } from './body.ts';
 import { provenSettings } from './proven-settings.ts';
@@ -53,12 +53,16 @@ export class ClickHouse {
    * @param access `http(s)://user:password@host:port/database`; several hosts are replicas of one shard, `a:8123,b:8123`
    * @param timeoutMs how long the server may take for one request; it is given up a little later
    */
-  constructor(access: string | ClickHouseAccess, timeoutMs: number, { quorum, compression }: Inserting = {}) {
+  constructor(
+    access: string | ClickHouseAccess,
+    timeoutMs: number,
+    { quorum, compression, connections = MAX_CONNECTIONS }: Inserting & { readonly connections?: number } = {},
+  ) {
     this.quorum = quorum;
     this.#compression = compression;
     this.#timeoutMs = timeoutMs;
     this.#deadlineMs = timeoutMs + ANSWER_MARGIN_MS;
-    this.#hosts = new HostRing(access, this.#deadlineMs);
+    this.#hosts = new HostRing(access, this.#deadlineMs, connections);
   }
 
   /** The server that is asked now. */

@@ -13,7 +13,7 @@ import { urlsOf } from './hosts.ts';
 import { ClickHouseRefusal } from './refusal.ts';
 
 /** A request of its own may be under way beside an insert. */
-const MAX_CONNECTIONS = 2;
+export const MAX_CONNECTIONS = 2;
 /** Of clients whose credentials are replaced so many stay: requests may be under way. */
 const MAX_REPLACED = 4;
 
@@ -26,6 +26,7 @@ interface Host {
 export class HostRing {
   readonly #access: string | ClickHouseAccess;
   readonly #deadlineMs: number;
+  readonly #connections: number;
   readonly #replaced: Host[] = [];
   #credentials: Credentials;
   #hosts: readonly Host[];
@@ -34,9 +35,10 @@ export class HostRing {
   #turns = 0;
   readonly #away = new Map<string, OutboxError>();
 
-  /** @param deadlineMs after which a request is given up */
-  constructor(access: string | ClickHouseAccess, deadlineMs: number) {
+  /** @param deadlineMs after which a request is given up @param connections to a host; further requests wait for one */
+  constructor(access: string | ClickHouseAccess, deadlineMs: number, connections: number) {
     this.#access = access;
+    this.#connections = connections;
     this.#deadlineMs = deadlineMs;
     this.#credentials = credentialsOf(access);
     this.#hosts = this.#open();
@@ -44,7 +46,10 @@ export class HostRing {
 
   #open(): Host[] {
     const { url, ...files } = this.#credentials;
-    return urlsOf(url).map((host) => ({ url: host, client: clientOf(host, files, this.#deadlineMs) }));
+    return urlsOf(url).map((host) => ({
+      url: host,
+      client: clientOf(host, files, this.#deadlineMs, this.#connections),
+    }));
   }
 
   /** To be called before a request: new connections are made where a file holds something new. */
@@ -116,7 +121,12 @@ export function isAway(error: OutboxError): boolean {
   return error.code === 'OUTBOX_CH_UNREACHABLE' || error.code === 'OUTBOX_CH_KEEPER_AWAY';
 }
 
-function clientOf(host: URL, { ca, cert, key }: Omit<Credentials, 'url'>, deadlineMs: number): ClickHouseClient {
+function clientOf(
+  host: URL,
+  { ca, cert, key }: Omit<Credentials, 'url'>,
+  deadlineMs: number,
+  connections: number,
+): ClickHouseClient {
   const server = new URL(host);
   // the client would take the path as it stands, percent signs and all
   server.pathname = '';
@@ -125,11 +135,11 @@ function clientOf(host: URL, { ca, cert, key }: Omit<Credentials, 'url'>, deadli
     database: decodeURIComponent(host.pathname.slice(1)),
     application: PACKAGE_NAME,
     request_timeout: deadlineMs,
-    max_open_connections: MAX_CONNECTIONS,
+    max_open_connections: connections,
     keep_alive: { enabled: true, eagerly_destroy_stale_sockets: true },
     compression: { request: false, response: false },
     log: { level: ClickHouseLogLevel.OFF },
-    ...(ca !== undefined || cert !== undefined ? secured(host.password !== '', { ca, cert, key }) : {}),
+    ...(ca !== undefined || cert !== undefined ? secured(host.password !== '', { ca, cert, key }, connections) : {}),
   });
 }
 
@@ -137,9 +147,10 @@ function clientOf(host: URL, { ca, cert, key }: Omit<Credentials, 'url'>, deadli
 function secured(
   hasPassword: boolean,
   { ca, cert, key }: Omit<Credentials, 'url'>,
+  connections: number,
 ): Pick<ClickHouseClientConfigOptions, 'tls'> | Pick<ClickHouseClientConfigOptions, 'http_agent'> {
   if (cert === undefined || key === undefined) return { tls: { ca_cert: Buffer.from(ca ?? '') } };
-  if (hasPassword) return { http_agent: new Agent({ keepAlive: true, maxSockets: MAX_CONNECTIONS, ca, cert, key }) };
+  if (hasPassword) return { http_agent: new Agent({ keepAlive: true, maxSockets: connections, ca, cert, key }) };
   // without an authority, those of Node.js
   const tls = { ...(ca !== undefined && { ca_cert: Buffer.from(ca) }), cert: Buffer.from(cert), key: Buffer.from(key) };
   return { tls: tls as typeof tls & { ca_cert: Buffer } };

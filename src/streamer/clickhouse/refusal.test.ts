@@ -51,6 +51,32 @@ describe('refusal', () => {
   });
 });
 
+describe('refusal of a function that was given rows', () => {
+  const said = "x: while executing 'FUNCTION formatQuerySingleLine(subject :: 0) -> f(subject) String : 1'";
+
+  test.each([33, 16, 47, 60, 62, 81, 115, 164, 452, 497])(
+    'leaves to other events whether %d is a row’s fault',
+    (code) => {
+      expect(refusal(code, 'NAME', said)).toMatchObject({ code: 'OUTBOX_CH_ROW_REFUSED', fault: 'row' });
+    },
+  );
+
+  test.each([75, 198, 201, 202, 209, 210, 225, 242, 243, 252, 279, 285, 319, 439, 499, 745, 999, 1000])(
+    'takes %d for an outage all the same: a dictionary may be away',
+    (code) => {
+      expect(refusal(code, 'NAME', said).fault).toBeUndefined();
+    },
+  );
+
+  test.each([159, 241])('takes %d for want of time or memory all the same', (code) => {
+    expect(refusal(code, 'NAME', said)).toMatchObject({ code: 'OUTBOX_CH_UNAVAILABLE', fault: 'load' });
+  });
+
+  test('takes a body that was cut short for an outage', () => {
+    expect(refusal(33, 'CANNOT_READ_ALL_DATA', 'Cannot read all data. Bytes read: 3.').fault).toBeUndefined();
+  });
+});
+
 test.each([
   [319, 'Unknown quorum status. The data was inserted in the local replica but we could not verify quorum.'],
   [254, 'Replica become inactive while waiting for quorum'],

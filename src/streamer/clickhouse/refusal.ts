@@ -16,8 +16,8 @@ interface Meaning {
 }
 
 /**
- * Those of ClickHouse's error numbers that say that no row is at fault. All others may be a row's: any function in a DEFAULT, a
- * MATERIALIZED column or a constraint may throw any of them.
+ * Those of ClickHouse's error numbers that say that no row is at fault, unless a function that was given rows threw them. All others may
+ * be a row's: any function in a DEFAULT, a MATERIALIZED column or a constraint may throw any of them.
  *
  * https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
  */
@@ -42,6 +42,8 @@ const MEANINGS: readonly (Meaning & { readonly numbers: readonly number[] })[] =
   { code: 'OUTBOX_CH_AUTH', numbers: [192, 193, 194, 497, 516] },
   { code: 'OUTBOX_CH_REFUSED', numbers: [16, 47, 62, 115, 164, 452] },
 ];
+/** What ClickHouse says of a function that threw while it worked on rows; a function that the statement lacks or may not use is told before. */
+const FUNCTION_THREW = "while executing 'FUNCTION ";
 /** What ClickHouse says where a replica answers that was not seen to be up to date (current.ts). */
 export const OTHER_REPLICA = 'outbox: another replica';
 const PASSING: ReadonlySet<ErrorCode> = new Set(['OUTBOX_CH_UNAVAILABLE', 'OUTBOX_CH_KEEPER_AWAY', 'OUTBOX_CH_QUORUM']);
@@ -127,7 +129,10 @@ function meaningOf({ number, message, request }: Refused): Meaning {
   if (number === 60 && /^Target table .+ of view /.test(message)) return VIEW_WITHOUT_TARGET;
   if (number === 395 && request === 'question' && message.includes(OTHER_REPLICA)) return ASKED_ANOTHER;
   const known = MEANINGS.find(({ numbers }) => numbers.includes(number));
+  // an outage is also told where a function needs what is away, such as a dictionary; a body that was cut short is not
+  const isOutage = known !== undefined && PASSING.has(known.code) && known.quotesRows !== true;
   // a view fails under whatever number its query ran into
-  if (!(known && PASSING.has(known.code)) && message.includes('while pushing to view')) return VIEW_FAILED;
+  if (!isOutage && message.includes('while pushing to view')) return VIEW_FAILED;
+  if (!isOutage && request === 'insert' && message.includes(FUNCTION_THREW)) return ROW_REFUSED;
   return known ?? (request === 'insert' ? ROW_REFUSED : QUESTION_FAILED);
 }

@@ -123,6 +123,11 @@ export const SELECT_SETTINGS: Settings = {
   join_use_nulls: 0,
   transform_null_in: 0,
   data_type_default_nullable: 0,
+  // a question that reads the table without one of these would be refused
+  force_primary_key: 0,
+  force_index_by_date: 0,
+  force_optimize_projection: 0,
+  force_optimize_projection_name: '',
   // a tuple is an array in JSON, and no object
   enable_named_columns_in_function_tuple: 0,
   aggregate_functions_null_for_empty: 0,

@@ -26,6 +26,12 @@ test.for<readonly [clause: string, expected: unknown]>([
   [" TTL if(event_type = '', committed_at, delivered_at) + toIntervalYear(1)", { seconds: 365 * DAY }],
   [' TTL addDays(toDateTime(event_date_time), 4)', {}],
   [' TTL toDate(committed_at) + 7', {}],
+  [' TTL toDate(committed_at) + toIntervalDay(30)', { seconds: 29 * DAY }],
+  [' TTL toStartOfMonth(committed_at) + toIntervalDay(9)', { seconds: 0 }],
+  [' TTL toStartOfMonth(committed_at) + toIntervalMonth(3)', { seconds: 53 * DAY }],
+  [' TTL toStartOfInterval(committed_at, toIntervalMonth(6)) + toIntervalDay(9)', {}],
+  [" TTL dateTrunc('month', committed_at) + toIntervalDay(9)", {}],
+  [" TTL toDateTime(committed_at, 'UTC') + toIntervalDay(9)", { seconds: 9 * DAY }],
 ])('expiryOf of the clause%s tells what removes rows soonest', ([clause, expected]) => {
   expect(expiryOf(engine(clause))).toEqual(expected);
 });

@@ -9,6 +9,20 @@ const SECONDS: Readonly<Record<string, number>> = {
   Quarter: 90 * 86_400,
   Year: 365 * 86_400,
 };
+/** By how much these bring a date forward. */
+const ROUNDED: Readonly<Record<string, number>> = {
+  toDate: SECONDS['Day']!,
+  toStartOfMinute: SECONDS['Minute']!,
+  toStartOfHour: SECONDS['Hour']!,
+  toStartOfDay: SECONDS['Day']!,
+  toMonday: SECONDS['Week']!,
+  toStartOfWeek: SECONDS['Week']!,
+  toStartOfMonth: 31 * 86_400,
+  toStartOfQuarter: 92 * 86_400,
+  toStartOfYear: 366 * 86_400,
+};
+/** Others that round. */
+const ROUNDS = /\b(?:to(?:Date(?!Time)|Monday|StartOf|LastDayOf|YYYYMM)\w*|date_?trunc|time_?slot)\(/gi;
 /** What moves rows or packs them, and removes none. */
 export const KEEPS = / (?:TO DISK|TO VOLUME|RECOMPRESS)\b/;
 
@@ -70,10 +84,13 @@ export function withoutTexts(definition: string): string {
 
 /** Undefined for what is no date and intervals that are added to it, such as addDays(…) or a difference. */
 function ageOf(part: string): number | undefined {
+  const rounded = [...part.matchAll(ROUNDS)].map(([name]) => name.slice(0, -1));
+  if (rounded.some((name) => !Object.hasOwn(ROUNDED, name))) return undefined;
+  const sooner = Math.max(0, ...rounded.map((name) => ROUNDED[name]!));
   const intervals = [...part.matchAll(/\+ toInterval(\w+)\((\d+)\)/g)];
-  return intervals.length === 0 || / [-*/] /.test(part)
-    ? undefined
-    : intervals.reduce((sum, [, unit, count]) => sum + (SECONDS[unit!] ?? 0) * Number(count), 0);
+  if (intervals.length === 0 || / [-*/] /.test(part)) return undefined;
+  const later = intervals.reduce((sum, [, unit, count]) => sum + (SECONDS[unit!] ?? 0) * Number(count), 0);
+  return Math.max(0, later - sooner);
 }
 
 /** Splits at the commas outside brackets. */

@@ -20,7 +20,8 @@ sent is there.
 After \`detach\` and an upgrade or a move of the database it makes the slot on
 this server, and sends what was committed since.
 
-What was emptied from the outbox cannot be repaired. Rows in ClickHouse that
+What was emptied from the outbox cannot be repaired, and what other shares have
+delivered before \`reshard\` is not: it is counted. Rows in ClickHouse that
 Postgres does not have, or has otherwise, are counted and left alone; \`verify\`
 names them.
 
@@ -88,11 +89,16 @@ function print(report: RepairReport, isDry: boolean): string {
       : `${report.gap}: ${isDry ? 'a new slot would be made' : 'a new slot was made'}`,
     ...counts({ missing: report.missing, ...(isDry ? {} : { sent: report.sent, quarantined: report.quarantined }) }),
   ];
-  const { altered, double, extra, viewsUnproven } = report;
+  const { altered, double, extra, viewsUnproven, ofFormers } = report;
   if (viewsUnproven > 0) {
     const { happened, next } = ERRORS.OUTBOX_CH_VIEWS_UNPROVEN;
     lines.push(`OUTBOX_CH_VIEWS_UNPROVEN: ${viewsUnproven} rows. ${happened}`, `Next: ${next}`);
   }
+  if (ofFormers > 0)
+    lines.push(
+      `not compared: ${ofFormers.toLocaleString('en-US')} events that other slots deliver or have delivered, before or after \`reshard\``,
+      'Next: run `verify --former`, which compares them.',
+    );
   if (altered + double + extra > 0)
     lines.push('left alone, and named by verify:', ...counts({ altered, double, extra }));
   return `${lines.join('\n')}\n`;

@@ -38,6 +38,8 @@ export interface VerifyReport extends Readonly<Record<Kind, number>> {
   /** Rows in ClickHouse that were not compared: another source's, and what was delivered behind the snapshot. */
   readonly ofOthers: number;
   readonly behind: number;
+  /** Events in Postgres that were not compared: other slots deliver them, before or after `reshard`. */
+  readonly ofFormers: number;
   /** Rows whose event_context is not what the table's DEFAULT gives; null where the table has no such column. They may be told as altered, too. */
   readonly mistyped: number | null;
   /** Ids that seemed to differ, and at a second look did not. */
@@ -86,7 +88,7 @@ export class Findings {
     const time = (us: bigint | undefined): string | null => (us === undefined ? null : formatTime(us));
     const counts = { ...this.counts, expired: this.counts.expired + totals.expired };
     const isSame = FAULTS.every((kind) => counts[kind] === 0) && this.#mistypedRows === 0;
-    const { ofOthers, behind } = totals;
+    const { ofOthers, behind, ofFormers } = totals;
     return {
       identical: isSame && totals.postgres > 0,
       code: isSame && totals.postgres === 0 ? 'OUTBOX_VERIFY_NOTHING' : null,
@@ -99,6 +101,7 @@ export class Findings {
       clickhouse: totals.clickhouse,
       ofOthers,
       behind,
+      ofFormers,
       ...counts,
       mistyped: of.isTyped ? this.#mistypedRows : null,
       cleared: totals.cleared,
@@ -143,12 +146,13 @@ export function printReport(report: VerifyReport, schema: string): string {
     `  ${label.padEnd(24)}${(typeof value === 'number' ? value.toLocaleString('en-US') : value).padStart(16)}`;
   const span =
     window.from === null && window.to === null
-      ? `all that ${schema}.event has`
+      ? `all that ${schema}.event has${report.ofFormers > 0 ? ' of this slot' : ''}`
       : `${window.from ?? '…'} to ${window.to ?? '…'}`;
   const lines = [
     `${report.source}, ${span}, at ${report.snapshot}`,
     '',
     row('events in Postgres', report.postgres),
+    ...(report.ofFormers > 0 ? [row('  not compared', report.ofFormers)] : []),
     row('rows in ClickHouse', report.clickhouse),
     ...KINDS.map((kind) => row(`  ${kind}`, report[kind])),
     row('  mistyped', report.mistyped ?? 'not compared'),
@@ -171,8 +175,13 @@ export function printReport(report: VerifyReport, schema: string): string {
     lines.push('', `${report.cleared} seemed to differ, and at a second look did not: committed meanwhile.`);
   if (!report.isDelivered)
     lines.push('', `Delivered was only ${report.delivered}: what was committed behind it counts as missing.`);
+  if (report.ofFormers > 0) lines.push('', uncompared(report.ofFormers));
   lines.push('', toldOf(schema, verdict(report)), '');
   return lines.join('\n');
+}
+
+function uncompared(ofFormers: number): string {
+  return `${ofFormers.toLocaleString('en-US')} events were not compared: other slots deliver them or have delivered them, before or after \`reshard\`. \`verify --former\` compares them, with a table that has the rows of all shares.`;
 }
 
 function verdict(report: VerifyReport): string {
@@ -187,7 +196,10 @@ function verdict(report: VerifyReport): string {
       .map(([count, kind]) => `${count.toLocaleString('en-US')} ${kind}`)
       .join(', ')}.`;
   const rejected = report.quarantined + report.discarded;
-  return rejected > 0
-    ? `ClickHouse holds the same events, but for ${rejected.toLocaleString('en-US')} in quarantine or discarded.`
+  const compared = report.ofFormers > 0 ? ' of those that were compared' : '';
+  if (rejected > 0)
+    return `ClickHouse holds the same events${compared}, but for ${rejected.toLocaleString('en-US')} in quarantine or discarded.`;
+  return report.ofFormers > 0
+    ? `ClickHouse holds the same events${compared}, and nothing is proved of the others.`
     : 'Postgres and ClickHouse hold the same events. What Postgres does not have was not compared: positions, times of commit and of delivery, origin.';
 }

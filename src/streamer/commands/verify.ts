@@ -30,6 +30,10 @@ Options
                      Without both: all that outbox.event still has
   --wait <time>      how long the streamer may take to deliver (60s). 0 does not
                      wait: what is not delivered counts as missing
+  --former           after \`reshard\`: compare the whole outbox, with what former
+                     shares have delivered. OUTBOX_CLICKHOUSE_TABLE must then
+                     have the rows of all shares, former ones too. Without it,
+                     these events are counted and not compared
   --limit <n>        how many events of each kind are named (20)
   --progress <time>  ${PROGRESS_HELP}
   --json             one JSON document on stdout
@@ -79,6 +83,8 @@ export interface VerifyOptions {
   readonly window: Window;
   readonly waitMs: number;
   readonly limit: number;
+  /** See scopeOf. */
+  readonly withFormers?: boolean;
 }
 
 /** `pg-outbox-clickhouse verify`: returns the exit code. Throws OutboxErrors. */
@@ -93,6 +99,7 @@ export async function verifyCommand(
       to: { type: 'string' },
       wait: { type: 'string', default: '60s' },
       limit: { type: 'string', default: '20' },
+      former: { type: 'boolean', default: false },
       progress: PROGRESS_OPTION,
       manifests: { type: 'boolean', default: false },
       keys: { type: 'string', default: '' },
@@ -108,7 +115,7 @@ export async function verifyCommand(
   });
   if (typeof usage === 'number') return usage;
   const { json, manifests, keys, anchor } = usage.values;
-  const options = readOptions(usage.values, nowMs);
+  const options = { ...readOptions(usage.values, nowMs), withFormers: usage.values.former };
   const asksPostgres = Boolean(env['DATABASE_URL'] || env['DATABASE_URL_FILE']);
   // an auditor may have none
   const config = readConfig(manifests && !asksPostgres ? { ...env, DATABASE_URL: NO_DATABASE } : env);
@@ -164,7 +171,7 @@ export async function verify(
     await checkMigrated(ask);
     await checkEventTable(ask);
     if (!(await tryLockShared(ask, ERASE_LOCK))) throw await eraseBusy(ask);
-    const scope = await scopeOf(ask, slot);
+    const scope = await scopeOf(ask, slot, options.withFormers);
     const comparing: ComparisonOptions = {
       first,
       second,

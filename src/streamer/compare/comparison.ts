@@ -26,6 +26,8 @@ export interface ComparisonOptions extends TableOptions {
   readonly slots: readonly string[];
   /** What of outbox.event they deliver, see partOf. */
   readonly part: string;
+  /** What of it other slots deliver, and is only counted, see Scope. */
+  readonly formers: string;
   readonly window: Window;
   /** How long the streamer may take to deliver what a snapshot shows, in ms; 0 compares whatever is there. */
   readonly waitMs: number;
@@ -57,6 +59,8 @@ export interface Totals {
   /** Rows of ClickHouse that were not looked at: another source's, and what was delivered behind the snapshot. */
   ofOthers: number;
   behind: number;
+  /** Events of the window in Postgres that were not looked at: other slots deliver them, before or after `reshard`. */
+  ofFormers: number;
 }
 
 /**
@@ -69,7 +73,15 @@ export interface Totals {
 export class Comparison {
   readonly #options: ComparisonOptions;
   readonly #snapshot: OutboxSnapshot;
-  readonly totals: Totals = { postgres: 0, clickhouse: 0, expired: 0, cleared: 0, ofOthers: 0, behind: 0 };
+  readonly totals: Totals = {
+    postgres: 0,
+    clickhouse: 0,
+    expired: 0,
+    cleared: 0,
+    ofOthers: 0,
+    behind: 0,
+    ofFormers: 0,
+  };
 
   constructor(options: ComparisonOptions, snapshot: OutboxSnapshot) {
     this.#options = options;
@@ -78,9 +90,10 @@ export class Comparison {
 
   /** All differences, by id; an id may have several. Throws OUTBOX_PG_*, OUTBOX_CH_*, OUTBOX_VERIFY_*. */
   async *differences(): AsyncGenerator<Difference, void, undefined> {
-    const { window } = this.#options;
+    const { window, formers } = this.#options;
     this.#progress({ step: 'counting' });
     const oldest = await this.#snapshot.oldest();
+    if (formers !== '') this.totals.ofFormers = await this.#snapshot.count(window, formers);
     const table = await TableView.open(this.#options, this.#snapshot.horizon);
     const gone = await table.committedBefore(window, oldest ?? LAST_US);
     Object.assign(this.totals, await table.leftOut(window));

@@ -141,6 +141,15 @@ export class OutboxSnapshot {
     yield* addedUp(each, (index) => onPart((done += parts[index]!.bytes), of));
   }
 
+  /** How many events of the window meet a condition, whatever the scope. */
+  async count(window: Window, condition: string): Promise<number> {
+    const { rows } = await this.#db.query<{ n: string }>(
+      `SELECT count(*)::text AS n FROM (${outboxRows(condition, this.#scope.dates)}) AS e WHERE us <@ $1::int8range`,
+      [int8range(window)],
+    );
+    return Number(rows[0]!.n);
+  }
+
   #hours(window: Window, rows: string): AsyncGenerator<Bucket[], void, undefined> {
     const events = 'count(*)::text';
     return this.#read<Bucket>(

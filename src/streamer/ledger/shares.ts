@@ -86,12 +86,26 @@ export async function partOf(db: Database, slot: string): Promise<string> {
   return partWithin(slot, await boundariesOf(db, slot));
 }
 
-function partWithin(slot: string, { begins, begins_at: beginsAt, ends, ends_at: endsAt }: Boundaries): string {
+function partWithin(slot: string, boundaries: Boundaries): string {
+  return [...shareWithin(slot), ...timesWithin(boundaries)].join(' AND ');
+}
+
+/** Of its share, what other slots deliver: those before a boundary or behind one. Empty where there is none. */
+function ofOtherTimes(slot: string, boundaries: Boundaries): string {
+  const times = timesWithin(boundaries);
+  return times.length === 0 ? '' : [...shareWithin(slot), `NOT (${times.join(' AND ')})`].join(' AND ');
+}
+
+function shareWithin(slot: string): string[] {
   const share = shareOf(slot);
-  const conditions = share === undefined ? [] : [filterOf(share)];
-  if (begins !== null && beginsAt !== null) conditions.push(`NOT (${isSeen(begins, beginsAt)})`);
-  if (ends !== null && endsAt !== null) conditions.push(isSeen(ends, endsAt));
-  return conditions.join(' AND ');
+  return share === undefined ? [] : [filterOf(share)];
+}
+
+function timesWithin({ begins, begins_at: beginsAt, ends, ends_at: endsAt }: Boundaries): string[] {
+  return [
+    ...(begins !== null && beginsAt !== null ? [`NOT (${isSeen(begins, beginsAt)})`] : []),
+    ...(ends !== null && endsAt !== null ? [isSeen(ends, endsAt)] : []),
+  ];
 }
 
 /** What of outbox.event is compared with which rows of ClickHouse. */
@@ -99,21 +113,29 @@ export interface Scope extends KnownAs {
   readonly slots: readonly string[];
   /** See partOf. */
   readonly part: string;
+  /** A condition like it: of the same share, what is left out because other slots deliver it, before or after `reshard`. */
+  readonly formers: string;
   /** See begins_lsn. */
   readonly since: Lsn;
   /** Rows of all shares: their sources are called like `source`, with more behind it. */
   readonly isWhole: boolean;
 }
 
-/** Of a slot; of an outbox that is delivered in shares, without one of them: all of it. Throws what knownAs throws. */
-export async function scopeOf(db: Database, slot: string): Promise<Scope> {
+/**
+ * Of a slot; of an outbox that is delivered in shares, without one of them: all of it. Throws what knownAs throws.
+ *
+ * @param withFormers all of it anyway, with what former shares have delivered
+ */
+export async function scopeOf(db: Database, slot: string, withFormers = false): Promise<Scope> {
   const shares = await sharesOf(db, slot);
-  const isWhole = shareOf(slot) === undefined && shares.some(({ count, isReplaced }) => count > 1 && !isReplaced);
+  const isShared = shareOf(slot) === undefined && shares.some(({ count, isReplaced }) => count > 1 && !isReplaced);
+  const isWhole = isShared || withFormers;
   if (!isWhole) return scopeOfSlot(db, slot);
+  if (shares.length === 0) throw noLedger(db, slot);
   const slots = shares.map((share) => share.slot);
   const known = await Promise.all(slots.map(async (each) => knownAs(db, each)));
   const movedAtMs = Math.max(...known.map((one) => one.movedAtMs));
-  return { source: outboxOf(known[0]!.source), movedAtMs, slots, part: '', since: 0, isWhole };
+  return { source: outboxOf(known[0]!.source), movedAtMs, slots, part: '', formers: '', since: 0, isWhole };
 }
 
 /** Of one slot alone. Throws what knownAs throws, unless it is given. */
@@ -121,7 +143,8 @@ export async function scopeOfSlot(db: Database, slot: string, known?: KnownAs): 
   const { source, movedAtMs } = known ?? (await knownAs(db, slot));
   const boundaries = await boundariesOf(db, slot);
   const since = boundaries.begins_lsn === null ? 0 : parseLsn(boundaries.begins_lsn);
-  return { source, movedAtMs, slots: [slot], part: partWithin(slot, boundaries), since, isWhole: false };
+  const [part, formers] = [partWithin(slot, boundaries), ofOtherTimes(slot, boundaries)];
+  return { source, movedAtMs, slots: [slot], part, formers, since, isWhole: false };
 }
 
 /**

@@ -47,35 +47,8 @@ export async function takeOver(db: Database, slot: string, identity: SlotIdentit
       detail: `the server is on timeline ${server.timeline}, the walsender on ${identity.timeline}`,
     });
   }
-  const taking = db.query<Taken>(
-    `UPDATE outbox.stream
-        SET epoch = epoch + 1, holder_pid = pg_backend_pid(), refused = NULL, refused_at = NULL,
-            timeline = $3, publication = coalesce(publication, $4),
-            read_back_below = CASE WHEN timeline <> $3 THEN $5 ELSE read_back_below END,
-            acked_lsn = CASE WHEN (timeline <> $3 AND $7) OR acked_lsn IS NULL THEN $6 ELSE acked_lsn END,
-            pending_lsn = CASE WHEN timeline <> $3 THEN NULL ELSE pending_lsn END,
-            pending_seq = CASE WHEN timeline <> $3 THEN NULL ELSE pending_seq END,
-            pending_rows = CASE WHEN timeline <> $3 THEN NULL ELSE pending_rows END,
-            pending_token = CASE WHEN timeline <> $3 THEN NULL ELSE pending_token END,
-            pending_at = CASE WHEN timeline <> $3 THEN NULL ELSE pending_at END
-      WHERE slot_name = $1 AND system_id = $2 AND repair_began_at IS NULL AND detached_at IS NULL
-      RETURNING ${COLUMNS}, epoch > (SELECT was.epoch FROM outbox.stream was WHERE was.slot_name = $1) AS is_taken,
-                (SELECT was.timeline <> $3 FROM outbox.stream was WHERE was.slot_name = $1) AS is_new_timeline`,
-    [
-      slot,
-      identity.systemId,
-      identity.timeline,
-      identity.publication,
-      formatLsn(server.walEnd),
-      formatLsn(identity.confirmedLsn),
-      identity.isSynced,
-    ],
-  );
-  const { rows } = await taking.catch((error: unknown) => {
-    throw error instanceof OutboxError && error.sqlState === SEVERAL_ROWS ? severalRows(slot) : error;
-  });
-  const row = rows[0];
-  if (row === undefined) throw await notTaken(db, slot);
+  const row =
+    (await tryTake(db, slot, identity, server.walEnd)) ?? (await takeAgain(db, slot, identity, server.walEnd));
   if (row.is_taken === false) throw writeIgnored(db, 'stream');
   const fault = publicationFault(row.publication, identity.publication);
   if (fault !== undefined) throw fault;
@@ -98,4 +71,44 @@ export async function takeOver(db: Database, slot: string, identity: SlotIdentit
     });
   }
   return row;
+}
+
+/** What was in the way may have ended before it was asked for, as a repair does. Throws why the row cannot be taken. */
+async function takeAgain(db: Database, slot: string, identity: SlotIdentity, walEnd: Lsn): Promise<Taken> {
+  const why = await notTaken(db, slot);
+  const row = why.code === 'OUTBOX_PG_WRITE_IGNORED' ? await tryTake(db, slot, identity, walEnd) : undefined;
+  if (row === undefined) throw why;
+  return row;
+}
+
+/** Undefined where something is in the way. */
+async function tryTake(db: Database, slot: string, identity: SlotIdentity, walEnd: Lsn): Promise<Taken | undefined> {
+  const taking = db.query<Taken>(
+    `UPDATE outbox.stream
+        SET epoch = epoch + 1, holder_pid = pg_backend_pid(), refused = NULL, refused_at = NULL,
+            timeline = $3, publication = coalesce(publication, $4),
+            read_back_below = CASE WHEN timeline <> $3 THEN $5 ELSE read_back_below END,
+            acked_lsn = CASE WHEN (timeline <> $3 AND $7) OR acked_lsn IS NULL THEN $6 ELSE acked_lsn END,
+            pending_lsn = CASE WHEN timeline <> $3 THEN NULL ELSE pending_lsn END,
+            pending_seq = CASE WHEN timeline <> $3 THEN NULL ELSE pending_seq END,
+            pending_rows = CASE WHEN timeline <> $3 THEN NULL ELSE pending_rows END,
+            pending_token = CASE WHEN timeline <> $3 THEN NULL ELSE pending_token END,
+            pending_at = CASE WHEN timeline <> $3 THEN NULL ELSE pending_at END
+      WHERE slot_name = $1 AND system_id = $2 AND repair_began_at IS NULL AND detached_at IS NULL
+      RETURNING ${COLUMNS}, epoch > (SELECT was.epoch FROM outbox.stream was WHERE was.slot_name = $1) AS is_taken,
+                (SELECT was.timeline <> $3 FROM outbox.stream was WHERE was.slot_name = $1) AS is_new_timeline`,
+    [
+      slot,
+      identity.systemId,
+      identity.timeline,
+      identity.publication,
+      formatLsn(walEnd),
+      formatLsn(identity.confirmedLsn),
+      identity.isSynced,
+    ],
+  );
+  const { rows } = await taking.catch((error: unknown) => {
+    throw error instanceof OutboxError && error.sqlState === SEVERAL_ROWS ? severalRows(slot) : error;
+  });
+  return rows[0];
 }

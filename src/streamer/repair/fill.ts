@@ -48,6 +48,8 @@ export interface Filled {
   readonly altered: number;
   readonly double: number;
   readonly extra: number;
+  /** Events that were not compared: other slots deliver them, before or after `reshard`. */
+  readonly ofFormers: number;
 }
 
 /** Compares a snapshot with ClickHouse, sends what is missing, and closes the snapshot. Throws OUTBOX_REPAIR_OTHER_SOURCE, OUTBOX_CH_PARTS_DETACHED. */
@@ -85,7 +87,8 @@ export async function fill({
     wanted.clear();
     ids.clear();
   };
-  for await (const { kind, id, count, outbox } of new Comparison(comparing, snapshot).differences()) {
+  const comparison = new Comparison(comparing, snapshot);
+  for await (const { kind, id, count, outbox } of comparison.differences()) {
     counts[kind] += count;
     if (kind !== 'missing') continue;
     // an id that two missing events share is told twice in a row
@@ -99,7 +102,8 @@ export async function fill({
   await snapshot.close();
   const { missing, altered, double, extra } = counts;
   const { sent, quarantined } = sender;
-  return { missing, sent, quarantined, altered, double, extra };
+  const { ofFormers } = comparison.totals;
+  return { missing, sent, quarantined, altered, double, extra, ofFormers };
 }
 
 function senderOf(

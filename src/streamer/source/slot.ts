@@ -71,7 +71,7 @@ export async function checkSlot(db: Database, slot: string): Promise<Slot | unde
     found.plugin !== 'pgoutput'
       ? `its plugin is "${found.plugin}", not "pgoutput"`
       : found.database !== found.here
-        ? `it belongs to the database "${found.database}"; slot names are unique in a cluster, set another OUTBOX_SLOT`
+        ? `it belongs to the database "${found.database}"; slot names are unique in a cluster. Set another OUTBOX_SLOT, or where this database has taken the place of that one, drop the slot there by pg_drop_replication_slot and run \`repair\` here`
         : found.temporary
           ? 'it is temporary'
           : found.wal_status === 'lost'

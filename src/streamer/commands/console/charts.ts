@@ -1,6 +1,6 @@
-import type { ClickHouse } from '../../clickhouse/client.ts';
 import type { ChartRange, Charts } from './api.ts';
 import { LIMITS } from './limits.ts';
+import type { Questions } from './questions.ts';
 import { readable, type Question } from './sql.ts';
 
 interface Range {
@@ -54,12 +54,12 @@ const AT = 'toUInt32(intDiv(toUnixTimestamp(event_date_time), {step:UInt32}) * {
 /** The charts of one range and source. Steps that are over are read again only now and then. */
 export class ChartReader {
   readonly #range: Range;
-  readonly #clickhouse: ClickHouse;
+  readonly #clickhouse: Questions;
   readonly #table: string;
   #steps = new Map<number, Step>();
   #wholeAtMs = -Infinity;
 
-  constructor(range: Range, clickhouse: ClickHouse, table: string) {
+  constructor(range: Range, clickhouse: Questions, table: string) {
     this.#range = range;
     this.#clickhouse = clickhouse;
     this.#table = table;

@@ -1,7 +1,7 @@
-import type { ClickHouse } from '../../clickhouse/client.ts';
 import { formatLsn } from '../../../lsn.ts';
 import type { Context, EventDetail, Neighbour, Path } from './api.ts';
 import { LIMITS } from './limits.ts';
+import type { Questions } from './questions.ts';
 import { AT, malformed } from './search.ts';
 import { readable, type Question } from './sql.ts';
 
@@ -37,7 +37,7 @@ interface Row extends Readonly<Record<string, unknown>> {
 
 /** Undefined where it is not there. Throws OUTBOX_CH_*. */
 export async function eventOf(
-  clickhouse: ClickHouse,
+  clickhouse: Questions,
   table: string,
   key: Key,
   payloads: boolean,

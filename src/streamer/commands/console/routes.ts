@@ -11,7 +11,9 @@ import { eventOf, keyOf } from './event.ts';
 import { Refusal } from './guard.ts';
 import { LIMITS } from './limits.ts';
 import { rolesReadOnly } from './may-change.ts';
+import { Places } from './places.ts';
 import { change, idsOf, quarantinedEvent, quarantineOf } from './quarantine.ts';
+import { Questions } from './questions.ts';
 import { malformed, search, wantedOf } from './search.ts';
 import { Shared } from './shared.ts';
 import { SlotView } from './slot-view.ts';
@@ -24,6 +26,8 @@ const HEALTH_MS = 10_000;
 /** Of one database. Each keeps some samples. */
 const MAX_SLOTS = 64;
 const LOGGED_IDS = 100;
+/** Questions under way at once: of readers, and of what the pages show. */
+const PLACES = 4;
 /** Findings about the privileges of a streamer's role, which the console's is not where it may only read. */
 const OF_STREAMERS = ['postgres.replication', 'postgres.privileges', 'postgres.partitions', 'clickhouse.privileges'];
 
@@ -53,6 +57,9 @@ export class Routes {
   readonly #options: ConsoleOptions;
   readonly #source: Source;
   readonly #clickhouse: ClickHouse;
+  /** What readers ask for must not be in the way of what all pages show. */
+  readonly #ofReaders: Questions;
+  readonly #ofPages: Questions;
   readonly #verifier = new Verifier();
   readonly #views = new Map<string, SlotView>();
   readonly #roles: Shared<string | null>;
@@ -63,7 +70,9 @@ export class Routes {
     const { config } = options;
     this.#options = options;
     this.#source = new Source(config);
-    this.#clickhouse = new ClickHouse(config, LIMITS.seconds * 1000);
+    this.#clickhouse = new ClickHouse(config, LIMITS.seconds * 1000, { connections: 2 * PLACES + 1 });
+    this.#ofReaders = new Questions(this.#clickhouse, new Places(PLACES, LIMITS.seconds * 1000));
+    this.#ofPages = new Questions(this.#clickhouse, new Places(PLACES, LIMITS.seconds * 1000));
     this.#roles = new Shared(ROLES_MS, async () => rolesReadOnly(this.#source, this.#clickhouse, config));
     this.#slots = new Shared(SLOTS_MS, async () => {
       const found = (await this.#source.ask(async (db) => overviews(db))).map(({ slot }) => slot);
@@ -81,9 +90,9 @@ export class Routes {
       'GET /api/flow': async ({ query }) => (await this.#view(query)).flow(),
       'GET /api/charts': async ({ query }) => (await this.#view(query)).charts(rangeOf(query)),
       'GET /api/events': async ({ query, signal }) =>
-        search(this.#clickhouse, config.clickhouseTable, wantedOf(query), payloads, signal),
+        search(this.#ofReaders, config.clickhouseTable, wantedOf(query), payloads, signal),
       'GET /api/event': async ({ query, signal }) =>
-        (await eventOf(this.#clickhouse, config.clickhouseTable, keyOf(query), payloads, signal)) ?? absent('event'),
+        (await eventOf(this.#ofReaders, config.clickhouseTable, keyOf(query), payloads, signal)) ?? absent('event'),
       'GET /api/quarantine': async ({ query }) => quarantineOf(this.#source, (await this.#view(query)).config.slot),
       'GET /api/quarantine/event': async ({ query }) => {
         const { slot } = (await this.#view(query)).config;
@@ -172,7 +181,7 @@ export class Routes {
     if (view === undefined) {
       // URLs that come from files are read again each time, by the prototype
       const own = Object.create(config, { slot: { value: slot, enumerable: true } }) as Config;
-      view = new SlotView(own, this.#source, this.#clickhouse, log);
+      view = new SlotView(own, this.#source, this.#ofPages, log);
       this.#views.set(slot, view);
     }
     return view;

@@ -1,8 +1,8 @@
-import type { ClickHouse } from '../../clickhouse/client.ts';
 import { parseTime } from '../../compare/window.ts';
 import type { Found, Listed } from './api.ts';
 import { Refusal } from './guard.ts';
 import { LIMITS } from './limits.ts';
+import type { Questions } from './questions.ts';
 import { cursorOf, parseCursor, readable, type Question } from './sql.ts';
 
 const PAGE = 50;
@@ -62,7 +62,7 @@ export function wantedOf(query: URLSearchParams): Wanted {
  * asked, OUTBOX_CONSOLE_PAYLOADS_OFF where contexts are not searched, and OUTBOX_CH_*.
  */
 export async function search(
-  clickhouse: ClickHouse,
+  clickhouse: Questions,
   table: string,
   wanted: Wanted,
   payloads: boolean,

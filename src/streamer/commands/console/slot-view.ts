@@ -1,5 +1,4 @@
 import type { Logger } from '../../observe/log.ts';
-import type { ClickHouse } from '../../clickhouse/client.ts';
 import { mayIdle } from '../../clickhouse/idling.ts';
 import { FlowReporter } from '../status/reporter.ts';
 import type { Config } from '../../config.ts';
@@ -7,6 +6,7 @@ import { overviewOf } from '../../ledger/overview.ts';
 import type { ChartRange, Charts, Flow } from './api.ts';
 import { ChartReader, RANGES, windowFrom, type FromTable } from './charts.ts';
 import { LIMITS, withinLimits } from './limits.ts';
+import type { Questions } from './questions.ts';
 import { Samples } from './samples.ts';
 import { Shared } from './shared.ts';
 import type { Source } from './source.ts';
@@ -23,7 +23,7 @@ type Table = Flow['table'];
 export class SlotView {
   readonly config: Config;
   readonly #source: Source;
-  readonly #clickhouse: ClickHouse;
+  readonly #clickhouse: Questions;
   readonly #log: Logger;
   readonly #reporter: FlowReporter;
   readonly #flow = new Shared(FLOW_MS, async () => this.#askFlow());
@@ -34,7 +34,7 @@ export class SlotView {
   #name = '';
   #written: { readonly rows: number; readonly atMs: number } | undefined;
 
-  constructor(config: Config, source: Source, clickhouse: ClickHouse, log: Logger) {
+  constructor(config: Config, source: Source, clickhouse: Questions, log: Logger) {
     this.config = config;
     this.#source = source;
     this.#clickhouse = clickhouse;
@@ -105,8 +105,8 @@ export class SlotView {
   /** Throws OUTBOX_PG_* until the ledger was read once. */
   async #askCharts(reader: ChartReader): Promise<FromTable> {
     if (this.#name === '') this.#name = await this.#askSource();
-    // a chart is for all who look, whoever asked for it first
-    return reader.read(this.#name, Date.now(), AbortSignal.timeout(LIMITS.seconds * 1000 + DEADLINE_MS));
+    // a chart is for all who look, whoever asked for it first; it may wait for a place before
+    return reader.read(this.#name, Date.now(), AbortSignal.timeout(2 * LIMITS.seconds * 1000 + DEADLINE_MS));
   }
 
   async #askSource(): Promise<string> {
