@@ -12,7 +12,7 @@ const POSTGRES: Readonly<Record<string, string>> = {
   17: '17.10.0-beta.17',
 };
 /** Each path that reads what a major version may have changed: decoding, slots, row filters, the ledger, privileges, DDL. */
-const TESTS = ['delivery', 'crash', 'emit', 'slot', 'detach', 'shares'];
+const TESTS = ['delivery', 'crash', 'emit', 'slot', 'detach', 'shares', 'erase'];
 
 const asked = process.argv.slice(2);
 for (const major of asked.length === 0 ? Object.keys(POSTGRES) : asked) {
