@@ -40,7 +40,7 @@ export async function countHeld(
 export async function removeEvents(db: Database, filter: Filter, onRemoved: (rows: number) => void): Promise<void> {
   const { sql, values } = inOutbox(filter);
   const ring = await db.query<{ bucket: number }>(
-    `SELECT substring(pg_get_partition_constraintdef(inhrelid) from 'bucket = ''?([0-9]+)')::int AS bucket
+    `SELECT substring(pg_get_partition_constraintdef(inhrelid) FROM 'bucket = ''?([0-9]+)')::int AS bucket
        FROM pg_inherits WHERE inhparent = 'outbox.event'::regclass ORDER BY 1`,
   );
   const isRing = ring.count > 0 && ring.rows.every(({ bucket }) => bucket !== null);
