@@ -105,6 +105,8 @@ test('`migrate` on a cluster names all that stands in its way, and twice at once
   expect(await result.json()).toEqual([
     { name: 'events', engine: 'ReplicatedMergeTree' },
     { name: 'events_all', engine: 'Distributed' },
+    { name: 'events_all_manifests', engine: 'Distributed' },
+    { name: 'events_manifests', engine: 'ReplicatedMergeTree' },
   ]);
   const alone = await command(outbox, ['migrate'], { OUTBOX_CLICKHOUSE_TABLE: 'other' }).done;
   expect(alone.stdout).toContain('OUTBOX_CLICKHOUSE_CLUSTER=c');
