@@ -123,8 +123,7 @@ export async function makeTables(clickhouse: ClickHouse, table: string, cluster:
     [erasuresOf(all), erasuresOf(table)],
   ] as const)
     await clickhouse.command(
-      `CREATE TABLE IF NOT EXISTS {over:Identifier}${on} AS {one:Identifier} ENGINE = Distributed(${literal(cluster)}, currentDatabase(), ${literal(one)})`,
-      { over, one },
+      `CREATE TABLE IF NOT EXISTS \`${over}\`${on} AS \`${one}\` ENGINE = Distributed(${literal(cluster)}, currentDatabase(), ${literal(one)})`,
     );
 }
 
