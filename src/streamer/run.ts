@@ -29,7 +29,7 @@ export async function run(config: Config, env: Readonly<Record<string, string | 
         resolve(1);
       }, config.shutdownTimeoutMs);
       stop.abort();
-      log.info({ signal }, 'stopping: what is buffered will be delivered first');
+      log.info({ signal }, 'stopping: buffered events are delivered first');
     };
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);

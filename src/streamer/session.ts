@@ -47,7 +47,7 @@ export interface SessionOptions {
   readonly readiness: Readiness;
   /** Is told of the slot at every check. */
   readonly onSlot: (slot: Slot) => void;
-  /** Asks for a graceful end: what is buffered is delivered, settled and acknowledged. */
+  /** Asks for a graceful end: the session delivers, settles and acknowledges the buffered events. */
   readonly stop: AbortSignal;
   /** The slot is held and the ledger is ours. */
   readonly onAttached: () => void;

@@ -62,7 +62,7 @@ export class Batch {
   ackLsn: Lsn = 0;
 
   readonly #strings: readonly Column[];
-  /** Written anew for each value: one that is passed to a function by itself may be boxed. */
+  /** Reused for each value, so that no number is passed by itself: V8 may allocate such a one. */
   readonly #number: Int64 = { high: 0, low: 0 };
 
   constructor(pool: ChunkPool) {

@@ -11,7 +11,7 @@ export interface ShareRow {
   readonly count: number;
   /** Other shares deliver what is committed from here on: `reshard` has begun. */
   readonly ends: Lsn | undefined;
-  /** They do, for good; before that the end is one for now. */
+  /** They deliver permanently. Before that, `reshard` may still take the end back. */
   readonly isReplaced: boolean;
 }
 

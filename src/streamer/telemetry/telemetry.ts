@@ -5,7 +5,7 @@ import type { Readiness } from '../observe/readiness.ts';
 export interface Telemetry {
   /** All metrics in Prometheus' text format; undefined when nobody can ask for them. */
   readonly metrics: (() => Promise<string>) | undefined;
-  /** Sends what is buffered. Never throws, and returns soon also when no collector answers. */
+  /** Sends the buffered spans and metrics. Never throws, and returns soon also when no collector answers. */
   stop(): Promise<void>;
 }
 

@@ -50,7 +50,7 @@ export function definitionsOf(document: string, path: string): Definition[] {
   } catch (cause) {
     throw new OutboxError('OUTBOX_CATALOG_UNREADABLE', {
       detail: `${path} is not what \`catalog --json-schema\` prints`,
-      next: 'Write it anew: pg-outbox-clickhouse catalog <file> --json-schema > <path>',
+      next: 'Write the file again: pg-outbox-clickhouse catalog <file> --json-schema > <path>',
       cause,
     });
   }
