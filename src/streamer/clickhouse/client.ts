@@ -5,7 +5,7 @@ import { OutboxError } from '../../errors.ts';
 import type { ClickHouseAccess } from './access.ts';
 import { awayOf, HostRing, isAway, MAX_CONNECTIONS } from './host-ring.ts';
 import { linesOf, read, refusalOf, rowsOf, type Answer } from './answer.ts';
-import { bodyOf } from './body.ts';
+import { bodyOf, type Insert } from './body.ts';
 import { provenSettings } from './proven-settings.ts';
 import {
   limited,
@@ -18,17 +18,6 @@ import {
   type Quorum,
 } from './settings.ts';
 import { traceHeaders } from '../observe/active-span.ts';
-
-/** One INSERT. Every repetition must be given the same body, token and row count. */
-export interface Insert {
-  /** `INSERT INTO … FORMAT …`, without data. */
-  readonly query: string;
-  readonly parameters: Record<string, string>;
-  readonly body: Iterable<Buffer>;
-  readonly rows: number;
-  readonly token: string;
-  readonly queryId: string;
-}
 
 /** The server is to say itself that it took too long: its word is definite, a request without an answer is not. */
 const ANSWER_MARGIN_MS = 2000;

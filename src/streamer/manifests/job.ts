@@ -3,10 +3,10 @@ import { mayIdle } from '../clickhouse/idling.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Readiness } from '../observe/readiness.ts';
+import { Recurring } from '../recurring.ts';
 import { isoHour, type Manifest } from './manifest.ts';
 import { Manifests, type ManifestsReport } from './manifests.ts';
 
-/** Half of it to one and a half, so that many streamers of one server do not come at once. */
 const FIRST_MS = 3000;
 const EVERY_MS = 5 * 60_000;
 /** Where each question wakes ClickHouse. */
@@ -21,8 +21,7 @@ export class ManifestJob {
   readonly #readiness: Readiness;
   #problem: ErrorCode | undefined;
   #head: ManifestsReport['head'];
-  #over: AbortController | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #turns = new Recurring(async (signal) => this.#run(signal));
 
   constructor(config: Config, log: Logger, readiness: Readiness) {
     this.#manifests = new Manifests(config);
@@ -34,36 +33,29 @@ export class ManifestJob {
 
   /** To be called when the slot is held and the ledger is ours. */
   start(): void {
-    this.stop();
-    if (this.#isOff) return;
-    this.#over = new AbortController();
-    this.#runIn(FIRST_MS, this.#over.signal);
+    if (!this.#isOff) this.#turns.start(FIRST_MS);
   }
 
   /** A run that is under way ends before its next hour. */
   stop(): void {
-    this.#over?.abort();
-    clearTimeout(this.#timer);
+    this.#turns.stop();
   }
 
-  #runIn(ms: number, signal: AbortSignal): void {
-    this.#timer = setTimeout(() => void this.#run(signal), ms * (0.5 + Math.random()));
-  }
-
-  async #run(signal: AbortSignal): Promise<void> {
+  /** Returns after how many ms the next run is due. */
+  async #run(signal: AbortSignal): Promise<number> {
     try {
       const { head, trouble } = await this.#manifests.run({ signal, onMade: (manifest) => this.#tellMade(manifest) });
-      if (signal.aborted) return;
+      if (signal.aborted) return this.#everyMs;
       this.#head = head;
       this.#tell(trouble);
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted) return this.#everyMs;
       this.#tell(error);
     }
     const head = this.#head;
     const [number, hour] = head === undefined ? [0, undefined] : [head.number, isoHour(head.hour)];
     this.#readiness.manifestsRan({ ranAt: Date.now(), number, hour, hash: head?.hash, problem: this.#problem });
-    this.#runIn(this.#everyMs, signal);
+    return this.#everyMs;
   }
 
   /** This line is what an archive of the log holds against both databases: `verify --manifests --anchor` reads it. */

@@ -2,10 +2,10 @@ import { OutboxError, type ErrorCode } from '../../errors.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Readiness } from '../observe/readiness.ts';
+import { Recurring } from '../recurring.ts';
 import { Retention } from './retention.ts';
 import type { RetentionReport } from './removal.ts';
 
-/** Half of it to one and a half, so that many streamers of one server do not come at once. */
 const FIRST_MS = 5000;
 const EVERY_MS = 3_600_000;
 /** After a run that kept something. */
@@ -23,8 +23,7 @@ export class RetentionJob {
   #problem: ErrorCode | undefined;
   #emptied = 0;
   #last: RetentionReport | undefined;
-  #over: AbortController | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #turns = new Recurring(async (signal) => this.#run(signal));
 
   constructor(config: Config, log: Logger, readiness: Readiness) {
     this.#retention = new Retention(config);
@@ -35,24 +34,16 @@ export class RetentionJob {
 
   /** To be called when the slot is held and the ledger is ours. */
   start(): void {
-    this.stop();
-    if (this.#isOff) return;
-    this.#over = new AbortController();
-    this.#runIn(FIRST_MS, this.#over.signal);
+    if (!this.#isOff) this.#turns.start(FIRST_MS);
   }
 
   /** A run that is under way ends before its next statement, and keeps no process alive. */
   stop(): void {
-    this.#over?.abort();
-    clearTimeout(this.#timer);
+    this.#turns.stop();
   }
 
-  #runIn(ms: number, signal: AbortSignal): void {
-    this.#timer = setTimeout(() => void this.#run(signal), ms * (0.5 + Math.random()));
-  }
-
-  async #run(signal: AbortSignal): Promise<void> {
-    let isDone = false;
+  /** Returns after how many ms the next run is due. */
+  async #run(signal: AbortSignal): Promise<number> {
     try {
       const report = await this.#retention.run({
         signal,
@@ -62,18 +53,18 @@ export class RetentionJob {
         },
       });
       // what it kept was kept because it was stopped
-      if (signal.aborted) return;
-      isDone = report.kept === undefined;
+      if (signal.aborted) return AGAIN_MS;
       this.#tell(report);
+      return report.kept === undefined ? EVERY_MS : AGAIN_MS;
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted) return AGAIN_MS;
       const code = error instanceof OutboxError ? error.code : 'OUTBOX_PG_FAILED';
       if (code !== 'OUTBOX_RETENTION_BUSY') {
         this.#trouble(code, error);
         this.#say();
       }
     }
-    if (!signal.aborted) this.#runIn(isDone ? EVERY_MS : AGAIN_MS, signal);
+    return AGAIN_MS;
   }
 
   #tell(report: RetentionReport): void {
