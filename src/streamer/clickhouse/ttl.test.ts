@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { emptiedColumns, expiryOf } from './ttl.ts';
+import { emptiedColumns, expiresAtOnce, expiryOf } from './ttl.ts';
 
 const DAY = 86_400;
 const engine = (clause: string): string =>
@@ -41,4 +41,20 @@ test('emptiedColumns names the columns that have a TTL, and no other word that l
     \`of\\\`f\` String DEFAULT if(1, ') TTL (', 'b') TTL toDateTime(at) + toIntervalDay(2), \`text\` String COMMENT 'x TTL y', INDEX i at TYPE minmax)
     ENGINE = MergeTree ORDER BY at TTL toDateTime(at) + toIntervalDay(9)`;
   expect(emptiedColumns(definition)).toEqual(['event_id', 'of\\`f']);
+});
+
+test.for<readonly [clause: string, expected: boolean]>([
+  ['', false],
+  [' TTL committed_at + toIntervalDay(30)', false],
+  [
+    " TTL toDateTime(committed_at, 'UTC') + toIntervalDay(30) WHERE environment = 'x', delivered_at + toIntervalYear(2)",
+    false,
+  ],
+  [" TTL toDateTime(event_date_time) + toIntervalDay(9) TO VOLUME 'cold'", false],
+  [' TTL toDateTime(event_date_time) + toIntervalYear(1)', true],
+  [' TTL committed_at + toIntervalDay(30), event_date_time + toIntervalYear(9)', true],
+  [' TTL committed_at + toIntervalSecond(1)', true],
+  [' TTL toStartOfMonth(committed_at) + toIntervalDay(9)', true],
+])('expiresAtOnce of the clause%s is %s', ([clause, expected]) => {
+  expect(expiresAtOnce(engine(clause))).toBe(expected);
 });

@@ -52,6 +52,19 @@ export function expiryOf(definition: string): Expiry | undefined {
   return { seconds, column: plain?.[1] };
 }
 
+/** Counts from when a row was committed or delivered. */
+const LATELY =
+  /^(?:toDateTime\()?(?:committed_at|delivered_at)(?:, '')?\)? \+ toInterval(?:Day|Week|Month|Quarter|Year)\(\d+\)$/;
+
+/** Whether the TTL of a table's `engine_full` may remove a row as soon as it is there, because its event is old. */
+export function expiresAtOnce(definition: string): boolean {
+  const clause = CLAUSE.exec(withoutTexts(definition))?.[1];
+  if (clause === undefined) return false;
+  return outerParts(clause)
+    .filter((part) => !KEEPS.test(part))
+    .some((part) => !LATELY.test(part.replace(/ (?:WHERE|GROUP BY) .*$/s, '').trim()));
+}
+
 /** Each clause of a table's TTL as it stands in its `engine_full`; none where it has no TTL. */
 export function ttlClauses(definition: string): string[] {
   // texts of the same length leave every place as it is

@@ -1,7 +1,7 @@
 import { absenceOf, type TableName } from './absence.ts';
 import type { ClickHouse } from './client.ts';
 import { identityOf, isReplicated, type Identified } from './identity.ts';
-import { expiryOf } from './ttl.ts';
+import { expiresAtOnce } from './ttl.ts';
 
 /** Blocks of all who write to the table; with fewer, the token of a repeated insert might be forgotten too soon. */
 export const MIN_WINDOW_BLOCKS = 1000;
@@ -25,8 +25,8 @@ export interface Target {
   readonly identity: string;
   /** Its replicas share what they take, and each may lag behind. */
   readonly isReplicated: boolean;
-  /** A TTL removes rows. */
-  readonly expires: boolean;
+  /** A TTL may remove a row as soon as it is there, because its event is old. */
+  readonly expiresAtOnce: boolean;
   /** By database and name. */
   readonly views: readonly string[];
   readonly broken: readonly BrokenView[];
@@ -118,7 +118,7 @@ async function inspectViews(
   return {
     identity,
     isReplicated: isShared,
-    expires: expiryOf(table.engine_full) !== undefined,
+    expiresAtOnce: expiresAtOnce(table.engine_full),
     views: [...seen].toSorted(),
     broken,
     doubtful: doubtful.toSorted(),

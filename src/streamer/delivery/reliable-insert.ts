@@ -228,7 +228,7 @@ export class ReliableInsert {
   /** A replica may have removed a part whose token is known, and a server may have found it broken when it started. */
   async #checkWhole(): Promise<void> {
     // rows that are not there may have expired
-    if (this.#scope.watch.target.expires) return;
+    if (this.#scope.watch.target.expiresAtOnce) return;
     const { batch, rows } = this.#pending;
     const there = await this.#scope.readBack.count(batch, rows, 'all');
     const want = rows.to - rows.from;

@@ -22,7 +22,7 @@ export class TargetWatch {
   #target: Target = {
     identity: '',
     isReplicated: false,
-    expires: false,
+    expiresAtOnce: false,
     views: [],
     broken: [],
     doubtful: [],
