@@ -7,6 +7,7 @@ export class Flow {
   readonly from: Socket;
   readonly #to: Socket;
   readonly #waiting: Buffer[] = [];
+  #waitingBytes = 0;
   #held = false;
   #ticking = false;
 
@@ -23,6 +24,7 @@ export class Flow {
   release(): void {
     this.#held = false;
     for (const chunk of this.#waiting.splice(0)) this.#to.write(chunk);
+    this.#waitingBytes = 0;
     this.from.resume();
   }
 
@@ -33,25 +35,32 @@ export class Flow {
       return;
     }
     this.#waiting.push(chunk);
-    this.from.pause();
-    if (!this.#ticking) this.#tick(Math.max(1, Math.round((bytesPerSecond * TICK_MS) / 1000)));
+    this.#waitingBytes += chunk.length;
+    const bytes = Math.max(1, Math.round((bytesPerSecond * TICK_MS) / 1000));
+    if (this.#waitingBytes >= bytes) this.from.pause();
+    if (!this.#ticking) this.#tick(bytes);
   }
 
   /** Passes so many bytes, and again after a while. */
   #tick(bytes: number): void {
     this.#ticking = true;
-    const [chunk] = this.#waiting;
-    if (chunk === undefined || this.#to.destroyed) {
+    if (this.#waiting.length === 0 || this.#to.destroyed) {
       this.#waiting.length = 0;
+      this.#waitingBytes = 0;
       this.#ticking = false;
       if (!this.#held) this.from.resume();
       return;
     }
-    if (!this.#held) {
-      this.#to.write(chunk.subarray(0, bytes));
-      if (chunk.length > bytes) this.#waiting[0] = chunk.subarray(bytes);
+    for (let left = this.#held ? 0 : bytes; left > 0 && this.#waiting.length > 0;) {
+      const chunk = this.#waiting[0]!;
+      const part = chunk.subarray(0, left);
+      this.#to.write(part);
+      if (part.length < chunk.length) this.#waiting[0] = chunk.subarray(part.length);
       else this.#waiting.shift();
+      left -= part.length;
+      this.#waitingBytes -= part.length;
     }
+    if (!this.#held && this.#waitingBytes < bytes) this.from.resume();
     setTimeout(() => this.#tick(bytes), TICK_MS);
   }
 }
